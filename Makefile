@@ -1,0 +1,47 @@
+# Two commands for people: `make demo` shows the program at work, `make test` proves it. Each sets itself up in .venv.
+#
+# Versions are pinned in .ci/constraints.txt. torch is installed first and from its pin: where the package index offers
+# a CPU build that is all a machine without an NVIDIA GPU needs. PIP_ARGS passes options on to pip, such as the address
+# of PyTorch's CPU wheels.
+
+PYTHON ?= python3
+PIP_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+CONSTRAINTS := .ci/constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -q $(PIP_ARGS) -c $(CONSTRAINTS)
+
+# Small models gain nothing from more threads, and two that compete lose a lot.
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM = false
+export QT_QPA_PLATFORM ?= offscreen
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/ready
+	$(BIN)/medsam3 demo --output demo-output
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/ready-for-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) demo-output
+
+$(VENV)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; call make PYTHON=/path/to/python3.11."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/ready: $(VENV)/python pyproject.toml $(CONSTRAINTS)
+	$(PIP_INSTALL) torch
+	$(PIP_INSTALL) --editable .
+	touch $@
+
+$(VENV)/ready-for-tests: $(VENV)/ready
+	$(PIP_INSTALL) --editable '.[test]'
+	touch $@
