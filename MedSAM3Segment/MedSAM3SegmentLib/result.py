@@ -1,0 +1,223 @@
+"""What a run gives back: per concept the evidence, the mask it leads to, and where it came from.
+
+The evidence (scores and soft masks of every detection above a low floor) is part of the result, so that moving the
+threshold never runs the model: ``assembly.assemble`` turns the same evidence into a mask again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .grid import SliceStack
+from .intensity import Window
+
+
+@dataclass(frozen=True, eq=False)
+class SoftMask:
+    """A probability map at the model's mask resolution, cropped to where it is not zero.
+
+    Attributes:
+        size: (rows, columns) of the whole map, which covers the whole slice.
+        top, left: where the crop begins.
+        probability: float16 ``[row, column]`` of the crop.
+    """
+
+    size: tuple[int, int]
+    top: int
+    left: int
+    probability: NDArray[np.float16]
+
+    def full(self) -> NDArray[np.float32]:
+        """The whole map, float32 ``size``."""
+        whole = np.zeros(self.size, np.float32)
+        rows, columns = self.probability.shape
+        whole[self.top : self.top + rows, self.left : self.left + columns] = self.probability
+        return whole
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """One object found on one slice.
+
+    Attributes:
+        score: what the threshold is compared with, by the model's score rule.
+        query_score: sigmoid of the query's logit, without presence (MedSAM-3's published thresholds use this).
+        presence: probability that the concept is on the slice at all.
+        box: ``(x0, y0, x1, y1)`` as fractions of the slice's columns and rows.
+        mask: where.
+    """
+
+    score: float
+    query_score: float
+    presence: float
+    box: tuple[float, float, float, float]
+    mask: SoftMask
+
+
+@dataclass(frozen=True, eq=False)
+class SliceEvidence:
+    """All that the model said about one concept on one slice.
+
+    Attributes:
+        slice_index: along the stack.
+        score: best score of any detection, kept or not, by the model's score rule; 0..1.
+        presence: probability that the concept is on the slice at all.
+        detections: those above the floor, best first.
+        semantic: the concept's semantic map, for models whose mask rule is ``semantic``.
+    """
+
+    slice_index: int
+    score: float
+    presence: float
+    detections: tuple[Detection, ...] = ()
+    semantic: SoftMask | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One connected object of a concept.
+
+    Attributes:
+        label: its number in ``ConceptResult.instance_map``, from 1, largest first.
+        first_slice, last_slice: along the stack, both included.
+        score: best slice score.
+    """
+
+    label: int
+    voxels: int
+    volume_mm3: float
+    first_slice: int
+    last_slice: int
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class ConceptResult:
+    """One concept in one volume.
+
+    Attributes:
+        concept: the phrase as the user typed it.
+        prompt: the phrase as the model was asked.
+        window: the window the model saw the volume through.
+        evidence: one entry per slice that was looked at.
+        found: whether anything was segmented.
+        reason: one sentence that says why, or why not.
+        mask: bool ``[k, j, i]`` on the volume's grid.
+        instance_map: uint16 ``[k, j, i]``, 0 where there is nothing.
+        messages: what the user should know of this concept, one sentence each.
+    """
+
+    concept: str
+    prompt: str
+    window: Window
+    evidence: tuple[SliceEvidence, ...]
+    found: bool
+    reason: str
+    mask: NDArray[np.bool_]
+    instance_map: NDArray[np.uint16]
+    instances: tuple[Instance, ...]
+    messages: tuple[str, ...] = ()
+
+    @property
+    def score_by_slice(self) -> dict[int, float]:
+        return {item.slice_index: item.score for item in self.evidence}
+
+    @property
+    def voxels(self) -> int:
+        return int(np.count_nonzero(self.mask))
+
+
+@dataclass(frozen=True)
+class AdapterIdentity:
+    """Which adapter was on top of a model."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which model ran: enough to find it again, and whether it is a demo.
+
+    Attributes:
+        name, sha256: of the base model and its weight file.
+        adapters: that were merged into it.
+    """
+
+    name: str
+    sha256: str
+    is_demo: bool
+    adapters: tuple[AdapterIdentity, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        adapters = [{"name": adapter.name, "sha256": adapter.sha256} for adapter in self.adapters]
+        return {"name": self.name, "sha256": self.sha256, "demo": self.is_demo, "adapters": adapters}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a result came from; kept on every segment and in every file.
+
+    Attributes:
+        created: ISO 8601 time with zone.
+        versions: package name to version.
+    """
+
+    model: ModelIdentity
+    device: str
+    plane: str
+    threshold: float
+    input_name: str
+    input_sha256: str
+    created: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "model": self.model.as_dict(),
+            "device": self.device,
+            "plane": self.plane,
+            "threshold": self.threshold,
+            "input": {"name": self.input_name, "sha256": self.input_sha256},
+            "created": self.created,
+            "versions": dict(self.versions),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentResult:
+    """The answer to one request.
+
+    Attributes:
+        stack: how the volume was cut; its grid is the volume's.
+        concepts: in the order of the request.
+        seconds: by stage.
+        messages: of the whole run, one sentence each.
+    """
+
+    stack: SliceStack
+    concepts: tuple[ConceptResult, ...]
+    provenance: Provenance
+    seconds: Mapping[str, float]
+    messages: tuple[str, ...] = ()
+
+    def label_map(self) -> NDArray[np.uint16]:
+        """Concept ``n`` (from 1) over the ones before it, uint16 ``[k, j, i]``."""
+        labels = np.zeros(self.stack.grid.shape, np.uint16)
+        for number, concept in enumerate(self.concepts, start=1):
+            labels[concept.mask] = number
+        return labels
+
+    def with_threshold(self, threshold: float) -> SegmentResult:
+        """The same evidence cut at another threshold; the model does not run."""
+        from .assembly import assemble
+
+        concepts = tuple(assemble(concept, self.stack, threshold) for concept in self.concepts)
+        return replace(self, concepts=concepts, provenance=replace(self.provenance, threshold=threshold))
