@@ -1,0 +1,215 @@
+"""From labelled stacks to training batches: which slices, asked for what, moved how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from numpy.typing import NDArray
+
+from ..intensity import prepare_slices
+from ..models.concept_model import PADDING_LABEL, VISUAL_PHRASE
+from .losses import Target
+from .samples import LabelledStack
+from .wording import negative_wording, positive_wording
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Slices and what is asked of each.
+
+    Attributes:
+        pixels: ``[slice, 3, size, size]``.
+        phrases: slice by slice, the same number for each.
+        boxes: ``[pair, 1, 4]`` centre x, centre y, width, height.
+        box_labels: ``[pair, 1]``, 1 or padding.
+        targets: one per pair.
+    """
+
+    pixels: torch.Tensor
+    phrases: list[str]
+    boxes: torch.Tensor
+    box_labels: torch.Tensor
+    targets: list[Target]
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """How batches are put together.
+
+    Attributes:
+        slices: pictures per batch.
+        phrases: prompts per picture.
+        focus: concepts that are rare or small and asked for more often.
+        focus_probability: how often a slice is chosen because it shows one of them.
+        box_probability: how often a present concept comes with a box; half of those have no phrase.
+        empty_probability: how often a picture is replaced by one that shows nothing.
+        synonyms: other wordings of a concept.
+        others: phrases of things that are never in these pictures.
+    """
+
+    slices: int = 8
+    phrases: int = 4
+    focus: tuple[str, ...] = ()
+    focus_probability: float = 0.25
+    box_probability: float = 0.2
+    empty_probability: float = 0.04
+    synonyms: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    others: Sequence[str] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Question:
+    phrase: str
+    mask: NDArray[np.bool_] | None
+    with_box: bool
+
+
+class BatchMaker:
+    """Draws batches from stacks, reproducibly from a seed.
+
+    Args:
+        stacks: what to draw from.
+        plan: how.
+        image_size: edge of the network's input in pixels.
+        mask_size: edge of the network's masks in pixels.
+        seed: of all choices.
+    """
+
+    def __init__(
+        self, stacks: Sequence[LabelledStack], plan: BatchPlan, image_size: int, mask_size: int, seed: int
+    ) -> None:
+        self.stacks = stacks
+        self.plan = plan
+        self.image_size = image_size
+        self.mask_size = mask_size
+        self.rng = np.random.default_rng(seed)
+        self._places = [(s, i) for s, stack in enumerate(stacks) for i in range(len(stack.slices))]
+        self._focus_places = [
+            (s, i) for s, i in self._places if any(name in plan.focus for name in stacks[s].present(i))
+        ]
+
+    def draw(self) -> Batch:
+        """The next batch."""
+        pixels, masks, questions = [], [], []
+        for _ in range(self.plan.slices):
+            stack, index = self._place()
+            window = stack.random_window(self.rng)
+            picture = prepare_slices(stack.slices[index : index + 1], window, self.image_size)
+            empty = self.rng.random() < self.plan.empty_probability
+            if empty:
+                picture = self._empty_picture()
+            asked = self._questions(stack, index, empty)
+            shape = stack.codes.shape[1:]
+            layers = [np.zeros(shape, bool) if q.mask is None else q.mask for q in asked]
+            picture, moved = self._move(picture, torch.from_numpy(np.stack(layers)).float()[None])
+            pixels.append(picture)
+            masks.append(moved[0])
+            questions.append(asked)
+        boxes, labels, targets = [], [], []
+        for asked, moved in zip(questions, masks, strict=True):
+            for question, mask in zip(asked, moved, strict=True):
+                target = target_of(mask) if question.mask is not None else target_of(torch.zeros_like(mask))
+                box, label = torch.zeros(4), PADDING_LABEL
+                if question.with_box and len(target.boxes):
+                    chosen = target.boxes[int(self.rng.integers(len(target.boxes)))]
+                    box, label = self._jittered(chosen), 1
+                boxes.append(box)
+                labels.append(label)
+                targets.append(target)
+        return Batch(
+            torch.cat(pixels),
+            [question.phrase for asked in questions for question in asked],
+            torch.stack(boxes)[:, None],
+            torch.tensor(labels)[:, None],
+            targets,
+        )
+
+    def _place(self) -> tuple[LabelledStack, int]:
+        places = self._places
+        if self._focus_places and self.rng.random() < self.plan.focus_probability:
+            places = self._focus_places
+        stack, index = places[int(self.rng.integers(len(places)))]
+        return self.stacks[stack], index
+
+    def _empty_picture(self) -> torch.Tensor:
+        level = float(self.rng.uniform(-1, 0.5))
+        noise = float(self.rng.choice([0.0, 0.02, 0.2]))
+        grain = torch.from_numpy(self.rng.normal(0, noise, (1, 1, self.image_size, self.image_size)).astype(np.float32))
+        return (level + grain).clamp(-1, 1).expand(-1, 3, -1, -1)
+
+    def _questions(self, stack: LabelledStack, index: int, empty: bool) -> list[_Question]:
+        rng, plan = self.rng, self.plan
+        present = [] if empty else list(stack.present(index))
+        absent = [name for name in stack.concepts if name not in present]
+        asked: list[_Question] = []
+        for slot in range(plan.phrases):
+            draw = rng.random()
+            positive = slot < plan.phrases // 2 or draw < 0.25
+            if positive and present:
+                weights = np.array([2.0 if name in plan.focus else 1.0 for name in present])
+                concept = str(rng.choice(present, p=weights / weights.sum()))
+                mask = stack.mask(index, concept)
+                phrase = positive_wording(concept, plan.synonyms, rng)
+                with_box = rng.random() < plan.box_probability
+                if with_box and rng.random() < 0.5:
+                    phrase = VISUAL_PHRASE
+                asked.append(_Question(phrase, mask, with_box))
+            elif absent and (slot == plan.phrases // 2 or draw < 0.5):
+                concept = str(rng.choice(absent))
+                asked.append(_Question(positive_wording(concept, plan.synonyms, rng), None, False))
+            else:
+                asked.append(_Question(negative_wording(plan.others, rng), None, False))
+        return asked
+
+    def _move(self, picture: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Shift, scale and turn a picture and its masks alike; never mirror, since left and right have names."""
+        rng = self.rng
+        angle = np.deg2rad(rng.normal(0, 3))
+        scale = rng.uniform(0.92, 1.1)
+        cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+        shift = rng.normal(0, 0.04, 2)
+        theta = torch.tensor([[[cos, -sin, shift[0]], [sin, cos, shift[1]]]], dtype=torch.float32)
+        padding = picture.amin()
+        grid = functional.affine_grid(theta, [1, 1, self.image_size, self.image_size], align_corners=False)
+        moved = functional.grid_sample(picture[:, :1] - padding, grid, align_corners=False) + padding
+        colour = picture.shape[1] == 3 and not torch.equal(picture[:, 0], picture[:, 1])
+        if colour:
+            moved = functional.grid_sample(picture - padding, grid, align_corners=False) + padding
+        # Twice the mask resolution, then averaged: soft edges that say where within a mask pixel the border runs.
+        grid = functional.affine_grid(theta, [1, 1, 2 * self.mask_size, 2 * self.mask_size], align_corners=False)
+        soft = functional.avg_pool2d(functional.grid_sample(masks, grid, align_corners=False), 2)
+        return moved.expand(-1, 3, -1, -1).clamp(-1, 1), soft
+
+    def _jittered(self, box: torch.Tensor) -> torch.Tensor:
+        """A box as a person draws it, as centre and size."""
+        size = box[2:] - box[:2]
+        noise = torch.from_numpy(self.rng.normal(0, 0.06, 4).astype(np.float32))
+        corners = box + noise * torch.cat([size, size])
+        centre, extent = (corners[:2] + corners[2:]) / 2, (corners[2:] - corners[:2]).clamp(min=0.01)
+        return torch.cat([centre, extent]).clamp(0, 1)
+
+
+def target_of(mask: torch.Tensor) -> Target:
+    """The connected objects of a soft mask ``[row, column]``; specks below half a mask pixel are left out."""
+    from scipy import ndimage
+
+    labels, _ = ndimage.label(mask.numpy() > 0.25)
+    masks, boxes = [], []
+    for number, extent in enumerate(ndimage.find_objects(labels), start=1):
+        part = mask * torch.from_numpy(labels == number)
+        if part.sum() < 0.5:
+            continue
+        rows, columns = extent
+        # The soft rim carries sub-pixel position; a box is as wide as its rim is deep.
+        height, width = mask.shape
+        masks.append(mask * torch.from_numpy(ndimage.binary_dilation(labels == number)))
+        boxes.append(
+            torch.tensor([columns.start / width, rows.start / height, columns.stop / width, rows.stop / height])
+        )
+    if not boxes:
+        return Target(mask.new_zeros((0, *mask.shape)), mask.new_zeros((0, 4)))
+    return Target(torch.stack(masks), torch.stack(boxes))

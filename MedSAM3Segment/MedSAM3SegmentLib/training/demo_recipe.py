@@ -1,0 +1,150 @@
+"""How the shipped demo model was made: what it is asked for, with which words, and what it must say no to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..concepts import Vocabulary
+from ..models.model_card import MaskRule, ModelCard
+from ..request import CancelCheck
+from .phantom import CONCEPTS
+
+if TYPE_CHECKING:
+    from .model_making import Lessons
+    from .trainer import TrainingState
+
+#: Other words for the phantom's concepts that the demo model learns.
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "liver": ("hepatic tissue",),
+    "spleen": ("splenic tissue",),
+    "left kidney": ("kidney left", "left renal organ"),
+    "right kidney": ("kidney right", "right renal organ"),
+    "kidney": ("kidneys", "both kidneys"),
+    "spine": ("vertebral column", "spinal column", "backbone"),
+    "aorta": ("abdominal aorta", "aortic lumen"),
+    "stomach": ("gastric lumen",),
+    "tumor": ("tumors", "lesion", "mass"),
+    "liver tumor": ("hepatic tumor", "liver lesion", "tumor in liver"),
+    "kidney tumor": ("renal tumor", "kidney lesion", "tumor in kidney"),
+}
+
+#: Asked for more often: small, or rare.
+FOCUS = ("tumor", "liver tumor", "kidney tumor")
+
+# A phrase with one of these in it may well mean something that a phantom shows.
+_TOO_CLOSE = (
+    "liver hepat kidney renal nephr splee splen spin vertebra aort stomach gastric tumor tumour lesion mass cancer "
+    "carcinoma metasta neoplasm adenoma cyst nodule abdom body organ sacrum vena cava fat skin muscle vessel caudate"
+).split()
+
+
+def negative_phrases(vocabulary: Iterable[str]) -> list[str]:
+    """Phrases of the vocabulary that no phantom shows, to be answered with "not found" in training.
+
+    One in five is held back by its hash: those words the model never sees in training, and its refusals are measured
+    on them.
+    """
+    return [phrase for phrase in _unrelated(vocabulary) if not _held_back(phrase)]
+
+
+def held_back_phrases(vocabulary: Iterable[str]) -> list[str]:
+    """Phrases that no phantom shows and that training never saw."""
+    return [phrase for phrase in _unrelated(vocabulary) if _held_back(phrase)]
+
+
+def _unrelated(vocabulary: Iterable[str]) -> list[str]:
+    return sorted({p for p in vocabulary if not any(close in p for close in _TOO_CLOSE)})
+
+
+def _held_back(phrase: str) -> bool:
+    return hashlib.sha256(phrase.encode()).digest()[0] % 5 == 0
+
+
+@dataclass(frozen=True)
+class DemoRecipe:
+    """The numbers of the demo model's training; the same numbers make the same model.
+
+    Attributes:
+        phantoms: how many synthetic volumes; their seeds run from ``first_seed``.
+        steps: batches of 8 slices with 4 phrases each.
+        seed: of the first weights and of all choices.
+        merges: of the tokenizer.
+    """
+
+    phantoms: int = 600
+    first_seed: int = 1000
+    steps: int = 3000
+    seed: int = 1
+    merges: int = 300
+
+
+def train_demo(
+    output: Path,
+    recipe: DemoRecipe,
+    *,
+    report: Callable[[TrainingState], None] | None = None,
+    cancel: CancelCheck | None = None,
+) -> None:
+    """Train the demo model from nothing into the folder ``output``.
+
+    Raises:
+        Cancelled: ``cancel`` said so; the last snapshot stays.
+    """
+    import torch
+
+    from .architecture import Architecture
+    from .model_making import train_new_model
+    from .trainer import Schedule
+
+    # One thread: small matrices gain nothing from more, and the sums come out the same on every machine's core count.
+    torch.set_num_threads(1)
+    architecture = Architecture()
+    lessons = phantom_lessons(recipe.phantoms, recipe.first_seed)
+    card = ModelCard(
+        name="MedSAM3 demo",
+        is_demo=True,
+        threshold=0.5,
+        mask_rule=MaskRule.SEMANTIC,
+        licence="Apache-2.0",
+        description=(
+            "A small SAM 3 trained on synthetic abdomens to show how the program works. "
+            "It knows nothing about real patients."
+        ),
+        training={
+            "recipe": asdict(recipe),
+            "architecture": asdict(architecture),
+            "concepts": list(CONCEPTS),
+            "synonyms": {name: list(words) for name, words in SYNONYMS.items()},
+            "negatives": list(lessons.plan.others),
+        },
+    )
+    train_new_model(
+        lessons,
+        card,
+        architecture,
+        output,
+        schedule=Schedule(recipe.steps),
+        seed=recipe.seed,
+        merges=recipe.merges,
+        report=report,
+        cancel=cancel,
+    )
+
+
+def phantom_lessons(phantoms: int, first_seed: int = DemoRecipe.first_seed) -> Lessons:
+    """What the demo model learns from ``phantoms`` synthetic volumes."""
+    from .batches import BatchPlan
+    from .model_making import Lessons
+    from .samples import phantom_stacks
+    from .wording import all_wordings
+
+    others = negative_phrases(concept.phrase for concept in Vocabulary.load().concepts)
+    return Lessons(
+        phantom_stacks(range(first_seed, first_seed + phantoms)),
+        BatchPlan(focus=FOCUS, synonyms=SYNONYMS, others=others),
+        all_wordings(CONCEPTS, SYNONYMS, others),
+    )
