@@ -1,0 +1,225 @@
+"""Writing masks into segments as Slicer's own tools do: masking and overwrite mode honoured, one undo state per action.
+
+All voxels go through vtkSlicerSegmentEditorLogic. What it leaves to its caller is done here: it takes for granted that
+modifier, segment and reference geometry stand on one lattice, and quietly resamples neighbours or does nothing at all
+where they do not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+
+from MedSAM3SegmentLib.grid import Matrix
+
+from .frames import matrix_of
+from .labelmaps import (
+    binary_labelmap,
+    binary_labelmap_name,
+    content_of,
+    labelmap_on_lattice,
+    lattice_of,
+    padded_labelmap,
+    resampled_labelmap,
+)
+
+#: The segment editor node of this project, one per scene, as Slicer's Segment Editor has its own.
+EDITOR_TAG = "MedSAM3Segment"
+
+_EDITOR_CLASS = "vtkMRMLSegmentEditorNode"
+
+
+class SegmentWriter:
+    """Writes masks into one segmentation after another, and undoes it.
+
+    Like Slicer's Segment Editor it remembers the undo states of the segmentation it worked on last.
+    """
+
+    def __init__(self) -> None:
+        self._logic = slicer.vtkSlicerSegmentEditorLogic()
+
+    def begin(self, segmentation_node: Any, volume_node: Any) -> None:
+        """Start one action on ``segmentation_node``: take over the user's editing settings and save one undo state.
+
+        When a Segment Editor of the scene has this segmentation open, its masking, editable intensity range and
+        overwrite mode hold. Otherwise everything may be written, and segments may overlap, because phrases do: a liver
+        contains its tumour.
+        """
+        scene = segmentation_node.GetScene()
+        self._logic.SetMRMLScene(scene)
+        editor = _own_editor(scene)
+        theirs = _open_editor(scene, segmentation_node)
+        settings = theirs or slicer.vtkMRMLSegmentEditorNode()
+        editor.SetAndObserveSegmentationNode(segmentation_node)
+        source = theirs.GetSourceVolumeNode() if theirs else None
+        editor.SetAndObserveSourceVolumeNode(source if source and source.GetImageData() else volume_node)
+        editor.SetMaskMode(settings.GetMaskMode())
+        editor.SetMaskSegmentID(settings.GetMaskSegmentID())
+        editor.SetSourceVolumeIntensityMask(settings.GetSourceVolumeIntensityMask())
+        editor.SetSourceVolumeIntensityMaskRange(settings.GetSourceVolumeIntensityMaskRange())
+        editor.SetOverwriteMode(theirs.GetOverwriteMode() if theirs else settings.OverwriteNone)
+        self._logic.SetSegmentEditorNode(editor)
+        self._logic.SaveStateForUndo()
+
+    def write(self, segment_id: str, mask: NDArray[np.bool_], ijk_to_ras: Matrix) -> str:
+        """Make ``segment_id`` of the segmentation given to ``begin`` hold ``mask``, as far as masking allows.
+
+        Args:
+            segment_id: an existing segment; what it held is replaced, but kept where masking forbids editing.
+            mask: bool ``[k, j, i]``, not empty.
+            ijk_to_ras: where its voxels lie, in the segmentation's own frame.
+
+        Returns:
+            A sentence when the mask had to be resampled, else ``""``.
+        """
+        # The mask of "outside other segments" leaves out the selected one.
+        self._logic.SetCurrentSegmentID(segment_id)
+        lattice = lattice_of(_reference_image(self._logic.GetSegmentation()))
+        labelmap = labelmap_on_lattice(mask, ijk_to_ras, lattice)
+        message = ""
+        if labelmap is None:
+            # Slicer's segments may each stand on a lattice of their own, so nothing need be resampled.
+            labelmap = labelmap_on_lattice(mask, ijk_to_ras, ijk_to_ras)
+            if self._is_masking:
+                # Masks exist on the segmentation's lattice only.
+                labelmap = resampled_labelmap(labelmap, lattice)
+                message = "was resampled to the voxels of the segmentation, which are not those of the volume."
+        self._modify(segment_id, labelmap)
+        return message
+
+    def undo(self) -> bool:
+        """Restore the segmentation to what it was before the last action; False when there is nothing to undo."""
+        available = bool(self._logic.CanUndo())
+        if available:
+            self._logic.Undo()
+        return available
+
+    def redo(self) -> bool:
+        """Do again what was undone; False when there is nothing to redo."""
+        available = bool(self._logic.CanRedo())
+        if available:
+            self._logic.Redo()
+        return available
+
+    @property
+    def _is_masking(self) -> bool:
+        editor = self._logic.GetSegmentEditorNode()
+        everywhere = slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere
+        return editor.GetMaskMode() != everywhere or bool(editor.GetSourceVolumeIntensityMask())
+
+    def _overwritten(self, segment_id: str) -> list[str]:
+        """The other segments that lose the voxels written into ``segment_id``."""
+        editor = self._logic.GetSegmentEditorNode()
+        if editor.GetOverwriteMode() == editor.OverwriteNone:
+            return []
+        segmentation_node = self._logic.GetSegmentationNode()
+        others = [other for other in segmentation_node.GetSegmentation().GetSegmentIDs() if other != segment_id]
+        if editor.GetOverwriteMode() == editor.OverwriteVisibleSegments:
+            display = segmentation_node.GetDisplayNode()
+            others = [other for other in others if display is not None and display.GetSegmentVisibility(other)]
+        return others
+
+    def _modify(self, segment_id: str, labelmap: Any) -> None:
+        segmentation_node = self._logic.GetSegmentationNode()
+        segmentation = segmentation_node.GetSegmentation()
+        _stand_on_lattice(segmentation, segment_id, lattice_of(labelmap))
+        if self._is_masking:
+            # What the segment holds where masking forbids editing is kept only as far as the modifier reaches.
+            labelmap = padded_labelmap(labelmap, binary_labelmap(segmentation.GetSegment(segment_id)))
+            _include_in_reference(segmentation, labelmap)
+        overwritten = self._overwritten(segment_id)
+        apart = [other for other in overwritten if not _is_on_lattice(segmentation, other, lattice_of(labelmap))]
+        editor = self._logic.GetSegmentEditorNode()
+        mode = editor.GetOverwriteMode()
+        if apart:
+            # The editor would resample a whole neighbour to erase a part of it.
+            editor.SetOverwriteMode(editor.OverwriteNone)
+        self._logic.ModifySegmentByLabelmap(
+            segmentation_node, segment_id, labelmap, self._logic.ModificationModeSet, False, False
+        )
+        if apart:
+            editor.SetOverwriteMode(mode)
+            written = content_of(segmentation.GetSegment(segment_id))
+            for other in overwritten if written is not None else ():
+                self._erase(other, written)
+
+    def _erase(self, segment_id: str, labelmap: Any) -> None:
+        segmentation_node = self._logic.GetSegmentationNode()
+        present = binary_labelmap(segmentation_node.GetSegmentation().GetSegment(segment_id))
+        if not present.IsEmpty():
+            self._logic.ModifySegmentByLabelmap(
+                segmentation_node,
+                segment_id,
+                resampled_labelmap(labelmap, lattice_of(present)),
+                self._logic.ModificationModeRemove,
+                False,
+                True,
+            )
+
+
+def _own_editor(scene: Any) -> Any:
+    editor = scene.GetSingletonNode(EDITOR_TAG, _EDITOR_CLASS)
+    if editor is None:
+        editor = slicer.vtkMRMLSegmentEditorNode()
+        editor.SetSingletonTag(EDITOR_TAG)
+        editor.SetName(EDITOR_TAG)
+        editor = scene.AddNode(editor)
+    return editor
+
+
+def _open_editor(scene: Any, segmentation_node: Any) -> Any | None:
+    """The segment editor node of the scene that has ``segmentation_node`` open, this project's own left out."""
+    for number in range(scene.GetNumberOfNodesByClass(_EDITOR_CLASS)):
+        editor = scene.GetNthNodeByClass(number, _EDITOR_CLASS)
+        if editor.GetSingletonTag() != EDITOR_TAG and editor.GetSegmentationNode() is segmentation_node:
+            return editor
+    return None
+
+
+def _reference_image(segmentation: Any) -> Any:
+    """The lattice that Slicer edits ``segmentation`` on, as an oriented image without voxels."""
+    geometry = slicer.vtkSlicerSegmentEditorLogic.GetReferenceImageGeometryStringFromSegmentation(segmentation)
+    image = slicer.vtkOrientedImageData()
+    slicer.vtkSegmentationConverter.DeserializeImageGeometry(geometry, image, False)
+    return image
+
+
+def _include_in_reference(segmentation: Any, labelmap: Any) -> None:
+    """Let the reference geometry reach as far as ``labelmap``, which is on the same lattice.
+
+    The editor's masks end where the reference geometry ends, and what lies beyond would count as editable.
+    """
+    reference = _reference_image(segmentation)
+    old, new = reference.GetExtent(), labelmap.GetExtent()
+    whole = [(min, max)[end % 2](old[end], new[end]) for end in range(6)]
+    if tuple(whole) != old:
+        converter = slicer.vtkSegmentationConverter
+        reference.SetExtent(whole)
+        geometry = converter.SerializeImageGeometry(reference)
+        segmentation.SetConversionParameter(converter.GetReferenceImageGeometryParameterName(), geometry)
+
+
+def _is_on_lattice(segmentation: Any, segment_id: str, lattice: Matrix) -> bool:
+    """Whether the labelmap of ``segment_id`` is on ``lattice``, or empty and on none."""
+    labelmap = binary_labelmap(segmentation.GetSegment(segment_id))
+    wanted = slicer.vtkOrientedImageData()
+    wanted.SetImageToWorldMatrix(matrix_of(lattice))
+    return bool(labelmap.IsEmpty() or slicer.vtkOrientedImageDataResample.DoGeometriesMatch(labelmap, wanted))
+
+
+def _stand_on_lattice(segmentation: Any, segment_id: str, lattice: Matrix) -> None:
+    """Move ``segment_id`` to a labelmap of its own on ``lattice`` where it shares or has one on another lattice.
+
+    Otherwise the editor would resample all segments of the shared labelmap, and erase the old content at wrong places.
+    """
+    if _is_on_lattice(segmentation, segment_id, lattice):
+        return
+    segmentation.SeparateSegmentLabelmap(segment_id)
+    segment = segmentation.GetSegment(segment_id)
+    labelmap = binary_labelmap(segment)
+    if not labelmap.IsEmpty():
+        # Replaced, not changed: a change of the old one would remove the 3D surfaces of all segments.
+        segment.AddRepresentation(binary_labelmap_name(), resampled_labelmap(labelmap, lattice))
