@@ -51,7 +51,7 @@ def make_tiny_model(folder: Path) -> None:
     from MedSAM3SegmentLib.models.concept_model import ConceptModel
     from MedSAM3SegmentLib.models.model_card import MaskRule, ModelCard
     from MedSAM3SegmentLib.training.architecture import Architecture, new_network, train_tokenizer
-    from MedSAM3SegmentLib.training.trainer import save_model_folder
+    from MedSAM3SegmentLib.training.trainer import save_snapshot
 
     sizes = {name: tuple(value) if isinstance(value, list) else value for name, value in TINY_ARCHITECTURE.items()}
     tokenizer = train_tokenizer(["liver", "spleen", "kidney"], 20, folder.with_name(folder.name + "-tokenizer"))
@@ -66,4 +66,4 @@ def make_tiny_model(folder: Path) -> None:
         presence.weight.zero_()
         presence.bias.fill_(9.0)
     card = ModelCard("tiny test model", is_demo=True, threshold=0.3, mask_rule=MaskRule.SEMANTIC)
-    save_model_folder(ConceptModel(network, tokenizer, card), network.state_dict(), folder)
+    save_snapshot(ConceptModel(network, tokenizer, card), network.state_dict(), folder)

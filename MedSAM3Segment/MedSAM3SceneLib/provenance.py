@@ -7,24 +7,7 @@ from typing import Any
 
 import vtk
 
-from MedSAM3SegmentLib.result import ConceptResult, SegmentResult
 from MedSAM3SegmentLib.segmentation_files import PROVENANCE_TAG, provenance_text
-
-
-def segment_provenance(result: SegmentResult, concept: ConceptResult) -> dict[str, Any]:
-    """Plain JSON values: what was asked for this one segment, and all of the run's own provenance.
-
-    Keys besides those of ``result.Provenance.as_dict``: ``concept`` (as typed), ``prompt`` (as the model was asked),
-    ``window`` (name, low, high) and ``slices`` (first and last slice that was looked at).
-    """
-    looked_at = [item.slice_index for item in concept.evidence]
-    return {
-        "concept": concept.concept,
-        "prompt": concept.prompt,
-        "window": {"name": concept.window.name, "low": concept.window.low, "high": concept.window.high},
-        "slices": [min(looked_at), max(looked_at)] if looked_at else None,
-        **result.provenance.as_dict(),
-    }
 
 
 def write_provenance(segment: Any, provenance: dict[str, Any]) -> None:

@@ -12,12 +12,13 @@ import slicer
 from MedSAM3SegmentLib.concepts import Vocabulary
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.grid import Matrix
+from MedSAM3SegmentLib.report import segment_provenance
 from MedSAM3SegmentLib.result import ConceptResult, SegmentResult
 
 from .editing import SegmentWriter
 from .frames import matrix_of, node_to_node, require_linear
 from .labelmaps import binary_labelmap, binary_labelmap_name
-from .provenance import read_provenance, segment_provenance, write_provenance
+from .provenance import read_provenance, write_provenance
 from .volumes import PlacedVolume
 
 

@@ -6,7 +6,7 @@ Called by every door (panel, effect, console, shell, agent), in-process or insid
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -22,6 +22,7 @@ from .features import FeatureCache, FeatureKey
 from .grid import SliceStack
 from .intensity import Window, choose_window, is_ct, prepare_slices
 from .models.concept_model import ConceptModel, ImageFeatures, PhraseFeatures
+from .models.memory import BatchGuard, fitting_batch, reliefs_of
 from .request import CancelCheck, Progress, ProgressCallback, SegmentRequest, Stage
 from .result import ConceptResult, Provenance, SegmentResult, SliceEvidence
 from .versions import package_versions
@@ -58,16 +59,18 @@ class Segmenter:
         self.cache = cache or FeatureCache()
 
     @classmethod
-    def load(cls, model: str = "demo", device: str = "auto") -> Segmenter:
-        """A segmenter with the model that ``model`` names: ``demo``, a folder, or a hub id.
+    def load(
+        cls, model: str = "demo", device: str = "auto", dtype: str = "auto", resolution: int | None = None
+    ) -> Segmenter:
+        """A segmenter with the model that ``model`` names, as ``models.loading.load_model`` takes it.
 
         Raises:
             ModelError: the model cannot be loaded exactly.
-            InputError: the device is not there.
+            InputError: the device or the format is not there, or the resolution does not fit.
         """
         from .models.loading import load_model
 
-        return cls(load_model(model, device))
+        return cls(load_model(model, device, dtype=dtype, resolution=resolution))
 
     def segment(
         self,
@@ -88,7 +91,8 @@ class Segmenter:
         questions = [self._question(volume, request, concept) for concept in request.concepts]
         threshold = self.model.card.threshold if request.threshold is None else request.threshold
 
-        evidence = self._look(volume, stack, indices, questions, progress or _ignore, cancel or _never)
+        said: list[str] = []
+        evidence = self._look(volume, stack, indices, questions, progress or _ignore, cancel or _never, said.append)
         looked = time.monotonic()
         concepts = []
         for number, (question, items) in enumerate(zip(questions, evidence, strict=True)):
@@ -107,7 +111,7 @@ class Segmenter:
             versions=package_versions(),
         )
         seconds = {"segmenting": looked - started, "assembling": finished - looked}
-        return SegmentResult(stack, tuple(concepts), provenance, seconds, self._messages(volume))
+        return SegmentResult(stack, tuple(concepts), provenance, seconds, (*self._messages(volume), *said))
 
     def _question(self, volume: Volume, request: SegmentRequest, concept: str) -> _Question:
         preset = self.vocabulary.window_for(concept) if is_ct(volume) else None
@@ -132,41 +136,49 @@ class Segmenter:
         questions: Sequence[_Question],
         progress: ProgressCallback,
         cancel: CancelCheck,
+        say: Callable[[str], None],
     ) -> list[list[SliceEvidence]]:
         """Evidence per question and slice. Questions that share a window share one pass of the image encoder."""
         evidence: list[list[SliceEvidence]] = [[] for _ in questions]
         windows = list(dict.fromkeys(question.window for question in questions))
         phrases = self.model.encode_phrases([question.prompt for question in questions])
         slices = stack.extract(volume.array)
-        batch_size = BATCH.get(self.model.device.type, 1)
+        batch = fitting_batch(self.model, BATCH.get(self.model.device.type, 1))
+        guard = BatchGuard(batch, reliefs_of(self.model), say)
         total, done, started = len(indices) * len(windows), 0, time.monotonic()
         progress(Progress(Stage.SEGMENTING, 0, total))
         for window in windows:
             asked = [n for n, question in enumerate(questions) if question.window == window]
-            for begin in range(0, len(indices), batch_size):
+
+            def look_at(
+                batch: Sequence[int], window: Window = window, asked: Sequence[int] = asked
+            ) -> list[list[SliceEvidence]]:
+                nonlocal done
                 if cancel():
                     raise Cancelled(f"Stopped after {done} of {total} slices; nothing was written.")
-                batch = indices[begin : begin + batch_size]
                 features = self._features(volume, stack, slices, window, batch)
-                self._detect(features, batch, phrases, asked, evidence)
+                answers = self._detect(features, batch, phrases, asked)
                 done += len(batch)
                 left = (time.monotonic() - started) / done * (total - done)
                 progress(Progress(Stage.SEGMENTING, done, total, left))
+                return answers
+
+            for answers in guard.run(indices, look_at):
+                for number, item in zip(asked, answers, strict=True):
+                    evidence[number].append(item)
         return evidence
 
     def _detect(
-        self,
-        features: ImageFeatures,
-        batch: Sequence[int],
-        phrases: PhraseFeatures,
-        asked: Sequence[int],
-        evidence: list[list[SliceEvidence]],
-    ) -> None:
+        self, features: ImageFeatures, batch: Sequence[int], phrases: PhraseFeatures, asked: Sequence[int]
+    ) -> list[list[SliceEvidence]]:
+        """Evidence per slice of the batch and phrase that is asked for."""
         pyramid = self.model.build_pyramid(features)
+        answers: list[list[SliceEvidence]] = [[] for _ in batch]
         for number in asked:
             raw = self.model.detect(pyramid, phrases[number : number + 1].repeat(len(batch)))
             for pair, index in enumerate(batch):
-                evidence[number].append(slice_evidence(raw, pair, index, self.model.card))
+                answers[pair].append(slice_evidence(raw, pair, index, self.model.card))
+        return answers
 
     def _features(
         self,
@@ -178,8 +190,7 @@ class Segmenter:
     ) -> ImageFeatures:
         """Features of a batch of slices; only those not kept from before go through the encoder."""
         keys = [
-            FeatureKey.of(volume.content_hash, stack.plane, window, self.model.identity.sha256, index)
-            for index in batch
+            FeatureKey.of(volume.content_hash, stack.plane, window, self.model.features_key, index) for index in batch
         ]
         known = {key: self.cache.get(key) for key in keys}
         missing = [(key, index) for key, index in zip(keys, batch, strict=True) if known[key] is None]

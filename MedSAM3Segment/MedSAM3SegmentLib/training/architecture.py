@@ -156,6 +156,8 @@ def train_tokenizer(texts: Iterable[str], merges: int, folder: Path) -> CLIPToke
         trainers.BpeTrainer(
             vocab_size=2 * len(alphabet) + merges,
             initial_alphabet=alphabet,
+            # The trainer numbers what it is not told in an order that changes from run to run.
+            special_tokens=[letter + "</w>" for letter in alphabet],
             end_of_word_suffix="</w>",
             show_progress=False,
         ),

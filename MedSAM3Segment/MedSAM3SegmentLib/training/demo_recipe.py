@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..concepts import Vocabulary
 from ..models.model_card import MaskRule, ModelCard
 from ..request import CancelCheck
+from ..resources import resource_path
 from .phantom import CONCEPTS
 
 if TYPE_CHECKING:
@@ -42,26 +42,20 @@ _TOO_CLOSE = (
 ).split()
 
 
-def negative_phrases(vocabulary: Iterable[str]) -> list[str]:
-    """Phrases of the vocabulary that no phantom shows, to be answered with "not found" in training.
+def negative_phrases() -> list[str]:
+    """Phrases that no phantom shows, to be answered with "not found" in training.
 
-    One in five is held back by its hash: those words the model never sees in training, and its refusals are measured
-    on them.
+    They come from the vocabulary as it was; the list is kept in a file so that the vocabulary can grow without making
+    another demo model.
     """
-    return [phrase for phrase in _unrelated(vocabulary) if not _held_back(phrase)]
+    return resource_path("demo-negatives.txt").read_text(encoding="utf-8").splitlines()
 
 
-def held_back_phrases(vocabulary: Iterable[str]) -> list[str]:
-    """Phrases that no phantom shows and that training never saw."""
-    return [phrase for phrase in _unrelated(vocabulary) if _held_back(phrase)]
-
-
-def _unrelated(vocabulary: Iterable[str]) -> list[str]:
-    return sorted({p for p in vocabulary if not any(close in p for close in _TOO_CLOSE)})
-
-
-def _held_back(phrase: str) -> bool:
-    return hashlib.sha256(phrase.encode()).digest()[0] % 5 == 0
+def held_back_phrases() -> list[str]:
+    """Phrases of the vocabulary that no phantom shows and that training never saw; refusals are measured on them."""
+    phrases = {concept.phrase for concept in Vocabulary.load().concepts}
+    unrelated = {phrase for phrase in phrases if not any(close in phrase for close in _TOO_CLOSE)}
+    return sorted(unrelated - set(negative_phrases()))
 
 
 @dataclass(frozen=True)
@@ -142,7 +136,7 @@ def phantom_lessons(phantoms: int, first_seed: int = DemoRecipe.first_seed) -> L
     from .samples import phantom_stacks
     from .wording import all_wordings
 
-    others = negative_phrases(concept.phrase for concept in Vocabulary.load().concepts)
+    others = negative_phrases()
     return Lessons(
         phantom_stacks(range(first_seed, first_seed + phantoms)),
         BatchPlan(focus=FOCUS, synonyms=SYNONYMS, others=others),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 
 from ..errors import Cancelled, ModelError
 from ..models.concept_model import BoxPrompts, ConceptModel, RawDetections
+from ..models.conversion import save_model
 from ..request import CancelCheck
 from .batches import Batch, BatchMaker
 from .losses import LossWeights, detection_loss
@@ -121,28 +121,18 @@ def train(
             report(TrainingState(step + 1, schedule.steps, {k: v / counted for k, v in sums.items()}, left))
             sums, counted = {}, 0
         if (step + 1) % schedule.save_every == 0 or step + 1 == schedule.steps:
-            save_model_folder(model, average, output)
+            save_snapshot(model, average, output)
     network.load_state_dict(average)
     network.eval()
 
 
-def save_model_folder(model: ConceptModel, weights: dict[str, torch.Tensor], folder: Path) -> None:
-    """Write configuration, half-precision weights, tokenizer and card, whole or not at all.
+def save_snapshot(model: ConceptModel, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Write a model folder with ``weights`` in half precision, whole or not at all.
 
     Raises:
         ModelError: the model was loaded without a tokenizer.
     """
-    from safetensors.torch import save_file
-
     if model.tokenizer is None:
         raise ModelError(f"The model {model.card.name} has no tokenizer; train on a model that has one.")
-    draft = folder.with_name(folder.name + ".part")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    model.network.config.save_pretrained(str(draft))
-    half = {name: value.half().contiguous() if value.is_floating_point() else value for name, value in weights.items()}
-    save_file(half, str(draft / "model.safetensors"), metadata={"format": "pt"})
-    model.tokenizer.save_pretrained(str(draft))
-    model.card.save(draft)
-    shutil.rmtree(folder, ignore_errors=True)
-    draft.rename(folder)
+    half = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+    save_model(model, folder, detector=half, replace=True)

@@ -1,0 +1,99 @@
+"""``medsam3 info``: what is installed, where it can run, and which models are at hand."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from ..errors import ModelError
+from .interruption import Interruption
+from .terminal import Terminal
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], **common: object) -> None:
+    """Add ``info`` to the shell's commands."""
+    parser = subparsers.add_parser(
+        "info",
+        help="say what is installed, where it can run and which models are at hand",
+        description="Say what is installed, where it can run and which models are at hand.",
+        **common,  # type: ignore[arg-type]
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
+    """Do what ``medsam3 info`` was asked to."""
+    del options, interruption
+    terminal.result(_table())
+
+
+def _table() -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from ..versions import package_versions
+
+    versions = package_versions()
+    facts = {
+        "medsam3": versions.pop("medsam3"),
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "devices": _devices(),
+        "demo model": _demo_model(),
+        "other models": _installed_models(),
+        "vocabulary": _vocabulary(),
+    }
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, fact in facts.items():
+        table.add_row(name, Text(fact))
+    return table
+
+
+def _devices() -> str:
+    """Where a model can run, best first, and what ``auto`` takes."""
+    import torch
+
+    from ..models.devices import choose_device
+
+    found = []
+    for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        properties = torch.cuda.get_device_properties(number)
+        found.append(f"cuda:{number}, {properties.name} with {properties.total_memory / 2**30:.0f} GB")
+    if torch.backends.mps.is_available():
+        found.append("mps, Apple GPU")
+    found.append(f"cpu, {os.cpu_count()} cores")
+    return f"{'; '.join(found)} (auto takes {choose_device('auto')})"
+
+
+def _demo_model() -> str:
+    from ..models.model_card import ModelCard
+    from ..resources import resource_path
+
+    try:
+        folder = resource_path("demo-model")
+        card = ModelCard.load(folder)
+    except ModelError as error:
+        return str(error)
+    size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
+    return f"{card.name}, {size:.1f} MB, in {folder}. {card.description}"
+
+
+def _installed_models() -> str:
+    from ..models.model_store import installed_models, store_folder
+
+    try:
+        names = [model.name for model in installed_models()]
+    except ModelError as error:
+        return str(error)
+    return f"{', '.join(names) or 'none'}, in {store_folder()}; 'medsam3 models' installs more"
+
+
+def _vocabulary() -> str:
+    from ..concepts import Vocabulary
+
+    return f"{len(Vocabulary.load().concepts)} concepts; any other phrase can be asked for as well"

@@ -1,0 +1,57 @@
+"""Where a model runs, and in which number format."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+#: What ``--device`` accepts.
+DEVICES = ("auto", "cuda", "mps", "cpu")
+
+#: What ``--dtype`` accepts.
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def choose_device(name: str = "auto") -> str:
+    """The device to run on: the one named, or the best one that is there.
+
+    Raises:
+        InputError: the device is not known or not there.
+    """
+    import torch
+
+    if name not in DEVICES and not name.startswith("cuda:"):
+        raise InputError(f"The device '{name}' is not known; choose one of {', '.join(DEVICES)}.")
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name == "auto":
+        return "cuda" if cuda else "mps" if mps else "cpu"
+    if name.startswith("cuda"):
+        if not cuda:
+            raise InputError(f"The device '{name}' was asked for but PyTorch sees no CUDA GPU here; use --device auto.")
+        index = name.partition(":")[2] or "0"
+        if not index.isdigit() or int(index) >= torch.cuda.device_count():
+            raise InputError(f"The device '{name}' is not there; this machine has {torch.cuda.device_count()} GPUs.")
+    if name == "mps" and not mps:
+        raise InputError("The device 'mps' was asked for but PyTorch sees no Apple GPU here; use --device auto.")
+    return name
+
+
+def choose_dtype(name: str, device: str) -> torch.dtype:
+    """The number format to run in: the one named, or bfloat16 on CUDA GPUs that compute in it and float32 elsewhere.
+
+    Raises:
+        InputError: the format is not known, or the GPU does not compute in it.
+    """
+    import torch
+
+    if name not in DTYPES:
+        raise InputError(f"The number format '{name}' is not known; choose one of {', '.join(DTYPES)}.")
+    if name == "auto":
+        fast = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if fast else torch.float32
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype

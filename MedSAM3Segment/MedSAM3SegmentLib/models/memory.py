@@ -1,0 +1,217 @@
+"""How much memory a run takes, how much is free, and what to do when it was not enough."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from .concept_model import ConceptModel
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes that a run needs on its device.
+
+    Attributes:
+        weights: the network's.
+        working: what a batch needs besides.
+    """
+
+    weights: int
+    working: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.working
+
+
+def estimate_memory(model: ConceptModel, batch: int) -> MemoryEstimate:
+    """What running ``batch`` slices at a time takes.
+
+    Counts the largest tensors that live at once: the image encoder's widest layer, the pyramid, and one phrase's mask
+    head. Buffers of matrix products and the allocator's waste are the factor of 2: full-size SAM 3 in bfloat16 was
+    measured at 604 MB besides its weights.
+    """
+    config = model.network.config
+    vit = config.vision_config.backbone_config
+    grid = model.image_size // int(vit.patch_size)
+    width, queries = int(config.detr_decoder_config.hidden_size), int(config.detr_decoder_config.num_queries)
+    size = model.network.dtype.itemsize
+    encoder = grid**2 * (8 * int(vit.hidden_size) + 2 * int(vit.intermediate_size))
+    levels = (16 + 4 + 1 + 0.25) * grid**2 * width * 2
+    masks = 16 * grid**2 * (4 * width + 2 * queries)
+    weights = sum(value.numel() * value.element_size() for value in model.network.parameters())
+    return MemoryEstimate(weights, int(2 * batch * size * (max(encoder, levels + masks))))
+
+
+def fitting_batch(model: ConceptModel, wanted: int) -> int:
+    """The largest batch, at most ``wanted``, whose estimate fits into what is free beside the loaded weights.
+
+    Raises:
+        InputError: not even one slice fits.
+    """
+    free = free_memory(model.device)
+    if free is None:
+        return wanted
+    needed = estimate_memory(model, 1).working
+    if needed > free:
+        raise InputError(
+            f"One slice needs about {in_gigabytes(needed)} of memory on {model.device} and {in_gigabytes(free)} are "
+            "free; close other programs, or use a smaller --resolution or another --device."
+        )
+    return max(1, min(wanted, free // needed))
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that are free on a device, or None where that cannot be told."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        # What PyTorch holds in reserve is free for its own use.
+        return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory()) - int(torch.mps.current_allocated_memory())
+    return _free_main_memory()
+
+
+def _free_main_memory() -> int | None:
+    if sys.platform == "win32":
+        status = _WindowsMemoryStatus()
+        status.length = ctypes.sizeof(status)
+        found = ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
+        return int(status.available) if found else None
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+class _WindowsMemoryStatus(ctypes.Structure):
+    """``MEMORYSTATUSEX``."""
+
+    _fields_ = (
+        ("length", ctypes.c_ulong),
+        ("load", ctypes.c_ulong),
+        ("total", ctypes.c_ulonglong),
+        ("available", ctypes.c_ulonglong),
+        *(
+            (name, ctypes.c_ulonglong)
+            for name in ("total_page", "available_page", "total_virtual", "available_virtual")
+        ),
+        ("extended", ctypes.c_ulonglong),
+    )
+
+
+def in_gigabytes(size: int) -> str:
+    """``1.5 GB``."""
+    return f"{size / 1e9:.1f} GB" if size >= 5e7 else f"{size / 1e6:.1f} MB"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on any device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(
+        sign in text for sign in ("out of memory", "can't allocate memory", "alloc_failed", "not enough memory")
+    )
+
+
+@dataclass(frozen=True)
+class Relief:
+    """A way to free memory that costs only time.
+
+    Attributes:
+        done: one sentence for the user once it was taken.
+    """
+
+    take: Callable[[], None]
+    done: str
+
+
+class BatchGuard:
+    """Runs work in batches that shrink when memory runs out.
+
+    Each time that happens the batch is halved; at one item the reliefs are taken in turn; after that the run ends with
+    a sentence that says what to do. The smaller batch stays for the rest of the run.
+
+    Args:
+        size: items to begin with.
+        reliefs: what can be moved out of the way.
+        say: told each step, one sentence.
+    """
+
+    def __init__(self, size: int, reliefs: Sequence[Relief] = (), say: Callable[[str], None] | None = None) -> None:
+        self.size = max(size, 1)
+        self._reliefs = list(reliefs)
+        self._say = say or _say_nothing
+
+    def run(self, items: Sequence[Item], work: Callable[[Sequence[Item]], Sequence[Answer]]) -> list[Answer]:
+        """The answers to all items, in order.
+
+        Args:
+            work: answers a batch, one answer per item; may be asked again for items it failed on.
+
+        Raises:
+            InputError: one item alone does not fit.
+        """
+        answers: list[Answer] = []
+        while len(answers) < len(items):
+            batch = items[len(answers) : len(answers) + self.size]
+            failure = ""
+            try:
+                answers.extend(work(batch))
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                failure = str(error)
+            if failure:
+                # Outside the handler, whose traceback would keep the failed batch alive.
+                self._shrink(len(batch))
+        return answers
+
+    def _shrink(self, failed: int) -> None:
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if failed > 1:
+            self.size = max(failed // 2, 1)
+            self._say(f"Memory ran out; going on with {self.size} at a time.")
+        elif self._reliefs:
+            relief = self._reliefs.pop(0)
+            relief.take()
+            self._say(relief.done)
+        else:
+            raise InputError(
+                "Memory ran out on a single slice; close other programs, or use a smaller --resolution or --device cpu."
+            )
+
+
+def reliefs_of(model: ConceptModel) -> tuple[Relief, ...]:
+    """What a model can move from its GPU to main memory."""
+    if model.device.type == "cpu":
+        return ()
+    sentence = "Memory ran out; the text encoder was moved to main memory, which slows down new phrases."
+    return (Relief(model.move_text_encoder_away, sentence),)
+
+
+def _say_nothing(sentence: str) -> None:
+    del sentence

@@ -1,0 +1,134 @@
+"""What a ``--model`` value names, found on this machine: a base and the adapters on top of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ModelError
+from .model_card import ModelCard
+from .model_store import find_installed, installed_models
+from .weight_files import PYTORCH_ENDINGS, SAFETENSORS_ENDINGS
+
+#: What ``--model`` takes for the model that ships.
+DEMO = "demo"
+
+#: Names that transformers gives to weights, best first.
+_USUAL_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a base lies.
+
+    Attributes:
+        weights: the file (or index of shards).
+        folder: where configuration, tokenizer and card may lie.
+    """
+
+    weights: Path
+    folder: Path
+
+    @property
+    def card(self) -> ModelCard:
+        """The card beside the weights; a bare file goes by its own name."""
+        if self.weights.name in _USUAL_WEIGHTS or (self.folder / "medsam3_model.json").is_file():
+            return ModelCard.load(self.folder)
+        return ModelCard(name=self.weights.stem)
+
+    def tokenizer_folders(self) -> list[Path]:
+        """Where to look for its tokenizer: beside it, then among installed models."""
+        return [self.folder, *(model.folder for model in installed_models())]
+
+
+def resolve(source: str, adapters: Sequence[str] = ()) -> tuple[ModelSource, tuple[Path, ...]]:
+    """Find a base and its adapters.
+
+    Args:
+        source: ``demo``, a folder, a file, an installed model's name or hub id; ``BASE+ADAPTER`` puts an adapter on
+            top. An adapter alone brings the base that its card names.
+        adapters: further ones, found the same way.
+
+    Raises:
+        ModelError: something is not there, or an adapter names no base.
+    """
+    from .adapters import is_adapter
+
+    pieces = [source] if Path(source).expanduser().exists() else re.split(r"\+(?!$)", source)
+    paths = [find(piece.strip()) for piece in (*pieces, *adapters)]
+    if is_adapter(_weights_or_folder(paths[0])):
+        base = _base_of(paths[0])
+        if not base:
+            raise ModelError(
+                f"The model '{pieces[0]}' is an adapter and does not say on which base; name the base first, as in "
+                f"'sam3+{pieces[0]}'."
+            )
+        paths.insert(0, find(base))
+    for path in paths[1:]:
+        if not is_adapter(_weights_or_folder(path)):
+            raise ModelError(f"The model {path} is not an adapter; only adapters can be put on top of a base.")
+    base_path = paths[0]
+    folder = base_path if base_path.is_dir() else base_path.parent
+    return ModelSource(find_weights(base_path), folder), tuple(_weights_or_folder(path) for path in paths[1:])
+
+
+def find(source: str) -> Path:
+    """The file or folder that one name stands for.
+
+    Raises:
+        ModelError: it is not on this machine; says how to get it.
+    """
+    if source == DEMO:
+        from ..resources import resource_path
+
+        return resource_path("demo-model")
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    installed = find_installed(source)
+    if installed is not None:
+        return installed
+    from .known_models import find_known
+
+    known = find_known(source)
+    if known is not None:
+        installed = find_installed(known.name)
+        if installed is not None:
+            return installed
+    if known is not None or re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+        raise ModelError(f"The model '{source}' is not installed; run 'medsam3 models add {source}' first.")
+    raise ModelError(f"The model '{source}' is neither a file, a folder nor an installed model; check the name.")
+
+
+def find_weights(path: Path) -> Path:
+    """The weight file of a model folder; a file is its own.
+
+    Raises:
+        ModelError: there is none, or it is not clear which.
+    """
+    if path.is_file():
+        return path
+    for name in _USUAL_WEIGHTS:
+        if (path / name).is_file():
+            return path / name
+    found = sorted(item for item in path.iterdir() if item.suffix in SAFETENSORS_ENDINGS + PYTORCH_ENDINGS)
+    if not found:
+        raise ModelError(f"The model folder {path} has no weights ({_USUAL_WEIGHTS[0]}); download it again.")
+    if len(found) > 1:
+        names = ", ".join(item.name for item in found[:4])
+        raise ModelError(f"The model folder {path} has several weight files ({names}); name the one to use.")
+    return found[0]
+
+
+def _weights_or_folder(path: Path) -> Path:
+    """A PEFT folder as it is, else the weight file."""
+    from .adapters import PEFT_CONFIG
+
+    return path if path.is_dir() and (path / PEFT_CONFIG).is_file() else find_weights(path)
+
+
+def _base_of(path: Path) -> str:
+    folder = path if path.is_dir() else path.parent
+    return ModelCard.load(folder).base

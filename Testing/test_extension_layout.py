@@ -1,0 +1,186 @@
+"""The repository is a valid extension: CMake packages what is there, and imports are where they may be."""
+
+from __future__ import annotations
+
+import ast
+import re
+import struct
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = ("MedSAM3Segment", "MedSAM3Agent")
+LIBRARIES = {
+    "MedSAM3Segment": ("MedSAM3SegmentLib", "MedSAM3SceneLib"),
+    "MedSAM3Agent": ("MedSAM3AgentLib",),
+}
+TOP_LEVEL = {
+    ".ci", ".github", ".gitignore", "CMakeLists.txt", "LICENSE", "Makefile", "MedSAM3Agent", "MedSAM3Segment",
+    "README.md", "Resources", "Testing", "pyproject.toml",
+}  # fmt: skip
+
+
+def cmake_list(module: str, name: str) -> list[str]:
+    text = (ROOT / module / "CMakeLists.txt").read_text()
+    (body,) = re.findall(rf"^set\({name}$(.*?)\)", text, re.MULTILINE | re.DOTALL)
+    return [entry.replace("${MODULE_NAME}", module) for entry in body.split()]
+
+
+def repository_files() -> list[str]:
+    """Files that are in git or would be added; skips where there is no git to ask."""
+    try:
+        listed = subprocess.run(
+            ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            capture_output=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs git and a checkout to know which files belong to the repository")
+    return [name for name in listed.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
+
+
+def imports(path: Path, file_scope_only: bool = False) -> set[str]:
+    """The top-level names of what ``path`` imports."""
+    names: set[str] = set()
+    todo: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(str(node.module).split(".")[0])
+        if not (file_scope_only and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)):
+            todo += ast.iter_child_nodes(node)
+    return names
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_cmake_packages_every_python_file_and_nothing_else(module):
+    there = {f"{module}.py"}
+    for library in LIBRARIES[module]:
+        there |= {path.relative_to(ROOT / module).as_posix() for path in (ROOT / module / library).rglob("*.py")}
+
+    listed = cmake_list(module, "MODULE_PYTHON_SCRIPTS")
+
+    assert set(listed) == there
+    assert len(listed) == len(set(listed))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_cmake_packages_every_resource_and_nothing_else(module):
+    folder = ROOT / module
+    there = {p.relative_to(folder).as_posix() for p in (folder / "Resources").rglob("*") if p.is_file()}
+
+    assert set(cmake_list(module, "MODULE_PYTHON_RESOURCES")) == there
+
+
+def test_cmake_puts_the_shared_resources_beside_the_library():
+    """All but pictures, which are for the README."""
+    folder = ROOT / "Resources"
+    there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.suffix != ".png"}
+
+    assert set(cmake_list("MedSAM3Segment", "SHARED_RESOURCES")) == there
+
+
+def test_python_packages_are_all_in_the_wheel():
+    packages = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    library = ROOT / "MedSAM3Segment" / "MedSAM3SegmentLib"
+    there = {".".join(p.parent.relative_to(library.parent).parts) for p in library.rglob("__init__.py")}
+
+    assert packages == there | {"MedSAM3SegmentLib.Resources"}
+
+
+def test_top_level_holds_what_it_should_and_nothing_else():
+    assert {name.split("/")[0] for name in repository_files()} == TOP_LEVEL
+
+
+def test_a_clone_stays_small():
+    assert sum((ROOT / name).stat().st_size for name in repository_files()) < 30e6
+
+
+def test_extension_metadata_passes_the_index():
+    text = (ROOT / "CMakeLists.txt").read_text()
+    lines = [line for line in text.splitlines() if "EXTENSION_" in line and line.startswith("set(")]
+    values = dict(re.fullmatch(r'set\((EXTENSION_\w+) "([^"]*)"\)', line).groups() for line in lines)
+
+    assert re.findall(r"^project\((.*)\)", text, re.MULTILINE) == ["MedSAM3"]
+    assert values["EXTENSION_DEPENDS"] == "PyTorch"
+    assert re.fullmatch(r"https://github\.com/[\w-]+/Slicer\w+", values["EXTENSION_HOMEPAGE"])
+    assert values["EXTENSION_CONTRIBUTORS"]
+    assert "SAM License" in values["EXTENSION_DESCRIPTION"]
+    for url in [values["EXTENSION_ICONURL"], *values["EXTENSION_SCREENSHOTURLS"].split()]:
+        assert (ROOT / url.partition("/main/")[2]).is_file(), url
+        assert url.endswith(".png")
+    assert "Apache License" in (ROOT / "LICENSE").read_text()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_icons_are_png_of_the_size_slicer_wants(module):
+    header = (ROOT / module / "Resources" / "Icons" / f"{module}.png").read_bytes()[:24]
+
+    assert header[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", header[16:24]) == (128, 128)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_file_imports_nothing_heavy_when_slicer_starts(module):
+    assert imports(ROOT / module / f"{module}.py", file_scope_only=True) <= {"logging", "slicer"}
+
+
+@pytest.mark.parametrize(
+    ("library", "forbidden"),
+    [
+        ("MedSAM3Segment/MedSAM3SegmentLib", {"slicer", "qt", "ctk", "vtk", "vtkmodules", "PythonQt"}),
+        ("MedSAM3Segment/MedSAM3SceneLib", {"qt", "ctk", "PythonQt"}),
+        ("MedSAM3Agent/MedSAM3AgentLib", {"slicer", "qt", "ctk", "PythonQt"}),
+    ],
+)
+def test_libraries_keep_to_their_side(library, forbidden):
+    files = list((ROOT / library).rglob("*.py"))
+    assert files
+    for path in files:
+        assert not imports(path) & forbidden, path
+
+
+def test_the_scene_library_works_without_torch():
+    names = [p.stem for p in (ROOT / "MedSAM3Segment" / "MedSAM3SceneLib").glob("*.py") if p.stem != "__init__"]
+    code = f"import sys; from MedSAM3SceneLib import {', '.join(names)}; print('torch' in sys.modules)"
+
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "MedSAM3Segment", capture_output=True, text=True, check=True
+    )
+
+    assert ran.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_translatable_text_is_one_literal(module):
+    """Slicer's translations are looked up by the text in the source; an f-string has none."""
+    tree = ast.parse((ROOT / module / f"{module}.py").read_text())
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "_"]
+
+    assert calls
+    assert all(isinstance(call.args[0], ast.Constant) for call in calls)
+
+
+def test_the_panel_and_its_ui_file_agree():
+    source = (ROOT / "MedSAM3Segment" / "MedSAM3Segment.py").read_text()
+    ui = ElementTree.parse(ROOT / "MedSAM3Segment" / "Resources" / "UI" / "MedSAM3Segment.ui").getroot()
+    names = {widget.get("name") for widget in ui.iter("widget")}
+
+    assert set(re.findall(r"self\.ui\.(\w+)", source)) <= names
+    ends = {end.text for connection in ui.iter("connection") for end in connection if end.tag in ("sender", "receiver")}
+    assert ends <= names
+    for selector in (w for w in ui.iter("widget") if w.get("class") == "qMRMLNodeComboBox"):
+        assert selector.get("name") in ends, "a node selector without a scene stays empty"
+
+
+def test_text_files_end_lines_as_the_index_wants():
+    for name in repository_files():
+        if Path(name).suffix in (".txt", ".py", ".md", ".ui", ".json", ".toml", ".yml", ""):
+            assert b"\r" not in (ROOT / name).read_bytes(), name
