@@ -16,13 +16,20 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM = false
 export QT_QPA_PLATFORM ?= offscreen
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-slow lint bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/medsam3 demo --output demo-output
 
 test: lint
 	$(BIN)/python -m pytest
+
+# What takes minutes: a full-size SAM 3 with random weights through every format.
+test-slow: $(VENV)/ready-for-tests
+	$(BIN)/python -m pytest -m slow
+
+bench: $(VENV)/ready-for-tests
+	$(BIN)/python Testing/bench.py
 
 lint: $(VENV)/ready-for-tests
 	$(BIN)/ruff check .

@@ -45,6 +45,12 @@ def test_the_same_object_twice_is_kept_once_by_its_better_score() -> None:
     assert [round(d.score, 2) for d in evidence.detections] == [0.9, 0.7]
 
 
+def test_a_model_may_keep_only_its_best_instance() -> None:
+    raw = raw_detections([0.6, 0.9], 1 - 1e-6, [(2, 3), (9, 9)])
+    evidence = slice_evidence(raw, 0, 0, ModelCard("a", mask_rule=MaskRule.BEST_INSTANCE))
+    assert [round(d.score, 2) for d in evidence.detections] == [0.9]
+
+
 def test_below_the_floor_only_the_score_remains() -> None:
     evidence = slice_evidence(raw_detections([EVIDENCE_FLOOR / 2], 0.9, [(2, 3)]), 0, 0, ModelCard("a"))
     assert evidence.detections == ()

@@ -80,9 +80,11 @@ def test_cmake_packages_every_resource_and_nothing_else(module):
 
 
 def test_cmake_puts_the_shared_resources_beside_the_library():
-    """All but pictures, which are for the README."""
+    """All but pictures and documents, which are for readers."""
     folder = ROOT / "Resources"
-    there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.suffix != ".png"}
+    there = {
+        p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.suffix not in (".png", ".md")
+    }
 
     assert set(cmake_list("MedSAM3Segment", "SHARED_RESOURCES")) == there
 

@@ -50,7 +50,7 @@ def slice_evidence(raw: RawDetections, pair: int, slice_index: int, card: ModelC
             box=tuple(float(x) for x in boxes[n]),  # type: ignore[arg-type]
             mask=crop(masks[n]),
         )
-        for n in distinct(masks)
+        for n in distinct(masks)[: 1 if card.mask_rule is MaskRule.BEST_INSTANCE else None]
     )
     semantic = None
     if card.mask_rule is MaskRule.SEMANTIC:

@@ -26,9 +26,13 @@ class ScoreRule(StrEnum):
 
 
 class MaskRule(StrEnum):
-    """Which head draws a concept's mask."""
+    """What draws a concept's mask on a slice: every instance found, the best one alone, or the semantic head.
+
+    Medical-SAM3's makers keep the best mask alone.
+    """
 
     INSTANCES = "instances"
+    BEST_INSTANCE = "best instance"
     SEMANTIC = "semantic"
 
 

@@ -126,6 +126,13 @@ def new_network(architecture: Architecture, tokenizer: CLIPTokenizer, seed: int)
                 module.bias.zero_()
         network.vision_encoder.backbone.embeddings.position_embeddings.normal_(std=0.2)
         decoder = network.detr_decoder
+        # The picture enters the decoder unnormalised and many times larger than its queries: drawn like the rest, it
+        # would drown the phrase in them and fix their attention on one spot.
+        for layer in network.vision_encoder.neck.fpn_layers:
+            layer.proj2.weight.mul_(0.5)
+        for layer in decoder.layers:
+            layer.vision_cross_attn.k_proj.weight.mul_(0.25)
+            layer.vision_cross_attn.v_proj.weight.mul_(0.25)
         # Boxes start at their reference boxes.
         decoder.box_head.layer3.weight.zero_()
         decoder.query_embed.weight.normal_()

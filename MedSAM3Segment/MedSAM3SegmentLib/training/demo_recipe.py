@@ -71,7 +71,7 @@ class DemoRecipe:
 
     phantoms: int = 600
     first_seed: int = 1000
-    steps: int = 3000
+    steps: int = 2600
     seed: int = 1
     merges: int = 300
 
