@@ -199,3 +199,17 @@ def test_words_held_back_are_never_taught() -> None:
     assert not set(taught) & set(held_back)
     known = {*CONCEPTS, *(word for words in SYNONYMS.values() for word in words)}
     assert not known & {*taught, *held_back}
+
+
+def test_the_demo_recipe_runs_and_averages_its_branches(tmp_path: Path) -> None:
+    from MedSAM3SegmentLib.models.loading import load_model
+    from MedSAM3SegmentLib.training.demo_recipe import DemoRecipe, Refinement, train_demo
+
+    branches = ((Refinement(1, ("tumor",), 0.2, 2),), (Refinement(1, ("liver",), 0.5, 3),))
+    states: list[TrainingState] = []
+    train_demo(
+        tmp_path / "demo", DemoRecipe(phantoms=1, steps=1, branches=branches, merges=20), report=states.append
+    )
+    model = load_model(str(tmp_path / "demo"), "cpu")
+    assert model.identity.is_demo
+    assert model.card.training["recipe"]["branches"][1][0]["focus"] == ["liver"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,22 @@ def held_back_phrases() -> list[str]:
 
 
 @dataclass(frozen=True)
+class Refinement:
+    """More steps on a trained model, with some concepts in view more often.
+
+    Attributes:
+        steps: batches.
+        focus, focus_probability: as in ``batches.BatchPlan``.
+        seed: of all choices.
+    """
+
+    steps: int
+    focus: tuple[str, ...]
+    focus_probability: float
+    seed: int
+
+
+@dataclass(frozen=True)
 class DemoRecipe:
     """The numbers of the demo model's training; the same numbers make the same model.
 
@@ -67,6 +84,10 @@ class DemoRecipe:
         steps: batches of 8 slices with 4 phrases each.
         seed: of the first weights and of all choices.
         merges: of the tokenizer.
+        branches: refinements one after another, each branch starting from the model that the steps above made. The
+            weights at the ends of the branches are averaged (model soups, Wortsman et al. 2022): one branch finds more
+            tumors, the other raises fewer false alarms, and their mean does both.
+        refinement_rate: highest learning rate of the refinements.
     """
 
     phantoms: int = 600
@@ -74,6 +95,11 @@ class DemoRecipe:
     steps: int = 2600
     seed: int = 1
     merges: int = 300
+    branches: tuple[tuple[Refinement, ...], ...] = (
+        (Refinement(320, ("kidney tumor",), 0.2, 2),),
+        (Refinement(500, ("kidney tumor",), 0.5, 2), Refinement(320, FOCUS, 0.25, 3)),
+    )
+    refinement_rate: float = 4e-4
 
 
 def train_demo(
@@ -91,8 +117,8 @@ def train_demo(
     import torch
 
     from .architecture import Architecture
-    from .model_making import train_new_model
-    from .trainer import Schedule
+    from .model_making import train_model, train_new_model, until_cancelled
+    from .trainer import Schedule, save_snapshot
 
     # One thread: small matrices gain nothing from more, and the sums come out the same on every machine's core count.
     torch.set_num_threads(1)
@@ -116,7 +142,8 @@ def train_demo(
             "negatives": list(lessons.plan.others),
         },
     )
-    train_new_model(
+    lessons = replace(lessons, stacks=list(until_cancelled(lessons.stacks, cancel)))
+    model = train_new_model(
         lessons,
         card,
         architecture,
@@ -127,6 +154,28 @@ def train_demo(
         report=report,
         cancel=cancel,
     )
+    start = copy.deepcopy(model.network.state_dict())
+    ends = []
+    for branch in recipe.branches:
+        model.network.load_state_dict(start)
+        for refinement in branch:
+            plan = replace(lessons.plan, focus=refinement.focus, focus_probability=refinement.focus_probability)
+            train_model(
+                model,
+                replace(lessons, plan=plan),
+                output,
+                schedule=Schedule(refinement.steps, learning_rate=recipe.refinement_rate, warmup=30),
+                seed=refinement.seed,
+                report=report,
+                cancel=cancel,
+            )
+        ends.append(copy.deepcopy(model.network.state_dict()))
+    if ends:
+        mean = {
+            name: sum(end[name] for end in ends) / len(ends) if value.is_floating_point() else value
+            for name, value in start.items()
+        }
+        save_snapshot(model, mean, output)
 
 
 def phantom_lessons(phantoms: int, first_seed: int = DemoRecipe.first_seed) -> Lessons:

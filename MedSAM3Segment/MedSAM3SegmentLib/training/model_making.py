@@ -81,12 +81,15 @@ def train_new_model(
     device: str = "cpu",
     report: Report | None = None,
     cancel: CancelCheck | None = None,
-) -> None:
+) -> ConceptModel:
     """Train a model from nothing into the folder ``output``.
 
     Args:
         seed: of the first weights and of all choices.
         merges: of the tokenizer.
+
+    Returns:
+        The model as it was saved.
 
     Raises:
         Cancelled: ``cancel`` said so; the last snapshot stays.
@@ -98,6 +101,7 @@ def train_new_model(
         tokenizer = train_tokenizer(lessons.texts, merges, Path(folder))
     model = ConceptModel(new_network(architecture, tokenizer, seed), tokenizer, card, device)
     train_model(model, lessons, output, schedule=schedule, seed=seed, report=report, cancel=cancel)
+    return model
 
 
 def train_model(
@@ -118,14 +122,19 @@ def train_model(
     from .batches import BatchMaker
     from .trainer import train
 
-    stacks = list(_until_cancelled(lessons.stacks, cancel))
+    stacks = list(until_cancelled(lessons.stacks, cancel))
     patch_size = int(model.network.config.vision_config.backbone_config.patch_size)
     mask_size = 4 * model.image_size // patch_size
     batches = BatchMaker(stacks, lessons.plan, model.image_size, mask_size, seed)
     train(model, batches, schedule, output, report=report, cancel=cancel)
 
 
-def _until_cancelled(stacks: Iterable[LabelledStack], cancel: CancelCheck | None) -> Iterator[LabelledStack]:
+def until_cancelled(stacks: Iterable[LabelledStack], cancel: CancelCheck | None) -> Iterator[LabelledStack]:
+    """``stacks``, of which making each takes a while.
+
+    Raises:
+        Cancelled: ``cancel`` said so.
+    """
     for stack in stacks:
         if cancel is not None and cancel():
             raise Cancelled("Stopped before training began; nothing was written.")

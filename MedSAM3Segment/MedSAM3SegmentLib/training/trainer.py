@@ -122,7 +122,8 @@ def train(
             sums, counted = {}, 0
         if (step + 1) % schedule.save_every == 0 or step + 1 == schedule.steps:
             save_snapshot(model, average, output)
-    network.load_state_dict(average)
+    # What goes on from here is what was saved.
+    network.load_state_dict({name: half_precision(value).to(value.dtype) for name, value in average.items()})
     network.eval()
 
 
@@ -134,5 +135,9 @@ def save_snapshot(model: ConceptModel, weights: Mapping[str, torch.Tensor], fold
     """
     if model.tokenizer is None:
         raise ModelError(f"The model {model.card.name} has no tokenizer; train on a model that has one.")
-    half = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
-    save_model(model, folder, detector=half, replace=True)
+    save_model(model, folder, detector={name: half_precision(value) for name, value in weights.items()}, replace=True)
+
+
+def half_precision(value: torch.Tensor) -> torch.Tensor:
+    """The number format that model folders are saved in; whole numbers stay as they are."""
+    return value.half() if value.is_floating_point() else value

@@ -1,0 +1,128 @@
+"""The shipped demo model does what the README promises of it, on phantoms and words that training never saw.
+
+The numbers speak of synthetic pictures only.
+"""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+
+from MedSAM3SegmentLib.evaluation.metrics import dice
+from MedSAM3SegmentLib.evaluation.phantoms import PhantomScores, score_phantoms
+from MedSAM3SegmentLib.grid import Plane, VoxelGrid
+from MedSAM3SegmentLib.request import SegmentRequest
+from MedSAM3SegmentLib.segmenter import Segmenter
+from MedSAM3SegmentLib.training.demo_recipe import held_back_phrases
+from MedSAM3SegmentLib.training.phantom import CONCEPTS, ORGANS, make_phantom, tilted_grid
+from MedSAM3SegmentLib.volume import Volume
+
+#: Far from the seeds 1000 to 1599 that the demo model was trained on, and never used to choose anything.
+UNSEEN_SEEDS = range(200_000, 200_020)
+
+#: Words that neither the vocabulary nor training knows, besides the phrases held back from training.
+MADE_UP_WORDS = ("zebra", "submarine", "pocket watch", "quasar", "blorptid")
+
+TUMOURS = ("tumor", "liver tumor", "kidney tumor")
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    return Segmenter.load("demo", "cpu")
+
+
+@pytest.fixture(scope="module")
+def unknown_words(segmenter: Segmenter) -> tuple[str, ...]:
+    words = (*held_back_phrases()[::25], *MADE_UP_WORDS)
+    taught = {
+        *segmenter.model.card.training["negatives"],
+        *segmenter.model.card.training["concepts"],
+        *(word for group in segmenter.model.card.training["synonyms"].values() for word in group),
+    }
+    assert not taught & set(words)
+    return words
+
+
+@pytest.fixture(scope="module")
+def scores(segmenter: Segmenter, unknown_words: tuple[str, ...]) -> PhantomScores:
+    return score_phantoms(segmenter, UNSEEN_SEEDS, unknown_words)
+
+
+def test_organs_are_found_where_they_are(scores: PhantomScores) -> None:
+    assert scores.mean_dice((*ORGANS, "kidney")) >= 0.90
+
+
+def test_tumours_are_found(scores: PhantomScores) -> None:
+    assert scores.mean_dice(("tumor",)) >= 0.60
+
+
+def test_absent_concepts_are_not_found(scores: PhantomScores) -> None:
+    assert scores.false_alarm_rate(CONCEPTS) <= 0.05
+
+
+def test_words_never_trained_are_not_found(scores: PhantomScores, unknown_words: tuple[str, ...]) -> None:
+    assert scores.false_alarm_rate(unknown_words) <= 0.05
+
+
+def test_the_demo_says_that_it_is_one(segmenter: Segmenter) -> None:
+    assert segmenter.model.identity.is_demo
+    result = segmenter.segment(make_phantom(200_000).volume, SegmentRequest(("liver",), slices=(0, 1)))
+    assert result.provenance.as_dict()["model"]["demo"] is True
+    assert "demo model" in result.messages[0]
+
+
+@pytest.mark.parametrize(
+    ("wording", "concept"),
+    [
+        ("the liver", "liver"),
+        ("segment the liver", "liver"),
+        ("Liver", "liver"),
+        ("LEFT KIDNEY", "left kidney"),
+        ("kidney, left", "left kidney"),
+        ("Please outline the right kidney", "right kidney"),
+        ("tumour", "tumor"),
+    ],
+)
+def test_wordings_that_people_use_work(segmenter: Segmenter, wording: str, concept: str) -> None:
+    phantom = make_phantom(200_101, absence=0.0)
+    if not phantom.masks[concept].any():
+        pytest.fail(f"Choose a phantom that has a {concept}.")
+    result = segmenter.segment(phantom.volume, SegmentRequest((wording,)))
+    assert dice(result.concepts[0].mask, phantom.masks[concept]) > (0.5 if concept == "tumor" else 0.8)
+
+
+def stored_otherwise(volume: Volume, order: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> Volume:
+    """The same picture in the same place, with its index axes permuted and reversed."""
+    matrix = volume.grid.ijk_to_ras
+    array = volume.array.transpose(order)
+    columns = matrix[:, [2 - axis for axis in order][::-1]].copy()
+    origin = matrix[:, 3].copy()
+    for array_axis, flip in enumerate(flips):
+        if flip:
+            index_axis = 2 - array_axis
+            array = np.flip(array, array_axis)
+            origin += columns[:, index_axis] * (array.shape[array_axis] - 1)
+            columns[:, index_axis] *= -1
+    return Volume(array, VoxelGrid(array.shape, np.column_stack([columns, origin])), volume.modality, volume.name)
+
+
+@pytest.mark.parametrize(
+    ("order", "flips"),
+    [
+        *(((0, 1, 2), flips) for flips in product((False, True), repeat=3)),
+        *((order, (False, True, False)) for order in permutations(range(3)) if order != (0, 1, 2)),
+    ],
+)
+def test_left_and_right_never_swap(
+    segmenter: Segmenter, order: tuple[int, int, int], flips: tuple[bool, bool, bool]
+) -> None:
+    grid = tilted_grid((22, 96, 96), (3.8, 3.8, 9.0), (5, 3, -4))
+    phantom = make_phantom(200_101, grid, absence=0.0)
+    volume = stored_otherwise(phantom.volume, order, flips)
+    result = segmenter.segment(volume, SegmentRequest(("left kidney", "right kidney"), plane=Plane.AXIAL))
+    for concept in result.concepts:
+        truth = Volume(phantom.masks[concept.concept].astype(np.uint8), grid)
+        expected = stored_otherwise(truth, order, flips).array > 0
+        assert dice(concept.mask, expected) > 0.8, concept.concept
