@@ -207,9 +207,7 @@ def test_the_demo_recipe_runs_and_averages_its_branches(tmp_path: Path) -> None:
 
     branches = ((Refinement(1, ("tumor",), 0.2, 2),), (Refinement(1, ("liver",), 0.5, 3),))
     states: list[TrainingState] = []
-    train_demo(
-        tmp_path / "demo", DemoRecipe(phantoms=1, steps=1, branches=branches, merges=20), report=states.append
-    )
+    train_demo(tmp_path / "demo", DemoRecipe(phantoms=1, steps=1, branches=branches, merges=20), report=states.append)
     model = load_model(str(tmp_path / "demo"), "cpu")
     assert model.identity.is_demo
     assert model.card.training["recipe"]["branches"][1][0]["focus"] == ["liver"]
