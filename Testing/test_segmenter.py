@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.features import FeatureCache, FeatureKey
 from MedSAM3SegmentLib.grid import Plane, VoxelGrid
 from MedSAM3SegmentLib.intensity import Window
+from MedSAM3SegmentLib.models.concept_model import ImageFeatures
 from MedSAM3SegmentLib.request import Progress, SegmentRequest, Stage
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.volume import Volume
@@ -140,6 +142,27 @@ def test_odd_volumes_behave_or_say_what_is_wrong(segmenter: Segmenter, array: np
     assert result.concepts[0].mask.shape == array.shape[:3]
 
 
+def test_memory_that_runs_out_costs_time_but_no_slice(
+    segmenter: Segmenter, volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = SegmentRequest(("liver", "spleen"), threshold=0.3)
+    expected = segmenter.segment(volume, request)
+    segmenter.cache.clear()
+    encode = segmenter.model.encode_images
+
+    def encode_one_at_a_time(pixels: torch.Tensor) -> ImageFeatures:
+        if len(pixels) > 1:
+            raise torch.OutOfMemoryError("injected")
+        return encode(pixels)
+
+    monkeypatch.setattr(segmenter.model, "encode_images", encode_one_at_a_time)
+    result = segmenter.segment(volume, request)
+    for concept, wanted in zip(result.concepts, expected.concepts, strict=True):
+        assert list(concept.score_by_slice) == list(range(7))
+        assert np.array_equal(concept.mask, wanted.mask)
+    assert any("Memory ran out" in message for message in result.messages)
+
+
 def test_results_are_reproducible(segmenter: Segmenter, volume: Volume, tiny_model_folder: Path) -> None:
     first = segmenter.segment(volume, SegmentRequest(("liver",), threshold=0.3))
     again = Segmenter.load(str(tiny_model_folder), "cpu").segment(volume, SegmentRequest(("liver",), threshold=0.3))
@@ -148,8 +171,6 @@ def test_results_are_reproducible(segmenter: Segmenter, volume: Volume, tiny_mod
 
 
 def test_features_beyond_the_budget_are_forgotten_oldest_first() -> None:
-    import torch
-
     keys = [FeatureKey.of("v", Plane.AXIAL, Window(0, 1), "m", n) for n in range(4)]
     cache = FeatureCache(budget=3 * 4 * 10)
     for key in keys[:3]:

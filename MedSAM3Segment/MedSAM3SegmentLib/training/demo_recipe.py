@@ -85,8 +85,8 @@ class DemoRecipe:
         seed: of the first weights and of all choices.
         merges: of the tokenizer.
         branches: refinements one after another, each branch starting from the model that the steps above made. The
-            weights at the ends of the branches are averaged (model soups, Wortsman et al. 2022): one branch finds more
-            tumors, the other raises fewer false alarms, and their mean does both.
+            weights at the ends of the branches are averaged (model soups, Wortsman et al. 2022), which did a little
+            better than either branch on 12 phantoms (see Resources/Docs/demo-model.md).
         refinement_rate: highest learning rate of the refinements.
     """
 
