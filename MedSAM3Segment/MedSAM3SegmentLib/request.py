@@ -6,25 +6,75 @@ The panel, the effect, the console, the shell and the agent build the same ``Seg
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .errors import InputError
 from .grid import Plane, SliceStack
 from .intensity import Window
+from .prompts import BoxMark, TargetPrompts
+
+
+class Mode(StrEnum):
+    """How a stack becomes a volume."""
+
+    SLICES = "slices"
+    """Detect on every slice, then assemble."""
+    PROPAGATE = "propagate"
+    """Detect, then follow each object from its surest slice both ways."""
+    FROM_PROMPTS = "from prompts"
+    """Follow what a person drew both ways; words are not needed."""
+
+
+class Grouping(StrEnum):
+    """What becomes one segment."""
+
+    CONCEPT = "one segment per concept"
+    INSTANCE = "one segment per instance"
 
 
 @dataclass(frozen=True)
+class AssemblyOptions:
+    """Which steps make one volume of per-slice answers; each can be switched off.
+
+    Attributes:
+        link: join objects of neighbouring slices by overlap; without it every connected object stands by itself.
+        hysteresis: keep a slice below the threshold where it goes on from a sure one.
+        fill_gaps: fill a single slice that is missing between two that have the object.
+        drop_isolated: drop objects that too few slices show for their size to be real.
+        largest_only: keep the largest object only, for organs that there is one of.
+    """
+
+    link: bool = True
+    hysteresis: bool = True
+    fill_gaps: bool = True
+    drop_isolated: bool = True
+    largest_only: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class SegmentRequest:
     """What to segment and how.
 
     Attributes:
-        concepts: the phrases, one segment each, in the order given.
+        concepts: the phrases, one segment each, in the order given; in the mode ``from prompts``
+            they may be mere names.
         plane: the plane to cut the volume in.
         slices: half-open range ``(first, end)`` of slices along the stack, or None for all.
         window: an intensity window for all concepts, or None for each concept's own.
         threshold: lowest score of a detection that is kept, or None for the model's own.
+        mode: how the stack becomes a volume.
+        prompts: what was drawn, by concept.
+        region: only voxels in this box are segmented, or None for all.
+        inside: bool ``[k, j, i]`` on the volume's grid: only voxels where it is True are segmented ("tumor inside
+            liver"), or None for all.
+        more_planes: planes to look along as well; the soft masks are averaged.
+        assembly: which clean-up steps run.
+        grouping: what becomes one segment.
     """
 
     concepts: tuple[str, ...]
@@ -32,6 +82,13 @@ class SegmentRequest:
     slices: tuple[int, int] | None = None
     window: Window | None = None
     threshold: float | None = None
+    mode: Mode = Mode.SLICES
+    prompts: Mapping[str, TargetPrompts] = field(default_factory=dict)
+    region: BoxMark | None = None
+    inside: NDArray[np.bool_] | None = None
+    more_planes: tuple[Plane, ...] = ()
+    assembly: AssemblyOptions = AssemblyOptions()
+    grouping: Grouping = Grouping.CONCEPT
 
     def __post_init__(self) -> None:
         if not self.concepts:
@@ -40,6 +97,15 @@ class SegmentRequest:
             raise InputError("A concept is empty; remove it or type a phrase, such as 'liver'.")
         if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
             raise InputError(f"The threshold {self.threshold} is not between 0 and 1.")
+        strangers = self.prompts.keys() - set(self.concepts)
+        if strangers:
+            raise InputError(
+                f"Something was drawn for '{min(strangers)}', which is not asked for; add it to the concepts."
+            )
+        if self.mode is Mode.FROM_PROMPTS:
+            bare = [concept for concept in self.concepts if concept not in self.prompts]
+            if bare:
+                raise InputError(f"Nothing was drawn for '{bare[0]}'; draw a point, a box or a slice of it first.")
 
     def slice_range(self, stack: SliceStack) -> range:
         """The slices of ``stack`` that are asked for.
@@ -64,6 +130,7 @@ class Stage(StrEnum):
 
     LOADING = "loading the model"
     SEGMENTING = "segmenting slices"
+    PROPAGATING = "propagating through slices"
     ASSEMBLING = "assembling the volume"
 
 
@@ -85,6 +152,26 @@ class Progress:
 
 
 ProgressCallback = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, eq=False)
+class PartialMask:
+    """One concept on one slice, as soon as it is known; the assembled volume may differ.
+
+    Attributes:
+        concept: as in the request.
+        slice_index: along the stack.
+        score: of the concept on this slice, 0 to 1.
+        mask: bool ``[row, column]``, upright, at the volume's resolution.
+    """
+
+    concept: str
+    slice_index: int
+    score: float
+    mask: NDArray[np.bool_]
+
+
+PartialCallback = Callable[[PartialMask], None]
 
 #: Asked between batches of slices; returning True ends the run with ``errors.Cancelled``.
 CancelCheck = Callable[[], bool]

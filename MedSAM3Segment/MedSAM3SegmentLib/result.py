@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,53 @@ class Instance:
     score: float
 
 
+class StopReason(StrEnum):
+    """Why propagation of an object ended before the end of the stack."""
+
+    OBJECT_GONE = "the object score fell"
+    AREA_JUMP = "the area jumped"
+    DETECTION_DISAGREES = "a fresh detection disagrees"
+    LEFT_REGION = "the object left the region"
+    END_OF_RANGE = "the range of slices ended"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Where and why an object was followed no further.
+
+    Attributes:
+        slice_index: the first slice that was not kept.
+        forward: whether slices came in rising order.
+        detail: the figures behind the reason, in words.
+    """
+
+    slice_index: int
+    forward: bool
+    reason: StopReason
+    detail: str
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """One object followed through the stack.
+
+    Attributes:
+        seeds: the slices it was shown on, by a detection or by a person.
+        score: of its best seed; a person's is 1.
+        masks: by slice index.
+        object_scores: probability that the object is on the slice, by slice index.
+        drawn: slices a person drew; they stay as drawn.
+        stops: one for each way it was followed.
+    """
+
+    seeds: tuple[int, ...]
+    score: float
+    masks: Mapping[int, SoftMask]
+    object_scores: Mapping[int, float]
+    drawn: tuple[int, ...] = ()
+    stops: tuple[Stop, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class ConceptResult:
     """One concept in one volume.
@@ -110,6 +158,8 @@ class ConceptResult:
         mask: bool ``[k, j, i]`` on the volume's grid.
         instance_map: uint16 ``[k, j, i]``, 0 where there is nothing.
         messages: what the user should know of this concept, one sentence each.
+        tracks: the objects that were followed, in the modes that follow any.
+        clean_up: what assembly did, one sentence a step ("2 objects on single slices were dropped").
     """
 
     concept: str
@@ -122,6 +172,8 @@ class ConceptResult:
     instance_map: NDArray[np.uint16]
     instances: tuple[Instance, ...]
     messages: tuple[str, ...] = ()
+    tracks: tuple[Track, ...] = ()
+    clean_up: tuple[str, ...] = ()
 
     @property
     def score_by_slice(self) -> dict[int, float]:

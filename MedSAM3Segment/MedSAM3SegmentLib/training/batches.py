@@ -44,7 +44,7 @@ class BatchPlan:
         slices: pictures per batch.
         phrases: prompts per picture.
         focus: concepts that are rare or small and asked for more often.
-        focus_probability: how often a slice is chosen because it shows one of them.
+        focus_probability: how often a slice is chosen because it shows one of them, each as often as the others.
         box_probability: how often a present concept comes with a box; half of those have no phrase.
         empty_probability: how often a picture is replaced by one that shows nothing.
         synonyms: other wordings of a concept.
@@ -88,21 +88,30 @@ class BatchMaker:
         self.mask_size = mask_size
         self.rng = np.random.default_rng(seed)
         self._places = [(s, i) for s, stack in enumerate(stacks) for i in range(len(stack.slices))]
-        self._focus_places = [
-            (s, i) for s, i in self._places if any(name in plan.focus for name in stacks[s].present(i))
-        ]
+        showing: dict[str, list[tuple[int, int]]] = {name: [] for name in plan.focus}
+        self._missing: list[list[str]] = []
+        for s, stack in enumerate(stacks):
+            seen: set[str] = set()
+            for i in range(len(stack.slices)):
+                present = stack.present(i)
+                seen.update(present)
+                for name in showing.keys() & set(present):
+                    showing[name].append((s, i))
+            self._missing.append([name for name in stack.concepts if name not in seen])
+        self._focus_places = [places for places in showing.values() if places]
 
     def draw(self) -> Batch:
         """The next batch."""
         pixels, masks, questions = [], [], []
         for _ in range(self.plan.slices):
-            stack, index = self._place()
+            stack_number, index = self._place()
+            stack = self.stacks[stack_number]
             window = stack.random_window(self.rng)
             picture = prepare_slices(stack.slices[index : index + 1], window, self.image_size)
             empty = self.rng.random() < self.plan.empty_probability
             if empty:
                 picture = self._empty_picture()
-            asked = self._questions(stack, index, empty)
+            asked = self._questions(stack, index, empty, self._missing[stack_number])
             shape = stack.codes.shape[1:]
             layers = [np.zeros(shape, bool) if q.mask is None else q.mask for q in asked]
             picture, moved = self._move(picture, torch.from_numpy(np.stack(layers)).float()[None])
@@ -128,12 +137,13 @@ class BatchMaker:
             targets,
         )
 
-    def _place(self) -> tuple[LabelledStack, int]:
+    def _place(self) -> tuple[int, int]:
+        """The number of a stack, and of a slice in it."""
         places = self._places
         if self._focus_places and self.rng.random() < self.plan.focus_probability:
-            places = self._focus_places
+            places = self._focus_places[int(self.rng.integers(len(self._focus_places)))]
         stack, index = places[int(self.rng.integers(len(places)))]
-        return self.stacks[stack], index
+        return stack, index
 
     def _empty_picture(self) -> torch.Tensor:
         level = float(self.rng.uniform(-1, 0.5))
@@ -141,7 +151,13 @@ class BatchMaker:
         grain = torch.from_numpy(self.rng.normal(0, noise, (1, 1, self.image_size, self.image_size)).astype(np.float32))
         return (level + grain).clamp(-1, 1).expand(-1, 3, -1, -1)
 
-    def _questions(self, stack: LabelledStack, index: int, empty: bool) -> list[_Question]:
+    def _questions(self, stack: LabelledStack, index: int, empty: bool, missing: list[str]) -> list[_Question]:
+        """What is asked of a slice.
+
+        Args:
+            missing: the concepts that are on no slice of the stack. To say no to the spleen of a patient without one is
+                harder than on a slice that does not reach it, so every other absent concept is one of these.
+        """
         rng, plan = self.rng, self.plan
         present = [] if empty else list(stack.present(index))
         absent = [name for name in stack.concepts if name not in present]
@@ -159,7 +175,7 @@ class BatchMaker:
                     phrase = VISUAL_PHRASE
                 asked.append(_Question(phrase, mask, with_box))
             elif absent and (slot == plan.phrases // 2 or draw < 0.5):
-                concept = str(rng.choice(absent))
+                concept = str(rng.choice(missing if missing and rng.random() < 0.5 else absent))
                 asked.append(_Question(positive_wording(concept, plan.synonyms, rng), None, False))
             else:
                 asked.append(_Question(negative_wording(plan.others, rng), None, False))
