@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from transformers import CLIPTokenizer
 
 from MedSAM3SegmentLib.errors import Cancelled
+from MedSAM3SegmentLib.intensity import Window
 from MedSAM3SegmentLib.models.concept_model import PADDING_LABEL, ConceptModel, RawDetections
 from MedSAM3SegmentLib.models.model_card import ModelCard
 from MedSAM3SegmentLib.training.architecture import Architecture, new_network, train_tokenizer
@@ -69,6 +70,39 @@ def test_batches_ask_for_what_is_there_and_what_is_not(stacks: list[LabelledStac
         if len(target.boxes)
     }
     assert not any("lung" in phrase for phrase in asked)
+
+
+def plain_stack(concepts: dict[str, range], slices: int = 40) -> LabelledStack:
+    """A grey stack in which each concept fills a corner of the slices named."""
+    codes = np.zeros((slices, 48, 48), np.uint32)
+    for number, where in enumerate(concepts.values()):
+        for index in where:
+            codes[index, 4:20, 4:20] |= 1 << number
+    window = Window(0.0, 1.0)
+    return LabelledStack(np.full((slices, 48, 48), 0.5, np.float32), window, False, codes, tuple(concepts))
+
+
+def test_rare_concepts_in_focus_are_shown_as_often_as_common_ones() -> None:
+    stack = plain_stack({"liver tumor": range(30), "kidney tumor": range(30, 31)})
+    plan = BatchPlan(
+        focus=("liver tumor", "kidney tumor"), focus_probability=1.0, box_probability=0, empty_probability=0
+    )
+    batches = BatchMaker([stack], plan, 56, 16, 0)
+    present = [
+        phrase for _ in range(10) for batch in [batches.draw()]
+        for phrase, target in zip(batch.phrases, batch.targets, strict=True) if len(target.boxes)
+    ]  # fmt: skip
+    rare = np.mean(["kidney" in phrase or "renal" in phrase for phrase in present])
+    assert 0.35 < rare < 0.65
+
+
+def test_what_is_nowhere_in_the_volume_is_asked_for_more_often_than_what_is_elsewhere_in_it() -> None:
+    elsewhere = {name: range(39, 40) for name in ("liver", "aorta", "stomach", "spine", "kidney")}
+    stack = plain_stack({"spleen": range(0), **elsewhere})
+    batches = BatchMaker([stack], BatchPlan(empty_probability=0, others=["lung"]), 56, 16, 0)
+    asked = [phrase for _ in range(20) for phrase in batches.draw().phrases if "lung" not in phrase]
+    # One absent concept in six would be one question in six.
+    assert 0.3 < np.mean(["spleen" in phrase or "splenic" in phrase for phrase in asked]) < 0.75
 
 
 def test_a_box_surrounds_an_object_of_its_target(stacks: list[LabelledStack]) -> None:
@@ -207,7 +241,9 @@ def test_the_demo_recipe_runs_and_averages_its_branches(tmp_path: Path) -> None:
 
     branches = ((Refinement(1, ("tumor",), 0.2, 2),), (Refinement(1, ("liver",), 0.5, 3),))
     states: list[TrainingState] = []
-    train_demo(tmp_path / "demo", DemoRecipe(phantoms=1, steps=1, branches=branches, merges=20), report=states.append)
+    recipe = DemoRecipe(phantoms=1, steps=1, branches=branches, finish=Refinement(1, ("tumor",), 0.3, 4), merges=20)
+
+    train_demo(tmp_path / "demo", recipe, report=states.append)
     model = load_model(str(tmp_path / "demo"), "cpu")
     assert model.identity.is_demo
     assert model.card.training["recipe"]["branches"][1][0]["focus"] == ["liver"]

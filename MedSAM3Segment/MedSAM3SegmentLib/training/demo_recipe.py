@@ -87,7 +87,9 @@ class DemoRecipe:
         branches: refinements one after another, each branch starting from the model that the steps above made. The
             weights at the ends of the branches are averaged (model soups, Wortsman et al. 2022), which did a little
             better than either branch on 12 phantoms (see Resources/Docs/demo-model.md).
-        refinement_rate: highest learning rate of the refinements.
+        refinement_rate: highest learning rate of the refinements in the branches.
+        finish: what the averaged model is trained on for at last.
+        finish_rate: highest learning rate of that.
     """
 
     phantoms: int = 600
@@ -100,6 +102,8 @@ class DemoRecipe:
         (Refinement(500, ("kidney tumor",), 0.5, 2), Refinement(320, FOCUS, 0.25, 3)),
     )
     refinement_rate: float = 4e-4
+    finish: Refinement = Refinement(1800, FOCUS, 0.35, 4)
+    finish_rate: float = 5e-4
 
 
 def train_demo(
@@ -154,28 +158,33 @@ def train_demo(
         report=report,
         cancel=cancel,
     )
+
+    def refine(refinement: Refinement, schedule: Schedule) -> None:
+        plan = replace(lessons.plan, focus=refinement.focus, focus_probability=refinement.focus_probability)
+        train_model(
+            model,
+            replace(lessons, plan=plan),
+            output,
+            schedule=schedule,
+            seed=refinement.seed,
+            report=report,
+            cancel=cancel,
+        )
+
     start = copy.deepcopy(model.network.state_dict())
     ends = []
     for branch in recipe.branches:
         model.network.load_state_dict(start)
         for refinement in branch:
-            plan = replace(lessons.plan, focus=refinement.focus, focus_probability=refinement.focus_probability)
-            train_model(
-                model,
-                replace(lessons, plan=plan),
-                output,
-                schedule=Schedule(refinement.steps, learning_rate=recipe.refinement_rate, warmup=30),
-                seed=refinement.seed,
-                report=report,
-                cancel=cancel,
-            )
+            refine(refinement, Schedule(refinement.steps, learning_rate=recipe.refinement_rate, warmup=30))
         ends.append(copy.deepcopy(model.network.state_dict()))
-    if ends:
-        mean = {
-            name: sum(end[name] for end in ends) / len(ends) if value.is_floating_point() else value
-            for name, value in start.items()
-        }
-        save_snapshot(model, mean, output)
+    mean = {
+        name: sum(end[name] for end in ends) / len(ends) if value.is_floating_point() else value
+        for name, value in start.items()
+    }
+    save_snapshot(model, mean, output)
+    model.network.load_state_dict(mean)
+    refine(recipe.finish, Schedule(recipe.finish.steps, learning_rate=recipe.finish_rate))
 
 
 def phantom_lessons(phantoms: int, first_seed: int = DemoRecipe.first_seed) -> Lessons:
