@@ -1,149 +1,268 @@
 """From per-slice evidence to one mask in the volume: which slices count, which objects are believed, and why.
 
-Runs without the model and without torch, so a moved threshold is answered at once.
+Runs without the model and without torch, so a moved threshold is answered at once. ``linking`` says which regions are
+one object, ``clean_up`` which objects are believed, ``gating`` where anything may be at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .clean_up import LEAST_EXTENT_MM, SizeRule, fill_gaps, largest
+from .gating import Gate
 from .grid import SliceStack
-from .result import ConceptResult, Instance, SliceEvidence
+from .linking import connected, link
+from .regions import LinkedGroup, Region, Regions
+from .request import AssemblyOptions
+from .resizing import resized
+from .result import ConceptResult, Instance, SliceEvidence, Track
 
 #: Below the threshold by this factor a slice still counts if it continues an object that is sure elsewhere.
 CONTINUATION = 0.5
 
-#: An object must be seen for at least this far along the stack, unless the whole range that was looked at is shorter.
-#: Real structures fill more than one thin slice; a detector's slips do not.
-LEAST_EXTENT_MM = 8.0
-
-#: An object that fills one thick slice only must be this much surer than the threshold asks (of what is left to 1).
-SINGLE_SLICE_MARGIN = 0.6
+#: A track with this score was begun by a person, and is not doubted.
+_SHOWN_BY_A_PERSON = 1.0
 
 
-def assemble(concept: ConceptResult, stack: SliceStack, threshold: float) -> ConceptResult:
+@dataclass(frozen=True, eq=False)
+class _Assembled:
+    """The objects that are believed, and how it came to that."""
+
+    instances: tuple[Regions, ...]
+    dropped: int
+    steps: tuple[str, ...]
+
+
+def assemble(
+    concept: ConceptResult,
+    stack: SliceStack,
+    threshold: float,
+    options: AssemblyOptions = AssemblyOptions(),  # noqa: B008 (frozen)
+    gate: Gate | None = None,
+) -> ConceptResult:
     """The same evidence turned into mask, instances and reason at ``threshold``.
 
     A slice counts when its score reaches the threshold, or half of it where the object goes on from a sure slice.
-    Connected objects (26 neighbours) that never reach the threshold, or are too short to be real, are dropped.
+    Regions of neighbouring slices that overlap are one object; two that the detector keeps apart on a slice stay two.
+    Objects that never reach the threshold, or are too short to be real, are dropped. A concept that was followed
+    through the stack has one object per track. What a person drew is left as it was drawn.
+
+    Args:
+        concept: with evidence, or tracks, or both; tracks then decide.
+        stack: how the volume was cut.
+        threshold: lowest best score of an object.
+        options: which steps run; each that did something says so in ``ConceptResult.clean_up``.
+        gate: cuts what lies outside of it, or None.
     """
-    low = threshold * CONTINUATION
-    candidates = np.zeros((stack.count, *stack.slice_shape), bool)
-    for item in concept.evidence:
-        if item.score >= low:
-            candidates[item.slice_index] = slice_mask(item, low, stack.slice_shape)
-    scores = np.zeros(stack.count)
-    for item in concept.evidence:
-        scores[item.slice_index] = item.score
-    looked_at = len(concept.evidence)
-    objects, instances, dropped = _believed_objects(candidates, scores, stack, threshold, looked_at)
-    found = bool(instances)
+    if concept.tracks:
+        assembled = _from_tracks(concept.tracks, stack, threshold, options, gate)
+    else:
+        assembled = _from_evidence(concept.evidence, stack, threshold, options, gate)
+    slices, instances = _numbered(assembled.instances, stack)
     return replace(
         concept,
-        found=found,
-        reason=_reason(concept.evidence, instances, dropped, threshold),
-        mask=np.ascontiguousarray(stack.insert(objects > 0)),
-        instance_map=np.ascontiguousarray(stack.insert(objects)),
+        found=bool(instances),
+        reason=_reason(concept, instances, assembled.dropped, threshold),
+        mask=np.ascontiguousarray(stack.insert(slices > 0)),
+        instance_map=np.ascontiguousarray(stack.insert(slices)),
         instances=instances,
+        clean_up=assembled.steps,
     )
 
 
 def slice_mask(evidence: SliceEvidence, threshold: float, shape: tuple[int, int]) -> NDArray[np.bool_]:
     """The mask of one slice ``[row, column]`` at the volume's resolution."""
-    if evidence.semantic is not None:
-        return resize(evidence.semantic.full(), shape) > 0.5
     mask = np.zeros(shape, bool)
-    for detection in evidence.detections:
-        if detection.score >= threshold:
-            mask |= resize(detection.mask.full(), shape) > 0.5
+    for _, part in slice_parts(evidence, threshold, shape):
+        mask |= part
     return mask
 
 
-def resize(probability: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Bilinear resize of a map ``[row, column]``; pixel centres are matched as in ``torch`` without align_corners."""
-    rows = _interpolation(probability.shape[0], shape[0])
-    columns = _interpolation(probability.shape[1], shape[1])
-    return np.asarray(rows @ probability @ columns.T)
+def _from_evidence(
+    evidence: Sequence[SliceEvidence],
+    stack: SliceStack,
+    threshold: float,
+    options: AssemblyOptions,
+    gate: Gate | None,
+) -> _Assembled:
+    """What was detected on every slice by itself, as objects."""
+    low = threshold * CONTINUATION if options.hysteresis else threshold
+    looked_at = {item.slice_index for item in evidence}
+    count = {item.slice_index for item in evidence if item.score >= low}
+    if options.fill_gaps:
+        # What little was seen there is a better guess than the neighbours' shape.
+        count |= {n for n in looked_at if {n - 1, n + 1} <= count}
+    regions = [
+        region
+        for item in evidence
+        if item.slice_index in count
+        for region in _seen(item, min(low, item.score), stack, gate)
+    ]
+    if options.link:
+        groups = link(
+            regions,
+            kept_apart=all(item.semantic is None for item in evidence),
+            bridge=looked_at if options.fill_gaps else (),
+            least_slices=math.ceil(LEAST_EXTENT_MM / stack.spacing[0] - 1e-6),
+        )
+    else:
+        groups = _connected(regions, stack)
+    return _cleaned(groups, stack, SizeRule(stack, threshold, looked_at), looked_at, options)
 
 
-def _interpolation(source: int, target: int) -> NDArray[np.float32]:
-    """Weights ``[target, source]`` of linear interpolation along one axis."""
-    positions = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
-    lower = np.floor(positions).astype(int)
-    upper = np.minimum(lower + 1, source - 1)
-    fraction = (positions - lower).astype(np.float32)
-    weights = np.zeros((target, source), np.float32)
-    index = np.arange(target)
-    np.add.at(weights, (index, lower), 1 - fraction)
-    np.add.at(weights, (index, upper), fraction)
-    return weights
+def _from_tracks(
+    tracks: Sequence[Track], stack: SliceStack, threshold: float, options: AssemblyOptions, gate: Gate | None
+) -> _Assembled:
+    """Every object that was followed through the stack; where a person drew, nothing else counts on that slice."""
+    drawn = {index for track in tracks for index in track.drawn}
+    taken: dict[int, NDArray[np.bool_]] = {}
+    groups = []
+    for track in sorted(tracks, key=lambda track: -track.score):
+        regions = []
+        for index, soft in sorted(track.masks.items()):
+            if index in drawn and index not in track.drawn:
+                continue
+            mask = resized(soft, stack.slice_shape) > 0.5
+            if index not in track.drawn and gate is not None:
+                mask = gate.cut(index, mask)
+            before = taken.setdefault(index, np.zeros(stack.slice_shape, bool))
+            region = Region.of(index, track.score, mask & ~before, index in track.drawn)
+            before |= mask
+            if region is not None:
+                regions.append(region)
+        if regions:
+            groups.append(LinkedGroup((tuple(regions),)))
+    looked_at = set(gate.slices) if gate is not None else set(range(stack.count))
+    return _cleaned(groups, stack, SizeRule(stack, threshold, looked_at), looked_at - drawn, options)
 
 
-def _believed_objects(
-    candidates: NDArray[np.bool_], scores: NDArray[np.float64], stack: SliceStack, threshold: float, looked_at: int
-) -> tuple[NDArray[np.uint16], tuple[Instance, ...], int]:
-    """Objects ``[slice, row, column]`` numbered from the largest, what is known of each, and how many were dropped."""
+def _cleaned(
+    groups: list[LinkedGroup], stack: SliceStack, rule: SizeRule, fillable: Collection[int], options: AssemblyOptions
+) -> _Assembled:
+    """The steps that are switched on, one after the other, each with a sentence if it did something."""
+    steps = []
+    kept = [group for group in groups if rule.is_sure(group)]
+    if options.drop_isolated:
+        long = [group for group in kept if group.score >= _SHOWN_BY_A_PERSON or rule.is_long_enough(group)]
+        if len(long) < len(kept):
+            where = {region.slice_index for group in kept if group not in long for region in group.regions}
+            steps.append(
+                f"{_objects(len(kept) - len(long))} dropped as too short to be real: {_slices(where)} left out."
+            )
+        kept = long
+    weak = {region.slice_index for group in kept for region in group.regions if region.score < rule.threshold}
+    if weak:
+        steps.append(f"{_slices(weak)} kept below the threshold, because an object goes on there.")
+    if options.fill_gaps:
+        kept, filled = fill_gaps(kept, fillable, stack.slice_shape)
+        if filled:
+            steps.append(f"{_slices(filled)} filled, because the object is on both sides.")
+    dropped = len(groups) - len(kept)
+    if options.largest_only:
+        kept, fewer = largest(kept)
+        if fewer:
+            steps.append(f"{_objects(fewer)} dropped, because only the largest was asked for.")
+    return _Assembled(tuple(instance for group in kept for instance in group.instances), dropped, tuple(steps))
+
+
+def _seen(item: SliceEvidence, low: float, stack: SliceStack, gate: Gate | None) -> list[Region]:
+    """The regions of one slice; a pixel belongs to the surest of them."""
+    taken = np.zeros(stack.slice_shape, bool)
+    regions = []
+    for score, mask in slice_parts(item, low, stack.slice_shape):
+        allowed = mask if gate is None else gate.cut(item.slice_index, mask)
+        region = Region.of(item.slice_index, score, allowed & ~taken)
+        taken |= allowed
+        if region is not None:
+            regions.append(region)
+    return regions
+
+
+def slice_parts(
+    item: SliceEvidence, threshold: float, shape: tuple[int, int]
+) -> Iterator[tuple[float, NDArray[np.bool_]]]:
+    """Score and mask ``[row, column]`` of what is seen on a slice, surest first.
+
+    A semantic map does not say what is one object; each of its connected parts is a part by itself.
+    """
     from scipy import ndimage
 
-    numbered = np.zeros(candidates.shape, np.uint16)
-    bounds = _bounding_box(candidates)
-    if bounds is None:
-        return numbered, (), 0
-    labels, count = ndimage.label(candidates[bounds], structure=np.ones((3, 3, 3)))
-    spacing = stack.spacing[0]
-    required = min(LEAST_EXTENT_MM, looked_at * spacing)
-    believed = []
-    for number, extent in enumerate(ndimage.find_objects(labels), start=1):
-        first = bounds[0].start + extent[0].start
-        last = bounds[0].start + extent[0].stop - 1
-        best = float(scores[first : last + 1].max())
-        sure = threshold
-        if first == last and looked_at > 1:
-            sure = threshold + SINGLE_SLICE_MARGIN * (1 - threshold)
-        if best < sure or (last - first + 1) * spacing < required - 1e-6:
-            continue
-        voxels = int(np.count_nonzero(labels[extent] == number))
-        believed.append((voxels, number, first, last, best))
-    believed.sort(reverse=True)
-    relabel = np.zeros(count + 1, np.uint16)
+    if item.semantic is None:
+        for detection in item.detections:
+            if detection.score >= threshold:
+                yield detection.score, resized(detection.mask, shape) > 0.5
+        return
+    labels, count = ndimage.label(resized(item.semantic, shape) > 0.5, structure=np.ones((3, 3)))
+    for number in range(1, count + 1):
+        yield item.score, labels == number
+
+
+def _connected(regions: Sequence[Region], stack: SliceStack) -> list[LinkedGroup]:
+    """Connected objects, whatever the detector takes for one."""
+    candidates, scores = np.zeros((stack.count, *stack.slice_shape), bool), np.zeros(stack.count)
+    for region in regions:
+        candidates[(region.slice_index, *region.window)] |= region.mask
+        scores[region.slice_index] = max(scores[region.slice_index], region.score)
+    return connected(candidates, scores)
+
+
+def _numbered(objects: Sequence[Regions], stack: SliceStack) -> tuple[NDArray[np.uint16], tuple[Instance, ...]]:
+    """Objects ``[slice, row, column]`` numbered from the largest, and what is known of each."""
+    slices = np.zeros((stack.count, *stack.slice_shape), np.uint16)
     instances = []
-    for rank, (voxels, number, first, last, best) in enumerate(believed, start=1):
-        relabel[number] = rank
-        instances.append(Instance(rank, voxels, voxels * stack.grid.voxel_volume_mm3, first, last, best))
-    numbered[bounds] = relabel[labels]
-    return numbered, tuple(instances), count - len(instances)
+    for rank, regions in enumerate(sorted(objects, key=lambda regions: -_pixels(regions)), start=1):
+        voxels = 0
+        for region in regions:
+            part = slices[(region.slice_index, *region.window)]
+            free = region.mask & (part == 0)
+            part[free] = rank
+            voxels += int(np.count_nonzero(free))
+        indices = [region.slice_index for region in regions]
+        best = max(region.score for region in regions)
+        volume = voxels * stack.grid.voxel_volume_mm3
+        instances.append(Instance(rank, voxels, volume, min(indices), max(indices), best))
+    return slices, tuple(instances)
 
 
-def _bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice] | None:
-    ranges = []
-    for axis in range(3):
-        others = tuple(a for a in range(3) if a != axis)
-        filled = np.flatnonzero(mask.any(axis=others))
-        if filled.size == 0:
-            return None
-        ranges.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return ranges[0], ranges[1], ranges[2]
+def _pixels(regions: Regions) -> int:
+    return sum(region.area for region in regions)
 
 
-def _reason(evidence: Sequence[SliceEvidence], instances: Sequence[Instance], dropped: int, threshold: float) -> str:
-    best = max(evidence, key=lambda item: item.score)
+def _objects(count: int) -> str:
+    return "1 object was" if count == 1 else f"{count} objects were"
+
+
+def _slices(indices: Collection[int]) -> str:
+    """``Slice 3 was``, or ``Slices 3 to 5, 9 were``."""
+    runs: list[list[int]] = []
+    for index in sorted(set(indices)):
+        if runs and runs[-1][-1] == index - 1:
+            runs[-1] = [runs[-1][0], index]
+        else:
+            runs.append([index])
+    listed = ", ".join(" to ".join(map(str, run)) for run in runs)
+    return f"Slice {listed} was" if len(set(indices)) == 1 else f"Slices {listed} were"
+
+
+def _reason(concept: ConceptResult, instances: Sequence[Instance], dropped: int, threshold: float) -> str:
+    by_score = sorted(concept.tracks, key=lambda track: track.score)
+    scores = concept.score_by_slice or {n: track.score for track in by_score for n in track.seeds}
+    best = max(scores, key=lambda index: scores[index], default=None)
+    if best is None:
+        return "Not found: no slice was looked at."
     if instances:
         first = min(instance.first_slice for instance in instances)
         last = max(instance.last_slice for instance in instances)
         where = f"on slice {first}" if first == last else f"on slices {first} to {last}"
-        return f"Found {where}; the best score is {best.score:.2f} on slice {best.slice_index}."
-    if best.score < threshold:
-        return (
-            f"Not found: the best score is {best.score:.2f} on slice {best.slice_index}, "
-            f"below the threshold {threshold:g}."
-        )
+        return f"Found {where}; the best score is {scores[best]:.2f} on slice {best}."
+    said = f"the best score is {scores[best]:.2f} on slice {best}"
+    if scores[best] < threshold:
+        return f"Not found: {said}, below the threshold {threshold:g}."
     if dropped:
-        return (
-            f"Not found: the best score is {best.score:.2f} on slice {best.slice_index}, "
-            "but nothing goes on through enough slices to be an object."
-        )
-    return f"Not found: slice {best.slice_index} scores {best.score:.2f}, but no mask came with it."
+        return f"Not found: {said}, but nothing goes on through enough slices to be an object."
+    return f"Not found: slice {best} scores {scores[best]:.2f}, but no mask came with it."

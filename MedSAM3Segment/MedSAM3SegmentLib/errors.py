@@ -21,3 +21,7 @@ class ModelError(MedSAM3Error):
 
 class Cancelled(MedSAM3Error):  # noqa: N818 - nothing went wrong
     """The user asked to stop; nothing was written (shell exit code 130)."""
+
+
+class EngineError(MedSAM3Error):
+    """The engine process cannot be started or reached, or ended in the middle of a job (shell exit code 4)."""

@@ -101,6 +101,11 @@ class VoxelGrid:
         """RAS millimetres of index positions ``[..., 3]`` in ``(i, j, k)`` order."""
         return np.asarray(ijk) @ self.ijk_to_ras[:3, :3].T + self.ijk_to_ras[:3, 3]
 
+    def to_ijk(self, ras: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Index positions ``(i, j, k)`` of RAS millimetres ``[..., 3]``; whole numbers at the centres of voxels."""
+        inverse = np.linalg.inv(self.ijk_to_ras)
+        return np.asarray(np.asarray(ras) @ inverse[:3, :3].T + inverse[:3, 3])
+
     def same_as(self, other: VoxelGrid, tolerance_mm: float = 1e-3) -> bool:
         """Whether both grids have the same shape and every corner lies within ``tolerance_mm``."""
         if self.shape != other.shape:
@@ -197,6 +202,21 @@ class SliceStack:
             raise ValueError(f"The slices have shape {slices.shape[:3]}, not {(self.count, *self.slice_shape)}.")
         inverse = np.argsort(self.array_axes)
         return slices[self._flip].transpose(*inverse, *range(3, slices.ndim))
+
+    def position_of(self, ras: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where places lie in the stack.
+
+        Args:
+            ras: ``[..., 3]``, millimetres.
+
+        Returns:
+            ``[..., 3]`` as (slice, row, column) of the upright slices, whole numbers at the centres of voxels; outside
+            of the volume below -0.5 or above the last by more than 0.5.
+        """
+        ijk = self.grid.to_ijk(ras)
+        positions = ijk[..., [2 - axis for axis in self.array_axes]]
+        last = np.array([self.grid.shape[axis] - 1 for axis in self.array_axes])
+        return np.where(self.flips, last - positions, positions)
 
     @property
     def _flip(self) -> tuple[slice, ...]:

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from .dicom_series import is_dicom, read_dicom
 from .errors import InputError
 from .grid import VoxelGrid
-from .itk_images import StoredImage, grid_of, lps_grid, quiet_itk, read_image, unreadable
+from .image_sequence import TIME_MESSAGE, as_film, is_film, is_image_sequence, read_image_sequence
+from .itk_images import StoredImage, read_image
 from .nifti_header import NiftiHeader, is_nifti_name, read_nifti_header
+from .pictures import PICTURE_SUFFIXES, read_picture
 from .straightening import perpendicular_grid, straighten
 from .volume import Volume
 
-_PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 _MODALITY = "0008|0060"
 
 #: A perpendicular grid of more than this many times the voxels comes from a broken header, not from a tilted gantry.
@@ -32,8 +33,8 @@ def read_volume(path: str | Path) -> Volume:
     """Read an image for segmentation.
 
     Args:
-        path: a DICOM folder or file, a NIfTI, NRRD, MHA or MHD file (or what else ITK reads), or a PNG, JPEG or BMP
-            picture.
+        path: a DICOM folder or file, a NIfTI, NRRD, MHA or MHD file (or what else ITK reads), a PNG, JPEG, BMP or GIF
+            picture, or an image sequence as ``image_sequence`` has it.
 
     Returns:
         The volume, RAS grid, voxels in the file's own unit and dtype. A picture is one axial slice, upright as stored;
@@ -49,7 +50,10 @@ def read_volume(path: str | Path) -> Volume:
         raise InputError(f"{path} is a segmentation, not an image; give the volume that it was drawn on.")
     modality = stored.tags.get(_MODALITY, "").strip(" \0").upper()
     name = path.name
-    if path.is_dir() or is_dicom(path):
+    is_sequence = TIME_MESSAGE in stored.messages
+    if is_sequence:
+        name = f"{modality or 'image'} sequence of {stored.grid.shape[0]} frames"
+    elif path.is_dir() or is_dicom(path):
         # Folders are often named after the patient.
         name = f"DICOM {modality} of {stored.grid.shape[0]} slice{'s' if stored.grid.shape[0] > 1 else ''}"
     array = _scalar_or_colour(stored.array, path)
@@ -65,7 +69,7 @@ def read_volume(path: str | Path) -> Volume:
         )
     if array.size and array.min() == array.max():
         messages += (f"Every voxel has the same value, {array.flat[0]}, so there is nothing to see.",)
-    return Volume(array, grid, modality, name, stored.messages + messages)
+    return Volume(array, grid, modality, name, stored.messages + messages, is_sequence)
 
 
 def read_stored(path: Path) -> StoredImage:
@@ -77,14 +81,17 @@ def read_stored(path: Path) -> StoredImage:
     suffix = path.suffix.lower()
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path.")
+    if is_image_sequence(path):
+        return read_image_sequence(path)
     if path.is_dir() or is_dicom(path):
-        return read_dicom(path)
+        stored = read_dicom(path)
+        return as_film(stored) if is_film(stored) else stored
     if path.stat().st_size == 0:
         raise InputError(f"{path} is an empty file; copy or export it again.")
     if is_nifti_name(path):
         return _read_nifti(path)
-    if suffix in _PICTURE_SUFFIXES:
-        return _read_picture(path)
+    if suffix in PICTURE_SUFFIXES:
+        return read_picture(path)
     if suffix in (".hdr", ".img"):
         raise InputError(f"{path} is half of a two-file Analyze or NIfTI image; convert it to .nii.gz.")
     return read_image(path)
@@ -115,37 +122,6 @@ def _nifti_grid(itk: VoxelGrid, header: NiftiHeader) -> tuple[VoxelGrid, tuple[s
     if header.qform_code == 0 or (same_space and sform.is_sheared):
         return sform, ()
     return itk, ("The NIfTI header holds two different orientations; its qform was used, as 3D Slicer does.",)
-
-
-def _read_picture(path: Path) -> StoredImage:
-    """A picture by Pillow, which knows more kinds of PNG and notices truncation; placed as ITK and Slicer place it."""
-    import SimpleITK
-    from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            if picture.mode in ("1", "L", "LA", "La"):
-                pixels = np.asarray(picture.convert("LA"))
-            elif picture.mode.startswith(("I", "F")):
-                pixels = np.asarray(picture)
-            else:
-                pixels = np.asarray(picture.convert("RGBA"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise unreadable(path) from None
-    if pixels.ndim == 3:  # what is transparent is black
-        opacity = pixels[..., -1:].astype(np.uint16)
-        pixels = ((pixels[..., :-1] * opacity + 127) // 255).astype(np.uint8)
-    if pixels.shape[2:] == (1,):
-        pixels = pixels[..., 0]
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        with quiet_itk():
-            reader.ReadImageInformation()
-        grid = grid_of(reader, path)
-    except RuntimeError:  # ITK does not know every PNG; it places those it knows like this
-        grid = lps_grid((1, *pixels.shape[:2]), np.eye(4), path)
-    return StoredImage(pixels[None], grid)
 
 
 def _scalar_or_colour(array: NDArray[Any], path: Path) -> NDArray[Any]:

@@ -138,8 +138,9 @@ def draw_preview(volume: Volume, result: SegmentResult, vocabulary: Vocabulary |
 
 
 def is_plain_picture(volume: Volume) -> bool:
-    """Whether the volume is a PNG or JPEG: its pixels have no size, and its left side is nobody's right."""
-    return 1 in volume.grid.shape and not volume.modality and volume.array.dtype == np.uint8
+    """Whether the volume is a PNG or JPEG, or frames: its pixels have no size, and its left side is nobody's right."""
+    picture = 1 in volume.grid.shape and not volume.modality and volume.array.dtype == np.uint8
+    return volume.is_sequence or picture
 
 
 def amount(volume: Volume, voxels: int) -> str:

@@ -88,3 +88,35 @@ class TargetPrompts:
     def __post_init__(self) -> None:
         if not self.points and not self.boxes and not self.masks:
             raise InputError("Nothing was drawn; give at least one point, box or mask.")
+        wordless = self.are_exemplars_only and not self.is_phrase
+        if wordless and not any(box.positive for box in self.boxes):
+            raise InputError("Only what is not meant was drawn, without words; draw a box around what is meant.")
+
+    @property
+    def are_exemplars(self) -> bool:
+        """Whether the boxes show the detector what to look for, and not the tracker what to follow."""
+        return bool(self.boxes) and self.reading is BoxReading.THINGS_LIKE_THIS
+
+    @property
+    def are_exemplars_only(self) -> bool:
+        """Whether there is nothing else than such boxes, so that nothing needs to be followed."""
+        return self.are_exemplars and not self.points and not self.masks
+
+    def in_words(self) -> str:
+        """What was drawn, for reports: ``2 points, 1 negative box (only this one)``."""
+        counts = {
+            "point": sum(point.positive for point in self.points),
+            "negative point": sum(not point.positive for point in self.points),
+            "box": sum(box.positive for box in self.boxes),
+            "negative box": sum(not box.positive for box in self.boxes),
+            "mask": len(self.masks),
+        }
+        parts = [f"{n} {name}{_plural(name, n)}" for name, n in counts.items() if n]
+        reading = f" ({self.reading})" if self.boxes else ""
+        return ", ".join(parts) + reading + ("" if self.is_phrase else ", without words")
+
+
+def _plural(name: str, count: int) -> str:
+    if count == 1:
+        return ""
+    return "es" if name.endswith("box") else "s"

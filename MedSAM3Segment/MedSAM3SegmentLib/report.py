@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .gating import Gate
 from .intensity import Window
-from .result import ConceptResult, SegmentResult
+from .result import ConceptResult, SegmentResult, Track
 from .volume import Volume
 
 
@@ -60,7 +61,9 @@ def segment_provenance(result: SegmentResult, concept: ConceptResult) -> dict[st
     """What was asked for one segment, and the run's own provenance.
 
     Keys besides those of ``result.Provenance.as_dict``: ``concept`` (as typed), ``prompt`` (as the model was asked),
-    ``window`` (name, low, high) and ``slices`` (first and last slice that was looked at).
+    ``window`` (name, low, high), ``slices`` (first and last slice that was looked at) and, where only a part of the
+    volume was segmented, ``limited_to``: index ranges ``i``, ``j``, ``k`` and whether another segment's ``mask`` was
+    one.
     """
     looked_at = list(concept.score_by_slice)
     return {
@@ -68,8 +71,16 @@ def segment_provenance(result: SegmentResult, concept: ConceptResult) -> dict[st
         "prompt": concept.prompt,
         "window": _window(concept.window),
         "slices": [min(looked_at), max(looked_at)] if looked_at else None,
+        **_limits(result.gate),
         **result.provenance.as_dict(),
     }
+
+
+def _limits(gate: Gate | None) -> dict[str, Any]:
+    if gate is None or gate.lets_all_through:
+        return {}
+    ranges = {axis: [part.start, part.stop - 1] for axis, part in zip("kji", gate.box, strict=True)}
+    return {"limited_to": {**ranges, "mask": gate.inside is not None}}
 
 
 def _concept(concept: ConceptResult, voxel_volume_mm3: float) -> dict[str, Any]:
@@ -94,7 +105,27 @@ def _concept(concept: ConceptResult, voxel_volume_mm3: float) -> dict[str, Any]:
             }
             for instance in concept.instances
         ],
+        "tracks": [_track(track) for track in concept.tracks],
+        "clean_up": list(concept.clean_up),
         "messages": list(concept.messages),
+    }
+
+
+def _track(track: Track) -> dict[str, Any]:
+    return {
+        "seeds": list(track.seeds),
+        "drawn": list(track.drawn),
+        "score": _score(track.score),
+        "object_score_by_slice": {str(index): _score(score) for index, score in track.object_scores.items()},
+        "stops": [
+            {
+                "slice": stop.slice_index,
+                "direction": "up" if stop.forward else "down",
+                "reason": stop.reason.value,
+                "detail": stop.detail,
+            }
+            for stop in track.stops
+        ],
     }
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .errors import InputError
 from .grid import Plane, SliceStack
 from .intensity import Window
-from .prompts import BoxMark, TargetPrompts
+from .prompts import BoxMark, BoxReading, TargetPrompts
 
 
 class Mode(StrEnum):
@@ -102,6 +102,15 @@ class SegmentRequest:
             raise InputError(
                 f"Something was drawn for '{min(strangers)}', which is not asked for; add it to the concepts."
             )
+        if self.mode is Mode.SLICES:
+            for concept, prompts in self.prompts.items():
+                if not prompts.are_exemplars_only:
+                    raise InputError(
+                        f"The mode '{Mode.SLICES}' follows nothing, so what is drawn for '{concept}' can only be boxes "
+                        f"that mean '{BoxReading.THINGS_LIKE_THIS}'; choose the mode '{Mode.FROM_PROMPTS}'."
+                    )
+        if self.more_planes and any(prompts.boxes for prompts in self.prompts.values()):
+            raise InputError("Boxes are drawn in one plane and do not go with more planes; leave the other planes out.")
         if self.mode is Mode.FROM_PROMPTS:
             bare = [concept for concept in self.concepts if concept not in self.prompts]
             if bare:

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .gating import Gate
 from .grid import SliceStack
 from .intensity import Window
+from .request import AssemblyOptions, Mode
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +124,13 @@ class Stop:
     reason: StopReason
     detail: str
 
+    def in_words(self) -> str:
+        """``ended before slice 43 upwards, because the area jumped (200 to 900 mm2)``."""
+        way = "upwards" if self.forward else "downwards"
+        if self.reason is StopReason.END_OF_RANGE:
+            return f"{self.detail} {way}, where {self.reason}"
+        return f"ended before slice {self.slice_index} {way}, because {self.reason} ({self.detail})"
+
 
 @dataclass(frozen=True, eq=False)
 class Track:
@@ -142,6 +151,11 @@ class Track:
     object_scores: Mapping[int, float]
     drawn: tuple[int, ...] = ()
     stops: tuple[Stop, ...] = ()
+
+    def in_words(self) -> str:
+        """Where it was begun and why it ended, in one sentence."""
+        begun = f"begun on slice{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
+        return "; ".join([begun, *(stop.in_words() for stop in self.stops)]) + "."
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,6 +233,8 @@ class Provenance:
     Attributes:
         created: ISO 8601 time with zone.
         versions: package name to version.
+        mode: how the stack became a volume.
+        prompts: what was drawn, in words, by concept.
     """
 
     model: ModelIdentity
@@ -229,6 +245,8 @@ class Provenance:
     input_sha256: str
     created: str
     versions: Mapping[str, str] = field(default_factory=dict)
+    mode: str = Mode.SLICES.value
+    prompts: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -240,6 +258,8 @@ class Provenance:
             "input": {"name": self.input_name, "sha256": self.input_sha256},
             "created": self.created,
             "versions": dict(self.versions),
+            "mode": self.mode,
+            "prompts": dict(self.prompts),
         }
 
 
@@ -252,6 +272,8 @@ class SegmentResult:
         concepts: in the order of the request.
         seconds: by stage.
         messages: of the whole run, one sentence each.
+        assembly: which clean-up steps ran.
+        gate: outside of which nothing was segmented, or None.
     """
 
     stack: SliceStack
@@ -259,6 +281,8 @@ class SegmentResult:
     provenance: Provenance
     seconds: Mapping[str, float]
     messages: tuple[str, ...] = ()
+    assembly: AssemblyOptions = field(default_factory=AssemblyOptions)
+    gate: Gate | None = None
 
     def label_map(self) -> NDArray[np.uint16]:
         """Concept ``n`` (from 1) over the ones before it, uint16 ``[k, j, i]``."""
@@ -268,8 +292,13 @@ class SegmentResult:
         return labels
 
     def with_threshold(self, threshold: float) -> SegmentResult:
-        """The same evidence cut at another threshold; the model does not run."""
+        """The same evidence cut at another threshold; the model does not run.
+
+        Of objects that were followed those drop out whose score is below; none is followed anew.
+        """
         from .assembly import assemble
 
-        concepts = tuple(assemble(concept, self.stack, threshold) for concept in self.concepts)
+        concepts = tuple(
+            assemble(concept, self.stack, threshold, self.assembly, self.gate) for concept in self.concepts
+        )
         return replace(self, concepts=concepts, provenance=replace(self.provenance, threshold=threshold))

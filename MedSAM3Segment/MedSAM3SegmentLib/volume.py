@@ -22,6 +22,7 @@ class Volume:
         modality: DICOM modality code in upper case (``CT``, ``MR``, ``US``, ...), or ``""`` when unknown.
         name: what to call the volume in messages: a file or node name, never a patient's.
         messages: what the reader had to do that the user should know, one sentence each.
+        is_sequence: whether the slices are frames over time, so that nothing along the third axis is a length.
     """
 
     array: NDArray  # type: ignore[type-arg]
@@ -29,6 +30,7 @@ class Volume:
     modality: str = ""
     name: str = "volume"
     messages: tuple[str, ...] = ()
+    is_sequence: bool = False
 
     def __post_init__(self) -> None:
         if self.array.shape[:3] != self.grid.shape:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..concepts import Vocabulary, advice_for, split_phrases
+from ..concepts import advice_for, split_phrases
 from ..errors import Cancelled, InputError
-from ..grid import Plane, SliceStack
+from ..grid import Plane, SliceStack, VoxelGrid
 from ..intensity import CT_WINDOWS, Window
-from ..request import Progress, SegmentRequest, Stage
+from ..request import Mode, Progress, SegmentRequest, Stage
+from .example_options import ExampleFiles, add_example_option, examples_of, read_examples
 from .interruption import Interruption
 from .output_files import check_outputs, written_together
+from .prompt_options import NAMELESS, add_prompt_options, concepts_of, prompts_of
 from .terminal import ShowProgress, Terminal, duration
+from .volume_options import add_volume_options, with_volume_options
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,6 +34,10 @@ examples:
   medsam3 segment ct.nii.gz --concept "liver; spleen; left kidney" --output ct.seg.nrrd
   medsam3 segment dicom-folder --concept tumor --plane axial --slices 40:90 --output tumor.seg.nrrd \\
       --report tumor.json --preview tumor.png
+  medsam3 segment ct.nii.gz --mode propagate --concept liver --output liver.seg.nrrd
+  medsam3 segment ct.nii.gz --mode "from prompts" --mask one-slice.seg.nrrd --output whole.seg.nrrd
+  medsam3 segment ct.nii.gz --concept tumor --inside liver.seg.nrrd --segments-per instance --output tumors.seg.nrrd
+  medsam3 segment new.nii.gz --example old.nii.gz=old.seg.nrrd --model my-model --output new.seg.nrrd
 
 Exit codes: 0 done (also when nothing was found), 2 bad input or usage, 3 model missing or broken, 130 interrupted.
 """
@@ -61,6 +68,8 @@ class SegmentJob:
         request: what is asked for.
         model: what segments it.
         report, preview: further files to write, or None.
+        complete: adds to the request what the volume's grid is needed for, or None.
+        examples: that show the one concept instead of words, or none.
     """
 
     image: Path
@@ -69,6 +78,8 @@ class SegmentJob:
     model: ModelChoice = ModelChoice()
     report: Path | None = None
     preview: Path | None = None
+    complete: Callable[[SegmentRequest, VoxelGrid], SegmentRequest] | None = None
+    examples: tuple[ExampleFiles, ...] = ()
 
     @property
     def outputs(self) -> list[Path]:
@@ -104,6 +115,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     )
     add_model_options(parser)
     parser.add_argument(
+        "--mode",
+        choices=[mode.value for mode in Mode],
+        default=Mode.SLICES.value,
+        help="how slices become a volume: each by itself, objects followed from where they are surest, or objects "
+        "followed from what is drawn (default: slices)",
+    )
+    parser.add_argument(
         "--plane",
         choices=[plane.value for plane in Plane],
         default=Plane.ACQUIRED.value,
@@ -124,6 +142,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     )
     parser.add_argument("--report", metavar="FILE.json", type=Path, help="also write all numbers of the run")
     parser.add_argument("--preview", metavar="FILE.png", type=Path, help="also write a picture with overlays")
+    add_volume_options(parser)
+    add_prompt_options(parser)
+    add_example_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -154,19 +175,35 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
     """Do what ``medsam3 segment`` was asked to."""
     started = time.monotonic()
+    named = tuple(dict.fromkeys(phrase for text in options.concept for phrase in split_phrases(text)))
     request = SegmentRequest(
-        concepts=tuple(dict.fromkeys(phrase for text in options.concept for phrase in split_phrases(text))),
+        concepts=concepts_of(options, named) or ((NAMELESS,) if options.example else ()),
         plane=Plane(options.plane),
         slices=_parse_slices(options.slices),
         window=None if options.window is None else Window.parse(options.window),
         threshold=options.threshold,
     )
-    job = SegmentJob(options.input, options.output, request, ModelChoice.of(options), options.report, options.preview)
+
+    def with_drawn(request: SegmentRequest, grid: VoxelGrid) -> SegmentRequest:
+        drawn = replace(request, mode=Mode(options.mode), prompts=prompts_of(options, named, grid))
+        return with_volume_options(options, drawn, grid)
+
+    choice, examples = ModelChoice.of(options), examples_of(options)
+    if examples and len(request.concepts) > 1:
+        raise InputError("Examples show one structure; give one --concept to call it by.")
+    job = SegmentJob(
+        options.input, options.output, request, choice, options.report, options.preview, with_drawn, examples
+    )
     volume, result = segment_file(job, terminal, interruption)
     terminal.result(_table(volume, result))
     for concept in result.concepts:
         if not concept.found:
             terminal.result(f"{concept.concept}: {concept.reason}")
+        for step in concept.clean_up:
+            terminal.note(f"{concept.concept}: {step}")
+        for number, track in enumerate(concept.tracks, start=1):
+            name = concept.concept if len(concept.tracks) == 1 else f"{concept.concept} {number}"
+            terminal.note(f"{name}: {track.in_words()}")
     if not any(concept.found for concept in result.concepts):
         terminal.result("Nothing was found; the segmentation that was written is empty.")
     terminal.result(f"Wrote {', '.join(map(str, job.outputs))} in {duration(time.monotonic() - started)}.")
@@ -189,8 +226,10 @@ def segment_file(job: SegmentJob, terminal: Terminal, interruption: Interruption
         from ..images import read_volume
 
         volume = read_volume(job.image)
-    stack = SliceStack.along(volume.grid, job.request.plane)
-    job.request.slice_range(stack)
+        examples = read_examples(job.examples, volume)
+    request = job.request if job.complete is None else job.complete(job.request, volume.grid)
+    stack = SliceStack.along(volume.grid, request.plane)
+    request.slice_range(stack)
     terminal.note(_describe(volume, stack))
     for message in volume.messages:
         terminal.note(message, "yellow")
@@ -203,7 +242,11 @@ def segment_file(job: SegmentJob, terminal: Terminal, interruption: Interruption
 
     with interruption.gently() as stop:
         with terminal.progress() as show:
-            result = segmenter.segment(volume, job.request, lambda progress: _show(show, progress), stop)
+            if examples:
+                shown = dict.fromkeys(request.concepts, examples)
+                result = segmenter.segment_like(volume, shown, request, lambda progress: _show(show, progress), stop)
+            else:
+                result = segmenter.segment(volume, request, lambda progress: _show(show, progress), stop)
         seconds |= result.seconds
         if stop():
             raise Cancelled("Stopped after the last slice; nothing was written.")
@@ -211,7 +254,9 @@ def segment_file(job: SegmentJob, terminal: Terminal, interruption: Interruption
         terminal.note(message, "yellow")
     with terminal.busy("writing"), written_together(job.outputs, interruption) as drafts:
         with _timed(seconds, "writing"):
-            write_result(drafts[job.output], result)
+            from .result_files import write_result
+
+            write_result(drafts[job.output], result, request.grouping)
             if job.preview is not None:
                 from ..preview import draw_preview
 
@@ -239,35 +284,6 @@ def check_job(job: SegmentJob) -> None:
     check_outputs(job.outputs, job.image)
 
 
-def write_result(path: Path, result: SegmentResult) -> None:
-    """Write what was found: to ``.seg.nrrd`` one segment per concept found, with all that Slicer shows of it.
-
-    In a label map concept ``n`` has the value ``n`` (from 1) whether the others were found or not, so that a label
-    means the same in every volume that was asked for the same concepts.
-    """
-    from ..report import segment_provenance
-    from ..segmentation_files import PROVENANCE_TAG, Segment, provenance_text, write_label_map, write_segmentation
-
-    grid, provenance = result.stack.grid, result.provenance.as_dict()
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        names = {number: concept.concept for number, concept in enumerate(result.concepts, start=1)}
-        write_label_map(path, result.label_map(), grid, names, provenance)
-        return
-    vocabulary = Vocabulary.load()
-    segments = [
-        Segment(
-            concept.concept,
-            concept.mask,
-            vocabulary.colour_for(concept.concept),
-            vocabulary.terminology_entry(vocabulary.find(concept.concept)),
-            {PROVENANCE_TAG: provenance_text(segment_provenance(result, concept))},
-        )
-        for concept in result.concepts
-        if concept.found
-    ]
-    write_segmentation(path, segments, grid, provenance)
-
-
 def _table(volume: Volume, result: SegmentResult) -> Table:
     """What was found of each concept."""
     from rich.table import Table
@@ -287,7 +303,7 @@ def _row(volume: Volume, concept: ConceptResult) -> tuple[str | Text, ...]:
 
     from ..preview import amount
 
-    best = f"{max(concept.score_by_slice.values()):.2f}"
+    best = f"{max(concept.score_by_slice.values(), default=0.0):.2f}"
     if not concept.found:
         return concept.concept, Text("not found", "yellow"), "", "", "", best
     first = min(instance.first_slice for instance in concept.instances)
@@ -319,6 +335,8 @@ def _describe(volume: Volume, stack: SliceStack) -> str:
     from ..preview import is_plain_picture
 
     voxels = " x ".join(map(str, volume.grid.shape[::-1]))
+    if volume.is_sequence:
+        return f"{volume.name}: {voxels} pixels, one frame after another."
     if is_plain_picture(volume):
         return f"{volume.name}: a picture of {volume.grid.shape[2]} x {volume.grid.shape[1]} pixels."
     spacing = " x ".join(f"{spacing:.3g}" for spacing in volume.grid.spacing)
@@ -328,7 +346,7 @@ def _describe(volume: Volume, stack: SliceStack) -> str:
 
 
 def _show(show: ShowProgress, progress: Progress) -> None:
-    unit = "slices" if progress.stage is Stage.SEGMENTING else "concepts"
+    unit = "concepts" if progress.stage is Stage.ASSEMBLING else "slices"
     show(progress.stage, progress.done, progress.total, unit, progress.seconds_left)
 
 

@@ -1,0 +1,99 @@
+"""The shell's options for how slices become a volume: where to look, more planes, clean-up, and what is one segment."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..grid import Plane, VoxelGrid
+from ..prompt_geometry import placed_on
+from ..prompts import BoxMark
+from ..request import AssemblyOptions, Grouping, SegmentRequest
+from .prompt_options import corners_of
+
+#: The clean-up steps that can be left out, by the option's word and the field of ``AssemblyOptions``.
+_STEPS = {
+    "linking": "link",
+    "weak-slices": "hysteresis",
+    "gap-filling": "fill_gaps",
+    "dropping": "drop_isolated",
+}
+
+_GROUPINGS = {"concept": Grouping.CONCEPT, "instance": Grouping.INSTANCE}
+
+
+def add_volume_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--inside``, ``--region``, ``--also-plane``, ``--keep-largest``, ``--without`` and ``--segments-per``."""
+    group = parser.add_argument_group("from slices to a volume")
+    group.add_argument(
+        "--inside",
+        metavar="FILE",
+        type=Path,
+        help="only inside of the segments of this file, as in 'tumor inside liver'",
+    )
+    group.add_argument("--region", metavar="R,A,S/R,A,S", help="only in the box between two corners, in millimetres")
+    group.add_argument(
+        "--also-plane",
+        choices=[plane.value for plane in Plane if plane is not Plane.ACQUIRED],
+        action="append",
+        default=[],
+        help="look along this plane as well and average, for voxels that are nearly cubes; may be repeated",
+    )
+    group.add_argument("--keep-largest", action="store_true", help="keep the largest object of each concept only")
+    group.add_argument(
+        "--without",
+        choices=list(_STEPS),
+        action="append",
+        default=[],
+        help="leave a step out: linking (objects by overlap), weak-slices (kept where an object goes on), gap-filling, "
+        "dropping (of objects too short to be real); may be repeated",
+    )
+    group.add_argument(
+        "--segments-per",
+        choices=list(_GROUPINGS),
+        default="concept",
+        help="one segment per concept, or one per instance, as for vertebrae or lesions (default: concept)",
+    )
+
+
+def with_volume_options(options: argparse.Namespace, request: SegmentRequest, grid: VoxelGrid) -> SegmentRequest:
+    """``request`` with what was chosen with ``add_volume_options``.
+
+    Args:
+        grid: of the volume; the mask to look inside of is put on it.
+
+    Raises:
+        InputError: an option cannot be understood, or the mask cannot be read or lies on other voxels.
+    """
+    steps = {_STEPS[word]: False for word in options.without}
+    return replace(
+        request,
+        region=None if options.region is None else BoxMark(corners_of(options.region)),
+        inside=None if options.inside is None else union_on(options.inside, grid),
+        more_planes=tuple(Plane(plane) for plane in options.also_plane),
+        assembly=AssemblyOptions(largest_only=options.keep_largest, **steps),
+        grouping=_GROUPINGS[options.segments_per],
+    )
+
+
+def union_on(path: Path, grid: VoxelGrid) -> NDArray[np.bool_]:
+    """Everything that is segmented in a file, on the voxels of ``grid``.
+
+    Raises:
+        InputError: it cannot be read, holds nothing, or lies on other voxels.
+    """
+    from ..segmentation_files import read_segmentation
+
+    segments, own_grid = read_segmentation(path)
+    if not segments:
+        raise InputError(f"{path} holds no segment; give a segmentation that is not empty.")
+    mask = np.logical_or.reduce([segment.mask for segment in segments])
+    placed = placed_on(grid, mask, own_grid)
+    if placed is None:
+        raise InputError(f"{path} does not lie on the volume's voxels; resample it to the volume.")
+    return placed

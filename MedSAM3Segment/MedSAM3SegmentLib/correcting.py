@@ -1,0 +1,81 @@
+"""A corrected slice, carried through the stack: from an earlier result and what a person changed to a new request."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+from .prompts import MaskMark, TargetPrompts
+from .request import Grouping, Mode, SegmentRequest
+from .result import SegmentResult
+
+#: Slices this close to a corrected one are not relied on: what was wrong there is often wrong on its neighbours too.
+NOT_RELIED_ON = 3
+
+
+def correcting_request(
+    request: SegmentRequest,
+    result: SegmentResult,
+    concept: str,
+    mask: NDArray[np.bool_],
+    corrected: Collection[int],
+) -> SegmentRequest:
+    """Ask for one concept again, with slices as a person left them.
+
+    The corrected slices come back bit-identical; all others are found anew, but for one slice on each side of the
+    corrected ones, the surest of the earlier result that is not near them: it stays as it is and holds the object where
+    it was right.
+
+    Args:
+        request: what ``result`` was asked for with.
+        mask: bool ``[k, j, i]``, the segment as it is now.
+        corrected: slices of ``result.stack`` that the person changed; one that is empty in ``mask`` says that the
+            object is not on it.
+
+    Raises:
+        InputError: no slice was corrected, the mask does not fit, or the concept is not in the result.
+    """
+    stack = result.stack
+    earlier = next((one for one in result.concepts if one.concept == concept), None)
+    if earlier is None:
+        raise InputError(f"'{concept}' is not in the result; choose one of its concepts.")
+    if mask.shape != stack.grid.shape:
+        raise InputError(
+            f"The corrected segment has {mask.shape[::-1]} voxels, the volume {stack.grid.shape[::-1]}; resample it to "
+            "the volume."
+        )
+    if not corrected or not all(0 <= index < stack.count for index in corrected):
+        raise InputError(f"No corrected slice of the stack's {stack.count} was named; correct one first.")
+    slices = stack.extract(mask.astype(bool, copy=False))
+    there = np.flatnonzero(slices.any(axis=(1, 2))).tolist()
+    scores = dict(earlier.score_by_slice)
+    for track in earlier.tracks:
+        scores |= {index: max(score, scores.get(index, 0.0)) for index, score in track.object_scores.items()}
+    drawn = {index for track in earlier.tracks for index in track.drawn}
+    kept = drawn | set(_anchors(there, corrected, scores))
+    marks = MaskMark(mask.astype(bool, copy=False), tuple(sorted({*corrected, *kept})))
+    return replace(
+        request,
+        concepts=(concept,),
+        mode=Mode.FROM_PROMPTS,
+        prompts={concept: TargetPrompts(masks=(marks,))},
+        window=earlier.window,
+        threshold=result.provenance.threshold,
+        more_planes=(),
+        grouping=Grouping.CONCEPT,
+    )
+
+
+def _anchors(there: Collection[int], corrected: Collection[int], scores: Mapping[int, float]) -> list[int]:
+    """The surest slice with the object below the corrected ones, and the one above; of equals the nearest."""
+    far = [index for index in there if all(abs(index - one) > NOT_RELIED_ON for one in corrected)]
+    sides = ([i for i in far if i < min(corrected)], [i for i in far if i > max(corrected)])
+    return [
+        max(side, key=lambda index: (round(scores.get(index, 0.0), 2), -min(abs(index - one) for one in corrected)))
+        for side in sides
+        if side
+    ]

@@ -1,0 +1,186 @@
+"""From evidence and from what was drawn to tracks: what to follow, following it, and what detections add to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .assembly import assemble
+from .detection import crop
+from .errors import ModelError
+from .fresh_detections import FreshDetections
+from .gating import Gate
+from .intensity import Window
+from .models.concept_model import ConceptModel
+from .models.tracker import Tracker, TrackerFeatures
+from .propagation import follow
+from .request import Mode, SegmentRequest
+from .result import ConceptResult, SliceEvidence, Track
+from .seeding import Target, box_seeds_from_detections, detected_targets, drawn_targets
+from .slice_features import SliceFeatures
+from .track_merging import merge_tracks
+from .watching import Watch
+
+
+def tracker_of(model: ConceptModel, mode: Mode) -> Tracker:
+    """The model's tracker.
+
+    Raises:
+        ModelError: it has none.
+    """
+    if model.tracker is None:
+        raise ModelError(
+            f"The model {model.card.name} has no tracker, which the mode '{mode}' needs; choose another model, or the "
+            f"mode '{Mode.SLICES}'."
+        )
+    return Tracker(model.tracker)
+
+
+def follows(request: SegmentRequest, concept: str) -> bool:
+    """Whether a concept's objects are followed through the stack, or only detected on each slice."""
+    if request.mode is Mode.FROM_PROMPTS:
+        return not request.prompts[concept].are_exemplars_only
+    return request.mode is Mode.PROPAGATE
+
+
+def detects(request: SegmentRequest, concept: str) -> bool:
+    """Whether a concept is looked for on every slice."""
+    prompts = request.prompts.get(concept)
+    if prompts is None or prompts.are_exemplars:
+        return True
+    return request.mode is not Mode.FROM_PROMPTS and prompts.is_phrase
+
+
+def _warn_of_adapter(model: ConceptModel, watch: Watch) -> None:
+    adapter = model.adapters.active_adapter if model.adapters is not None and model.adapters.vision_merged else None
+    if adapter is not None and adapter.touches_vision:
+        watch.tell(
+            f"The adapter {adapter.identity.name} changes the image features that the tracker was trained with; if "
+            "objects are lost on the way, try the base model."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Followed:
+    """A target and whose it is.
+
+    Attributes:
+        number: of the concept.
+        label: of the detected object in the concept's instance map, or None for one that a person showed.
+    """
+
+    number: int
+    target: Target
+    label: int | None = None
+
+
+def follow_concepts(
+    concepts: Sequence[ConceptResult],
+    request: SegmentRequest,
+    features: SliceFeatures,
+    gate: Gate,
+    threshold: float,
+    watch: Watch,
+) -> list[ConceptResult]:
+    """The concepts with tracks, for those whose objects are followed.
+
+    Args:
+        concepts: with the evidence there is, not assembled.
+        features: the same that were detected on; no slice is encoded twice.
+
+    Raises:
+        InputError: what was drawn does not fit the volume.
+        Cancelled: between two slices.
+    """
+    followed = [n for n, concept in enumerate(concepts) if follows(request, concept.concept)]
+    if not followed:
+        return list(concepts)
+    tracker = tracker_of(features.model, request.mode)
+    _warn_of_adapter(features.model, watch)
+    found = {n: assemble(concepts[n], gate.stack, threshold, request.assembly, gate) for n in followed}
+    jobs = [job for n in followed for job in _targets(n, found[n], request, gate, threshold)]
+    tracks: list[Track] = [_NOTHING] * len(jobs)
+    for window in dict.fromkeys(concepts[job.number].window for job in jobs):
+        chosen = [n for n, job in enumerate(jobs) if concepts[job.number].window == window]
+
+        def features_of(index: int, window: Window = window) -> TrackerFeatures:
+            return tracker.build_features(features.of([index], window))
+
+        targets = [jobs[n].target for n in chosen]
+        dtype, asked = features.model.network.dtype, request.slice_range(gate.stack)
+        done = follow(targets, tracker, features_of, gate, watch, memory_dtype=dtype, asked=asked)
+        for n, track in zip(chosen, done, strict=True):
+            tracks[n] = track
+    result = list(concepts)
+    for number in followed:
+        own = [
+            track if job.label is None else _with_detections(track, found[number], job.label, gate)
+            for job, track in zip(jobs, tracks, strict=True)
+            if job.number == number
+        ]
+        merged = [_with_true_stops(track) for track in merge_tracks(own, gate.stack.slice_shape)]
+        evidence = _with_object_scores(concepts[number].evidence, merged)
+        result[number] = replace(concepts[number], evidence=evidence, tracks=tuple(merged))
+    return result
+
+
+#: Stands in a list until its track is there.
+_NOTHING = Track((), 0.0, {}, {})
+
+
+def _targets(
+    number: int, found: ConceptResult, request: SegmentRequest, gate: Gate, threshold: float
+) -> list[_Followed]:
+    """What to follow of one concept."""
+    stack, slices = gate.stack, range(gate.slices[0], gate.slices[-1] + 1)
+    prompts = request.prompts.get(found.concept)
+    fresh = FreshDetections(found.evidence, threshold, gate) if found.evidence else None
+    followed = []
+    if prompts is not None and not prompts.are_exemplars_only:
+        for target in drawn_targets(found.concept, prompts, stack, slices, fresh):
+            if fresh is not None and prompts.is_phrase:
+                target = box_seeds_from_detections(target, fresh, stack)
+            followed.append(_Followed(number, target))
+    if prompts is None or prompts.are_exemplars:
+        detected = detected_targets(found, stack, slices, fresh)
+        followed += [_Followed(number, one, label) for one, label in zip(detected, _labels(found), strict=True)]
+    # Slices around a drawn box were looked at only to find the seed; they are no check for the others.
+    if request.mode is Mode.FROM_PROMPTS and not detects(request, found.concept):
+        followed = [replace(job, target=replace(job.target, fresh=None)) for job in followed]
+    return followed
+
+
+def _labels(found: ConceptResult) -> list[int]:
+    return [instance.label for instance in found.instances]
+
+
+def _with_detections(track: Track, found: ConceptResult, label: int, gate: Gate) -> Track:
+    """A track with the slices that its object was detected on and the tracker did not reach."""
+    labels = gate.stack.extract(found.instance_map)
+    scores = found.score_by_slice
+    masks, object_scores = dict(track.masks), dict(track.object_scores)
+    for index in np.flatnonzero((labels == label).any(axis=(1, 2))).tolist():
+        if index not in masks:
+            masks[index] = crop((labels[index] == label).astype(np.float32))
+            object_scores[index] = scores.get(index, 0.0)
+    return replace(track, masks=dict(sorted(masks.items())), object_scores=dict(sorted(object_scores.items())))
+
+
+def _with_true_stops(track: Track) -> Track:
+    """With one stop for each way, the last; those beyond which something else carried the object on were none."""
+    ends = [stop for stop in track.stops if stop.slice_index not in track.masks]
+    upwards = max((stop for stop in ends if stop.forward), key=lambda stop: stop.slice_index, default=None)
+    downwards = min((stop for stop in ends if not stop.forward), key=lambda stop: stop.slice_index, default=None)
+    return replace(track, stops=tuple(stop for stop in (upwards, downwards) if stop is not None))
+
+
+def _with_object_scores(evidence: Sequence[SliceEvidence], tracks: Sequence[Track]) -> tuple[SliceEvidence, ...]:
+    """The evidence with what the tracker says of the slices that no detector was asked about."""
+    known = {item.slice_index: item for item in evidence}
+    for track in tracks:
+        for index, score in track.object_scores.items():
+            if index not in known or (known[index].score < score and known[index] not in evidence):
+                known[index] = SliceEvidence(index, score, score)
+    return tuple(known[index] for index in sorted(known))

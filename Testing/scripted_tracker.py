@@ -1,0 +1,55 @@
+"""A tracker whose answers a test writes down, in place of the network's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from MedSAM3SegmentLib.models.tracker import MaskPrompt, PointPrompt, TrackedMask
+from MedSAM3SegmentLib.models.tracker_memory import ObjectMemory, SliceMemory
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass
+class ScriptedTracker:
+    """Answers with the mask that the script has for a slice; its features are the slices' numbers.
+
+    Attributes:
+        script: by slice, bool ``[row, column]``; slices that are missing are answered with "not here".
+        prompts: what was prompted, by slice.
+        tracked: slices that were asked for, in order.
+    """
+
+    script: Mapping[int, Mask]
+    prompts: dict[int, PointPrompt | MaskPrompt] = field(default_factory=dict)
+    tracked: list[int] = field(default_factory=list)
+
+    spatial_reach = 6
+    pointer_reach = 15
+
+    def answer(self, features: int, prompt: PointPrompt | MaskPrompt) -> TrackedMask:
+        self.prompts[features] = prompt
+        return _answer(prompt.mask.numpy() if isinstance(prompt, MaskPrompt) else self.script.get(features))
+
+    def track(self, features: int, position: int, depth: int, memory: ObjectMemory, *, reverse: bool) -> TrackedMask:
+        del depth, memory, reverse
+        assert features == position
+        self.tracked.append(position)
+        return _answer(self.script.get(position))
+
+    def remember(self, features: int, mask: TrackedMask, *, prompted: bool, dtype: torch.dtype) -> SliceMemory:
+        del features, mask, prompted
+        return SliceMemory(None, torch.zeros(1, 1, dtype=dtype))
+
+
+def _answer(mask: Mask | None) -> TrackedMask:
+    here = mask is not None and bool(mask.any())
+    logits = torch.full((64, 64), -1024.0)
+    if mask is not None and here:
+        logits = torch.where(torch.from_numpy(np.ascontiguousarray(mask)), 8.0, -8.0)
+    return TrackedMask(logits, torch.tensor(5.0 if here else -5.0), torch.tensor(0.9), torch.zeros(4))

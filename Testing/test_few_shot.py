@@ -1,0 +1,167 @@
+"""Segmenting without words: like what was segmented elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from MedSAM3SegmentLib import few_shot
+from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
+from MedSAM3SegmentLib.few_shot import Example
+from MedSAM3SegmentLib.grid import VoxelGrid
+from MedSAM3SegmentLib.models.concept_model import ImageFeatures
+from MedSAM3SegmentLib.models.tracker import MaskPrompt, TrackedMask
+from MedSAM3SegmentLib.models.tracker_memory import ObjectMemory, SliceMemory
+from MedSAM3SegmentLib.request import AssemblyOptions, Mode, SegmentRequest
+from MedSAM3SegmentLib.segmenter import Segmenter
+from MedSAM3SegmentLib.volume import Volume
+from random_grids import stored_as
+from test_tracker import _make_tracker
+
+SHAPE = (12, 24, 24)
+
+
+@dataclass(frozen=True)
+class CopyingTracker:
+    """A double with perfect trust: it gives back the mask of the nearest slice that it was told to remember."""
+
+    networks: object
+
+    def build_features(self, image: ImageFeatures) -> ImageFeatures:
+        return image
+
+    def answer(self, features: ImageFeatures, prompt: MaskPrompt) -> TrackedMask:
+        del features
+        return TrackedMask(torch.where(prompt.mask, 20.0, -20.0), torch.tensor(9.0), torch.ones(()), torch.zeros(1))
+
+    def remember(self, features: object, mask: TrackedMask, *, prompted: bool, dtype: torch.dtype) -> SliceMemory:
+        del features
+        assert prompted
+        return SliceMemory(mask.logits.to(dtype), mask.pointer[None])
+
+    def track(self, features: object, position: int, depth: int, memory: ObjectMemory, *, reverse: bool) -> TrackedMask:
+        del features
+        assert not reverse
+        assert sorted(memory.prompted) == list(range(position)) == list(range(depth - 1))
+        logits = memory.prompted[position - 1].spatial
+        assert logits is not None
+        return TrackedMask(logits, torch.tensor(9.0), torch.ones(()), torch.zeros(1))
+
+
+@pytest.fixture
+def segmenter(tiny_model_folder: Path) -> Segmenter:
+    segmenter = Segmenter.load(str(tiny_model_folder), "cpu")
+    segmenter.model.tracker = _make_tracker().network, None  # type: ignore[assignment]
+    return segmenter
+
+
+@pytest.fixture
+def copying(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(few_shot, "Tracker", CopyingTracker)
+
+
+@pytest.fixture
+def labelled() -> tuple[Volume, np.ndarray]:
+    """A volume whose slices all look different, with a structure of another shape on each of some."""
+    rng = np.random.default_rng(0)
+    array = rng.integers(-200, 300, SHAPE).astype(np.int16)
+    mask = np.zeros(SHAPE, bool)
+    for n in range(2, 10):
+        mask[n, 4 : 6 + n, 20 - n : 22] = True
+    return Volume(array, VoxelGrid(SHAPE, np.diag([-1.0, -1.0, 4.0, 1.0])), "MR", "example"), mask
+
+
+@pytest.mark.usefixtures("copying")
+def test_each_slice_is_segmented_like_the_slice_it_resembles_whatever_the_storage(
+    segmenter: Segmenter, labelled: tuple[Volume, np.ndarray]
+) -> None:
+    """The new volume has the example's slices, without the first and the last, stored in another order of axes."""
+    volume, mask = labelled
+    part = slice(1, 11)
+    array, grid = stored_as(
+        volume.array[part], VoxelGrid((10, *SHAPE[1:]), volume.grid.ijk_to_ras), ((2, 0, 1), (True, False, True))
+    )
+    new = Volume(np.ascontiguousarray(array), grid, "MR", "new")
+    expected, _ = stored_as(
+        mask[part], VoxelGrid((10, *SHAPE[1:]), volume.grid.ijk_to_ras), ((2, 0, 1), (True, False, True))
+    )
+    result = segmenter.segment_like(new, {"it": [Example(volume, mask)]}, SegmentRequest(("it",)))
+    assert np.array_equal(result.concepts[0].mask, expected)
+    assert result.provenance.prompts == {"it": "1 example (example)"}
+    assert len(segmenter.cache) == 12 + 10, "one vision pass per slice"
+
+
+@pytest.mark.usefixtures("copying")
+def test_several_examples_add_up(segmenter: Segmenter, labelled: tuple[Volume, np.ndarray]) -> None:
+    volume, mask = labelled
+    lower, upper = mask.copy(), mask.copy()
+    lower[6:] = upper[:6] = False
+    examples = [Example(volume, lower, tuple(range(6))), Example(volume, upper, tuple(range(6, 12)))]
+    new = Volume(volume.array[1:11].copy(), VoxelGrid((10, *SHAPE[1:]), volume.grid.ijk_to_ras), "MR", "new")
+    result = segmenter.segment_like(new, {"it": examples}, SegmentRequest(("it",)))
+    assert np.array_equal(result.concepts[0].mask, mask[1:11])
+
+
+@pytest.mark.usefixtures("copying")
+def test_labelled_slices_of_the_volume_itself_come_back_bit_for_bit(
+    segmenter: Segmenter, labelled: tuple[Volume, np.ndarray]
+) -> None:
+    array = labelled[0].array.copy()
+    array[6] = array[5]
+    volume = Volume(array, labelled[0].grid, "MR", "example")
+    drawn = np.zeros(SHAPE, bool)
+    drawn[5] = np.random.default_rng(1).random(SHAPE[1:]) > 0.5
+    example = Example(volume, drawn, (5, 8))
+    for options in (AssemblyOptions(), AssemblyOptions(largest_only=True, link=False)):
+        result = segmenter.segment_like(volume, {"it": [example]}, SegmentRequest(("it",), assembly=options))
+        mask = result.concepts[0].mask
+        assert np.array_equal(mask[5], drawn[5])
+        assert not mask[8].any(), "labelled as empty"
+        assert mask[6].any(), "and found on the slice that looks the same"
+        assert np.array_equal(result.with_threshold(0.9).concepts[0].mask[5], drawn[5])
+
+
+def test_real_networks_run_and_are_deterministic(tiny_model_folder: Path, labelled: tuple[Volume, np.ndarray]) -> None:
+    from MedSAM3SegmentLib.models.network_loading import TrackerNetworks
+
+    volume, mask = labelled
+    new = Volume(volume.array[::-1].copy(), volume.grid, "MR", "new")
+    tracker = _make_tracker()
+    masks, scores = [], []
+    for _ in range(2):
+        segmenter = Segmenter.load(str(tiny_model_folder), "cpu")
+        segmenter.model.tracker = TrackerNetworks(tracker.network, tracker._neck)
+        for mode in (Mode.SLICES, Mode.PROPAGATE):
+            request = SegmentRequest(("it",), threshold=0.3, mode=mode)
+            result = segmenter.segment_like(new, {"it": [Example(volume, mask)]}, request)
+            masks.append(result.concepts[0].mask)
+            scores.append(result.concepts[0].score_by_slice)
+    assert scores[0] == scores[2]
+    assert len(scores[0]) == 12
+    assert np.array_equal(masks[0], masks[2])
+    assert np.array_equal(masks[1], masks[3])
+
+
+@pytest.mark.usefixtures("copying")
+def test_what_cannot_be_done_is_said_in_words(segmenter: Segmenter, labelled: tuple[Volume, np.ndarray]) -> None:
+    volume, mask = labelled
+    example = Example(volume, mask)
+    with pytest.raises(InputError, match="empty"):
+        Example(volume, np.zeros(SHAPE, bool))
+    with pytest.raises(InputError, match="own voxels"):
+        Example(volume, mask[1:])
+    with pytest.raises(InputError, match="'that'"):
+        segmenter.segment_like(volume, {"it": [example]}, SegmentRequest(("it", "that")))
+    with pytest.raises(InputError, match="none of the labelled"):
+        segmenter.segment_like(volume, {"it": [Example(volume, mask, (0, 1))]}, SegmentRequest(("it",)))
+    with pytest.raises(InputError, match="12 slices"):
+        segmenter.segment_like(volume, {"it": [Example(volume, mask, (5, 12))]}, SegmentRequest(("it",)))
+    with pytest.raises(Cancelled):
+        segmenter.segment_like(volume, {"it": [example]}, SegmentRequest(("it",)), cancel=lambda: True)
+    segmenter.model.tracker = None
+    with pytest.raises(ModelError, match="tracker"):
+        segmenter.segment_like(volume, {"it": [example]}, SegmentRequest(("it",)))
