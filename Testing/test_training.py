@@ -14,7 +14,9 @@ from transformers import CLIPTokenizer
 from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.intensity import Window
 from MedSAM3SegmentLib.models.concept_model import PADDING_LABEL, ConceptModel, RawDetections
+from MedSAM3SegmentLib.models.devices import training_dtype
 from MedSAM3SegmentLib.models.model_card import ModelCard
+from MedSAM3SegmentLib.training import trainer
 from MedSAM3SegmentLib.training.architecture import Architecture, new_network, train_tokenizer
 from MedSAM3SegmentLib.training.batches import BatchMaker, BatchPlan, target_of
 from MedSAM3SegmentLib.training.demo_recipe import FOCUS, SYNONYMS, held_back_phrases, negative_phrases
@@ -237,13 +239,55 @@ def test_words_held_back_are_never_taught() -> None:
 
 def test_the_demo_recipe_runs_and_averages_its_branches(tmp_path: Path) -> None:
     from MedSAM3SegmentLib.models.loading import load_model
-    from MedSAM3SegmentLib.training.demo_recipe import DemoRecipe, Refinement, train_demo
+    from MedSAM3SegmentLib.training.demo_recipe import DemoRecipe, Refinement, TrackerStage, train_demo
 
     branches = ((Refinement(1, ("tumor",), 0.2, 2),), (Refinement(1, ("liver",), 0.5, 3),))
     states: list[TrainingState] = []
-    recipe = DemoRecipe(phantoms=1, steps=1, branches=branches, finish=Refinement(1, ("tumor",), 0.3, 4), merges=20)
+    recipe = DemoRecipe(
+        phantoms=1,
+        steps=1,
+        branches=branches,
+        finish=Refinement(1, ("tumor",), 0.3, 4),
+        merges=20,
+        tracker=TrackerStage(phantoms=1, steps=1, thickness_mm=(20.0, 21.0)),
+    )
 
     train_demo(tmp_path / "demo", recipe, report=states.append)
     model = load_model(str(tmp_path / "demo"), "cpu")
     assert model.identity.is_demo
+    assert model.tracker is not None
+    # A model with its tracker stays within 12 MB.
+    assert (tmp_path / "demo" / "model.safetensors").stat().st_size < 11.5e6
     assert model.card.training["recipe"]["branches"][1][0]["focus"] == ["liver"]
+
+
+@pytest.mark.parametrize(
+    ("processor", "expected"),
+    [
+        ({"_is_avx512_bf16_supported"}, torch.bfloat16),
+        ({"_is_amx_tile_supported"}, torch.bfloat16),
+        (set(), torch.float32),
+    ],
+)
+def test_training_uses_bfloat16_only_where_the_processor_has_it(
+    processor: set[str], expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda name=name: name in processor, raising=False)
+    assert training_dtype("cpu") == expected
+    assert training_dtype("mps") == torch.float32
+    # A PyTorch that cannot tell.
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name)
+    assert training_dtype("cpu") == torch.float32
+
+
+def test_a_training_step_runs_in_that_format(
+    model: ConceptModel, stacks: list[LabelledStack], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.dtype] = []
+    model.network.detr_encoder.layers[0].mlp.fc1.register_forward_hook(lambda *call: seen.append(call[2].dtype))
+    for dtype in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr(trainer, "training_dtype", lambda _, dtype=dtype: dtype)
+        train(model, maker(stacks), Schedule(steps=1, warmup=1), tmp_path / str(dtype))
+    assert seen == [torch.float32, torch.bfloat16]

@@ -8,13 +8,13 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InputError
 from ..request import CancelCheck
-from ..training.demo_recipe import DemoRecipe, phantom_lessons, train_demo
+from ..training.demo_recipe import DemoRecipe, TrackerStage, phantom_lessons, train_demo, train_phantom_tracker
 from ..whole_file import check_folder
 from .interruption import Interruption
 from .terminal import Terminal, duration
@@ -40,10 +40,14 @@ A manifest names images, label maps on the same grid, and what the labels mean; 
               "concepts": {"liver": [1], "kidney": [2, 3], "tumor": []}}]}
 An empty list says that the concept is absent, which is a fact worth learning. "plane" may name another plane.
 
+With --tracker a model gets a tracker, which carries objects from slice to slice. Its own weights stay as they are; the
+tracker learns from the same kind of data, of which it needs volumes with many labelled slices one after another.
+
 examples:
   medsam3 train --output my-demo
   medsam3 train --output liver-model --manifest cases.json --base demo --steps 500
   medsam3 train --output small-model --phantoms 50 --architecture small.json --steps 300
+  medsam3 train --output liver-tracker --tracker --base liver-model --manifest cases.json
 
 Ctrl-C stops training and leaves the last snapshot, which is a whole model, in the output folder.
 """
@@ -67,11 +71,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     data.add_argument("--phantoms", metavar="N", type=int, help="train on N synthetic abdomens")
     data.add_argument("--manifest", metavar="FILE.json", type=Path, help="train on the images that the file lists")
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--base", metavar="MODEL", help="train this model on: demo, a folder or a hub id")
+    start.add_argument("--base", "--model", metavar="MODEL", help="train this model on: demo, a folder or a hub id")
     start.add_argument(
         "--architecture", metavar="FILE.json", type=Path, help="size of a new model (default: the demo model's)"
     )
-    parser.add_argument("--steps", metavar="N", type=int, help=f"batches of 8 slices (default: {_STEPS})")
+    parser.add_argument("--tracker", action="store_true", help="train a tracker for the model that --base names")
+    parser.add_argument(
+        "--steps",
+        metavar="N",
+        type=int,
+        help=f"batches of 8 slices (default: {_STEPS}); with --tracker, short runs of them ({TrackerStage.steps})",
+    )
     parser.add_argument("--seed", metavar="N", type=int, help="of first weights and choices (default: 1)")
     parser.add_argument(
         "--learning-rate",
@@ -92,7 +102,9 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     started = time.monotonic()
     terminal.note(f"Training {output} on {_data(options)}.")
     with interruption.gently() as stop, _nothing_half_done(output), _progress(terminal) as report:
-        if options.phantoms is None and options.manifest is None:
+        if options.tracker:
+            _train_tracker(options, terminal, report, stop)
+        elif options.phantoms is None and options.manifest is None:
             train_demo(output, _demo_recipe(options), report=report, cancel=stop)
         elif options.base is not None:
             _train_on(options, terminal, report, stop)
@@ -129,12 +141,21 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"The learning rate {rate:g} is not above 0.")
     if options.manifest is not None and not options.manifest.is_file():
         raise InputError(f"The manifest {options.manifest} does not exist; check the path.")
-    if options.phantoms is None and options.manifest is None:
+    if options.tracker:
+        _check_tracker(options)
+    elif options.phantoms is None and options.manifest is None:
         given = {"--base": options.base, "--architecture": options.architecture, "--learning-rate": rate}
         for name in (name for name, value in given.items() if value is not None):
             raise InputError(f"{name} does not go with the demo model's recipe; add --phantoms N or --manifest FILE.")
         if options.device not in (None, "cpu"):
             raise InputError("The demo model is made on the CPU, so that it comes out the same; leave --device out.")
+
+
+def _check_tracker(options: argparse.Namespace) -> None:
+    if options.base is None:
+        raise InputError("--tracker needs a model to track for; name it with --base.")
+    if options.demo:
+        raise InputError("--demo makes the demo model with its tracker; leave --tracker out.")
 
 
 def _demo_recipe(options: argparse.Namespace) -> DemoRecipe:
@@ -143,8 +164,6 @@ def _demo_recipe(options: argparse.Namespace) -> DemoRecipe:
 
 
 def _train_new(options: argparse.Namespace, report: Report, stop: CancelCheck) -> None:
-    from dataclasses import asdict
-
     from ..models.devices import choose_device
     from ..models.model_card import MaskRule, ModelCard
     from ..training.architecture import Architecture
@@ -200,6 +219,35 @@ def _train_on(options: argparse.Namespace, terminal: Terminal, report: Report, s
     )
 
 
+def _train_tracker(options: argparse.Namespace, terminal: Terminal, report: Report, stop: CancelCheck) -> None:
+    from ..models.loading import load_model
+    from ..training.samples import manifest_stacks
+    from ..training.tracker_making import TrackerRecipe, add_tracker, tracker_schedule
+
+    model = load_model(options.base, options.device or "auto", dtype="float32")
+    terminal.note(f"Model: {model.card.name} on {model.device}.")
+    given = {
+        "phantoms": options.phantoms,
+        "steps": options.steps,
+        "learning_rate": options.learning_rate,
+        "seed": options.seed,
+    }
+    stage = replace(TrackerStage(), **{name: value for name, value in given.items() if value is not None})
+    if options.manifest is None:
+        train_phantom_tracker(model, options.output, stage, report=report, cancel=stop)
+        return
+    add_tracker(
+        model,
+        manifest_stacks(options.manifest),
+        TrackerRecipe(tracker_schedule(stage.steps, stage.learning_rate), seed=stage.seed),
+        options.output,
+        data={"manifest": options.manifest.name},
+        on_synthetic=False,
+        report=report,
+        cancel=stop,
+    )
+
+
 def _make_trainable(model: ConceptModel) -> None:
     """Give the weights memory of their own: loaded ones may be a file's, which training must not write to."""
     for parameter in model.network.parameters():
@@ -230,7 +278,8 @@ def _seed(options: argparse.Namespace) -> int:
 def _data(options: argparse.Namespace) -> str:
     if options.manifest is not None:
         return f"the volumes of {options.manifest}"
-    return f"{options.phantoms or DemoRecipe.phantoms} synthetic abdomens"
+    usual = TrackerStage.phantoms if options.tracker else DemoRecipe.phantoms
+    return f"{options.phantoms or usual} synthetic abdomens"
 
 
 def _description(options: argparse.Namespace) -> str:
@@ -241,8 +290,6 @@ def _description(options: argparse.Namespace) -> str:
 
 def _training(options: argparse.Namespace, schedule: Schedule) -> dict[str, Any]:
     """What the model's card says about how it was made."""
-    from dataclasses import asdict
-
     data: dict[str, Any] = (
         {"phantoms": options.phantoms} if options.manifest is None else {"manifest": options.manifest.name}
     )

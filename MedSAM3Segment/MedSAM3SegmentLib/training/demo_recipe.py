@@ -15,6 +15,7 @@ from ..resources import resource_path
 from .phantom import CONCEPTS
 
 if TYPE_CHECKING:
+    from ..models.concept_model import ConceptModel
     from .model_making import Lessons
     from .trainer import TrainingState
 
@@ -76,6 +77,26 @@ class Refinement:
 
 
 @dataclass(frozen=True)
+class TrackerStage:
+    """The numbers of the demo model's tracker, which is trained when all else is.
+
+    Attributes:
+        phantoms: how many synthetic volumes; their seeds run from ``first_seed``.
+        thickness_mm: range of the distance between their slices.
+        steps: clips of a few slices with a few objects each.
+        learning_rate: its highest value.
+        seed: of the first weights and of all choices.
+    """
+
+    phantoms: int = 160
+    first_seed: int = 1000
+    thickness_mm: tuple[float, float] = (2.0, 8.0)
+    steps: int = 2400
+    learning_rate: float = 1e-3
+    seed: int = 1
+
+
+@dataclass(frozen=True)
 class DemoRecipe:
     """The numbers of the demo model's training; the same numbers make the same model.
 
@@ -90,6 +111,7 @@ class DemoRecipe:
         refinement_rate: highest learning rate of the refinements in the branches.
         finish: what the averaged model is trained on for at last.
         finish_rate: highest learning rate of that.
+        tracker: what comes after it; None for a model without a tracker.
     """
 
     phantoms: int = 600
@@ -104,6 +126,7 @@ class DemoRecipe:
     refinement_rate: float = 4e-4
     finish: Refinement = Refinement(1800, FOCUS, 0.35, 4)
     finish_rate: float = 5e-4
+    tracker: TrackerStage | None = TrackerStage()
 
 
 def train_demo(
@@ -185,6 +208,37 @@ def train_demo(
     save_snapshot(model, mean, output)
     model.network.load_state_dict(mean)
     refine(recipe.finish, Schedule(recipe.finish.steps, learning_rate=recipe.finish_rate))
+    if recipe.tracker is not None:
+        train_phantom_tracker(model, output, recipe.tracker, report=report, cancel=cancel)
+
+
+def train_phantom_tracker(
+    model: ConceptModel,
+    output: Path,
+    stage: TrackerStage,
+    *,
+    report: Callable[[TrainingState], None] | None = None,
+    cancel: CancelCheck | None = None,
+) -> None:
+    """Train a tracker for ``model`` on synthetic abdomens and write both into the folder ``output``.
+
+    Raises:
+        Cancelled: ``cancel`` said so; the last snapshot stays, or what ``output`` held before.
+    """
+    from .samples import phantom_stacks
+    from .tracker_making import TrackerRecipe, add_tracker, tracker_schedule
+
+    seeds = range(stage.first_seed, stage.first_seed + stage.phantoms)
+    add_tracker(
+        model,
+        phantom_stacks(seeds, stage.thickness_mm),
+        TrackerRecipe(tracker_schedule(stage.steps, stage.learning_rate), seed=stage.seed),
+        output,
+        data={"phantoms": asdict(stage)},
+        on_synthetic=True,
+        report=report,
+        cancel=cancel,
+    )
 
 
 def phantom_lessons(phantoms: int, first_seed: int = DemoRecipe.first_seed) -> Lessons:

@@ -55,16 +55,23 @@ class Phantom:
         return tuple(name for name in CONCEPTS if not self.masks[name].any())
 
 
-def random_grid(rng: np.random.Generator, *, max_tilt_degrees: float = 10.0, pixels: int = 128) -> VoxelGrid:
+def random_grid(
+    rng: np.random.Generator,
+    *,
+    max_tilt_degrees: float = 10.0,
+    pixels: int = 128,
+    thickness_mm: tuple[float, float] = (4.0, 8.0),
+) -> VoxelGrid:
     """An axial-ish acquisition around the phantom: RAS or LPS, tilted a little, thick or thin slices.
 
     Args:
         rng: where the randomness comes from.
         max_tilt_degrees: largest rotation about each axis.
         pixels: rows and columns.
+        thickness_mm: the range that the distance between slices is drawn from.
     """
     in_plane = rng.uniform(2.7, 3.1) * 128 / pixels
-    thickness = rng.uniform(4.0, 8.0)
+    thickness = rng.uniform(*thickness_mm)
     slices = round(rng.uniform(180, 220) / thickness)
     return tilted_grid(
         (slices, pixels, pixels), (in_plane, in_plane, thickness), rng.uniform(-1, 1, 3) * max_tilt_degrees

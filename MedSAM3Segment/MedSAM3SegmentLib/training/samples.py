@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..grid import Plane, SliceStack
 from ..intensity import Window, choose_window, is_ct
 from ..volume import Volume
-from .phantom import CONCEPTS, make_phantom
+from .phantom import CONCEPTS, make_phantom, random_grid
 
 #: CT windows a training slice may be seen through besides its own, so that the user's choice of window does no harm.
 _OTHER_CT_WINDOWS = ("bone", "liver", "mediastinum")
@@ -78,10 +78,18 @@ def stack_with_labels(
     )
 
 
-def phantom_stacks(seeds: Sequence[int]) -> Iterator[LabelledStack]:
-    """The phantoms of ``seeds``, axially."""
+def phantom_stacks(seeds: Sequence[int], thickness_mm: tuple[float, float] | None = None) -> Iterator[LabelledStack]:
+    """The phantoms of ``seeds``, axially.
+
+    Args:
+        seeds: as ``make_phantom`` takes them.
+        thickness_mm: the range that the distance between slices is drawn from, or None for each phantom's own.
+    """
     for seed in seeds:
-        phantom = make_phantom(seed)
+        grid = None
+        if thickness_mm is not None:
+            grid = random_grid(np.random.default_rng([seed, 3]), thickness_mm=thickness_mm)
+        phantom = make_phantom(seed, grid)
         yield stack_with_labels(phantom.volume, {name: phantom.masks[name] for name in CONCEPTS}, Plane.AXIAL)
 
 

@@ -13,6 +13,7 @@ import torch
 from ..errors import Cancelled, ModelError
 from ..models.concept_model import BoxPrompts, ConceptModel, RawDetections
 from ..models.conversion import save_model
+from ..models.devices import training_dtype
 from ..request import CancelCheck
 from .batches import Batch, BatchMaker
 from .losses import LossWeights, detection_loss
@@ -82,7 +83,7 @@ def train(
     Raises:
         Cancelled: ``cancel`` said so; the last snapshot stays.
     """
-    network = model.network
+    network, dtype = model.network, training_dtype(model.device.type)
     network.train()
     decayed = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
@@ -99,7 +100,7 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate(step)
         batch = batches.draw()
-        with torch.autocast(model.device.type, dtype=torch.bfloat16):
+        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
             raw = predict(model, batch)
         terms = detection_loss(raw, batch.targets, weights or LossWeights())
         loss = torch.stack(list(terms.values())).sum()
