@@ -1,7 +1,7 @@
 """``medsam3``: the engine from a shell.
 
 Results go to standard output, all else to standard error. Exit codes: 0 done, also when nothing was found; 1 a defect
-of the program; 2 bad input or usage; 3 model missing or broken; 130 interrupted.
+of the program; 2 bad input or usage; 3 model missing or broken; 4 engine not reached; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from . import __version__
-from .commands import demo_command, info_command, models_command, segment_command, train_command
+from .commands import demo_command, info_command, models_command, segment_command, serve_command, train_command
 from .commands.interruption import Interruption
 from .commands.terminal import Terminal, flush_results
-from .errors import Cancelled, InputError, ModelError
+from .errors import Cancelled, EngineError, InputError, ModelError
 
-DONE, DEFECT, BAD_INPUT, BAD_MODEL, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, DEFECT, BAD_INPUT, BAD_MODEL, NO_ENGINE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
 class _Parser(argparse.ArgumentParser):
@@ -74,6 +74,9 @@ def _explain(error: BaseException, interruption: Interruption, terminal: Termina
     if isinstance(error, ModelError):
         terminal.error(str(error))
         return BAD_MODEL
+    if isinstance(error, EngineError):
+        terminal.error(str(error))
+        return NO_ENGINE
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, for GPUs
         terminal.error("There was not enough memory; take fewer --slices, a smaller model or another --device.")
         return DEFECT
@@ -93,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     talk.add_argument("--verbose", action="store_true", help="show details, and where an error came from")
     talk.add_argument("--quiet", action="store_true", help="print errors only")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (segment_command, demo_command, models_command, train_command, info_command):
+    for command in (segment_command, demo_command, models_command, train_command, serve_command, info_command):
         command.add_parser(subparsers, parents=[talk], allow_abbrev=False)
     return parser
 

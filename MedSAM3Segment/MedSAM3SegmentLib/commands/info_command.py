@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from ..errors import ModelError
+from ..errors import EngineError, InputError, ModelError
 from .interruption import Interruption
 from .terminal import Terminal
 
@@ -45,6 +45,7 @@ def _table() -> Table:
         "demo model": _demo_model(),
         "other models": _installed_models(),
         "vocabulary": _vocabulary(),
+        "engine": _engines(),
     }
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
@@ -97,3 +98,19 @@ def _vocabulary() -> str:
     from ..concepts import Vocabulary
 
     return f"{len(Vocabulary.load().concepts)} concepts; any other phrase can be asked for as well"
+
+
+def _engines() -> str:
+    """The engines of this user that run on this machine, and what each holds."""
+    from ..engine.client import EngineClient
+    from ..engine.connection import Connection, knows_token
+    from ..engine.run_files import running_engines
+
+    found = []
+    try:
+        for engine in running_engines():
+            if knows_token(Connection(engine.address, engine.token)):
+                found.append(f"at {engine.address}, {EngineClient(engine.address, engine.token).status().in_words()}")
+    except (EngineError, InputError) as error:
+        return str(error)
+    return "; ".join(found) or "none runs; 3D Slicer starts one when it needs it, and so does 'medsam3 serve'"

@@ -1,0 +1,158 @@
+"""One client's way to a service: HTTP with a token, and one sentence for whatever goes wrong on the way."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ..errors import EngineError, InputError, MedSAM3Error, ModelError
+from .events import FailureKind
+from .hello import HELLO, proof_of
+from .orders import PROTOCOL
+
+if TYPE_CHECKING:
+    import requests
+
+#: Seconds to wait for a connection, and for the next bytes; a service gives a sign of life every few seconds.
+TIMEOUT = (5.0, 60.0)
+
+#: What the kinds of failure are here.
+ERROR_OF_KIND: dict[FailureKind, type[MedSAM3Error]] = {
+    FailureKind.INPUT: InputError,
+    FailureKind.MODEL: ModelError,
+    FailureKind.ENGINE: EngineError,
+}
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where a service is, and what opens it.
+
+    Attributes:
+        address: such as ``http://127.0.0.1:8765``.
+        token: the service's.
+        certificate: a PEM file to check a TLS service by, or empty for the well-known authorities.
+    """
+
+    address: str
+    token: str
+    certificate: str = ""
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.address)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InputError(f"'{self.address}' is no engine's address; give one such as http://127.0.0.1:8765.")
+        if not self.token.isascii() or not self.token.isprintable() or not self.token:
+            raise InputError("The engine's token is empty or holds odd characters; copy it again.")
+        if parts.scheme == "http" and not self.is_loopback:
+            # A token and a patient's images must not travel in the clear.
+            raise InputError(f"The engine at {self.address} is on another machine; use an address with https://.")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the service is on this machine."""
+        host = urlsplit(self.address).hostname or ""
+        try:
+            return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+    def get(self, path: str, timeout: tuple[float, float] = TIMEOUT) -> Any:
+        """JSON at ``path``.
+
+        Raises:
+            EngineError: the service cannot be reached.
+            MedSAM3Error: what the service answers, by its kind.
+        """
+        with self._answer("GET", path, timeout=timeout) as answer:
+            return answer.json()
+
+    def send(self, method: str, path: str, data: bytes | Iterable[bytes] = b"", encoding: str = "") -> Any:
+        """Send bytes and take JSON; raises as ``get`` does."""
+        headers = {"Content-Encoding": encoding} if encoding else {}
+        with self._answer(method, path, data=data, headers=headers) as answer:
+            return answer.json()
+
+    @contextmanager
+    def stream(self, path: str, data: bytes) -> Iterator[Iterator[bytes]]:
+        """Send bytes and read what comes back piece by piece; raises as ``get`` does."""
+        import requests
+
+        with self._answer("POST", path, data=data, stream=True) as answer:
+
+            def pieces() -> Iterator[bytes]:
+                try:
+                    # As they come: the service flushes each event.
+                    yield from answer.raw.stream(2**20, decode_content=False)
+                except (requests.RequestException, OSError, _transport_errors()) as error:
+                    raise _unreachable(self.address, error) from None
+
+            yield pieces()
+
+    @contextmanager
+    def _answer(self, method: str, path: str, **options: Any) -> Iterator[requests.Response]:
+        import requests
+
+        options = {"timeout": TIMEOUT, **options}
+        with requests.Session() as session:
+            # No proxy, and no password file that would take the token's place.
+            session.trust_env = False
+            session.verify = self.certificate or True
+            headers = {"Authorization": f"Bearer {self.token}", **options.pop("headers", {})}
+            try:
+                answer = session.request(
+                    method, self.address.rstrip("/") + path, headers=headers, allow_redirects=False, **options
+                )
+            except (requests.RequestException, OSError) as error:
+                raise _unreachable(self.address, error) from None
+            with answer:
+                if answer.status_code >= 300:
+                    raise _refusal(answer)
+                yield answer
+
+
+def knows_token(connection: Connection) -> bool:
+    """Whether what answers is the service that the token is of, without sending the token.
+
+    After a crash another program, even another user's, may listen at the same port.
+    """
+    import requests
+
+    challenge = secrets.token_hex(16)
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            address = connection.address.rstrip("/") + HELLO
+            answer = session.get(address, params={"challenge": challenge}, timeout=(2.0, 10.0), allow_redirects=False)
+            plain = answer.json()
+        proof, protocol = str(plain["proof"]), plain["protocol"]
+    except (requests.RequestException, OSError, ValueError, KeyError, TypeError):
+        return False
+    return protocol == PROTOCOL and hmac.compare_digest(proof.encode(), proof_of(connection.token, challenge).encode())
+
+
+def _transport_errors() -> type[Exception]:
+    from urllib3.exceptions import HTTPError
+
+    return HTTPError
+
+
+def _unreachable(address: str, error: Exception) -> EngineError:
+    return EngineError(
+        f"The engine at {address} does not answer ({type(error).__name__}); start it again and try again."
+    )
+
+
+def _refusal(answer: requests.Response) -> MedSAM3Error:
+    """The error that a service answered with."""
+    try:
+        body = answer.json()
+        return ERROR_OF_KIND[FailureKind(body["kind"])](str(body["message"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return EngineError(f"The engine answered with HTTP status {answer.status_code}; check its address.")

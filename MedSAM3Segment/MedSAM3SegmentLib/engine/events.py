@@ -1,0 +1,82 @@
+"""What a job tells whoever waits for it, from the queue to its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ..request import PartialMask, Progress
+from ..result import SegmentResult
+
+
+class FailureKind(StrEnum):
+    """By whose hands a failure can be mended; the kinds of ``errors``."""
+
+    INPUT = "input"
+    MODEL = "model"
+    ENGINE = "engine"
+
+
+@dataclass(frozen=True)
+class Queued:
+    """The job waits.
+
+    Attributes:
+        position: jobs that come first, that which runs included.
+    """
+
+    position: int
+
+
+@dataclass(frozen=True)
+class Loading:
+    """The model that the job needs is being loaded."""
+
+    model: str
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """The run has come further."""
+
+    progress: Progress
+
+
+@dataclass(frozen=True, eq=False)
+class PartialArrived:
+    """One concept on one slice is known."""
+
+    partial: PartialMask
+
+
+@dataclass(frozen=True, eq=False)
+class Done:
+    """The job is done. Nothing follows."""
+
+    result: SegmentResult
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The job failed. Nothing follows.
+
+    Attributes:
+        message: one sentence for the user.
+    """
+
+    message: str
+    kind: FailureKind = FailureKind.ENGINE
+
+
+@dataclass(frozen=True)
+class WasCancelled:
+    """The job was cancelled. Nothing follows.
+
+    Attributes:
+        message: one sentence for the user.
+    """
+
+    message: str
+
+
+Event = Queued | Loading | Advanced | PartialArrived | Done | Failed | WasCancelled

@@ -1,0 +1,187 @@
+"""The models that a service keeps loaded, and the features that they have computed."""
+
+from __future__ import annotations
+
+import gc
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import ModelError
+from ..features import DEFAULT_BUDGET, FeatureCache
+from ..request import CancelCheck, PartialCallback, ProgressCallback, SegmentRequest
+from ..result import SegmentResult
+from ..volume import Volume
+from .status import CacheUse
+
+#: Bytes of models that are kept by default: full-size SAM 3 with its tracker in float32, and half as much again.
+DEFAULT_MODEL_BUDGET = 6 * 1024**3
+
+
+class AnySegmenter(Protocol):
+    """What turns a request into a result."""
+
+    def segment(
+        self,
+        volume: Volume,
+        request: SegmentRequest,
+        progress: ProgressCallback | None = None,
+        cancel: CancelCheck | None = None,
+        partial: PartialCallback | None = None,
+    ) -> SegmentResult: ...
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model on the shelf.
+
+    Attributes:
+        name, device: of the model, for people.
+        size: bytes of its weights.
+    """
+
+    segmenter: AnySegmenter
+    name: str
+    device: str
+    size: int
+
+    @property
+    def place(self) -> str:
+        return "RAM" if self.device.startswith("cpu") else "GPU"
+
+
+#: Loads the model that was named onto a device, to keep its features in one of the two caches.
+Loader = Callable[[str, str, "FeatureShelf"], LoadedModel]
+
+
+class FeatureShelf:
+    """One cache of features in main memory and one on the GPU, shared by all models.
+
+    Args:
+        ram_budget, gpu_budget: most bytes of each.
+    """
+
+    def __init__(self, ram_budget: int = DEFAULT_BUDGET, gpu_budget: int = DEFAULT_BUDGET) -> None:
+        self._budgets = {"RAM": ram_budget, "GPU": gpu_budget}
+        self._caches = {place: FeatureCache(budget) for place, budget in self._budgets.items()}
+
+    def on(self, device: str, free: int | None = None) -> FeatureCache:
+        """The cache for models on ``device``.
+
+        Args:
+            free: bytes that are free there, or None where that cannot be told; half of them is left to the work itself.
+        """
+        place = "RAM" if device.startswith("cpu") else "GPU"
+        cache = self._caches[place]
+        if free is not None:
+            cache.budget = min(self._budgets[place], cache.bytes_held + free // 2)
+        return cache
+
+    def clear(self) -> None:
+        for features in self._caches.values():
+            features.clear()
+
+    def uses(self) -> tuple[CacheUse, ...]:
+        return tuple(
+            CacheUse("features", place, cache.bytes_held, cache.budget, len(cache))
+            for place, cache in self._caches.items()
+        )
+
+
+class ModelShelf:
+    """Loads models when they are asked for; what was used least recently goes first. One thread only, but for ``uses``.
+
+    Args:
+        load: loads one.
+        budget: most bytes of weights to keep; the model in use is always kept.
+        features: what the models have computed.
+    """
+
+    def __init__(self, load: Loader, budget: int = DEFAULT_MODEL_BUDGET, features: FeatureShelf | None = None) -> None:
+        self.budget = budget
+        self.features = features or FeatureShelf()
+        self._load = load
+        self._models: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
+
+    def has(self, model: str, device: str) -> bool:
+        """Whether a model need not be loaded first."""
+        return (model, device) in self._models
+
+    def get(self, model: str, device: str) -> LoadedModel:
+        """A model, loaded if need be; raises what loading raises."""
+        key = model, device
+        if key not in self._models:
+            self._models[key] = self._load(model, device, self.features)
+        self._models.move_to_end(key)
+        while len(self._models) > 1 and sum(kept.size for kept in self._models.values()) > self.budget:
+            self._models.popitem(last=False)
+            free_unused_memory()
+        return self._models[key]
+
+    def clear(self) -> None:
+        """Let go of all models and features, and of the memory that they took."""
+        self._models.clear()
+        self.features.clear()
+        free_unused_memory()
+
+    @property
+    def last_used(self) -> LoadedModel | None:
+        models = list(self._models.values())
+        return models[-1] if models else None
+
+    def uses(self) -> tuple[CacheUse, ...]:
+        """What is kept, by name and place."""
+        models = list(self._models.values())
+        places = dict.fromkeys(("RAM", *(model.place for model in models)))
+        kept = [
+            CacheUse("models", place, sum(m.size for m in models if m.place == place), self.budget, len(models))
+            for place in places
+        ]
+        return (*kept, *self.features.uses())
+
+
+def load_segmenter(model: str, device: str, features: FeatureShelf) -> LoadedModel:
+    """A real model, as ``models.loading.load_model`` takes it."""
+    from ..models.loading import load_model
+    from ..models.memory import free_memory
+    from ..segmenter import Segmenter
+
+    loaded = load_model(model, device)
+    place = str(loaded.device)
+    cache = features.on(place, free_memory(loaded.device))
+    size = sum(value.numel() * value.element_size() for value in loaded.network.parameters())
+    return LoadedModel(Segmenter(loaded, cache=cache), loaded.identity.name, place, size)
+
+
+def installed_source(model: str) -> str:
+    """What a remote client's model is found by: the demo or installed models, never a path.
+
+    Raises:
+        ModelError: nothing of that name is installed.
+    """
+    from ..models.known_models import find_known
+    from ..models.model_store import find_installed
+    from ..models.sources import DEMO
+
+    found = []
+    for piece in re.split(r"\+(?!$)", model):
+        name = piece.strip()
+        known = find_known(name)
+        folder: Path | None = find_installed(name) or (find_installed(known.name) if known is not None else None)
+        if name != DEMO and folder is None:
+            raise ModelError(f"The model '{name}' is not installed on the engine's machine; choose another one there.")
+        found.append(name if name == DEMO else str(folder))
+    return "+".join(found)
+
+
+def free_unused_memory() -> None:
+    """Give back what nothing refers to any more, the GPU's as well."""
+    import sys
+
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,142 @@
+"""What a client sends to a service, and the frames in which the service answers.
+
+A job's events come as frames, a head and a packet each.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..grid import VoxelGrid
+from ..request import SegmentRequest
+from .events import Advanced, Done, Event, Failed, Loading, PartialArrived, Queued, WasCancelled
+from .records import decode, encode
+
+#: Changes when a client and a service of different versions would not understand each other.
+PROTOCOL = 1
+
+#: Longest frame that a client takes, packed.
+_LONGEST_FRAME = 16 * 1024**3
+
+#: A frame's head: which event (its place in ``_KINDS`` from 1, or 0 for none), its packet's length before it was
+#: compressed (0 if it was not), and its length.
+_HEAD = struct.Struct("<BQQ")
+
+_KINDS: tuple[type[Any], ...] = (Queued, Loading, Advanced, PartialArrived, Done, Failed, WasCancelled)
+
+#: A frame that only says that the service lives.
+SIGN_OF_LIFE = _HEAD.pack(0, 0, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeOffer:
+    """A volume that a job will name; the service says whether it has its voxels already.
+
+    Attributes:
+        content_hash: ``Volume.content_hash``, which the service computes again.
+        dtype: numpy's name for the voxels' kind.
+        shape: of the array, three axes or four.
+        proof: what the client read in the service's proof file, or empty when it cannot.
+    """
+
+    content_hash: str
+    dtype: str
+    shape: tuple[int, ...]
+    grid: VoxelGrid
+    modality: str
+    proof: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class JobOrder:
+    """A job as a client submits it.
+
+    Attributes:
+        id: 32 hexadecimal digits, chosen by the client.
+        client: 32 hexadecimal digits; jobs of different clients take turns.
+        volume: content hash of a volume that was sent.
+        volume_name, volume_messages, volume_is_sequence: of ``Volume``; they are not part of its content.
+        model, device: as ``models.loading.load_model`` takes them.
+        partials: whether partial results are wanted.
+        compress: whether long answers are to be compressed.
+        proof: as in ``VolumeOffer``; without it a model is named, not found by its path.
+    """
+
+    id: str
+    client: str
+    volume: str
+    volume_name: str
+    volume_messages: tuple[str, ...]
+    volume_is_sequence: bool
+    model: str
+    device: str
+    partials: bool
+    compress: bool
+    proof: str
+    request: SegmentRequest
+
+
+def frame_of(event: Event, compress: bool) -> bytes:
+    """An event as a service sends it."""
+    packet = encode(event)
+    kind, unpacked = _KINDS.index(type(event)) + 1, 0
+    if compress:
+        packet, unpacked = zlib.compress(packet, 1), len(packet)
+    return _HEAD.pack(kind, unpacked, len(packet)) + packet
+
+
+def read_events(pieces: Iterator[bytes]) -> Iterator[Event | None]:
+    """The events in a stream of bytes, None for a sign of life.
+
+    Raises:
+        InputError: what comes is no event.
+    """
+    stream = _Stream(pieces)
+    while head := stream.take(_HEAD.size):
+        kind, unpacked, length = _HEAD.unpack(head)
+        if kind > len(_KINDS) or max(unpacked, length) > _LONGEST_FRAME:
+            raise InputError("The engine's answer cannot be understood; use the same version at both ends.")
+        packet = stream.take(length)
+        if len(packet) < length:
+            return
+        yield None if kind == 0 else _event_in(_KINDS[kind - 1], packet, unpacked)
+
+
+class _Stream:
+    """Bytes that come in pieces, taken in lengths of one's own; each is copied once, also where it is a long answer."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = memoryview(b"")
+
+    def take(self, length: int) -> memoryview:
+        """The next bytes; none where the stream ends before them."""
+        # Not a bytearray: filling half a gigabyte with zeros would hold up all other threads.
+        taken = np.empty(length, np.uint8).data
+        filled = 0
+        while filled < length:
+            if not self._rest:
+                piece = next(self._pieces, None)
+                if piece is None:
+                    return taken[:0]
+                self._rest = memoryview(piece)
+            part = self._rest[: length - filled]
+            taken[filled : filled + len(part)] = part
+            filled += len(part)
+            self._rest = self._rest[len(part) :]
+        return taken
+
+
+def _event_in(kind: type[Any], packet: memoryview, unpacked: int) -> Event:
+    try:
+        event: Event = decode(zlib.decompress(packet, bufsize=unpacked) if unpacked else packet, kind)
+    except zlib.error:
+        raise InputError("The engine's answer is damaged; try again.") from None
+    return event

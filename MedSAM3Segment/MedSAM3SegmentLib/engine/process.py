@@ -1,0 +1,252 @@
+"""The engine's process as Slicer sees it: started when it is needed, found again, restarted after a crash, ended."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import EngineError, MedSAM3Error
+from ..request import CancelCheck, PartialCallback, ProgressCallback, SegmentRequest
+from ..result import SegmentResult
+from ..volume import Volume
+from .client import EngineClient, follow, submit_to
+from .connection import Connection, knows_token
+from .job import EngineJob
+from .run_files import RunningEngine, run_folder, running_engines
+from .status import EngineStatus
+
+#: Environment variable that a started service takes its token from; a command line is seen by everybody.
+TOKEN_VARIABLE = "MEDSAM3_ENGINE_TOKEN"
+
+#: Seconds for the service to answer after its start; Python packages may come from a slow disk.
+_START_PATIENCE = 120.0
+
+#: Seconds for a service to end by itself.
+_STOP_PATIENCE = 10.0
+
+_LONGEST_LOG = 2**20
+
+
+class StartedProcess(Protocol):
+    """What is needed of ``subprocess.Popen``."""
+
+    def poll(self) -> int | None:
+        """Its exit code, or None while it runs."""
+        ...
+
+    def kill(self) -> None: ...
+
+
+class Starter(Protocol):
+    """Starts a command with an environment, its output going to a file."""
+
+    def __call__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> StartedProcess: ...
+
+
+class EngineProcess:
+    """The engine of this user on this machine.
+
+    ``submit`` never blocks: what takes time happens in the job's thread. All methods may be called from any thread.
+
+    Args:
+        python: the interpreter to start the service with; in Slicer that of ``PythonSlicer``.
+        options: more options of ``medsam3 serve``.
+        start: starts a command.
+        model, device: what ``segment`` uses.
+    """
+
+    def __init__(
+        self,
+        python: str = sys.executable,
+        *,
+        options: Sequence[str] = (),
+        start: Starter | None = None,
+        model: str = "demo",
+        device: str = "auto",
+    ) -> None:
+        self.model, self.device = model, device
+        self._python = python
+        self._options = tuple(options)
+        self._start = start or start_process
+        self._id = uuid.uuid4().hex
+        self._lock = threading.Lock()
+        self._engine: RunningEngine | None = None
+        self._started: StartedProcess | None = None
+
+    @property
+    def log_path(self) -> Path:
+        """What the service wrote; it names no patient, phrase or token."""
+        return run_folder() / "engine.log"
+
+    def submit(
+        self,
+        volume: Volume,
+        request: SegmentRequest,
+        *,
+        model: str = "demo",
+        device: str = "auto",
+        partials: bool = True,
+    ) -> EngineJob:
+        """Ask for a segmentation as ``EngineClient.submit`` does; starts the service first if none runs."""
+        return submit_to(self.connect, self._id, volume, request, model, device, partials)
+
+    def segment(
+        self,
+        volume: Volume,
+        request: SegmentRequest,
+        progress: ProgressCallback | None = None,
+        cancel: CancelCheck | None = None,
+        partial: PartialCallback | None = None,
+    ) -> SegmentResult:
+        """Segment and wait, as ``EngineClient.segment`` does."""
+        job = self.submit(volume, request, model=self.model, device=self.device, partials=partial is not None)
+        return follow(job, progress, cancel, partial)
+
+    def connect(self) -> Connection:
+        """The way to a running service; starts one if there is none, which takes seconds.
+
+        Raises:
+            EngineError: it could not be started.
+        """
+        with self._lock:
+            engine = self._answering()
+            if engine is None:
+                engine = self._engine = self._start_one()
+            return _connection(engine)
+
+    def client(self) -> EngineClient:
+        """A client of the running service; raises as ``connect`` does."""
+        connection = self.connect()
+        return EngineClient(connection.address, connection.token, model=self.model, device=self.device)
+
+    def status(self) -> EngineStatus | None:
+        """What the service holds and does, or None when none runs; starts none. Call it from a thread in a GUI."""
+        with self._lock:
+            engine = self._answering()
+        if engine is None:
+            return None
+        try:
+            return EngineClient(engine.address, engine.token).status()
+        except EngineError:
+            return None
+
+    def unload(self) -> None:
+        """Let go of models and features, if a service runs."""
+        with self._lock:
+            engine = self._answering()
+        if engine is not None:
+            EngineClient(engine.address, engine.token).unload()
+
+    def stop(self) -> None:
+        """Leave the service, which ends unless others use it or a person started it; GPU memory is free afterwards.
+
+        Blocks for as long as the service takes to end; by force after a while.
+        """
+        with self._lock:
+            engine = self._answering(join=False)
+            started, self._engine, self._started = self._started, None, None
+        if engine is not None and not _leave(engine):
+            return
+        if started is not None and started.poll() is None:
+            started.kill()
+            _wait_for(lambda: started.poll() is not None)
+
+    def _answering(self, join: bool = True) -> RunningEngine | None:
+        """A service that runs and knows its token: the one from before, or another of this user, which is joined."""
+        known = [self._engine] if self._engine is not None else []
+        for engine in (*known, *running_engines()):
+            if not engine.process.is_alive or not knows_token(_connection(engine)):
+                continue
+            try:
+                if engine != self._engine and join:
+                    _connection(engine).send("POST", f"/parents/{os.getpid()}")
+            except MedSAM3Error:
+                continue  # it is just ending
+            self._engine = engine
+            return engine
+        self._engine = None
+        return None
+
+    def _start_one(self) -> RunningEngine:
+        token = secrets.token_urlsafe(32)
+        log = self.log_path
+        library = Path(__file__).resolve().parents[2]
+        paths = [str(library), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(paths),
+            "PYTHONIOENCODING": "utf-8",
+            "PYTHONUNBUFFERED": "1",
+            TOKEN_VARIABLE: token,
+        }
+        command = [self._python, "-m", "MedSAM3SegmentLib", "serve", "--parent", str(os.getpid()), *self._options]
+        try:
+            started = self._start(command, environment, log)
+        except OSError as error:
+            raise EngineError(f"The engine could not be started with {self._python} ({error.strerror}).") from None
+        deadline = time.monotonic() + _START_PATIENCE
+        while time.monotonic() < deadline:
+            for engine in running_engines():
+                if engine.token == token and knows_token(_connection(engine)):
+                    self._started = started
+                    return engine
+            code = started.poll()
+            if code is not None:
+                raise EngineError(f"The engine could not be started (exit code {code}); {log} says more.")
+            time.sleep(0.05)
+        started.kill()
+        raise EngineError(f"The engine did not answer within {_START_PATIENCE:.0f} seconds; {log} says more.")
+
+
+def start_process(command: Sequence[str], environment: Mapping[str, str], log: Path) -> StartedProcess:
+    """Start a command without a window, its output at the end of ``log``."""
+    if log.exists() and log.stat().st_size > _LONGEST_LOG:
+        log.unlink()
+    flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    # Slicer's own sys.stdout has no descriptor to hand on.
+    with os.fdopen(descriptor, "ab") as output:
+        return subprocess.Popen(
+            command,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            creationflags=flags,
+            start_new_session=os.name == "posix",
+            cwd=log.parent,
+        )
+
+
+def _connection(engine: RunningEngine) -> Connection:
+    return Connection(engine.address, engine.token)
+
+
+def _leave(engine: RunningEngine) -> bool:
+    """Tell a service that this process does not need it; returns whether it ended, which it is seen to if it should."""
+    try:
+        if not _connection(engine).send("DELETE", f"/parents/{os.getpid()}").get("ending"):
+            return False
+    except MedSAM3Error:
+        pass  # it does not answer, and is of no use to anybody
+    if not _wait_for(lambda: not engine.process.is_alive):
+        with suppress(OSError):
+            os.kill(engine.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+    return True
+
+
+def _wait_for(happened: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + _STOP_PATIENCE
+    while not happened() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return happened()

@@ -1,0 +1,106 @@
+"""Getting a volume to a service: once, by a file where both see the same disk, else compressed."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import Cancelled, InputError
+from ..request import CancelCheck
+from ..volume import Volume
+from .connection import Connection
+from .orders import VolumeOffer
+from .records import encode
+
+#: Bytes that are written or compressed at a time; cancelling waits for one.
+_PIECE = 4 * 2**20
+
+#: Longest proof that is read; what is longer is somebody's file.
+_LONGEST_PROOF = 128
+
+
+def read_proof(connection: Connection) -> str:
+    """What the service's proof file holds, or empty when this process does not see the same disk.
+
+    Reading it shows the service that client and service run for the same user on the same machine.
+    """
+    if not connection.is_loopback:
+        return ""
+    path = _own_file(connection.get("/proof").get("path"))
+    if path is None or path.stat().st_size > _LONGEST_PROOF:
+        return ""
+    try:
+        return path.read_text("ascii")
+    except (OSError, ValueError):
+        return ""
+
+
+def send_volume(connection: Connection, volume: Volume, proof: str, cancel: CancelCheck) -> str:
+    """Make sure that the service has a volume's voxels.
+
+    Returns:
+        The content hash, by which jobs name it.
+
+    Raises:
+        Cancelled: ``cancel`` said so.
+        InputError: the service refuses the volume, or a disk is full.
+        EngineError: the service cannot be reached.
+    """
+    array = np.ascontiguousarray(volume.array)
+    offer = VolumeOffer(volume.content_hash, array.dtype.str, array.shape, volume.grid, volume.modality, proof)
+    answer = connection.send("POST", "/volumes", encode(offer))
+    if answer.get("known"):
+        return offer.content_hash
+    ticket, path = str(answer.get("ticket")), _own_file(answer.get("path"))
+    if path is not None and proof:
+        _write(path, array, cancel)
+    else:
+        connection.send("PUT", f"/volumes/{ticket}", _compressed(array, cancel), encoding="deflate")
+    connection.send("POST", f"/volumes/{ticket}/complete")
+    return offer.content_hash
+
+
+def _own_file(path: Any) -> Path | None:
+    """A file that a service on this machine names, if it is this user's own."""
+    if not isinstance(path, str) or not path:
+        return None
+    file = Path(path)
+    try:
+        status = file.lstat()
+    except (OSError, ValueError):
+        return None
+    mine = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+    return file if mine and file.is_file() and not file.is_symlink() else None
+
+
+def _write(path: Path, array: NDArray[Any], cancel: CancelCheck) -> None:
+    """Fill the file that the service keeps ready. Written, not mapped: a full disk must be an error, not a crash."""
+    try:
+        with path.open("r+b") as file:
+            for piece in _pieces(array, cancel):
+                file.write(piece)
+    except OSError as error:
+        raise InputError(
+            f"The volume could not be handed to the engine ({error.strerror}); free some space in {path.parent}."
+        ) from None
+
+
+def _compressed(array: NDArray[Any], cancel: CancelCheck) -> Iterator[bytes]:
+    packer = zlib.compressobj(1)
+    for piece in _pieces(array, cancel):
+        yield packer.compress(piece)
+    yield packer.flush()
+
+
+def _pieces(array: NDArray[Any], cancel: CancelCheck) -> Iterator[memoryview]:
+    content = array.reshape(-1).view(np.uint8).data
+    for start in range(0, len(content), _PIECE):
+        if cancel():
+            raise Cancelled("The segmentation was cancelled; nothing was written.")
+        yield content[start : start + _PIECE]

@@ -1,0 +1,249 @@
+"""The volumes that a service was given: files in a folder of its own, mapped, checked, and kept within a budget."""
+
+from __future__ import annotations
+
+import hmac
+import math
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..volume import Volume
+from .orders import VolumeOffer
+from .packets import DTYPES
+from .process_life import ProcessMark
+from .status import CacheUse
+
+#: Bytes of volumes that are kept by default: eight CTs of 512 x 512 x 1000 voxels.
+DEFAULT_BUDGET = 4 * 1024**3
+
+#: Seconds after which a volume that was offered and never arrived is forgotten.
+_PATIENCE = 600.0
+
+
+_PREFIX = "medsam3-volumes-"
+
+
+@dataclass(eq=False)
+class _Arrival:
+    """A volume on its way."""
+
+    offer: VolumeOffer
+    path: Path
+    last_seen: float = field(default_factory=time.monotonic)
+
+
+class VolumeStore:
+    """Keeps volumes by their content; what was used least recently goes first.
+
+    Files lie in a folder that only this user can enter, which is gone when the store is closed. All methods may be
+    called from any thread.
+
+    Args:
+        budget: most bytes to keep; a larger volume is refused.
+        parent: where to make the folder; the system's temporary one by default.
+    """
+
+    def __init__(self, budget: int = DEFAULT_BUDGET, parent: Path | None = None) -> None:
+        self.budget = budget
+        _remove_left_over(Path(parent or tempfile.gettempdir()))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
+        self._proof = secrets.token_hex(32)
+        self.proof_path = self.folder / "proof"
+        descriptor = os.open(self.proof_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(self._proof)
+        self._volumes: OrderedDict[str, Volume] = OrderedDict()
+        self._files: dict[str, Path] = {}
+        self._arrivals: dict[str, _Arrival] = {}
+        self._lock = threading.Lock()
+
+    def is_proof(self, text: str) -> bool:
+        """Whether somebody has read the proof file, which only this user's processes on this machine can."""
+        return hmac.compare_digest(text.encode(errors="replace"), self._proof.encode())
+
+    def __contains__(self, content_hash: str) -> bool:
+        with self._lock:
+            return content_hash in self._volumes
+
+    def get(self, content_hash: str) -> Volume:
+        """A volume by its content.
+
+        Raises:
+            InputError: it is not there, or no more.
+        """
+        with self._lock:
+            volume = self._volumes.get(content_hash)
+            if volume is None:
+                raise InputError("The engine no longer has the volume; try again.")
+            self._volumes.move_to_end(content_hash)
+            return volume
+
+    def expect(self, offer: VolumeOffer) -> tuple[str, Path]:
+        """Make ready for a volume.
+
+        Returns:
+            A ticket, and the file that its voxels belong in.
+
+        Raises:
+            InputError: the volume cannot be one, or is too large.
+        """
+        size = _checked_size(offer)
+        if size > self.budget:
+            raise InputError(
+                f"The volume takes {size / 1e9:.1f} GB and the engine keeps {self.budget / 1e9:.1f} GB at most; crop "
+                "it, or start the engine with a larger --volume-budget."
+            )
+        self._forget_late_ones()
+        with self._lock:
+            on_the_way = sum(_checked_size(arrival.offer) for arrival in self._arrivals.values())
+        if on_the_way + size > self.budget:
+            raise InputError("Too many volumes are being sent to the engine at once; try again in a moment.")
+        ticket = secrets.token_hex(16)
+        path = self.folder / f"{ticket}.voxels"
+        try:
+            # The system may have tidied up its temporary files.
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except OSError as error:
+            raise _disk_error(error) from None
+        with self._lock:
+            self._arrivals[ticket] = _Arrival(offer, path)
+        return ticket, path
+
+    def append(self, ticket: str, piece: bytes) -> None:
+        """Add bytes to a volume on its way.
+
+        Raises:
+            InputError: it is not expected, more comes than was offered, or the disk is full; nothing is kept then.
+        """
+        arrival = self._arrival(ticket)
+        try:
+            with arrival.path.open("ab") as file:
+                if file.tell() + len(piece) > _checked_size(arrival.offer):
+                    raise InputError("More voxels came than the volume has; send it again.")
+                file.write(piece)
+        except OSError as error:
+            self.drop(ticket)
+            raise _disk_error(error) from None
+        except InputError:
+            self.drop(ticket)
+            raise
+
+    def complete(self, ticket: str) -> None:
+        """Check a volume that has arrived, and keep it.
+
+        Raises:
+            InputError: voxels are missing, or are not those that were offered.
+        """
+        arrival = self._arrival(ticket)
+        try:
+            volume = _open(arrival)
+        finally:
+            self.drop(ticket)
+        with self._lock:
+            self._volumes[volume.content_hash] = volume
+            self._volumes.move_to_end(volume.content_hash)
+            self._files[volume.content_hash] = arrival.path
+            while sum(kept.array.nbytes for kept in self._volumes.values()) > self.budget:
+                oldest, _ = self._volumes.popitem(last=False)
+                _remove(self._files.pop(oldest))
+
+    def drop(self, ticket: str) -> None:
+        """Forget a volume on its way."""
+        with self._lock:
+            arrival = self._arrivals.pop(ticket, None)
+        if arrival is not None:
+            _remove(arrival.path)
+
+    def use(self) -> CacheUse:
+        """What is kept."""
+        with self._lock:
+            held = sum(volume.array.nbytes for volume in self._volumes.values())
+            return CacheUse("volumes", "RAM", held, self.budget, len(self._volumes))
+
+    def close(self) -> None:
+        """Remove the folder."""
+        with self._lock:
+            self._volumes.clear()
+            self._arrivals.clear()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _arrival(self, ticket: str) -> _Arrival:
+        with self._lock:
+            arrival = self._arrivals.get(ticket)
+        if arrival is None:
+            raise InputError("The engine does not expect this volume; send it again.")
+        arrival.last_seen = time.monotonic()
+        return arrival
+
+    def _forget_late_ones(self) -> None:
+        with self._lock:
+            now = time.monotonic()
+            late = [ticket for ticket, item in self._arrivals.items() if now - item.last_seen > _PATIENCE]
+        for ticket in late:
+            self.drop(ticket)
+
+
+def _checked_size(offer: VolumeOffer) -> int:
+    """Bytes of the voxels of a volume.
+
+    Raises:
+        InputError: the offer cannot be a volume.
+    """
+    # In the client's byte order, since the hash is of the bytes.
+    if offer.dtype.replace(">", "<") not in DTYPES:
+        raise InputError("The volume's voxels are of a kind that the engine does not take; convert it to float32.")
+    if offer.shape[:3] != offer.grid.shape or any(n < 0 for n in offer.shape):
+        raise InputError("The volume's array does not fit its grid; send it again.")
+    if len(offer.shape) == 4 and (offer.shape[3] != 3 or offer.dtype != "|u1"):
+        raise InputError("A colour volume must have three bytes a voxel; convert it.")
+    if len(offer.shape) not in (3, 4):
+        raise InputError("A volume has three axes, or four with colour; send another one.")
+    return math.prod(offer.shape) * np.dtype(offer.dtype).itemsize
+
+
+def _open(arrival: _Arrival) -> Volume:
+    """The volume in a file that has arrived whole."""
+    offer, size = arrival.offer, _checked_size(arrival.offer)
+    if arrival.path.stat().st_size != size:
+        raise InputError("The volume did not arrive whole; send it again.")
+    array: NDArray[Any] = np.zeros(offer.shape, offer.dtype)
+    if size:
+        array = np.memmap(arrival.path, offer.dtype, "r", shape=offer.shape).view(np.ndarray)
+    volume = Volume(array, offer.grid, offer.modality)
+    if volume.content_hash != offer.content_hash:
+        raise InputError("The volume that arrived is not the one that was offered; send it again.")
+    return volume
+
+
+def _remove(path: Path) -> None:
+    """Take a file's name away: what is mapped stays until it is let go. Windows refuses that while it is mapped."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _remove_left_over(parent: Path) -> None:
+    """Remove the folders of this user's services that were killed: they may hold a patient's voxels."""
+    for folder in parent.glob(f"{_PREFIX}*"):
+        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        with suppress(OSError):
+            mine = not hasattr(os, "getuid") or folder.lstat().st_uid == os.getuid()
+            if mine and pid.isdigit() and not ProcessMark(int(pid)).is_alive:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _disk_error(error: OSError) -> InputError:
+    return InputError(f"The engine could not keep the volume ({error.strerror}); free some space on its disk.")

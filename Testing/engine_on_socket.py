@@ -1,0 +1,79 @@
+"""A service on a socket of the test's own process, with a segmenter that does as the test says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from made_results import axial_grid
+from MedSAM3SegmentLib.engine.client import EngineClient
+from MedSAM3SegmentLib.engine.model_shelf import FeatureShelf, LoadedModel, ModelShelf
+from MedSAM3SegmentLib.engine.process_life import Parents
+from MedSAM3SegmentLib.engine.serving import Binding, ServingEngine
+from MedSAM3SegmentLib.engine.volume_store import VolumeStore
+from MedSAM3SegmentLib.request import SegmentRequest
+from MedSAM3SegmentLib.volume import Volume
+from slow_segmenter import SlowSegmenter
+
+TOKEN = "a-token-of-thirty-two-letters-..."
+
+LIVER = SegmentRequest(("liver",))
+
+
+class Engine:
+    """A service with a slow segmenter, on a socket of this process.
+
+    Attributes:
+        slow: the segmenter behind every model's name; the names that were loaded are in ``loaded``.
+    """
+
+    def __init__(self, folder: Path, volume_budget: int = 10**8, model_budget: int = 10**9) -> None:
+        self.slow = SlowSegmenter()
+        self.loaded: list[str] = []
+        self.store = VolumeStore(volume_budget, folder)
+        self.shelf = ModelShelf(self._load, model_budget)
+        self.serving = ServingEngine(Binding(), TOKEN, self.shelf, self.store, Parents())
+        self.serving.start()
+        self.address = self.serving.address
+
+    def client(self) -> EngineClient:
+        return EngineClient(self.address, TOKEN, model="demo")
+
+    def url(self, path: str) -> str:
+        return self.address + path
+
+    def _load(self, model: str, device: str, features: FeatureShelf) -> LoadedModel:
+        del features
+        self.loaded.append(model)
+        return LoadedModel(self.slow, model, "cpu" if device == "auto" else device, 400_000_000)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = Engine(tmp_path)
+    yield engine
+    assert engine.serving.stop()
+    assert not list(tmp_path.glob("medsam3-volumes-*"))
+
+
+def volume_of(seed: int = 0, shape: tuple[int, int, int] = (6, 8, 10), dtype: type = np.int16) -> Volume:
+    array = np.random.default_rng(seed).integers(-2, 3, shape).astype(dtype)
+    return Volume(array, axial_grid(shape, (0.7, 0.8, 3.0)), "CT", f"volume {seed}", ("It was resampled.",))
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+def works(engine: Engine) -> None:
+    """Fail unless the next job works, voxel by voxel."""
+    volume = volume_of(99)
+    result = engine.client().segment(volume, LIVER)
+    np.testing.assert_array_equal(result.concepts[0].mask, volume.array > 0)

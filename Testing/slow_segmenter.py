@@ -1,0 +1,94 @@
+"""A segmenter that takes its time over each slice and fails when it is told to, for tests of the engine's process.
+
+Run as a script it is ``medsam3`` whose engine loads this segmenter instead of a model.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import numpy as np
+
+from made_results import result_of
+from MedSAM3SegmentLib.engine.model_shelf import FeatureShelf, LoadedModel
+from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
+from MedSAM3SegmentLib.grid import SliceStack
+from MedSAM3SegmentLib.request import (
+    CancelCheck,
+    PartialCallback,
+    PartialMask,
+    Progress,
+    ProgressCallback,
+    SegmentRequest,
+    Stage,
+)
+from MedSAM3SegmentLib.result import SegmentResult
+from MedSAM3SegmentLib.volume import Volume
+
+#: Phrases that make a run fail, and how.
+FAILURES: dict[str, type[Exception]] = {
+    "out of memory": MemoryError,
+    "defect": RuntimeError,
+    "bad input": InputError,
+    "bad model": ModelError,
+}
+
+#: What a defect says; it must never be logged.
+SECRET = "Mrs Example of room 7"
+
+
+class SlowSegmenter:
+    """Finds what is above zero, slice by slice.
+
+    Args:
+        seconds: to sleep on each slice.
+
+    Attributes:
+        concepts: what was asked for, first phrase of each request.
+        slices: how many slices were worked on in all.
+    """
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self.concepts: list[str] = []
+        self.slices = 0
+
+    def segment(
+        self,
+        volume: Volume,
+        request: SegmentRequest,
+        progress: ProgressCallback | None = None,
+        cancel: CancelCheck | None = None,
+        partial: PartialCallback | None = None,
+    ) -> SegmentResult:
+        self.concepts.append(request.concepts[0])
+        failure = FAILURES.get(request.concepts[0])
+        if failure is not None:
+            raise failure(SECRET)
+        stack = SliceStack.along(volume.grid, request.plane)
+        slices = stack.extract(volume.array)
+        for done, index in enumerate(request.slice_range(stack), start=1):
+            if cancel is not None and cancel():
+                raise Cancelled("The segmentation was cancelled; nothing was written.")
+            time.sleep(self.seconds)
+            self.slices += 1
+            if partial is not None:
+                partial(PartialMask(request.concepts[0], index, 0.9, np.asarray(slices[index] > 0)))
+            if progress is not None:
+                progress(Progress(Stage.SEGMENTING, done, len(request.slice_range(stack)), 0.0))
+        return result_of(volume, dict.fromkeys(request.concepts, np.asarray(volume.array > 0)), request.plane)
+
+
+def load_slow(model: str, device: str, features: FeatureShelf) -> LoadedModel:
+    """The seconds per slice are the model's name."""
+    del device, features
+    return LoadedModel(SlowSegmenter(float(model)), f"slow {model}", "cpu", 1000)
+
+
+if __name__ == "__main__":
+    from MedSAM3SegmentLib import cli
+    from MedSAM3SegmentLib.engine import model_shelf
+
+    model_shelf.load_segmenter = load_slow
+    sys.exit(cli.main())

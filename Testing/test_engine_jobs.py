@@ -1,0 +1,340 @@
+"""Jobs over a real socket: results to the last field, events in order, volumes sent once, models kept."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine_on_socket import LIVER, TOKEN, Engine, volume_of, wait_until, works
+from made_results import axial_grid
+from MedSAM3SegmentLib.engine import sending, volume_store
+from MedSAM3SegmentLib.engine.client import EngineClient
+from MedSAM3SegmentLib.engine.events import Advanced, Done, Loading, PartialArrived, Queued
+from MedSAM3SegmentLib.engine.model_shelf import FeatureShelf, ModelShelf, load_segmenter
+from MedSAM3SegmentLib.engine.process_life import Parents
+from MedSAM3SegmentLib.engine.serving import Binding, ServingEngine
+from MedSAM3SegmentLib.engine.volume_store import VolumeStore
+from MedSAM3SegmentLib.errors import Cancelled, EngineError, InputError, ModelError
+from MedSAM3SegmentLib.grid import Plane
+from MedSAM3SegmentLib.request import Progress, SegmentRequest
+from MedSAM3SegmentLib.result import SegmentResult
+from MedSAM3SegmentLib.segmenter import Segmenter
+from MedSAM3SegmentLib.volume import Volume
+from same_values import assert_same
+from slow_segmenter import SECRET, SlowSegmenter
+from tiny_model import TINY_SCORE
+
+
+def test_the_result_is_the_segmenters_to_the_last_field(engine: Engine) -> None:
+    volume = volume_of()
+    request = SegmentRequest(("liver", "spleen"), plane=Plane.CORONAL, slices=(1, 5), threshold=0.25)
+
+    result = engine.client().segment(volume, request)
+
+    assert_same(result, SlowSegmenter().segment(volume, request))
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_the_segmenter_sees_volume_and_request_as_they_were_sent(engine: Engine, colour: bool) -> None:
+    array = np.random.default_rng(5).integers(0, 255, (4, 5, 6, 3) if colour else (4, 5, 6)).astype(np.uint8)
+    volume = Volume(array, axial_grid((4, 5, 6)), "US", "cine", ("Two sentences.", "Or one."), is_sequence=True)
+    request = SegmentRequest(("liver", "spleen"), inside=np.eye(4, 6, dtype=bool)[:, None, :].repeat(5, axis=1))
+    seen: list[tuple[Volume, SegmentRequest]] = []
+    segment = engine.slow.segment
+
+    def look(*given: Any) -> SegmentResult:
+        seen.append(given[:2])
+        return segment(volume_of(), *given[1:])
+
+    engine.slow.segment = look
+    engine.client().segment(volume, request)
+
+    assert_same(seen[0], (volume, request))
+    assert seen[0][0].content_hash == volume.content_hash
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "<i2", ">i2", "<u2", "<i4", "<f4", ">f4", "<f8"])
+def test_voxels_of_every_kind_arrive(engine: Engine, dtype: str) -> None:
+    array = np.random.default_rng(1).integers(0, 2, (3, 4, 5)).astype(dtype)
+    result = engine.client().segment(Volume(array, axial_grid(array.shape)), LIVER)
+    np.testing.assert_array_equal(result.concepts[0].mask, array > 0)
+
+
+def test_voxels_that_lie_in_memory_in_any_order_arrive(engine: Engine) -> None:
+    array = np.random.default_rng(1).integers(-3, 4, (9, 8, 7)).astype(np.int16).transpose(2, 0, 1)[:, ::-1, ::2]
+    result = engine.client().segment(Volume(array, axial_grid(array.shape)), LIVER)
+    np.testing.assert_array_equal(result.concepts[0].mask, array > 0)
+
+
+def test_events_tell_the_whole_story_in_order(engine: Engine) -> None:
+    volume = volume_of()
+    job = engine.client().submit(volume, LIVER)
+    result = job.wait(20)
+    events = job.poll()
+
+    assert isinstance(events[0], Queued)
+    kinds = [type(event) for event in events if not isinstance(event, Queued)]
+    assert kinds == [Loading, *[PartialArrived, Advanced] * 6, Done]
+    shown = [event.partial for event in events if isinstance(event, PartialArrived)]
+    for partial in shown:
+        np.testing.assert_array_equal(partial.mask, result.stack.extract(volume.array > 0)[partial.slice_index])
+    assert [event.progress.done for event in events if isinstance(event, Advanced)] == [1, 2, 3, 4, 5, 6]
+    assert job.poll() == []
+
+
+def test_a_model_is_loaded_once_and_the_callbacks_run_in_the_callers_thread(engine: Engine) -> None:
+    client, threads = engine.client(), set()
+    steps: list[Progress] = []
+
+    def progress(step: Progress) -> None:
+        threads.add(threading.get_ident())
+        steps.append(step)
+
+    client.segment(volume_of(), LIVER, progress)
+    client.segment(volume_of(), LIVER, progress)
+
+    assert engine.loaded == ["demo"]
+    assert [step.done for step in steps] == [1, 2, 3, 4, 5, 6] * 2
+    assert threads == {threading.get_ident()}
+
+
+def test_a_callback_that_raises_cancels_the_job(engine: Engine) -> None:
+    engine.slow.seconds = 0.05
+
+    def progress(_: Progress) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        engine.client().segment(volume_of(shape=(400, 4, 4)), LIVER, progress)
+    wait_until(lambda: engine.client().status().running == 0)
+    assert engine.slow.slices < 100
+
+
+@pytest.mark.parametrize(
+    ("phrase", "error"), [("bad input", InputError), ("bad model", ModelError), ("defect", EngineError)]
+)
+def test_errors_keep_their_kind(engine: Engine, phrase: str, error: type[Exception]) -> None:
+    with pytest.raises(error) as failure:
+        engine.client().segment(volume_of(), SegmentRequest((phrase,)))
+    assert (SECRET in str(failure.value)) == (phrase != "defect")
+    works(engine)
+
+
+def test_memory_that_runs_out_empties_the_caches_and_the_next_job_works(engine: Engine) -> None:
+    engine.client().segment(volume_of(), LIVER)
+    with pytest.raises(InputError, match="Memory ran out"):
+        engine.client().segment(volume_of(), SegmentRequest(("out of memory",)))
+    assert engine.client().status().model is None
+    works(engine)
+
+
+def uploads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """How volumes were sent from now on: by ``file`` or by ``network``."""
+    ways: list[str] = []
+    write, compress = sending._write, sending._compressed
+    monkeypatch.setattr(sending, "_write", lambda *given: (ways.append("file"), write(*given))[1])
+    monkeypatch.setattr(sending, "_compressed", lambda *given: (ways.append("network"), compress(*given))[1])
+    return ways
+
+
+def test_a_volume_is_sent_once_and_by_file_on_the_same_machine(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    ways = uploads(monkeypatch)
+    volume = volume_of()
+    engine.client().segment(volume, LIVER)
+    again = Volume(volume.array.copy(), volume.grid, volume.modality, "another name")
+    result = engine.client().segment(again, LIVER)
+
+    assert ways == ["file"]
+    assert result.provenance.input_name == "another name"
+    assert result.provenance.input_sha256 == volume.content_hash
+    engine.client().segment(Volume(volume.array, volume.grid, "MR"), LIVER)
+    assert ways == ["file", "file"]
+
+
+def test_without_the_same_disk_volumes_travel_compressed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "_own_file", lambda _: None)
+    ways = uploads(monkeypatch)
+    volume = volume_of(3, (40, 64, 64))
+    with pytest.raises(ModelError, match="not installed"):
+        engine.client().submit(volume, LIVER, model="/etc").wait(20)
+    result = engine.client().segment(volume, LIVER)
+
+    assert ways == ["network"]
+    assert_same(result, SlowSegmenter().segment(volume, LIVER))
+
+
+def test_the_files_of_volumes_are_for_their_user_only(engine: Engine) -> None:
+    engine.client().segment(volume_of(), LIVER)
+    assert engine.store.folder.stat().st_mode & 0o077 == 0
+    for file in engine.store.folder.iterdir():
+        assert file.stat().st_mode & 0o077 == 0, file
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows keeps the names of mapped files")
+def test_no_voxels_lie_on_the_disk_under_a_name(engine: Engine) -> None:
+    engine.client().segment(volume_of(), LIVER)
+    assert [file.name for file in engine.store.folder.iterdir()] == ["proof"]
+
+
+def test_volumes_used_least_recently_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two, three = (volume_of(seed) for seed in range(3))
+    engine = Engine(tmp_path, volume_budget=2 * one.array.nbytes)
+    ways = uploads(monkeypatch)
+    try:
+        for volume in (one, two, one, three, one, two):
+            engine.client().segment(volume, LIVER)
+            held = engine.client().status().caches[-1]
+            assert held.bytes_held <= held.budget
+        # The third volume pushed out the second, which had to come again.
+        assert ways == ["file"] * 4
+    finally:
+        engine.serving.stop()
+
+
+def test_a_volume_too_large_is_refused_in_words(tmp_path: Path) -> None:
+    engine = Engine(tmp_path, volume_budget=10_000)
+    try:
+        with pytest.raises(InputError, match="crop it"):
+            engine.client().segment(volume_of(shape=(10, 30, 30)), LIVER)
+        works(engine)
+    finally:
+        engine.serving.stop()
+
+
+def test_a_full_disk_at_the_clients_end_is_said_in_words(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sending.Path, "open", full)
+        with pytest.raises(InputError, match="No space left"):
+            engine.client().segment(volume_of(), LIVER)
+    works(engine)
+
+
+def test_a_full_disk_at_the_engines_end_is_said_in_words(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FullDisk:
+        def __init__(self, path: Path) -> None:
+            self.path = path
+
+        def open(self, mode: str) -> FullDisk:
+            assert mode == "ab"
+            return self
+
+        def __enter__(self) -> FullDisk:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+        def tell(self) -> int:
+            return 0
+
+        def write(self, _: bytes) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def unlink(self, missing_ok: bool) -> None:
+            self.path.unlink(missing_ok)
+
+    real = volume_store._Arrival
+    monkeypatch.setattr(sending, "_own_file", lambda _: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(volume_store, "_Arrival", lambda offer, path: real(offer, FullDisk(path)))
+        with pytest.raises(InputError, match="No space left"):
+            engine.client().segment(volume_of(), LIVER)
+    assert [file.name for file in engine.store.folder.iterdir()] == ["proof"]
+    works(engine)
+
+
+def test_folders_of_killed_engines_are_removed(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    left = tmp_path / f"medsam3-volumes-{int(ended.stdout)}-abc"
+    mine = tmp_path / f"medsam3-volumes-{os.getpid()}-abc"
+    for folder in (left, mine):
+        folder.mkdir()
+        (folder / "x.voxels").write_bytes(b"patient")
+    VolumeStore(1000, tmp_path).close()
+    assert not left.exists()
+    assert mine.exists()
+
+
+def test_models_used_least_recently_go_first(tmp_path: Path) -> None:
+    engine = Engine(tmp_path, model_budget=10**9)  # two of them
+    client = engine.client()
+    try:
+        for model in ("a", "b", "a", "c", "a", "b"):
+            client.submit(volume_of(), LIVER, model=model).wait(20)
+        assert engine.loaded == ["a", "b", "c", "b"]
+        assert client.status().caches[0].bytes_held == 800_000_000
+    finally:
+        engine.serving.stop()
+
+
+def test_unload_lets_go_of_models(engine: Engine) -> None:
+    client = engine.client()
+    client.segment(volume_of(), LIVER)
+    assert client.status().model == "demo"
+    client.unload()
+    wait_until(lambda: client.status().model is None)
+    assert client.status().caches[0].bytes_held == 0
+    works(engine)
+
+
+def test_an_engine_that_is_gone_is_said_in_one_sentence(tmp_path: Path) -> None:
+    engine = Engine(tmp_path)
+    client = engine.client()
+    engine.slow.seconds = 0.05
+    job = client.submit(volume_of(shape=(400, 4, 4)), LIVER)
+    wait_until(lambda: engine.slow.slices > 0)
+    client.shutdown()
+    with pytest.raises((Cancelled, EngineError)):
+        job.wait(20)
+    assert engine.serving.ended.wait(20)
+    with pytest.raises(EngineError, match="does not answer"):
+        client.segment(volume_of(), LIVER)
+    assert engine.serving.stop()
+
+
+def test_a_port_that_is_taken_is_said_in_words(engine: Engine, tmp_path: Path) -> None:
+    port = int(engine.address.rpartition(":")[2])
+    store = VolumeStore(1000, tmp_path)
+    with pytest.raises(InputError, match="--port"):
+        ServingEngine(Binding(port=port), TOKEN, engine.shelf, store, Parents())
+    store.close()
+
+
+def test_a_real_model_gives_what_it_gives_in_this_process_and_keeps_its_features(
+    tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    features = FeatureShelf()
+    serving = ServingEngine(
+        Binding(), TOKEN, ModelShelf(load_segmenter, features=features), VolumeStore(10**8, tmp_path), Parents()
+    )
+    serving.start()
+    try:
+        client = EngineClient(serving.address, TOKEN)
+        volume = volume_of(shape=(7, 20, 24))
+        request = SegmentRequest(("liver", "spleen"), threshold=TINY_SCORE - 0.1)
+        result = client.submit(volume, request, model=str(tiny_model_folder), device="cpu").wait(120)
+        alone = Segmenter.load(
+            str(tiny_model_folder),
+            "cpu",
+        ).segment(volume, request)
+
+        assert result.concepts[0].found
+        assert_same(result.stack, alone.stack)
+        assert_same(result.concepts, alone.concepts)
+        assert_same(result.gate, alone.gate)
+        held = {(use.name, use.place): use.items for use in client.status().caches}
+        assert held["features", "RAM"] == 7
+        assert held["models", "RAM"] == 1
+    finally:
+        assert serving.stop()

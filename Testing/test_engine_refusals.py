@@ -1,0 +1,238 @@
+"""What a service refuses, each time in one sentence, and that the next job works."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+
+from engine_on_socket import LIVER, TOKEN, Engine, volume_of, works
+from MedSAM3SegmentLib.engine import service
+from MedSAM3SegmentLib.engine.client import EngineClient
+from MedSAM3SegmentLib.engine.connection import Connection, knows_token
+from MedSAM3SegmentLib.engine.model_shelf import LoadedModel, ModelShelf
+from MedSAM3SegmentLib.engine.orders import JobOrder, VolumeOffer
+from MedSAM3SegmentLib.engine.process_life import Parents
+from MedSAM3SegmentLib.engine.records import encode
+from MedSAM3SegmentLib.engine.serving import Binding, ServingEngine
+from MedSAM3SegmentLib.engine.volume_store import VolumeStore
+from MedSAM3SegmentLib.errors import EngineError, InputError
+from MedSAM3SegmentLib.request import SegmentRequest
+from MedSAM3SegmentLib.volume import Volume
+from slow_segmenter import SlowSegmenter
+
+
+@pytest.mark.parametrize("token", ["wrong", "", TOKEN[:-1], TOKEN + "x", TOKEN.upper()])
+def test_nothing_is_done_without_the_token(engine: Engine, token: str) -> None:
+    for method, path in [
+        ("GET", "/status"),
+        ("GET", "/proof"),
+        ("POST", "/volumes"),
+        ("POST", "/jobs"),
+        ("POST", "/unload"),
+        ("POST", "/shutdown"),
+        ("POST", "/parents/1"),
+        ("DELETE", "/jobs/x"),
+        ("GET", "/nothing"),
+    ]:
+        answer = requests.request(method, engine.url(path), headers={"Authorization": f"Bearer {token}"}, timeout=10)
+        assert answer.status_code == 401, path
+    assert requests.get(engine.url("/status"), timeout=10).status_code == 401
+    if token:
+        with pytest.raises(EngineError, match="token"):
+            EngineClient(engine.address, token).segment(volume_of(), LIVER)
+    works(engine)
+
+
+def test_the_service_proves_itself_without_seeing_the_token(engine: Engine) -> None:
+    assert knows_token(Connection(engine.address, TOKEN))
+    assert not knows_token(Connection(engine.address, "another"))
+    assert not knows_token(Connection("http://127.0.0.1:9", TOKEN))
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", ""])
+def test_a_page_that_rebinds_its_name_gets_nothing(engine: Engine, host: str) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}", "Host": host}
+    assert requests.get(engine.url("/status"), headers=headers, timeout=10).status_code == 400
+    works(engine)
+
+
+def post(engine: Engine, path: str, data: bytes, method: str = "POST", **headers: str) -> requests.Response:
+    return requests.request(
+        method, engine.url(path), data=data, headers={"Authorization": f"Bearer {TOKEN}", **headers}, timeout=20
+    )
+
+
+def is_refused(answer: requests.Response) -> bool:
+    """A refusal in one sentence that blames the sender."""
+    body = json.loads(answer.content)
+    return 400 <= answer.status_code < 500 and body["message"].endswith(".") and "\n" not in body["message"]
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/volumes"])
+@pytest.mark.parametrize("data", [b"", b"\0" * 100, b"\xff" * 9, b"{}", os.urandom(5000), encode(LIVER)], ids=range(6))
+def test_garbage_is_refused_and_the_next_job_works(engine: Engine, path: str, data: bytes) -> None:
+    assert is_refused(post(engine, path, data))
+    assert is_refused(post(engine, path, data, **{"Content-Encoding": "deflate"}))
+    assert is_refused(post(engine, path, zlib.compress(data), **{"Content-Encoding": "br"}))
+    works(engine)
+
+
+def test_what_is_no_http_is_dropped(engine: Engine) -> None:
+    host, port = engine.address.removeprefix("http://").split(":")
+    for noise in (
+        os.urandom(3000) + b"\r\n\r\n",
+        b"GET " + b"/" * 100_000,
+        b"POST /jobs HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+    ):
+        with socket.create_connection((host, int(port)), 5) as line:
+            line.sendall(noise)
+            line.settimeout(5)
+            assert b"200" not in line.recv(1000)
+    works(engine)
+
+
+def test_a_body_that_is_too_long_is_refused_however_it_is_packed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MOST_ORDER_BYTES", 10_000_000)
+    bomb = zlib.compress(b"\0" * 50_000_000, 9)
+    assert len(bomb) < 100_000
+    assert post(engine, "/jobs", b"\0" * 11_000_000).status_code == 413
+    answer = post(engine, "/jobs", bomb, **{"Content-Encoding": "deflate"})
+    assert answer.status_code == 413
+    assert is_refused(answer)
+    assert post(engine, "/volumes", b"\0" * 100_000).status_code == 413
+    works(engine)
+
+
+def offer(volume: Volume, **changes: object) -> bytes:
+    plain = VolumeOffer(volume.content_hash, volume.array.dtype.str, volume.array.shape, volume.grid, "CT")
+    return encode(replace(plain, **changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dtype": "|O"},
+        {"dtype": "<U9"},
+        {"shape": (6, 8, 11)},
+        {"shape": (6, 8)},
+        {"shape": (6, 8, 10, 4)},
+        {"shape": (6, 8, -10)},
+    ],
+)
+def test_what_cannot_be_a_volume_is_refused(engine: Engine, changes: dict[str, object]) -> None:
+    assert is_refused(post(engine, "/volumes", offer(volume_of(), **changes)))
+    works(engine)
+
+
+def test_voxels_other_than_those_offered_are_refused(engine: Engine) -> None:
+    volume = volume_of()
+    voxels = volume.array.tobytes()
+    for sent in (voxels[:-1], voxels + b"x", bytes(len(voxels)), b""):
+        ticket = post(engine, "/volumes", offer(volume)).json()["ticket"]
+        first = post(engine, f"/volumes/{ticket}", sent, "PUT")
+        second = post(engine, f"/volumes/{ticket}/complete", b"")
+        assert is_refused(first) or is_refused(second)
+    assert is_refused(post(engine, "/volumes/unknown/complete", b""))
+    assert volume.content_hash not in engine.store
+    assert [file.name for file in engine.store.folder.iterdir()] == ["proof"]
+    works(engine)
+
+
+def test_only_who_reads_the_proof_is_told_a_path(engine: Engine) -> None:
+    assert post(engine, "/volumes", offer(volume_of(), proof="0" * 64)).json()["path"] is None
+    proof = engine.store.proof_path.read_text()
+    path = Path(post(engine, "/volumes", offer(volume_of(), proof=proof)).json()["path"])
+    assert path.parent == engine.store.folder
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "\ud800"},
+        {"model": "a\0b", "proof": "\ud800"},
+        {"model": "demo/../../etc"},
+        {"model": "../etc"},
+        {"device": "\n"},
+        {"volume": "0" * 64},
+        {"id": "1"},
+        {"client": "../x"},
+    ],
+)
+def test_odd_orders_are_refused(engine: Engine, changes: dict[str, str]) -> None:
+    volume = volume_of()
+    engine.client().segment(volume, LIVER)
+    digits = "0" * 32
+    plain = JobOrder(
+        id=digits,
+        client=digits,
+        volume=volume.content_hash,
+        volume_name="",
+        volume_messages=(),
+        volume_is_sequence=False,
+        model="demo",
+        device="auto",
+        partials=False,
+        compress=False,
+        proof="",
+        request=LIVER,
+    )
+    assert post(engine, "/jobs", encode(plain)).status_code == 200
+    assert is_refused(post(engine, "/jobs", encode(replace(plain, **changes))))
+    works(engine)
+
+
+def test_a_hash_of_odd_characters_is_refused(engine: Engine) -> None:
+    volume = volume_of()
+    ticket = post(engine, "/volumes", offer(volume, content_hash="\u00e9", proof="\ud800")).json()["ticket"]
+    post(engine, f"/volumes/{ticket}", volume.array.tobytes(), "PUT")
+    assert is_refused(post(engine, f"/volumes/{ticket}/complete", b""))
+    works(engine)
+
+
+def test_masks_that_do_not_fit_the_volume_are_refused(engine: Engine) -> None:
+    request = SegmentRequest(("liver",), inside=np.ones((6, 8, 9), bool))
+    with pytest.raises(InputError, match="A mask has shape"):
+        engine.client().segment(volume_of(), request)
+    works(engine)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the program openssl to make a certificate")
+def test_with_tls_the_certificate_is_checked(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    subprocess.run([*command, *names, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    binding = Binding(certificate=str(certificate), key=str(key))
+    slow = LoadedModel(SlowSegmenter(), "slow", "cpu", 1)
+    serving = ServingEngine(binding, TOKEN, ModelShelf(lambda *_: slow), VolumeStore(10**6, tmp_path), Parents())
+    serving.start()
+    try:
+        assert serving.address.startswith("https://")
+        with pytest.raises(EngineError, match="SSLError"):
+            EngineClient(serving.address, TOKEN).segment(volume_of(), LIVER)
+        with pytest.raises(EngineError):
+            EngineClient(serving.address.replace("https", "http"), TOKEN).segment(volume_of(), LIVER)
+        volume = volume_of()
+        result = EngineClient(serving.address, TOKEN, certificate=str(certificate)).segment(volume, LIVER)
+        np.testing.assert_array_equal(result.concepts[0].mask, volume.array > 0)
+    finally:
+        assert serving.stop()
+
+
+def test_addresses_that_would_send_images_in_the_clear_are_refused() -> None:
+    for address in ("http://gpu.example.org:8765", "http://10.0.0.1", "ftp://127.0.0.1", "gpu", ""):
+        with pytest.raises(InputError):
+            EngineClient(address, TOKEN)
+    EngineClient("https://gpu.example.org", TOKEN)
