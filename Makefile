@@ -16,7 +16,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM = false
 export QT_QPA_PLATFORM ?= offscreen
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow lint bench screenshots clean
 
 demo: $(VENV)/ready
 	$(BIN)/medsam3 demo --output demo-output
@@ -30,6 +30,11 @@ test-slow: $(VENV)/ready-for-tests
 
 bench: $(VENV)/ready-for-tests
 	$(BIN)/python Testing/bench.py
+	$(BIN)/python Testing/bench_propagation.py
+
+# Pictures of the panel and of results for the README, drawn without a window.
+screenshots: $(VENV)/ready-for-tests
+	PYTHONPATH=MedSAM3Segment:MedSAM3Agent:Testing $(BIN)/python Testing/make_screenshots.py
 
 lint: $(VENV)/ready-for-tests
 	$(BIN)/ruff check .

@@ -1,0 +1,164 @@
+"""One test's Slicer: what the fixture ``bench`` is."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PySide6 import QtCore, QtWidgets
+
+from slicer_stand_ins import load_module
+
+from . import modules
+from .application import Application
+from .dialogs import Dialogs
+from .pythonqt import slot_errors
+
+MODULE_FOLDERS = [Path(__file__).parents[2] / name for name in ("MedSAM3Segment", "MedSAM3Agent")]
+
+
+class Bench:
+    """What a test does to Slicer, and what it sees.
+
+    Attributes:
+        slicer: the package.
+        app: ``slicer.app``.
+        dialogs: what was shown to the user, and how it is answered.
+        installs: what ``slicer.packaging.pip_ensure`` was asked for.
+    """
+
+    def __init__(self, slicer: Any, app: Application, dialogs: Dialogs, installs: modules.Installs) -> None:
+        self.slicer, self.app, self.dialogs, self.installs = slicer, app, dialogs, installs
+        self._panels: list[Any] = []
+        self._editors: list[Any] = []
+
+    @property
+    def settings(self) -> Any:
+        return self.app.settings()
+
+    @property
+    def slot_errors(self) -> list[BaseException]:
+        """Exceptions that came out of slots and were not shown to the user."""
+        return slot_errors.raised
+
+    def open_panel(self, name: str) -> Any:
+        """The widget of module ``name``, made, set up and entered as Slicer does when the user selects the module."""
+        module = load_module(name)
+        parent = modules.module_widget_parent(self.slicer.mrmlScene)
+        modules.register_module(name, Path(module.__file__), getattr(module, name))
+        panel = getattr(module, f"{name}Widget")(parent)
+        panel.setup()
+        parent.bench_panel = panel
+        setattr(self.slicer.modules, f"{name}Widget", panel)
+        self._panels.append(panel)
+        parent.resize(440, 900)
+        parent.show()
+        self.enter(panel)
+        return panel
+
+    def enter(self, panel: Any) -> None:
+        """Show the panel's module."""
+        panel.parent.bench_entered = True
+        if hasattr(panel, "enter"):
+            panel.enter()
+        self.app.processEvents()
+
+    def leave(self, panel: Any) -> None:
+        """Show another module."""
+        panel.parent.bench_entered = False
+        if hasattr(panel, "exit"):
+            panel.exit()
+        self.app.processEvents()
+
+    def close_panel(self, panel: Any) -> None:
+        """Unload the panel's module, as at the end of Slicer and before a reload."""
+        if panel not in self._panels:
+            return
+        self._panels.remove(panel)
+        if panel.parent.isEntered:
+            self.leave(panel)
+        self.app.moduleManager().moduleAboutToBeUnloaded.emit(panel.moduleName)
+        panel.parent.close()
+        panel.parent.deleteLater()
+        self.app.processEvents()
+
+    def segment_editor(self, volume_node: Any, segmentation_node: Any) -> Any:
+        """Slicer's Segment Editor with these nodes."""
+        from .segment_editor import SegmentEditor
+
+        editor = SegmentEditor(self, volume_node, segmentation_node)
+        self._editors.append(editor)
+        return editor
+
+    def wait(self, is_so: Callable[[], bool], seconds: float = 20.0) -> None:
+        """Let the event loop run until ``is_so``.
+
+        Raises:
+            TimeoutError: it was not so after ``seconds``.
+        """
+        end = time.monotonic() + seconds
+        while not is_so():
+            if time.monotonic() > end:
+                raise TimeoutError(f"It was not so after {seconds} s.")
+            self.spin(0.005)
+
+    def spin(self, seconds: float) -> None:
+        """Let the event loop run for a while."""
+        loop = QtCore.QEventLoop()
+        QtCore.QTimer.singleShot(max(1, int(seconds * 1000)), loop.quit)
+        loop.exec_()
+
+    def grab(self, widget: Any, path: Path) -> None:
+        """Save what ``widget`` looks like as a PNG file."""
+        self.app.processEvents()
+        if not widget.grab().save(str(path)):
+            raise OSError(f"The picture {path} cannot be written.")
+
+    def render(self, view: str) -> NDArray[np.uint8]:
+        """The slice view ``view`` as an array ``[row, column, RGB]``, top row first."""
+        from .slice_views import picture_of
+
+        return picture_of(self.app.layoutManager().sliceWidget(view).sliceView())
+
+    def close(self) -> None:
+        """Close all that is open."""
+        for editor in self._editors:
+            editor.close()
+        for panel in list(self._panels):
+            self.close_panel(panel)
+        self.app.layoutManager().bench_release()
+        self.app.processEvents()
+
+
+@contextmanager
+def open_bench(monkeypatch: Any, folder: Path) -> Iterator[Bench]:
+    """A bench over the scene of this process, empty before and after."""
+    slicer, qt_application = modules.install()
+    QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, str(folder))
+    slicer.mrmlScene.Clear(False)
+    app = Application(qt_application, slicer.app.applicationLogic(), slicer.mrmlScene, folder)
+    monkeypatch.setattr(slicer, "app", app)
+    dialogs = Dialogs()
+    dialogs.install(monkeypatch, slicer.util)
+    slot_errors.raised.clear()
+    monkeypatch.setattr(slot_errors, "is_shown", lambda error: any(str(error) in said.text for said in dialogs.said))
+    monkeypatch.setattr(sys, "excepthook", lambda _type, error, _trace: slot_errors.add(error))
+    bench = Bench(slicer, app, dialogs, modules.record_installs(monkeypatch))
+    app.layoutManager().bench_prepare()
+    try:
+        yield bench
+    finally:
+        bench.close()
+        slicer.mrmlScene.Clear(False)
+        for widget in QtWidgets.QApplication.topLevelWidgets():
+            widget.close()
+        del bench, app
+        # A thread of a later test would free these widgets otherwise, which Qt does not survive.
+        gc.collect()

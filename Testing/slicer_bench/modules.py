@@ -1,0 +1,136 @@
+"""Puts the bench's modules where code imports them from: ``qt``, ``ctk``, and what Slicer's own has in ``slicer``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+# Neither Qt nor VTK may ask for a screen.
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
+
+from PySide6 import QtCore, QtWidgets
+
+from slicer_scene import boot
+from slicer_stand_ins import install_base_classes
+
+from . import pythonqt
+
+
+@dataclass
+class Installs:
+    """What ``slicer.packaging`` was asked for.
+
+    Attributes:
+        requirements: of each ``pip_ensure``.
+        options: its named arguments.
+        failure: raised by ``pip_ensure`` when set.
+    """
+
+    requirements: list[list[str]] = field(default_factory=list)
+    options: list[dict[str, Any]] = field(default_factory=list)
+    failure: Exception | None = None
+
+
+@cache
+def install() -> tuple[Any, Any]:
+    """Have the modules importable for the rest of this process.
+
+    Returns:
+        The ``slicer`` package, and Qt's application.
+    """
+    pythonqt.adapt()
+    qt_application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["Slicer"])
+    qt_application.setOrganizationName("NA-MIC")
+    qt_application.setApplicationName("Slicer")
+    qt_application.setQuitOnLastWindowClosed(False)
+    QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
+    slicer = boot()
+    install_base_classes(slicer)
+
+    from . import effect_host
+    from .ctk_widgets import CTK_WIDGETS
+    from .mrml_widgets import MRML_WIDGETS
+    from .parameter_nodes import wrapper_module
+    from .stand_ins import EDITOR_CLASSES, STAND_INS
+    from .ui_loader import UiLoader
+
+    qt = ModuleType("qt")
+    for part in pythonqt.QT_MODULES:
+        for name in dir(part):
+            if name[0] == "Q" and name not in pythonqt.PYSIDE_ONLY:
+                setattr(qt, name, getattr(part, name))
+    qt.QUiLoader = UiLoader  # type: ignore[attr-defined]
+    ctk = ModuleType("ctk")
+    for name, stand_in in CTK_WIDGETS.items():
+        setattr(ctk, name, stand_in)
+    for name, stand_in in MRML_WIDGETS.items():
+        setattr(slicer, name, stand_in)
+    for name, stand_in in EDITOR_CLASSES.items():
+        setattr(slicer, name, stand_in)
+    for name, stand_in in STAND_INS.items():
+        stand_in.bench_class_name = name
+    # Slicer's scripted effect inherits the enums of the abstract one.
+    slicer.qSlicerSegmentEditorAbstractEffect = effect_host.ScriptedEffect
+    wrapper, packaging = wrapper_module(), ModuleType("slicer.packaging")
+    slicer.parameterNodeWrapper, slicer.packaging = wrapper, packaging
+    effects = ModuleType("SegmentEditorEffects")
+    effects.AbstractScriptedSegmentEditorEffect = effect_host.AbstractScriptedSegmentEditorEffect  # type: ignore[attr-defined]
+    hosts = ModuleType("qSlicerSegmentationsEditorEffectsPythonQt")
+    hosts.qSlicerSegmentEditorScriptedEffect = effect_host.ScriptedEffect  # type: ignore[attr-defined]
+    for module in (qt, ctk, wrapper, packaging, effects, hosts):
+        sys.modules[module.__name__] = module
+    return slicer, qt_application
+
+
+def record_installs(monkeypatch: Any) -> Installs:
+    """Let ``slicer.packaging`` note down what it is asked for instead of installing it."""
+    installs = Installs()
+
+    def pip_ensure(requirements: list[str], **options: Any) -> None:
+        installs.requirements.append(list(requirements))
+        installs.options.append(options)
+        if installs.failure is not None:
+            raise installs.failure
+
+    def load_requirements(path: str) -> list[str]:
+        lines = [line.split("#")[0].strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+        return [line for line in lines if line and not line.startswith("-")]
+
+    packaging = sys.modules["slicer.packaging"]
+    monkeypatch.setattr(packaging, "pip_ensure", pip_ensure, raising=False)
+    monkeypatch.setattr(packaging, "load_requirements", load_requirements, raising=False)
+    return installs
+
+
+def module_widget_parent(scene: Any) -> Any:
+    """The qSlicerScriptedLoadableModuleWidget that a panel is put into."""
+    from .mrml_widgets import SceneWidget
+
+    class ModuleWidget(SceneWidget):
+        bench_entered = False
+        bench_panel: Any = None
+
+        @property
+        def isEntered(self) -> bool:  # noqa: N802
+            return self.bench_entered
+
+    parent = ModuleWidget()
+    parent.setLayout(QtWidgets.QVBoxLayout())
+    parent.setMRMLScene(scene)
+    return parent
+
+
+def register_module(name: str, path: Path, module_class: Any) -> None:
+    """Make ``slicer.modules.<name>`` with what the module says of itself, once."""
+    slicer = boot()
+    if hasattr(slicer.modules, name.lower()):
+        return
+    parent = SimpleNamespace(path=str(path), name=name)
+    parent.module = module_class(parent)
+    setattr(slicer.modules, name.lower(), parent)

@@ -1,0 +1,220 @@
+"""Slice views that are drawn without a window: real slice logic, displayable managers and renderer.
+
+Red, Green and Yellow, as in Slicer's default layout. What the stand-ins for the widgets add is only what holds them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+import vtk
+from PySide6 import QtCore, QtGui
+
+from .mrml_widgets import SceneWidget
+
+#: Names, orientations and sizes of the views.
+VIEWS = (("Red", "Axial"), ("Green", "Coronal"), ("Yellow", "Sagittal"))
+VIEW_SIZE = (320, 320)
+
+_DISPLAYABLE_MANAGERS = (
+    "vtkMRMLVolumeGlyphSliceDisplayableManager",
+    "vtkMRMLModelSliceDisplayableManager",
+    "vtkMRMLCrosshairDisplayableManager",
+    "vtkMRMLSegmentationsDisplayableManager2D",
+    "vtkMRMLMarkupsDisplayableManager",
+)
+
+
+class SliceView(QtCore.QObject):
+    """qMRMLSliceView: the renderer of a slice view, and what is drawn into it."""
+
+    def __init__(self, slice_node: Any, logic: Any, application_logic: Any) -> None:
+        super().__init__()
+        self._node, self._logic = slice_node, logic
+        self._window = vtk.vtkRenderWindow()
+        self._window.SetOffScreenRendering(True)
+        self._window.SetSize(*VIEW_SIZE)
+        self._picture = vtk.vtkImageMapper()
+        self._picture.SetColorWindow(255)
+        self._picture.SetColorLevel(127.5)
+        actor = vtk.vtkActor2D()
+        actor.SetMapper(self._picture)
+        background = vtk.vtkRenderer()
+        background.AddViewProp(actor)
+        self._renderer = vtk.vtkRenderer()
+        self._renderer.SetLayer(1)
+        self._window.SetNumberOfLayers(2)
+        self._window.AddRenderer(background)
+        self._window.AddRenderer(self._renderer)
+        self._background = background
+        # The kind that Qt's views have.
+        self._interactor = vtk.vtkGenericRenderWindowInteractor()
+        self._interactor.SetRenderWindow(self._window)
+        self._interactor.SetInteractorStyle(None)
+        self._cursor: Any = QtGui.QCursor(QtCore.Qt.ArrowCursor)
+        self._managers: Any = None
+        self._application_logic = application_logic
+
+    def bench_release(self) -> None:
+        """Draw nothing any more."""
+        if self._managers is not None:
+            self._managers.SetMRMLDisplayableNode(None)
+            self._managers = None
+        self._window.Finalize()
+
+    def mrmlSliceNode(self) -> Any:  # noqa: N802
+        return self._node
+
+    def renderWindow(self) -> Any:  # noqa: N802
+        return self._window
+
+    def interactor(self) -> Any:
+        return self._interactor
+
+    def bench_renderer(self) -> Any:
+        return self._renderer
+
+    def scheduleRender(self) -> None:  # noqa: N802
+        """Nothing is seen until a test asks for a picture."""
+
+    def forceRender(self) -> None:  # noqa: N802
+        """Draw now."""
+        if self._managers is None:
+            self._managers = self._displayable_managers()
+        self._logic.GetBlend().Update() if self._logic.GetBlend() is not None else None
+        image = self._logic.GetImageDataConnection()
+        self._background.GetViewProps().GetItemAsObject(0).SetVisibility(image is not None)
+        if image is not None:
+            self._picture.SetInputConnection(image)
+        self._window.Render()
+
+    def setDefaultViewCursor(self, cursor: Any) -> None:  # noqa: N802
+        self._cursor = cursor
+
+    def setViewCursor(self, cursor: Any) -> None:  # noqa: N802
+        self._cursor = cursor
+
+    def unsetViewCursor(self) -> None:  # noqa: N802
+        self._cursor = QtGui.QCursor(QtCore.Qt.ArrowCursor)
+
+    def bench_cursor(self) -> Any:
+        return self._cursor
+
+    def _displayable_managers(self) -> Any:
+        factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
+        factory.SetMRMLApplicationLogic(self._application_logic)
+        for name in _DISPLAYABLE_MANAGERS:
+            if not factory.IsDisplayableManagerRegistered(name):
+                factory.RegisterDisplayableManager(name)
+        group = slicer.vtkMRMLDisplayableManagerGroup()
+        group.Initialize(factory, self._renderer)
+        group.SetMRMLDisplayableNode(self._node)
+        return group
+
+
+class SliceWidget(SceneWidget):
+    """qMRMLSliceWidget."""
+
+    def __init__(self, name: str, orientation: str, application_logic: Any, scene: Any) -> None:
+        super().__init__()
+        self.setMRMLScene(scene)
+        self._name, self._orientation, self._application_logic = name, orientation, application_logic
+        self._logic = slicer.vtkMRMLSliceLogic()
+        self._view: SliceView | None = None
+
+    def bench_prepare(self) -> None:
+        """Have the nodes of the view in the scene, once; they stay when it is closed."""
+        if self._view is not None:
+            return
+        scene = self.mrmlScene()
+        self._logic = slicer.vtkMRMLSliceLogic()
+        self._logic.SetMRMLApplicationLogic(self._application_logic)
+        self._logic.SetMRMLScene(scene)
+        node = self._logic.AddSliceNode(self._name)
+        if not node.HasSliceOrientationPreset("Axial"):
+            slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
+        node.SetOrientation(self._orientation)
+        node.SetDimensions(*VIEW_SIZE, 1)
+        self._application_logic.GetSliceLogics().AddItem(self._logic)
+        self._view = SliceView(node, self._logic, self._application_logic)
+
+    def bench_release(self) -> None:
+        """Take the nodes of the view out of the scene."""
+        if self._view is None:
+            return
+        self._view.bench_release()
+        self._view = None
+        self._application_logic.GetSliceLogics().RemoveItem(self._logic)
+        nodes = [self._logic.GetSliceNode(), self._logic.GetSliceCompositeNode(), self._logic.GetSliceDisplayNode()]
+        self._logic.SetMRMLScene(None)
+        for node in filter(None, nodes):
+            self.mrmlScene().RemoveNode(node)
+        self._logic = slicer.vtkMRMLSliceLogic()
+
+    def sliceLogic(self) -> Any:  # noqa: N802
+        self.bench_prepare()
+        return self._logic
+
+    def mrmlSliceNode(self) -> Any:  # noqa: N802
+        return self.sliceLogic().GetSliceNode()
+
+    def mrmlSliceCompositeNode(self) -> Any:  # noqa: N802
+        return self.sliceLogic().GetSliceCompositeNode()
+
+    def sliceView(self) -> Any:  # noqa: N802
+        self.bench_prepare()
+        return self._view
+
+    def fitSliceToBackground(self) -> None:  # noqa: N802
+        self.sliceLogic().FitSliceToBackground()
+
+
+class LayoutManager(QtCore.QObject):
+    """qSlicerLayoutManager with Slicer's three slice views."""
+
+    layoutChanged = QtCore.Signal(int)  # noqa: N815
+
+    def __init__(self, application_logic: Any, scene: Any) -> None:
+        super().__init__()
+        if application_logic.GetSliceLogics() is None:
+            application_logic.SetSliceLogics(vtk.vtkCollection())
+        self._application_logic = application_logic
+        self._widgets = {name: SliceWidget(name, orientation, application_logic, scene) for name, orientation in VIEWS}
+
+    def bench_prepare(self) -> None:
+        """Have all views in the scene."""
+        for widget in self._widgets.values():
+            widget.bench_prepare()
+
+    def bench_release(self) -> None:
+        """Let go of what is in the scene."""
+        for widget in self._widgets.values():
+            widget.bench_release()
+
+    def sliceViewNames(self) -> tuple[str, ...]:  # noqa: N802
+        return tuple(self._widgets)
+
+    def sliceWidget(self, name: str) -> Any:  # noqa: N802
+        return self._widgets.get(name)
+
+    def mrmlSliceLogics(self) -> Any:  # noqa: N802
+        return self._application_logic.GetSliceLogics()
+
+    def resetSliceViews(self) -> None:  # noqa: N802
+        for widget in self._widgets.values():
+            widget.fitSliceToBackground()
+
+
+def picture_of(view: SliceView) -> Any:
+    """What a slice view shows, as an array ``[row, column, RGB]``, top row first."""
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    view.forceRender()
+    grabber = vtk.vtkWindowToImageFilter()
+    grabber.SetInput(view.renderWindow())
+    grabber.ReadFrontBufferOff()
+    grabber.Update()
+    image = grabber.GetOutput()
+    columns, rows, _ = image.GetDimensions()
+    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(rows, columns, 3)[::-1].copy()
