@@ -34,17 +34,43 @@ class MedSAM3Segment(ScriptedLoadableModule):
         self.parent.acknowledgementText = _(
             "Built on MedSAM-3, on SAM 3 and on the transformers library. For research, not for clinical use."
         )
+        for offer in (self.offerSampleData, self.offerEffect):
+            if _isStarted():
+                offer()
+            else:
+                slicer.app.connect("startupCompleted()", offer)
+
+    def offerSampleData(self):
+        """Offer synthetic abdomens in the Sample Data module; they are made on the spot, not downloaded."""
+        from MedSAM3SceneLib.sample_data import register_sample_data
+
+        register_sample_data(self.resourcePath("Icons/MedSAM3Segment.png"))
+
+    def offerEffect(self):
+        """Offer the MedSAM3 effect in the Segment Editor."""
+        from SegmentEditorMedSAM3Lib.registration import register_effect
+
+        register_effect()
+
+
+def _isStarted():
+    """Whether Slicer's start is over, as when the module file is dropped into its window."""
+    window = slicer.util.mainWindow()
+    return window is not None and window.visible
 
 
 class MedSAM3SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel."""
+    """The panel's life in Slicer; what it does is in MedSAM3PanelLib."""
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = None
+        self.panel = None
 
     def setup(self):
+        from MedSAM3PanelLib.panel import Panel
+
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedSAM3Segment.ui"))
         self.layout.addWidget(uiWidget)
@@ -52,45 +78,37 @@ class MedSAM3SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
 
         self.logic = MedSAM3SegmentLogic()
-        self.ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.updateApplyButton)
-        self.ui.conceptsEdit.connect("textChanged()", self.updateApplyButton)
-        self.ui.applyButton.connect("clicked(bool)", self.onApply)
+        self.panel = Panel(self.ui, self.logic, self.resourcePath("requirements.txt"))
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.updateApplyButton()
+        self.panel.connect_scene()
 
     def cleanup(self):
-        """Called when Slicer closes the module."""
+        """Called when Slicer closes the module, and before it is loaded again."""
         self.removeObservers()
+        if self.panel is not None:
+            self.panel.close()
+        if self.logic is not None:
+            self.logic.close()
+
+    def enter(self):
+        self.panel.connect_scene()
+
+    def exit(self):
+        self.panel.disconnect_scene()
+
+    def onSceneStartClose(self, _caller=None, _event=None):
+        self.panel.scene_closes()
 
     def onSceneEndClose(self, _caller=None, _event=None):
-        self.ui.resultLabel.text = ""
-
-    def updateApplyButton(self, _node=None):
-        if self.ui.volumeSelector.currentNode() is None:
-            reason = _("Select a volume first.")
-        elif not self.ui.conceptsEdit.plainText.strip():
-            reason = _("Type at least one concept first.")
-        else:
-            reason = ""
-        self.ui.applyButton.enabled = not reason
-        self.ui.applyButton.toolTip = reason or _("Make one segment per concept.")
-
-    def onApply(self, _checked=False):
-        self.ui.resultLabel.text = ""
-        with slicer.util.tryWithErrorDisplay(_("The volume could not be segmented."), waitCursor=True):
-            node = self.logic.segment(
-                self.ui.volumeSelector.currentNode(),
-                self.ui.conceptsEdit.plainText,
-                self.ui.segmentationSelector.currentNode(),
-            )
-            self.ui.segmentationSelector.setCurrentNode(node)
-            self.ui.resultLabel.text = "\n".join(self.logic.messages)
+        if self.parent.isEntered:
+            self.panel.connect_scene()
 
 
 class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
     """Segmentation by phrases, for the panel and for Slicer's Python console.
 
-    In the console::
+    In the console, waiting for the result while the window stays alive::
 
         from MedSAM3Segment import MedSAM3SegmentLogic
         logic = MedSAM3SegmentLogic()
@@ -98,23 +116,42 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         print("\\n".join(logic.messages))
         logic.undo()
 
+    or going on at once::
+
+        job = logic.start(
+            slicer.util.getNode("CT"), "liver; spleen", mode="propagate",
+            onDone=lambda run: print("\\n".join(run.messages)), onFailed=print,
+        )
+        job.cancel()
+
+    or with regions: a tumor inside a liver that was segmented before, in the box of a region of interest::
+
+        logic.segment(volume, "tumor", segmentation, inside=(segmentation, "liver"), roi=slicer.util.getNode("R"))
+
     Args:
-        segmenter: used instead of loading a model (anything with ``Segmenter.segment``).
+        segmenter: used in this process instead of the engine (anything with ``Segmenter.segment``).
+        engine: who takes the requests (anything with ``EngineClient.submit``); None for the engine process, which is
+            started when it is first needed, or the remote engine of the application settings.
 
     Attributes:
+        segmenter: as given; may be changed between runs.
         result: the MedSAM3SegmentLib.result.SegmentResult of the last run: scores by slice, masks, instances.
         written: the MedSAM3SceneLib.segmentations.WrittenResult of the last run: which segment holds which concept.
         messages: what the user should know of the last run, one sentence each.
+        last: the MedSAM3SceneLib.segmentation_run.SegmentationRun of the last run that wrote something.
     """
 
-    def __init__(self, segmenter=None):
+    def __init__(self, segmenter=None, engine=None):
         ScriptedLoadableModuleLogic.__init__(self)
         self.result = None
         self.written = None
         self.messages = []
-        self._segmenter = segmenter
-        self._loaded = None
+        self.last = None
+        self.segmenter = segmenter
+        self._engine = engine
         self._writer = None
+        self._job = None
+        self._waiting = False
 
     def segment(
         self,
@@ -129,10 +166,18 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         device="auto",
         progress=None,
         cancel=None,
+        mode="slices",
+        prompts=None,
+        roi=None,
+        inside=None,
+        morePlanes=(),
+        grouping="one segment per concept",
+        view=None,
+        partial=None,
     ):
-        """Segment ``volumeNode`` and write one segment per concept that was found.
+        """Segment ``volumeNode``, write one segment per concept that was found, and return; the window stays alive.
 
-        :param volumeNode: scalar or colour volume node.
+        :param volumeNode: scalar or colour volume node. Of a sequence, the frame that is shown.
         :param concepts: phrases, such as ``["liver", "left kidney"]``, or one text with ``;`` between them.
         :param segmentationNode: where to write; None makes a new node. Segments of an earlier run are updated, those of
             other origin kept as masking and overwrite mode of a Segment Editor that is open on the node ask for.
@@ -143,34 +188,126 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         :param model: ``demo``, a folder, or a hub id.
         :param device: ``auto``, ``cuda``, ``mps`` or ``cpu``.
         :param progress: called with a MedSAM3SegmentLib.request.Progress.
-        :param cancel: asked between batches of slices; returning True ends the run.
+        :param cancel: asked between steps; returning True ends the run.
+        :param mode: ``slices``, ``propagate`` or ``from prompts``. For the last one, draw a slice of each object in
+            a segment of ``segmentationNode`` that has the concept's name, or give ``prompts``.
+        :param prompts: MedSAM3SegmentLib.prompts.TargetPrompts by concept.
+        :param roi: a markups ROI node; only what is in its box is segmented.
+        :param inside: (segmentation node, name or ID of a segment); only what is inside it is segmented.
+        :param morePlanes: planes to look along as well; the answers are averaged.
+        :param grouping: ``one segment per concept`` or ``one segment per instance``.
+        :param view: a slice node; only the slice it shows is segmented.
+        :param partial: called with a MedSAM3SceneLib.segmentation_run.PlacedPartial as slices become known.
         :return: the segmentation node. A concept that was not found has no segment; ``messages`` says so.
         :raises MedSAM3SegmentLib.errors.MedSAM3Error: with one sentence that says what to do; the scene is unchanged.
         """
-        from MedSAM3SceneLib.console import request_from
-        from MedSAM3SceneLib.segmentations import check_segmentation_node, messages_of, write_result
-        from MedSAM3SceneLib.volumes import read_volume_node
-        from MedSAM3SegmentLib.concepts import Vocabulary
+        from MedSAM3SceneLib.segmentation_run import RunListener, run_to_end
+        from MedSAM3SegmentLib.errors import InputError
 
-        request = request_from(concepts, plane, window, threshold, slices)
-        placed = read_volume_node(volumeNode)
-        if segmentationNode is not None:
-            check_segmentation_node(segmentationNode)
-        result = self._segmenterFor(model, device).segment(placed.volume, request, progress, cancel)
-        self.written = write_result(
-            result,
-            placed,
-            volumeNode,
-            segmentationNode,
-            Vocabulary.load(),
-            self._segmentWriter(),
-            lambda: self._saveStateOfSegmentEditor(segmentationNode),
-        )
-        self.result = result
-        self.messages = messages_of(result, self.written)
-        for message in self.messages:
-            logging.info("MedSAM3: %s", message)
+        if self._waiting:
+            raise InputError("A segmentation is being waited for already; cancel it or wait until it is done.")
+        options = {
+            "plane": plane,
+            "window": window,
+            "threshold": threshold,
+            "slices": slices,
+            "model": model,
+            "device": device,
+            "mode": mode,
+            "prompts": prompts,
+            "roi": roi,
+            "inside": inside,
+            "more_planes": morePlanes,
+            "grouping": grouping,
+            "view": view,
+        }
+        told = {name: call for name, call in (("progress", progress), ("partial", partial)) if call is not None}
+        run = self._newRun(volumeNode, concepts, segmentationNode, options, RunListener(ended=self._keep, **told))
+        self._waiting = True
+        try:
+            run_to_end(run, slicer.app.processEvents, cancel)
+        finally:
+            self._waiting = False
+            run.abandon("The segmentation was broken off; nothing was written.")
         return self.written.segmentation_node
+
+    def start(
+        self,
+        volumeNode,
+        concepts,
+        segmentationNode=None,
+        onProgress=None,
+        onPartial=None,
+        onDone=None,
+        onFailed=None,
+        **options,
+    ):
+        """Begin a segmentation and return at once; a run of this logic that is on its way is dropped.
+
+        :param onProgress: called with a MedSAM3SegmentLib.request.Progress.
+        :param onPartial: called with a MedSAM3SceneLib.segmentation_run.PlacedPartial: one concept on one slice.
+        :param onDone: called with the MedSAM3SceneLib.segmentation_run.SegmentationRun; its ``written`` and
+            ``messages`` say what is in the scene now.
+        :param onFailed: called with the error, a MedSAM3SegmentLib.errors.Cancelled when somebody cancelled the run,
+            a node was removed or the scene closed. The scene is unchanged then.
+        :param options: as ``segment`` takes them.
+        :return: a MedSAM3PanelLib.job_runner.RunningJob with ``cancel()``, ``ended`` and ``run``.
+        :raises MedSAM3SegmentLib.errors.MedSAM3Error: the run cannot begin.
+        """
+        from MedSAM3PanelLib.job_runner import listener_of
+        from MedSAM3SceneLib.segmentation_run import RunState
+
+        def ended(run):
+            self._keep(run)
+            if run.state is RunState.DONE:
+                _tell(onDone, run)
+            else:
+                _tell(onFailed, run.error)
+
+        options["more_planes"] = options.pop("morePlanes", ())
+        listener = listener_of(onProgress, onPartial, ended, options.pop("onWaiting", None))
+        run = self._newRun(volumeNode, concepts, segmentationNode, options, listener)
+        return self._follow(run)
+
+    def startPreview(self, volumeNode, concepts, sliceNode, onDone=None, onFailed=None, **options):
+        """Begin to segment the one slice that a view shows, at any angle; nothing is written.
+
+        :param sliceNode: the slice node of the view.
+        :param onDone: called with the run; its ``result`` is of ``run.placed``.
+        :param onFailed: called with the error.
+        :param options: ``window``, ``threshold``, ``model`` and ``device`` as ``segment`` takes them.
+        :return: a MedSAM3PanelLib.job_runner.RunningJob.
+        """
+        from MedSAM3PanelLib.job_runner import listener_of
+        from MedSAM3SceneLib.orders import preview_order
+        from MedSAM3SceneLib.segmentation_run import RunState, SegmentationRun
+
+        def ended(run):
+            _tell(onDone if run.state is RunState.DONE else onFailed, run if run.error is None else run.error)
+
+        order = preview_order(volumeNode, concepts, sliceNode, **options)
+        listener = listener_of(None, None, ended, None)
+        return self._follow(SegmentationRun(order, self.engine(), self._segmentWriter(), listener))
+
+    def writeThreshold(self, threshold, onDone=None, onFailed=None):
+        """Begin to write the last result again, cut at another threshold, as one action; the model does not run.
+
+        :return: a MedSAM3PanelLib.job_runner.RunningJob, or None when there is no result.
+        """
+        from MedSAM3PanelLib.job_runner import listener_of
+        from MedSAM3SceneLib.segmentation_run import RunState
+        from MedSAM3SceneLib.threshold_run import ThresholdRun
+
+        if self.last is None or self.written is None:
+            return None
+
+        def ended(run):
+            self._keep(run)
+            _tell(onDone if run.state is RunState.DONE else onFailed, run if run.error is None else run.error)
+
+        saveState = self._stateSaver(self.written.segmentation_node)
+        run = ThresholdRun(self.last, threshold, self._segmentWriter(), listener_of(None, None, ended, None), saveState)
+        return self._follow(run)
 
     def undo(self):
         """Take back the last run's changes to its segmentation; False when there is nothing to undo."""
@@ -180,6 +317,52 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         """Do again what ``undo`` took back; False when there is nothing to redo."""
         return self._segmentWriter().redo()
 
+    def close(self):
+        """Drop what is on its way, because the module or the scene goes away."""
+        if self._job is not None:
+            self._job.abandon(_("The module was closed; nothing was written."))
+            self._job = None
+
+    def engine(self):
+        """Who takes this logic's requests."""
+        if self.segmenter is not None:
+            from MedSAM3SceneLib.local_jobs import LocalJobs
+
+            return LocalJobs(self.segmenter)
+        if self._engine is not None:
+            return self._engine
+        from MedSAM3SceneLib.engine_access import engine_of_settings
+
+        return engine_of_settings()
+
+    def _newRun(self, volumeNode, concepts, segmentationNode, options, listener):
+        from MedSAM3SceneLib.orders import order_for
+        from MedSAM3SceneLib.segmentation_run import SegmentationRun
+
+        order = order_for(
+            volumeNode, concepts, segmentationNode, save_state=self._stateSaver(segmentationNode), **options
+        )
+        return SegmentationRun(order, self.engine(), self._segmentWriter(), listener)
+
+    def _follow(self, run):
+        """Let a timer advance ``run`` in place of what was on its way before."""
+        from MedSAM3PanelLib.job_runner import RunningJob
+
+        if self._job is not None:
+            self._job.abandon(_("A newer run took the place of this one; nothing was written."))
+        self._job = RunningJob(run)
+        return self._job
+
+    def _keep(self, run):
+        """Remember what a run left in the scene."""
+        if run.written is not None:
+            before, self.last = self.last, run
+            if before is not None:
+                before.forget()
+            self.result, self.written, self.messages = run.result, run.written, run.messages
+            for message in run.messages:
+                logging.info("MedSAM3: %s", message)
+
     def _segmentWriter(self):
         from MedSAM3SceneLib.editing import SegmentWriter
 
@@ -187,43 +370,22 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
             self._writer = SegmentWriter()
         return self._writer
 
-    def _segmenterFor(self, model, device):
-        """The segmenter with this model; the last one stays loaded."""
-        if self._segmenter is not None:
-            return self._segmenter
-        if self._loaded is None or self._loaded[:2] != (model, device):
-            self._loaded = None
-            self._loaded = (model, device, _loadSegmenter(model, device))
-        return self._loaded[2]
-
     @staticmethod
-    def _saveStateOfSegmentEditor(segmentationNode):
-        """Let the Undo button of Slicer's Segment Editor take the run back too, when it has this segmentation open."""
-        panel = getattr(slicer.modules, "SegmentEditorWidget", None)
-        editor = panel.editor if panel is not None else None
-        if editor is not None and segmentationNode is not None and editor.segmentationNode() == segmentationNode:
-            editor.saveStateForUndo()
+    def _stateSaver(segmentationNode):
+        """Lets the Undo button of Slicer's Segment Editor take the run back too, when it has this segmentation open."""
+
+        def saveState():
+            panel = getattr(slicer.modules, "SegmentEditorWidget", None)
+            editor = panel.editor if panel is not None else None
+            if editor is not None and segmentationNode is not None and editor.segmentationNode() == segmentationNode:
+                editor.saveStateForUndo()
+
+        return saveState
 
 
-def _loadSegmenter(model, device):
-    from MedSAM3SegmentLib.errors import ModelError
-
-    try:
-        from MedSAM3SegmentLib.segmenter import Segmenter
-
-        return Segmenter.load(model, device)
-    except ModuleNotFoundError as error:
-        if error.name == "torch":
-            message = _(
-                "PyTorch is not installed in this Slicer; install the PyTorch extension in the Extensions Manager,"
-                " restart Slicer, and install PyTorch with its PyTorch Utils module."
-            )
-        else:
-            message = _(
-                "The Python package '{name}' is not installed in this Slicer; run"
-                " slicer.util.pip_install('{name}') in the Python console and try again."
-            ).format(name=error.name)
-        raise ModelError(message) from error
+def _tell(callback, news):
+    if callback is not None:
+        callback(news)
 
 
 class MedSAM3SegmentTest(ScriptedLoadableModuleTest):
@@ -237,6 +399,10 @@ class MedSAM3SegmentTest(ScriptedLoadableModuleTest):
         self.test_one_segment_per_concept()
         self.setUp()
         self.test_undo()
+        self.setUp()
+        self.test_cancel()
+        self.setUp()
+        self.test_effect()
 
     def makeVolume(self):
         """A volume node in which the liver has the value 1 and the spleen the value 2."""
@@ -276,3 +442,56 @@ class MedSAM3SegmentTest(ScriptedLoadableModuleTest):
         assert node.GetSegmentation().GetNumberOfSegments() == 0
         assert logic.redo()
         assert node.GetSegmentation().GetNumberOfSegments() == 1
+
+    def test_cancel(self):
+        if not hasattr(slicer.app, "layoutManager"):
+            return  # a scene without Slicer's timers
+        self.delayDisplay("Cancel")
+        from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+
+        logic = MedSAM3SegmentLogic(FakeSegmenter({"liver": 1}, seconds_a_slice=0.2))
+        done, failed = [], []
+        job = logic.start(self.makeVolume(), "liver", onDone=done.append, onFailed=failed.append)
+        job.cancel()
+        while not job.ended:
+            slicer.app.processEvents()
+        assert not done
+        assert "cancelled" in str(failed[0])
+        assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+    def test_effect(self):
+        if not hasattr(slicer.app, "layoutManager"):
+            return  # a scene without Slicer's widgets
+        self.delayDisplay("The Segment Editor effect")
+        from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+        from MedSAM3SceneLib.local_jobs import LocalJobs
+        from MedSAM3SceneLib.segment_actions import Action
+        from SegmentEditorMedSAM3Lib.registration import EFFECT_NAME, register_effect
+
+        volume = self.makeVolume()
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+        node.CreateDefaultDisplayNodes()
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        segmentId = node.GetSegmentation().AddEmptySegment("", "liver")
+        register_effect()
+        editor = slicer.qMRMLSegmentEditorWidget()
+        editor.setMRMLScene(slicer.mrmlScene)
+        editor.updateEffectList()
+        editor.setMRMLSegmentEditorNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode"))
+        editor.setSegmentationNode(node)
+        editor.setSourceVolumeNode(volume)
+        editor.setCurrentSegmentID(segmentId)
+        editor.setActiveEffectByName(EFFECT_NAME)
+        effect = editor.activeEffect().self()
+        effect.engine = lambda: LocalJobs(FakeSegmenter({"liver": 1}))
+
+        effect.session.act(Action.WHOLE_VOLUME)
+        while effect.session.is_running:
+            slicer.app.processEvents()
+
+        mask = slicer.util.arrayFromSegmentBinaryLabelmap(node, segmentId, volume)
+        assert ((mask > 0) == (slicer.util.arrayFromVolume(volume) == 1)).all()
+        editor.undo()
+        assert not slicer.util.arrayFromSegmentBinaryLabelmap(node, segmentId, volume).any()
+        editor.setActiveEffect(None)
+        assert effect.session is None

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = ("MedSAM3Segment", "MedSAM3Agent")
 LIBRARIES = {
-    "MedSAM3Segment": ("MedSAM3SegmentLib", "MedSAM3SceneLib"),
+    "MedSAM3Segment": ("MedSAM3SegmentLib", "MedSAM3SceneLib", "MedSAM3PanelLib", "SegmentEditorMedSAM3Lib"),
     "MedSAM3Agent": ("MedSAM3AgentLib",),
 }
 TOP_LEVEL = {
@@ -160,10 +160,18 @@ def test_the_scene_library_works_without_torch():
     assert ran.stdout.strip() == "False"
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_every_translatable_text_is_one_literal(module):
+TRANSLATED = [ROOT / module / f"{module}.py" for module in MODULES] + [
+    path
+    for library in ("MedSAM3PanelLib", "SegmentEditorMedSAM3Lib")
+    for path in sorted((ROOT / "MedSAM3Segment" / library).glob("*.py"))
+    if "from slicer.i18n import tr as _" in path.read_text()
+]
+
+
+@pytest.mark.parametrize("path", TRANSLATED, ids=lambda path: path.stem)
+def test_every_translatable_text_is_one_literal(path):
     """Slicer's translations are looked up by the text in the source; an f-string has none."""
-    tree = ast.parse((ROOT / module / f"{module}.py").read_text())
+    tree = ast.parse(path.read_text())
     calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "_"]
 
     assert calls
@@ -171,15 +179,37 @@ def test_every_translatable_text_is_one_literal(module):
 
 
 def test_the_panel_and_its_ui_file_agree():
-    source = (ROOT / "MedSAM3Segment" / "MedSAM3Segment.py").read_text()
+    library = ROOT / "MedSAM3Segment" / "MedSAM3PanelLib"
+    source = "".join(path.read_text() for path in library.glob("*.py"))
     ui = ElementTree.parse(ROOT / "MedSAM3Segment" / "Resources" / "UI" / "MedSAM3Segment.ui").getroot()
     names = {widget.get("name") for widget in ui.iter("widget")}
 
-    assert set(re.findall(r"self\.ui\.(\w+)", source)) <= names
+    assert set(re.findall(r"\bui\.(\w+)", source)) <= names
     ends = {end.text for connection in ui.iter("connection") for end in connection if end.tag in ("sender", "receiver")}
     assert ends <= names
-    for selector in (w for w in ui.iter("widget") if w.get("class") == "qMRMLNodeComboBox"):
-        assert selector.get("name") in ends, "a node selector without a scene stays empty"
+    for selector in ui.iter("widget"):
+        if selector.get("class") in ("qMRMLNodeComboBox", "qMRMLSegmentSelectorWidget"):
+            assert selector.get("name") in ends, "a node selector without a scene stays empty"
+
+
+def test_what_the_panel_keeps_in_the_scene_is_what_its_ui_file_is_connected_to():
+    """Slicer connects widgets and parameters by this name, and says nothing of a name that does not exist."""
+    source = (ROOT / "MedSAM3Segment" / "MedSAM3PanelLib" / "parameter_node.py").read_text()
+    (parameters,) = [n for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and n.name == "PanelParameters"]
+    fields = {item.target.id for item in parameters.body if isinstance(item, ast.AnnAssign)}
+    ui = ElementTree.parse(ROOT / "MedSAM3Segment" / "Resources" / "UI" / "MedSAM3Segment.ui").getroot()
+
+    connected = {p.findtext("string") for p in ui.iter("property") if p.get("name") == "SlicerParameterName"}
+
+    assert connected
+    assert connected <= fields
+    assert not [field for field in fields if re.search("token|address|password|key", field)]
+
+
+def test_no_widget_brings_colours_of_its_own():
+    ui = ROOT / "MedSAM3Segment" / "Resources" / "UI" / "MedSAM3Segment.ui"
+    files = [ui, *(ROOT / "MedSAM3Segment" / "MedSAM3PanelLib").glob("*.py")]
+    assert not [path.name for path in files if "styleSheet" in path.read_text()]
 
 
 def test_text_files_end_lines_as_the_index_wants():

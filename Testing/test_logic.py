@@ -1,15 +1,19 @@
 """What a user of Slicer's console gets from MedSAM3SegmentLogic, on real nodes and with a segmenter without a model."""
 
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+from MedSAM3SceneLib.local_jobs import LocalJobs
+from MedSAM3SegmentLib.assembly import assemble
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
 from MedSAM3SegmentLib.grid import Plane
 from MedSAM3SegmentLib.intensity import Window
+from MedSAM3SegmentLib.request import Grouping, Mode
 from scene_nodes import add_segmentation, add_transform, add_volume, misplaced, rigid, segment_in_world, snapshot
 from slicer_stand_ins import load_module
 
@@ -153,6 +157,96 @@ def test_bad_input_is_said_in_words_and_changes_nothing(scene):
     assert segmenter.requests == []
 
 
+def test_regions_and_modes_reach_the_segmenter():
+    segmenter = FakeSegmenter({"liver": 1})
+    volume, array = phantom(
+        ijk_to_ras=rigid((10, 20, 30), (1, 2, 3)) @ np.diag([-0.8, -0.8, 2.5, 1]),
+        parent=add_transform(rigid((40, 0, 15), (100, -50, 0))),
+    )
+    half = np.zeros(array.shape, bool)
+    half[:, :3] = True
+    node = add_segmentation(volume, {"half": half, "liver": array == 1})
+
+    make_logic(segmenter).segment(volume, ["liver"], node, mode="propagate", inside=(node, "half"), plane="axial")
+    make_logic(segmenter).segment(volume, ["liver"], node, mode="from prompts", grouping="one segment per instance")
+
+    inside, drawn = segmenter.requests
+    assert inside.mode is Mode.PROPAGATE
+    assert (inside.inside == half).all()
+    assert drawn.mode is Mode.FROM_PROMPTS
+    assert drawn.grouping is Grouping.INSTANCE
+    assert (drawn.prompts["liver"].masks[0].mask == (array == 1) & half).all()
+
+
+def test_a_region_of_interest_is_the_same_box_in_the_volume_whatever_moved_it(scene):
+    """Independent of the frames' library: Slicer's own transforms carry the corners."""
+    segmenter = FakeSegmenter({"liver": 1})
+    moved = add_transform(rigid((40, 0, 15), (100, -50, 0)))
+    volume, _ = phantom(ijk_to_ras=np.diag([-1, -1, 2, 1]), parent=moved)
+    roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+    roi.SetAndObserveTransformNodeID(moved.GetID())
+    roi.SetCenter(-3, -2, 4)
+    roi.SetSize(4, 2, 6)
+
+    logic = make_logic(segmenter)
+    logic.segment(volume, ["liver"], roi=roi)
+
+    corners = np.array(segmenter.requests[0].region.corners)
+    stacked = logic.last.placed.to_node[:3, :3] @ corners.T + logic.last.placed.to_node[:3, 3:]
+    assert stacked.min(axis=1) == pytest.approx([-5, -3, 1], abs=1e-4)
+    assert stacked.max(axis=1) == pytest.approx([-1, -1, 7], abs=1e-4)
+
+
+def test_each_object_can_become_a_segment():
+    array = np.zeros((8, 9, 10), np.int16)
+    array[1:4, 1:4, 1:4] = 1
+    array[5:7, 6:8, 6:9] = 1
+    volume = add_volume(array, ijk_to_ras=np.diag([-4, -4, 5, 1]))
+
+    class TwoObjects(FakeSegmenter):
+        def segment(self, volume, request, *told):
+            result = super().segment(volume, request, *told)
+            return replace(result, concepts=tuple(assemble(c, result.stack, 0.5) for c in result.concepts))
+
+    logic = make_logic(TwoObjects({"tumor": 1}))
+    node = logic.segment(volume, ["tumor"], grouping="one segment per instance")
+
+    found = segments(node)
+    assert list(found) == ["tumor 1", "tumor 2"]
+    big, small = array.copy(), array.copy()
+    big[4:], small[:4] = 0, 0
+    assert misplaced(node, found["tumor 1"], volume, big == 1) == 0
+    assert misplaced(node, found["tumor 2"], volume, small == 1) == 0
+    logic.segment(volume, ["tumor"], node, grouping="one segment per instance")
+    assert list(segments(node)) == ["tumor 1", "tumor 2"]
+
+
+def test_of_a_sequence_the_shown_frame_is_segmented_and_said(scene):
+    import slicer
+
+    for node_class in (slicer.vtkMRMLSequenceBrowserNode, slicer.vtkMRMLSequenceNode):
+        scene.RegisterNodeClass(node_class())
+    volume, array = phantom()
+    browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "browser")
+    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "heart")
+    sequence.SetIndexName("time")
+    for value in ("0", "1"):
+        sequence.SetDataNodeAtValue(volume, value)
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    proxy = slicer.vtkMRMLScalarVolumeNode()
+    proxy.Copy(volume)
+    proxy = scene.AddNode(proxy)
+    browser.AddProxyNode(proxy, sequence, False)
+    browser.SetSelectedItemNumber(1)
+    assert browser.GetSequenceNode(proxy) is sequence
+    logic = make_logic()
+
+    node = logic.segment(proxy, ["liver"])
+
+    assert misplaced(node, segments(node)["liver"], proxy, array == 1) == 0
+    assert any("'heart'; only frame 2 of 2" in message for message in logic.messages)
+
+
 def test_a_cancelled_run_changes_nothing(scene):
     volume, array = phantom()
     node = add_segmentation(volume, {"mine": array == 1})
@@ -177,32 +271,27 @@ def test_without_pytorch_the_user_is_told_to_install_its_extension(monkeypatch, 
 
 
 def test_another_missing_package_is_named(monkeypatch):
-    def load(_model, _device):
-        raise ModuleNotFoundError("No module named 'transformers'", name="transformers")
-
-    segmenter = SimpleNamespace(Segmenter=SimpleNamespace(load=load))
-    monkeypatch.setitem(sys.modules, "MedSAM3SegmentLib.segmenter", segmenter)
+    monkeypatch.setitem(sys.modules, "transformers", None)
 
     with pytest.raises(ModelError, match=r"pip_install\('transformers'\)"):
         load_module("MedSAM3Segment").MedSAM3SegmentLogic().segment(phantom()[0], ["liver"])
 
 
-def test_a_model_stays_loaded_until_another_is_asked_for(monkeypatch):
-    loaded = []
+def test_model_and_device_reach_the_engine():
+    asked = []
 
-    def load(model, device):
-        loaded.append((model, device))
-        return FakeSegmenter({"liver": 1})
+    class Engine(LocalJobs):
+        def submit(self, volume, request, *, model, device):
+            asked.append((model, device))
+            return super().submit(volume, request)
 
-    segmenter = SimpleNamespace(Segmenter=SimpleNamespace(load=load))
-    monkeypatch.setitem(sys.modules, "MedSAM3SegmentLib.segmenter", segmenter)
-    logic = load_module("MedSAM3Segment").MedSAM3SegmentLogic()
+    logic = load_module("MedSAM3Segment").MedSAM3SegmentLogic(engine=Engine(FakeSegmenter({"liver": 1})))
     volume, _ = phantom()
 
-    for model in ("demo", "demo", "other"):
-        logic.segment(volume, ["liver"], model=model, device="cpu")
+    logic.segment(volume, ["liver"])
+    logic.segment(volume, ["liver"], model="other", device="cpu")
 
-    assert loaded == [("demo", "cpu"), ("other", "cpu")]
+    assert asked == [("demo", "auto"), ("other", "cpu")]
 
 
 def test_the_self_test_of_the_module_passes():
@@ -214,10 +303,10 @@ def test_a_colour_picture_goes_the_whole_way():
     array[0, 2:4, 2:5] = 1
 
     class ByRed(FakeSegmenter):
-        def segment(self, volume, request, progress=None, cancel=None):
+        def segment(self, volume, request, *told):
             from dataclasses import replace
 
-            return super().segment(replace(volume, array=volume.array[..., 0]), request, progress, cancel)
+            return super().segment(replace(volume, array=volume.array[..., 0]), request, *told)
 
     volume = add_volume(array)
     node = make_logic(ByRed({"liver": 1})).segment(volume, ["liver"])

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import TypeVar
 
 from MedSAM3SegmentLib.concepts import split_phrases
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.grid import Plane
 from MedSAM3SegmentLib.intensity import Window
-from MedSAM3SegmentLib.request import SegmentRequest
+from MedSAM3SegmentLib.prompts import TargetPrompts
+from MedSAM3SegmentLib.request import Grouping, Mode, SegmentRequest
+
+Word = TypeVar("Word", bound=StrEnum)
 
 
 def request_from(
@@ -17,6 +22,10 @@ def request_from(
     window: str | tuple[float, float] | Window | None = None,
     threshold: float | None = None,
     slices: tuple[int, int] | None = None,
+    mode: str = Mode.SLICES,
+    more_planes: Iterable[str] = (),
+    grouping: str = Grouping.CONCEPT,
+    prompts: Mapping[str, TargetPrompts] | None = None,
 ) -> SegmentRequest:
     """The request for what was typed.
 
@@ -26,23 +35,43 @@ def request_from(
         window: a preset's name, (low, high) in the volume's unit, or None for each concept's own.
         threshold: lowest score that is kept, 0 to 1, or None for the model's own.
         slices: half-open range (first, end) along the stack, or None for all.
+        mode: ``slices``, ``propagate`` or ``from prompts``.
+        more_planes: planes to look along as well.
+        grouping: ``one segment per concept`` or ``one segment per instance``.
+        prompts: what was drawn, by concept.
 
     Raises:
         InputError: one of them cannot be used; the message says which and why.
     """
     phrases = split_phrases(concepts if isinstance(concepts, str) else "\n".join(concepts))
-    try:
-        named_plane = Plane(str(plane).strip().lower())
-    except ValueError:
-        raise InputError(f"There is no plane named '{plane}'; use one of {', '.join(Plane)}.") from None
     if isinstance(window, str):
         window = Window.parse(window)
     elif window is not None and not isinstance(window, Window):
         window = Window(*map(float, window))
     return SegmentRequest(
         concepts=phrases,
-        plane=named_plane,
+        plane=_one_of(Plane, plane, "plane"),
         slices=None if slices is None else (int(slices[0]), int(slices[1])),
         window=window,
         threshold=None if threshold is None else float(threshold),
+        mode=mode_named(mode),
+        prompts=dict(prompts or {}),
+        more_planes=tuple(_one_of(Plane, name, "plane") for name in more_planes),
+        grouping=_one_of(Grouping, grouping, "grouping"),
     )
+
+
+def mode_named(text: str) -> Mode:
+    """The mode of this name.
+
+    Raises:
+        InputError: there is none.
+    """
+    return _one_of(Mode, text, "mode")
+
+
+def _one_of(words: type[Word], text: str, what: str) -> Word:
+    try:
+        return words(str(text).strip().lower())
+    except ValueError:
+        raise InputError(f"There is no {what} named '{text}'; use one of {', '.join(words)}.") from None

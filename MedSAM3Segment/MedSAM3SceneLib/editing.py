@@ -7,7 +7,7 @@ where they do not.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import slicer
@@ -30,6 +30,18 @@ from .labelmaps import (
 EDITOR_TAG = "MedSAM3Segment"
 
 _EDITOR_CLASS = "vtkMRMLSegmentEditorNode"
+
+
+class VoxelTool(Protocol):
+    """Whoever changes the voxels of segments: the logic of Slicer's Segment Editor, directly or through an effect."""
+
+    def set_voxels(self, segment_id: str, labelmap: Any) -> None:
+        """Make the segment hold ``labelmap``, as masking and overwrite mode allow."""
+        ...
+
+    def remove_voxels(self, segment_id: str, labelmap: Any) -> None:
+        """Take ``labelmap`` away from the segment, whatever masking says."""
+        ...
 
 
 class SegmentWriter:
@@ -83,12 +95,25 @@ class SegmentWriter:
         if labelmap is None:
             # Slicer's segments may each stand on a lattice of their own, so nothing need be resampled.
             labelmap = labelmap_on_lattice(mask, ijk_to_ras, ijk_to_ras)
-            if self._is_masking:
+            if is_masking(self._logic.GetSegmentEditorNode()):
                 # Masks exist on the segmentation's lattice only.
                 labelmap = resampled_labelmap(labelmap, lattice)
                 message = "was resampled to the voxels of the segmentation, which are not those of the volume."
-        self._modify(segment_id, labelmap)
+        if not is_masking(self._logic.GetSegmentEditorNode()):
+            # All that it held goes; without it the editor has less to look through.
+            _start_empty(self._logic.GetSegmentation(), segment_id)
+        modify_segment(self._logic.GetSegmentEditorNode(), segment_id, labelmap, self)
         return message
+
+    def clear(self, segment_id: str) -> None:
+        """Take all voxels out of ``segment_id`` of the segmentation given to ``begin``, as far as masking allows."""
+        content = content_of(self._logic.GetSegmentation().GetSegment(segment_id))
+        if content is not None:
+            self._logic.SetCurrentSegmentID(segment_id)
+            remove = self._logic.ModificationModeRemove
+            self._logic.ModifySegmentByLabelmap(
+                self._logic.GetSegmentationNode(), segment_id, content, remove, False, False
+            )
 
     def undo(self) -> bool:
         """Restore the segmentation to what it was before the last action; False when there is nothing to undo."""
@@ -104,60 +129,74 @@ class SegmentWriter:
             self._logic.Redo()
         return available
 
-    @property
-    def _is_masking(self) -> bool:
-        editor = self._logic.GetSegmentEditorNode()
-        everywhere = slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere
-        return editor.GetMaskMode() != everywhere or bool(editor.GetSourceVolumeIntensityMask())
+    def set_voxels(self, segment_id: str, labelmap: Any) -> None:
+        """See ``VoxelTool``."""
+        self._modify(segment_id, labelmap, self._logic.ModificationModeSet, bypass_masking=False)
 
-    def _overwritten(self, segment_id: str) -> list[str]:
-        """The other segments that lose the voxels written into ``segment_id``."""
-        editor = self._logic.GetSegmentEditorNode()
-        if editor.GetOverwriteMode() == editor.OverwriteNone:
-            return []
-        segmentation_node = self._logic.GetSegmentationNode()
-        others = [other for other in segmentation_node.GetSegmentation().GetSegmentIDs() if other != segment_id]
-        if editor.GetOverwriteMode() == editor.OverwriteVisibleSegments:
-            display = segmentation_node.GetDisplayNode()
-            others = [other for other in others if display is not None and display.GetSegmentVisibility(other)]
-        return others
+    def remove_voxels(self, segment_id: str, labelmap: Any) -> None:
+        """See ``VoxelTool``."""
+        self._modify(segment_id, labelmap, self._logic.ModificationModeRemove, bypass_masking=True)
 
-    def _modify(self, segment_id: str, labelmap: Any) -> None:
-        segmentation_node = self._logic.GetSegmentationNode()
-        segmentation = segmentation_node.GetSegmentation()
-        _stand_on_lattice(segmentation, segment_id, lattice_of(labelmap))
-        if self._is_masking:
-            # What the segment holds where masking forbids editing is kept only as far as the modifier reaches.
-            labelmap = padded_labelmap(labelmap, binary_labelmap(segmentation.GetSegment(segment_id)))
-            _include_in_reference(segmentation, labelmap)
-        overwritten = self._overwritten(segment_id)
-        apart = [other for other in overwritten if not _is_on_lattice(segmentation, other, lattice_of(labelmap))]
-        editor = self._logic.GetSegmentEditorNode()
-        mode = editor.GetOverwriteMode()
-        if apart:
-            # The editor would resample a whole neighbour to erase a part of it.
-            editor.SetOverwriteMode(editor.OverwriteNone)
+    def _modify(self, segment_id: str, labelmap: Any, mode: Any, bypass_masking: bool) -> None:
         self._logic.ModifySegmentByLabelmap(
-            segmentation_node, segment_id, labelmap, self._logic.ModificationModeSet, False, False
+            self._logic.GetSegmentationNode(), segment_id, labelmap, mode, False, bypass_masking
         )
-        if apart:
-            editor.SetOverwriteMode(mode)
-            written = content_of(segmentation.GetSegment(segment_id))
-            for other in overwritten if written is not None else ():
-                self._erase(other, written)
 
-    def _erase(self, segment_id: str, labelmap: Any) -> None:
-        segmentation_node = self._logic.GetSegmentationNode()
-        present = binary_labelmap(segmentation_node.GetSegmentation().GetSegment(segment_id))
-        if not present.IsEmpty():
-            self._logic.ModifySegmentByLabelmap(
-                segmentation_node,
-                segment_id,
-                resampled_labelmap(labelmap, lattice_of(present)),
-                self._logic.ModificationModeRemove,
-                False,
-                True,
-            )
+
+def is_masking(editor: Any) -> bool:
+    """Whether a vtkMRMLSegmentEditorNode says that not all voxels may be edited."""
+    everywhere = slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere
+    return bool(editor.GetMaskMode() != everywhere or editor.GetSourceVolumeIntensityMask())
+
+
+def reference_lattice(segmentation: Any) -> Matrix | None:
+    """``(i, j, k, 1)`` to RAS of the voxels that Slicer edits ``segmentation`` on; None while none were chosen."""
+    if not slicer.vtkSlicerSegmentEditorLogic.GetReferenceImageGeometryStringFromSegmentation(segmentation):
+        return None
+    return lattice_of(_reference_image(segmentation))
+
+
+def modify_segment(editor: Any, segment_id: str, labelmap: Any, tool: VoxelTool) -> None:
+    """Make a segment hold ``labelmap``, as far as masking allows, and take it from neighbours as overwriting wants.
+
+    Args:
+        editor: the vtkMRMLSegmentEditorNode that ``tool`` works with; its segmentation holds the segment.
+        labelmap: on the lattice the segment is to stand on.
+        tool: changes the voxels. It is asked once, unless neighbours stand on other lattices.
+    """
+    segmentation_node = editor.GetSegmentationNode()
+    segmentation = segmentation_node.GetSegmentation()
+    _stand_on_lattice(segmentation, segment_id, lattice_of(labelmap))
+    if is_masking(editor):
+        # What the segment holds where masking forbids editing is kept only as far as the modifier reaches.
+        labelmap = padded_labelmap(labelmap, binary_labelmap(segmentation.GetSegment(segment_id)))
+        _include_in_reference(segmentation, labelmap)
+    overwritten = _overwritten(editor, segment_id)
+    apart = [other for other in overwritten if not _is_on_lattice(segmentation, other, lattice_of(labelmap))]
+    mode = editor.GetOverwriteMode()
+    if apart:
+        # The editor would resample a whole neighbour to erase a part of it.
+        editor.SetOverwriteMode(editor.OverwriteNone)
+    tool.set_voxels(segment_id, labelmap)
+    if apart:
+        editor.SetOverwriteMode(mode)
+        written = content_of(segmentation.GetSegment(segment_id))
+        for other in overwritten if written is not None else ():
+            present = binary_labelmap(segmentation.GetSegment(other))
+            if not present.IsEmpty():
+                tool.remove_voxels(other, resampled_labelmap(written, lattice_of(present)))
+
+
+def _overwritten(editor: Any, segment_id: str) -> list[str]:
+    """The other segments that lose the voxels written into ``segment_id``."""
+    if editor.GetOverwriteMode() == editor.OverwriteNone:
+        return []
+    segmentation_node = editor.GetSegmentationNode()
+    others = [other for other in segmentation_node.GetSegmentation().GetSegmentIDs() if other != segment_id]
+    if editor.GetOverwriteMode() == editor.OverwriteVisibleSegments:
+        display = segmentation_node.GetDisplayNode()
+        others = [other for other in others if display is not None and display.GetSegmentVisibility(other)]
+    return others
 
 
 def _own_editor(scene: Any) -> Any:
@@ -208,6 +247,14 @@ def _is_on_lattice(segmentation: Any, segment_id: str, lattice: Matrix) -> bool:
     wanted = slicer.vtkOrientedImageData()
     wanted.SetImageToWorldMatrix(matrix_of(lattice))
     return bool(labelmap.IsEmpty() or slicer.vtkOrientedImageDataResample.DoGeometriesMatch(labelmap, wanted))
+
+
+def _start_empty(segmentation: Any, segment_id: str) -> None:
+    """Give a segment that shares its labelmap with no other an empty one in its place."""
+    sharing: list[str] = []
+    segmentation.GetSegmentIDsSharingBinaryLabelmapRepresentation(segment_id, sharing, False)
+    if not sharing:
+        segmentation.GetSegment(segment_id).AddRepresentation(binary_labelmap_name(), slicer.vtkOrientedImageData())
 
 
 def _stand_on_lattice(segmentation: Any, segment_id: str, lattice: Matrix) -> None:

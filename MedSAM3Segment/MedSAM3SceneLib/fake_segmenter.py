@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.concepts import prompt_for
 from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.grid import SliceStack
 from MedSAM3SegmentLib.intensity import choose_window
-from MedSAM3SegmentLib.request import CancelCheck, Progress, ProgressCallback, SegmentRequest, Stage
+from MedSAM3SegmentLib.request import (
+    CancelCheck,
+    PartialCallback,
+    PartialMask,
+    Progress,
+    ProgressCallback,
+    SegmentRequest,
+    Stage,
+)
 from MedSAM3SegmentLib.result import (
     ConceptResult,
     Instance,
@@ -18,6 +28,7 @@ from MedSAM3SegmentLib.result import (
     Provenance,
     SegmentResult,
     SliceEvidence,
+    SoftMask,
 )
 from MedSAM3SegmentLib.volume import Volume
 
@@ -27,13 +38,17 @@ class FakeSegmenter:
 
     Args:
         values: the voxel value of each phrase, by the phrase as the model is asked; other phrases are never found.
+        seconds_a_slice: how long it pretends to work on each slice.
+        score: of every slice that has the concept; the others have 0.
 
     Attributes:
         requests: what was asked, in order.
     """
 
-    def __init__(self, values: Mapping[str, int]) -> None:
+    def __init__(self, values: Mapping[str, int], seconds_a_slice: float = 0.0, score: float = 0.9) -> None:
         self.values = dict(values)
+        self.seconds_a_slice = seconds_a_slice
+        self.score = score
         self.requests: list[SegmentRequest] = []
 
     def segment(
@@ -42,6 +57,7 @@ class FakeSegmenter:
         request: SegmentRequest,
         progress: ProgressCallback | None = None,
         cancel: CancelCheck | None = None,
+        partial: PartialCallback | None = None,
     ) -> SegmentResult:
         """The voxels of ``volume`` that have the value of each concept, within the slices asked for.
 
@@ -50,13 +66,18 @@ class FakeSegmenter:
         """
         self.requests.append(request)
         stack = SliceStack.along(volume.grid, request.plane)
-        first, end = request.slices or (0, stack.count)
-        for done in range(end - first):
+        slices = request.slice_range(stack)
+        concepts = tuple(self._concept(volume, request, stack, text, slices) for text in request.concepts)
+        for done, index in enumerate(slices, start=1):
             if cancel is not None and cancel():
                 raise Cancelled("The segmentation was cancelled; nothing was written.")
+            time.sleep(self.seconds_a_slice)
+            for concept in concepts if partial is not None else ():
+                mask = stack.extract(concept.mask)[index]
+                partial(PartialMask(concept.concept, index, concept.score_by_slice[index], mask))
             if progress is not None:
-                progress(Progress(Stage.SEGMENTING, done + 1, end - first, 0.0))
-        concepts = tuple(self._concept(volume, request, stack, text, range(first, end)) for text in request.concepts)
+                left = self.seconds_a_slice * (len(slices) - done)
+                progress(Progress(Stage.SEGMENTING, done, len(slices), left))
         provenance = Provenance(
             model=ModelIdentity("fake", "0" * 64, is_demo=True),
             device="none",
@@ -73,19 +94,27 @@ class FakeSegmenter:
     ) -> ConceptResult:
         prompt = prompt_for(concept)
         # No voxel is NaN's equal.
-        slices_of_mask = stack.extract(volume.array == self.values.get(prompt, np.nan)).copy()
+        wanted = volume.array == self.values.get(prompt, np.nan)
+        if request.inside is not None:
+            wanted &= request.inside
+        slices_of_mask = stack.extract(wanted).copy()
         slices_of_mask[: slices.start] = False
         slices_of_mask[slices.stop :] = False
         mask = stack.insert(slices_of_mask)
-        scores = {index: float(slices_of_mask[index].any()) for index in slices}
+        scores = {index: self.score * slices_of_mask[index].any() for index in slices}
         voxels = int(mask.sum())
         hit = [index for index, score in scores.items() if score]
-        instance = Instance(1, voxels, voxels * volume.grid.voxel_volume_mm3, min(hit), max(hit), 1.0) if hit else None
+        instance = (
+            Instance(1, voxels, voxels * volume.grid.voxel_volume_mm3, min(hit), max(hit), self.score) if hit else None
+        )
         return ConceptResult(
             concept=concept,
             prompt=prompt,
             window=choose_window(volume, override=request.window),
-            evidence=tuple(SliceEvidence(index, score, score) for index, score in scores.items()),
+            evidence=tuple(
+                SliceEvidence(index, score, score, semantic=_soft(slices_of_mask[index]))
+                for index, score in scores.items()
+            ),
             found=voxels > 0,
             reason=f"'{concept}' was found on {len(hit)} slices."
             if hit
@@ -94,3 +123,7 @@ class FakeSegmenter:
             instance_map=mask.astype(np.uint16),
             instances=(instance,) if instance else (),
         )
+
+
+def _soft(mask: NDArray[np.bool_]) -> SoftMask:
+    return SoftMask(mask.shape, 0, 0, mask.astype(np.float16))

@@ -52,6 +52,17 @@ def labelmap_on_lattice(mask: NDArray[np.bool_], ijk_to_ras: Matrix, lattice: Ma
     return _oriented_image(block, moved.min(axis=1), lattice)
 
 
+def cropped(mask: NDArray[np.bool_], ijk_to_ras: Matrix) -> tuple[NDArray[np.bool_], Matrix]:
+    """The smallest block of ``mask`` that holds all set voxels, and where that block's voxels lie.
+
+    Touches no scene, so that it can be done on another thread.
+    """
+    block, corner = _crop(mask)
+    shifted = ijk_to_ras.copy()
+    shifted[:3, 3] += ijk_to_ras[:3, :3] @ corner
+    return np.ascontiguousarray(block), shifted
+
+
 def resampled_labelmap(labelmap: Any, lattice: Matrix) -> Any:
     """The nearest voxels of ``lattice`` to those of ``labelmap``, cropped to where it has any."""
     return _resampled(labelmap, lattice, (0, -1, 0, -1, 0, -1))
@@ -106,6 +117,8 @@ def _resampled(labelmap: Any, lattice: Matrix, at_least: tuple[int, ...]) -> Any
 
 def _crop(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """The smallest block of ``mask`` that holds all set voxels, and the index ``(i, j, k)`` of its first voxel."""
+    if all(mask.take(end, axis).any() for axis in range(3) for end in (0, -1)):
+        return mask, np.zeros(3, np.int64)
     ranges = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
@@ -123,7 +136,9 @@ def _oriented_image(block: NDArray[np.bool_], corner: NDArray[np.int64], lattice
     first_i, first_j, first_k = (int(index) for index in corner)
     image.SetExtent(first_i, first_i + i - 1, first_j, first_j + j - 1, first_k, first_k + k - 1)
     image.SetImageToWorldMatrix(matrix_of(lattice))
-    scalars = numpy_to_vtk(np.ascontiguousarray(block, np.uint8).ravel(), deep=True, array_type=VTK_UNSIGNED_CHAR)
+    # True and False are stored as 1 and 0, so a whole block can be shown as it is; VTK keeps its array alive.
+    voxels = np.ascontiguousarray(block).view(np.uint8).ravel()
+    scalars = numpy_to_vtk(voxels, deep=False, array_type=VTK_UNSIGNED_CHAR)
     scalars.SetName("ImageScalars")
     image.GetPointData().SetScalars(scalars)
     return image

@@ -14,10 +14,16 @@ from MedSAM3SegmentLib.grid import Matrix, VoxelGrid
 from MedSAM3SegmentLib.straightening import straighten
 from MedSAM3SegmentLib.volume import Volume
 
-from .frames import array_of, node_to_world, rigid_part
+from .frames import array_of, node_to_world, require_linear, rigid_part
+from .steps import WORKING, Steps, finish, in_thread
 
 #: UCUM code of Hounsfield units, as Slicer's DICOM reader puts it on a volume node.
 _HOUNSFIELD = "[hnsf'U]"
+
+_BROWSER_CLASS = "vtkMRMLSequenceBrowserNode"
+
+#: Copying this much takes a millisecond or a few.
+_BYTES_A_STEP = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +42,48 @@ class PlacedVolume:
 
 
 def read_volume_node(node: Any) -> PlacedVolume:
-    """The image of a vtkMRMLScalarVolumeNode or vtkMRMLVectorVolumeNode.
+    """The image of a vtkMRMLScalarVolumeNode or vtkMRMLVectorVolumeNode, at once.
 
-    A sheared lattice is resampled to a perpendicular one, as the readers of files do, and the volume says so.
+    Raises:
+        InputError: as ``read_in_steps``.
+    """
+    return finish(read_in_steps(node))
+
+
+def read_in_steps(node: Any) -> Steps[PlacedVolume]:
+    """The image of a vtkMRMLScalarVolumeNode or vtkMRMLVectorVolumeNode, some slices a step.
+
+    A sheared lattice is resampled to a perpendicular one, as the readers of files do, and the volume says so. Of a
+    sequence it is the frame that is shown, and the volume says that too.
 
     Raises:
         InputError: there is no node, it holds no image, something else than one value or an 8-bit colour per voxel,
-            or it is under a non-linear transform.
+            is under a non-linear transform, or was changed while it was read.
+    """
+    check_volume_node(node)
+    image = node.GetImageData()
+    changed = image.GetMTime()
+    array = yield from _voxels(node)
+    if node.GetImageData() is not image or image.GetMTime() != changed:
+        raise InputError(f"The volume '{node.GetName()}' was changed while it was read; try again.")
+    placement = np.eye(4) if node.GetParentTransformNode() is None else rigid_part(node_to_world(node))
+    grid = _grid(node, array.shape[:3], placement)
+    messages = sequence_messages(node)
+    if grid.is_sheared:
+        array, grid = yield from in_thread(lambda: straighten(array, grid))
+        messages = (
+            *messages,
+            f"'{node.GetName()}' has a sheared voxel lattice and was resampled to a perpendicular one.",
+        )
+    volume = Volume(array, grid, modality_of(node), node.GetName() or "volume", messages)
+    return PlacedVolume(volume, np.linalg.inv(placement))
+
+
+def check_volume_node(node: Any) -> None:
+    """Check that ``node`` can be segmented, before anything is read.
+
+    Raises:
+        InputError: as ``read_in_steps``.
     """
     if node is None:
         raise InputError("No volume was given; load a CT or MR volume and select it.")
@@ -50,14 +91,23 @@ def read_volume_node(node: Any) -> PlacedVolume:
         raise InputError(f"'{node.GetName()}' is a {node.GetNodeTagName()}, not a volume; select a CT or MR volume.")
     if node.IsA("vtkMRMLLabelMapVolumeNode"):
         raise InputError(f"'{node.GetName()}' is a label map, not an image; select the volume it was drawn on.")
-    array = _voxels(node)
-    placement = np.eye(4) if node.GetParentTransformNode() is None else rigid_part(node_to_world(node))
-    grid, messages = _grid(node, array.shape[:3], placement), ()
-    if grid.is_sheared:
-        array, grid = straighten(array, grid)
-        messages = (f"'{node.GetName()}' has a sheared voxel lattice and was resampled to a perpendicular one.",)
-    volume = Volume(array, grid, modality_of(node), node.GetName() or "volume", messages)
-    return PlacedVolume(volume, np.linalg.inv(placement))
+    _components(node)
+    require_linear(node)
+
+
+def sequence_messages(node: Any) -> tuple[str, ...]:
+    """One sentence when ``node`` shows a frame of a sequence, else nothing."""
+    scene = node.GetScene()
+    for number in range(scene.GetNumberOfNodesByClass(_BROWSER_CLASS) if scene else 0):
+        browser = scene.GetNthNodeByClass(number, _BROWSER_CLASS)
+        sequence = browser.GetSequenceNode(node)
+        if sequence is not None:
+            frame, count = browser.GetSelectedItemNumber() + 1, browser.GetNumberOfItems()
+            return (
+                f"'{node.GetName()}' is the sequence '{sequence.GetName()}'; only frame {frame} of {count}, the one "
+                "that was shown, was segmented.",
+            )
+    return ()
 
 
 def modality_of(node: Any) -> str:
@@ -77,24 +127,37 @@ def modality_of(node: Any) -> str:
     return "CT" if units is not None and units.GetCodeValue() == _HOUNSFIELD else ""
 
 
-def _voxels(node: Any) -> NDArray[Any]:
-    """A copy of the voxels, ``[k, j, i]`` or ``[k, j, i, 3]``."""
+def _components(node: Any) -> int:
+    """How many values each voxel of ``node`` has: 1, or 3 or 4 of an 8-bit colour."""
     from vtk.util.numpy_support import vtk_to_numpy
 
     image = node.GetImageData()
     scalars = image.GetPointData().GetScalars() if image is not None else None
     if scalars is None or scalars.GetNumberOfTuples() == 0:
         raise InputError(f"The volume '{node.GetName()}' holds no image; load it again or select another volume.")
-    components = scalars.GetNumberOfComponents()
-    array = vtk_to_numpy(scalars).reshape(*reversed(image.GetDimensions()), components)
-    if components == 1:
-        return array[..., 0].copy()
-    if components in (3, 4) and array.dtype == np.uint8:
-        return array[..., :3].copy()
+    components, dtype = int(scalars.GetNumberOfComponents()), vtk_to_numpy(scalars).dtype
+    if components == 1 or (components in (3, 4) and dtype == np.uint8):
+        return components
     raise InputError(
-        f"The volume '{node.GetName()}' holds {components} values of type {array.dtype} per voxel, not one value or an "
+        f"The volume '{node.GetName()}' holds {components} values of type {dtype} per voxel, not one value or an "
         "8-bit colour; convert it with the Vector to Scalar Volume module."
     )
+
+
+def _voxels(node: Any) -> Steps[NDArray[Any]]:
+    """A copy of the voxels, ``[k, j, i]`` or ``[k, j, i, 3]``."""
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    components = _components(node)
+    image = node.GetImageData()
+    array = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(*reversed(image.GetDimensions()), components)
+    array = array[..., 0] if components == 1 else array[..., :3]
+    copied = np.empty(array.shape, array.dtype)
+    slab = max(1, _BYTES_A_STEP // max(1, array[:1].nbytes))
+    for first in range(0, len(array), slab):
+        copied[first : first + slab] = array[first : first + slab]
+        yield WORKING
+    return copied
 
 
 def _grid(node: Any, shape: tuple[int, ...], placement: Matrix) -> VoxelGrid:

@@ -1,0 +1,56 @@
+"""Something that takes a while beside the window: steps that a timer advances, with what comes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+
+from MedSAM3SceneLib.steps import Steps, in_thread
+
+_INTERVAL = 50
+
+
+class Background:
+    """Does one thing at a time on a thread and tells how it ended, on the thread of the window."""
+
+    def __init__(self) -> None:
+        self._steps: Steps[Any] | None = None
+        self._done: Callable[[Any], None] | None = None
+        self._failed: Callable[[Exception], None] | None = None
+        self._timer = qt.QTimer()
+        self._timer.setInterval(_INTERVAL)
+        self._timer.connect("timeout()", self._advance)
+
+    @property
+    def is_busy(self) -> bool:
+        return self._steps is not None
+
+    def start(self, work: Callable[[], Any], done: Callable[[Any], None], failed: Callable[[Exception], None]) -> None:
+        """Do ``work`` on a thread; what was begun before is not heard of any more.
+
+        Args:
+            work: must touch neither scene nor widgets.
+            done: called with its outcome.
+            failed: called with what it raised.
+        """
+        self._steps, self._done, self._failed = in_thread(work), done, failed
+        self._timer.start()
+
+    def stop(self) -> None:
+        """Hear nothing any more of what was begun."""
+        self._timer.stop()
+        self._steps = None
+
+    def _advance(self) -> None:
+        if self._steps is None:
+            return
+        try:
+            next(self._steps)
+        except StopIteration as end:
+            self.stop()
+            self._done(end.value)
+        except Exception as error:
+            self.stop()
+            self._failed(error)

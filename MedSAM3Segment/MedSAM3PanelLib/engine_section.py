@@ -1,0 +1,90 @@
+"""The engine in the panel: what it holds, how to free that, and the address of one elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from MedSAM3SceneLib import engine_access
+
+from .background import Background
+from .model_choice import size_in_words
+
+#: Milliseconds between two looks at the engine.
+_INTERVAL = 3000
+
+
+class EngineSection:
+    """Shows the engine's memory and keeps the address of a remote one in the application's settings.
+
+    Args:
+        ui: the panel's widgets.
+    """
+
+    def __init__(self, ui: Any) -> None:
+        self._ui = ui
+        self._background = Background()
+        ui.remoteAddressEdit.text = engine_access.remote_address()
+        ui.remoteTokenEdit.text = engine_access.remote_token()
+        ui.remoteAddressEdit.connect("editingFinished()", self.keep_remote)
+        ui.remoteTokenEdit.connect("editingFinished()", self.keep_remote)
+        ui.setupSection.connect("contentsCollapsed(bool)", lambda _collapsed: self.look())
+        ui.unloadButton.connect("clicked()", self.unload)
+        ui.stopEngineButton.connect("clicked()", self.stop)
+        self._timer = qt.QTimer()
+        self._timer.setInterval(_INTERVAL)
+        self._timer.connect("timeout()", self.look)
+        self._timer.start()
+
+    def keep_remote(self) -> None:
+        """Keep address and token in the application's settings; neither ever goes into a scene."""
+        engine_access.set_remote(self._ui.remoteAddressEdit.text.strip(), self._ui.remoteTokenEdit.text.strip())
+        self.look()
+
+    def look(self) -> None:
+        """Ask the engine what it holds, if there is one and the section is open."""
+        if not self._background.is_busy and not self._ui.setupSection.collapsed:
+            self._background.start(engine_access.status_of_settings, self._show, self._fail)
+
+    def unload(self) -> None:
+        """Let the engine free the memory that models and features take."""
+        self._background.start(engine_access.unload, lambda _none: self.look(), self._fail)
+
+    def stop(self) -> None:
+        """End the engine that runs on this computer."""
+        self._background.start(engine_access.stop, lambda _none: self.look(), self._fail)
+
+    def close(self) -> None:
+        """Look no more."""
+        self._timer.stop()
+        self._background.stop()
+
+    def _show(self, status: Any) -> None:
+        self._ui.engineLabel.text = _("Not started; the first run starts it.") if status is None else _words(status)
+
+    def _fail(self, error: Exception) -> None:
+        self._ui.engineLabel.text = str(error)
+
+
+def _words(status: Any) -> str:
+    model = _("no model is loaded")
+    if status.model is not None:
+        model = _("{model} is loaded on {device}").format(model=status.model, device=status.device)
+    kept = "; ".join(
+        _("{what} {held} of {budget} ({place})").format(
+            what=_cache_words(cache.name),
+            held=size_in_words(cache.bytes_held),
+            budget=size_in_words(cache.budget),
+            place=cache.place,
+        )
+        for cache in status.caches
+    )
+    return _("Running (version {version}): {model}. Kept: {kept}.").format(
+        version=status.version, model=model, kept=kept or _("nothing")
+    )
+
+
+def _cache_words(name: str) -> str:
+    return {"features": _("features"), "volumes": _("volumes"), "models": _("models")}.get(name, name)

@@ -1,0 +1,88 @@
+"""Whether the engine's packages can really be imported, tried in a process of its own.
+
+A package may be installed and still not load: a library is missing, or another extension changed a version.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from MedSAM3SceneLib.engine_packages import NEEDED
+
+#: Seconds; the first import after an installation compiles a lot.
+_PATIENCE = 300
+
+_PROGRAM = """
+import importlib, json, sys
+report = {"broken": {}, "versions": {}}
+for name in sys.argv[1:]:
+    try:
+        module = importlib.import_module(name)
+        report["versions"][name] = str(getattr(module, "__version__", ""))
+    except BaseException as error:
+        report["broken"][name] = f"{type(error).__name__}: {error}"
+if "torch" in report["versions"]:
+    import torch
+    report["device"] = "cpu"
+    if torch.cuda.is_available():
+        report["device"] = "cuda"
+        report["gpu"] = torch.cuda.get_device_name(0)
+        report["memory"] = torch.cuda.get_device_properties(0).total_memory
+        major, minor = torch.cuda.get_device_capability(0)
+        report["supported"] = f"sm_{major}{minor}" in torch.cuda.get_arch_list()
+    elif torch.backends.mps.is_available():
+        report["device"] = "mps"
+print("MEDSAM3" + json.dumps(report))
+"""
+
+
+@dataclass(frozen=True)
+class ProbeReport:
+    """What can be imported, and where a model can run.
+
+    Attributes:
+        broken: why a package cannot be imported, by its name.
+        versions: of those that can.
+        device: ``cuda``, ``mps`` or ``cpu``; empty without PyTorch.
+        gpu: its name, or empty.
+        gpu_bytes: its memory.
+        is_supported: whether this PyTorch was built for it.
+    """
+
+    broken: dict[str, str]
+    versions: dict[str, str]
+    device: str = ""
+    gpu: str = ""
+    gpu_bytes: int = 0
+    is_supported: bool = True
+
+
+def probe(names: tuple[str, ...] = NEEDED) -> ProbeReport:
+    """Import ``names`` in another Python process and tell how that went. Takes seconds; call it on a thread."""
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-c", _PROGRAM, *names],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_PATIENCE,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return ProbeReport({"python": f"{type(error).__name__}: {error}"}, {})
+    lines = [line for line in ran.stdout.splitlines() if line.startswith("MEDSAM3")]
+    if not lines:
+        why = (ran.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        return ProbeReport({"python": f"The process ended with code {ran.returncode}: {why}"}, {})
+    said = json.loads(lines[-1].removeprefix("MEDSAM3"))
+    return ProbeReport(
+        said["broken"],
+        said["versions"],
+        said.get("device", ""),
+        said.get("gpu", ""),
+        said.get("memory", 0),
+        said.get("supported", True),
+    )

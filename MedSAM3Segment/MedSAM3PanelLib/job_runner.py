@@ -1,0 +1,65 @@
+"""Runs that advance by themselves: a timer takes a step of them between two repaints of the window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+
+from MedSAM3SceneLib.segmentation_run import RunListener, SegmentationRun
+
+#: Milliseconds between two looks at a run; steps take less.
+_INTERVAL = 20
+
+
+class RunningJob:
+    """A run and the timer that advances it.
+
+    Attributes:
+        run: what is on its way; its ``state`` says how far it is.
+    """
+
+    def __init__(self, run: SegmentationRun) -> None:
+        self.run = run
+        # Owned by Qt: what Python owns may be freed on any thread that happens to collect garbage.
+        self._timer = qt.QTimer(slicer.app)
+        self._timer.setInterval(_INTERVAL)
+        self._timer.connect("timeout()", self._advance)
+        self._timer.start()
+
+    @property
+    def ended(self) -> bool:
+        return self.run.ended
+
+    def cancel(self) -> None:
+        """Ask the run to end; whoever listens hears of it as soon as the engine has stopped."""
+        self.run.cancel()
+
+    def abandon(self, why: str) -> None:
+        """End the run at once; what the engine still says of it is not heard."""
+        self._stop()
+        self.run.abandon(why)
+
+    def _advance(self) -> None:
+        if not self.run.advance():
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.disconnect("timeout()", self._advance)
+            self._timer.deleteLater()
+            self._timer = None
+
+
+def listener_of(
+    progress: Callable[[Any], None] | None,
+    partial: Callable[[Any], None] | None,
+    ended: Callable[[SegmentationRun], None],
+    waiting: Callable[[int], None] | None,
+) -> RunListener:
+    """A listener of those that are given."""
+    given = {"progress": progress, "partial": partial, "waiting": waiting}
+    return RunListener(ended=ended, **{name: call for name, call in given.items() if call is not None})

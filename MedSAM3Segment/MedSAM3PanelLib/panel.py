@@ -1,0 +1,252 @@
+"""The panel as a whole: its parts, and what happens from Apply to the results."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from MedSAM3SceneLib.segmentation_run import PlacedPartial, SegmentationRun
+from MedSAM3SceneLib.slice_views import jump_to_slice
+from MedSAM3SegmentLib.concepts import split_phrases
+from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
+
+from .concept_completion import ConceptCompletion, remember_concepts
+from .previews import Previews
+from .progress_display import ProgressDisplay
+from .request_form import RequestForm
+from .results_table import ResultsTable
+from .score_plot import ScorePlot
+from .setup_section import SetupSection
+from .slice_view_choice import SliceViewChoice
+from .threshold_slider import ThresholdSlider
+
+
+class Panel:
+    """Everything below the panel's top widget.
+
+    Args:
+        ui: its widgets by name.
+        logic: the MedSAM3SegmentLogic that does what is asked.
+        requirements: the file with the Python packages that are needed.
+    """
+
+    def __init__(self, ui: Any, logic: Any, requirements: str) -> None:
+        self.ui = ui
+        self.logic = logic
+        self._job: Any = None
+        self._shown: SegmentationRun | None = None
+        self.previews = Previews()
+        self.progress = ProgressDisplay(ui)
+        self.form = RequestForm(ui, self.update)
+        self.completion = ConceptCompletion(ui.conceptsEdit)
+        self.plot = ScorePlot(ui.scorePlot, self.go_to_slice)
+        self.table = ResultsTable(ui.resultsTable, self.show_scores)
+        self.threshold = ThresholdSlider(ui.thresholdSlider, self.previews, self.write_threshold)
+        self.views = SliceViewChoice(ui.viewSelector)
+        self.setup = SetupSection(ui, requirements, self.update)
+        for button, does in (
+            (ui.applyButton, self.apply),
+            (ui.cancelButton, self.cancel),
+            (ui.undoButton, self.undo),
+            (ui.redoButton, self.redo),
+            (ui.previewButton, self.preview_slice),
+            (ui.clearPreviewButton, self.clear_preview),
+        ):
+            button.connect("clicked()", does)
+        self.update()
+
+    # --- the panel in Slicer ----------------------------------------------------------------------------------------
+
+    def connect_scene(self) -> None:
+        """Work with the scene as it is now."""
+        node = self.logic.getParameterNode()
+        if self.form.parameters is None or self.form.parameters.parameterNode is not node:
+            self.form.connect(node)
+        self.setup.connect(self.form.parameters)
+        self.views.refresh()
+        self.update()
+
+    def disconnect_scene(self) -> None:
+        """Another module is shown; a run goes on."""
+        if not self.is_busy:
+            self.form.disconnect()
+
+    def scene_closes(self) -> None:
+        """Let go of all that is in the scene."""
+        self._drop_job(_("The scene was closed; nothing was written."))
+        self.form.disconnect()
+        self.previews.remove()
+        self._forget_result()
+        self.update()
+
+    def close(self) -> None:
+        """The panel goes away."""
+        self._drop_job(_("The module was closed; nothing was written."))
+        self.form.disconnect()
+        self.previews.remove()
+        self.threshold.follow(None)
+        self.setup.close()
+
+    # --- runs -------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_busy(self) -> bool:
+        return self._job is not None
+
+    def apply(self) -> None:
+        """Begin a run with what is chosen; a second click does nothing."""
+        if self.is_busy or self.form.why_not():
+            return
+        parameters = self.form.parameters
+        concepts = split_phrases(parameters.concepts)
+        volume = parameters.volume
+        self._forget_result()
+        self.previews.remove()
+
+        def show_partial(piece: PlacedPartial) -> None:
+            self.previews.show_partial(volume, concepts, piece)
+
+        self._begin(
+            lambda: self.logic.start(
+                volume,
+                concepts,
+                parameters.segmentation,
+                onProgress=self.progress.show,
+                onWaiting=self.progress.show_waiting,
+                onPartial=show_partial,
+                onDone=self._done,
+                onFailed=self._failed,
+                **self.form.options(self.views.node),
+            )
+        )
+        remember_concepts(concepts)
+
+    def cancel(self) -> None:
+        """Ask the run to end."""
+        if self._job is not None:
+            self.progress.show_cancelling()
+            self._job.cancel()
+
+    def preview_slice(self) -> None:
+        """Segment the slice that the chosen view shows, and show the answer over it."""
+        if self.is_busy or self.form.why_not() or self.views.node is None:
+            return
+        parameters = self.form.parameters
+        self._begin(
+            lambda: self.logic.startPreview(
+                parameters.volume,
+                parameters.concepts,
+                self.views.node,
+                onDone=self._previewed,
+                onFailed=self._failed,
+                model=parameters.model or "demo",
+                device=parameters.device or "auto",
+            )
+        )
+
+    def clear_preview(self) -> None:
+        """Take the preview away."""
+        self.previews.remove()
+        self.update()
+
+    def write_threshold(self, threshold: float) -> None:
+        """Write the last result at another threshold."""
+        if not self.is_busy:
+            self._begin(lambda: self.logic.writeThreshold(threshold, onDone=self._done, onFailed=self._failed))
+
+    def undo(self) -> None:
+        """Take the last change of the segmentation back."""
+        self.logic.undo()
+
+    def redo(self) -> None:
+        """Do again what was undone."""
+        self.logic.redo()
+
+    def _begin(self, start: Any) -> None:
+        self.ui.resultLabel.text = ""
+        self.progress.begin()
+        try:
+            self._job = start()
+        except Exception as error:
+            self._failed(error)
+            return
+        self.update()
+
+    def _done(self, run: SegmentationRun) -> None:
+        self._end_job()
+        self._shown = run
+        self.table.show(run.result, run.written)
+        self.threshold.follow(run)
+        if self.form.parameters is not None:
+            self.form.parameters.segmentation = run.written.segmentation_node
+        self.ui.resultLabel.text = "\n".join(run.result.messages)
+        self.update()
+
+    def _previewed(self, run: SegmentationRun) -> None:
+        self._end_job()
+        concepts = [concept.concept for concept in run.result.concepts]
+        self.previews.show_labels(run.order.volume_node, run.placed, concepts, run.labels)
+        said = [concept.reason for concept in run.result.concepts]
+        self.ui.previewLabel.text = "\n".join([*said, *run.messages])
+        self.update()
+
+    def _failed(self, error: Exception) -> None:
+        self._end_job()
+        self.ui.resultLabel.text = str(error)
+        if not isinstance(error, MedSAM3Error):
+            logging.error("MedSAM3: a run broke off.", exc_info=error)
+        if not isinstance(error, Cancelled):
+            slicer.util.errorDisplay(str(error), windowTitle=_("MedSAM3 Segment"))
+        self.update()
+
+    def _end_job(self) -> None:
+        self._job = None
+        self.progress.end()
+        self.previews.remove()
+
+    def _drop_job(self, why: str) -> None:
+        job, self._job = self._job, None
+        if job is not None:
+            job.abandon(why)
+        self.progress.end()
+
+    # --- results ----------------------------------------------------------------------------------------------------
+
+    def show_scores(self, number: int) -> None:
+        """Draw the scores of concept ``number`` of the last result."""
+        if self._shown is not None:
+            result = self._shown.result
+            self.plot.show(result.concepts[number].score_by_slice, result.provenance.threshold)
+
+    def go_to_slice(self, index: int) -> None:
+        """Let the slice views show slice ``index`` of the last result."""
+        run = self._shown
+        if run is not None and run.order.volume_node.GetScene() is not None:
+            jump_to_slice(run.order.volume_node, run.placed, run.result.stack, index)
+
+    def _forget_result(self) -> None:
+        self._shown = None
+        self.table.clear()
+        self.plot.clear()
+        self.threshold.follow(None)
+        self.ui.resultLabel.text = ""
+        self.ui.previewLabel.text = ""
+
+    # --- what can be pressed ----------------------------------------------------------------------------------------
+
+    def update(self) -> None:
+        """Enable what can be pressed, and let the rest say why it cannot."""
+        reason = _("A run is on its way.") if self.is_busy else self.form.why_not() or self.setup.why_not()
+        ui = self.ui
+        ui.applyButton.enabled = not reason
+        ui.applyButton.toolTip = reason or _("Make one segment per concept.")
+        ui.cancelButton.enabled = self.is_busy
+        view_reason = reason or ("" if self.views.node is not None else _("There is no slice view."))
+        ui.previewButton.enabled = not view_reason
+        ui.previewButton.toolTip = view_reason or _("Segment only the slice that the view shows, and show the answer.")
+        ui.clearPreviewButton.enabled = self.previews.is_shown and not self.is_busy
+        ui.undoButton.enabled = ui.redoButton.enabled = self._shown is not None and not self.is_busy
+        ui.thresholdSlider.enabled = self._shown is not None and not self.is_busy

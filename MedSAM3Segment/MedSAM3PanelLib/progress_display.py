@@ -1,0 +1,73 @@
+"""The progress bar: what is being done, how far, and how long it will take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from MedSAM3SegmentLib.request import Progress, Stage
+
+_FULL = 1000
+
+
+class ProgressDisplay:
+    """Shows a run's progress.
+
+    Args:
+        ui: the panel's widgets.
+    """
+
+    def __init__(self, ui: Any) -> None:
+        self._bar = ui.progressBar
+        self._label = ui.progressLabel
+        self.end()
+
+    def begin(self) -> None:
+        """A run begins: nothing is known yet."""
+        self._bar.visible = self._label.visible = True
+        self._busy(_("Starting..."))
+
+    def show(self, progress: Progress) -> None:
+        """Show how far a run has come."""
+        if progress.stage is Stage.LOADING or progress.total <= 0:
+            self._busy(_("Loading the model..."))
+            return
+        self._bar.setRange(0, _FULL)
+        self._bar.value = round(_FULL * progress.done / progress.total)
+        self._label.text = f"{_stage_words(progress)}{_time_words(progress.seconds_left)}"
+
+    def show_waiting(self, position: int) -> None:
+        """Show that other jobs of the engine come first."""
+        self._busy(_("Waiting for {count} other jobs...").format(count=position))
+
+    def show_cancelling(self) -> None:
+        """Show that the run will end."""
+        self._busy(_("Cancelling..."))
+
+    def end(self) -> None:
+        """No run is on its way."""
+        self._bar.visible = self._label.visible = False
+        self._label.text = ""
+
+    def _busy(self, words: str) -> None:
+        # Without a range the bar runs to and fro, and has no text.
+        self._bar.setRange(0, 0)
+        self._label.text = words
+
+
+def _stage_words(progress: Progress) -> str:
+    words = {
+        Stage.SEGMENTING: _("Slice {done} of {total}"),
+        Stage.PROPAGATING: _("Following objects: slice {done} of {total}"),
+        Stage.ASSEMBLING: _("Assembling concept {done} of {total}"),
+    }.get(progress.stage, _("{done} of {total}"))
+    return str(words.format(done=progress.done, total=progress.total))
+
+
+def _time_words(seconds: float | None) -> str:
+    if seconds is None or seconds < 1:
+        return ""
+    if seconds < 90:
+        return str(_(", {seconds} s left").format(seconds=round(seconds)))
+    return str(_(", {minutes} min left").format(minutes=round(seconds / 60)))

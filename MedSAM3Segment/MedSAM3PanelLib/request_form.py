@@ -1,0 +1,139 @@
+"""The choices of the panel: between widgets and parameter node, and what of them goes into a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from MedSAM3SegmentLib.grid import Plane
+
+from .parameter_node import PanelMode, PanelParameters
+
+
+class RequestForm:
+    """Keeps widgets and parameter node the same.
+
+    Args:
+        ui: the panel's widgets.
+        changed: called when a choice was changed.
+    """
+
+    def __init__(self, ui: Any, changed: Callable[[], None]) -> None:
+        self._ui = ui
+        self._changed = changed
+        self._parameters: Any = None
+        self._gui_tag: Any = None
+        self._observation: Any = None
+        self._updating = False
+        # Slicer's own connection would offer scalar volumes only, and move the cursor of who types.
+        ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._take_volume)
+        ui.conceptsEdit.connect("textChanged()", self._take_concepts)
+        ui.insideSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._take_inside)
+        ui.insideSelector.connect("currentSegmentChanged(QString)", self._take_inside)
+
+    @property
+    def parameters(self) -> Any:
+        """The PanelParameters, or None while the panel belongs to no scene."""
+        return self._parameters
+
+    def connect(self, parameter_node: Any) -> None:
+        """Keep the choices in ``parameter_node`` (a vtkMRMLScriptedModuleNode) from now on."""
+        self.disconnect()
+        self._parameters = PanelParameters(parameter_node)
+        self._gui_tag = self._parameters.connectGui(self._ui)
+        self._observation = parameter_node.AddObserver("ModifiedEvent", self._show)
+        if self._parameters.volume is None:
+            self._parameters.volume = self._ui.volumeSelector.currentNode() or _first_volume()
+        self._show()
+
+    def disconnect(self) -> None:
+        """Keep the choices nowhere."""
+        if self._parameters is not None:
+            self._parameters.disconnectGui(self._gui_tag)
+            self._parameters.parameterNode.RemoveObserver(self._observation)
+            self._parameters = None
+
+    def why_not(self) -> str:
+        """Why nothing can be segmented yet, in one sentence; empty when something can."""
+        parameters = self._parameters
+        if parameters is None or parameters.volume is None:
+            return _("Select a volume first.")
+        if not parameters.concepts.strip(" ;\n\t"):
+            return _("Type at least one concept first.")
+        if parameters.mode is PanelMode.FROM_PROMPTS and parameters.segmentation is None:
+            return _("Select the segmentation in which you drew a slice of the object.")
+        if parameters.range_is_used and parameters.first_slice > parameters.last_slice:
+            return _("The first slice comes after the last one.")
+        if parameters.inside_segmentation is not None and not parameters.inside_segment:
+            return _("Select the segment that everything must lie in, or no segmentation for it.")
+        return ""
+
+    def options(self, view: Any) -> dict[str, Any]:
+        """What ``MedSAM3SegmentLogic.start`` takes.
+
+        Args:
+            view: the slice node of the chosen view, for the mode that segments only what it shows.
+        """
+        parameters = self._parameters
+        plane = parameters.plane.engine_plane
+        others = [name for name in (Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL) if name is not plane]
+        inside = (parameters.inside_segmentation, parameters.inside_segment)
+        return {
+            "mode": parameters.mode.engine_mode,
+            "plane": plane,
+            "slices": (parameters.first_slice, parameters.last_slice + 1) if parameters.range_is_used else None,
+            "roi": parameters.roi,
+            "inside": inside if parameters.inside_segmentation is not None else None,
+            "grouping": parameters.grouping.engine_grouping,
+            "morePlanes": others if parameters.all_planes else (),
+            "view": view if parameters.mode is PanelMode.THIS_SLICE else None,
+            "model": parameters.model or "demo",
+            "device": parameters.device or "auto",
+        }
+
+    def _take_volume(self, node: Any = None) -> None:
+        if self._parameters is not None and not self._updating:
+            self._parameters.volume = node
+        self._changed()
+
+    def _take_concepts(self) -> None:
+        if self._parameters is not None and not self._updating:
+            self._parameters.concepts = self._ui.conceptsEdit.plainText
+        self._changed()
+
+    def _take_inside(self, _news: Any = None) -> None:
+        if self._parameters is not None and not self._updating:
+            self._parameters.inside_segmentation = self._ui.insideSelector.currentNode()
+            self._parameters.inside_segment = self._ui.insideSelector.currentSegmentID()
+        self._changed()
+
+    def _show(self, _caller: Any = None, _event: Any = None) -> None:
+        """Bring the widgets that are not connected by name up to date, without moving the cursor of who types."""
+        if self._parameters is None or self._updating:
+            return
+        self._updating = True
+        ui, parameters = self._ui, self._parameters
+        if ui.volumeSelector.currentNode() is not parameters.volume:
+            ui.volumeSelector.setCurrentNode(parameters.volume)
+        if ui.conceptsEdit.plainText != parameters.concepts:
+            ui.conceptsEdit.plainText = parameters.concepts
+        if ui.insideSelector.currentNode() is not parameters.inside_segmentation:
+            ui.insideSelector.setCurrentNode(parameters.inside_segmentation)
+        if parameters.inside_segment and ui.insideSelector.currentSegmentID() != parameters.inside_segment:
+            ui.insideSelector.setCurrentSegmentID(parameters.inside_segment)
+        ui.firstSliceBox.enabled = ui.lastSliceBox.enabled = parameters.range_is_used
+        self._updating = False
+        self._changed()
+
+
+def _first_volume() -> Any:
+    """The volume that a user most likely means, or None."""
+    scene = slicer.mrmlScene
+    for number in range(scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")):
+        node = scene.GetNthNodeByClass(number, "vtkMRMLScalarVolumeNode")
+        if not node.IsA("vtkMRMLLabelMapVolumeNode") and not node.GetHideFromEditors():
+            return node
+    return None

@@ -1,0 +1,141 @@
+"""Set-up: what is installed, one button that installs the rest, and where the model runs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from MedSAM3SceneLib import engine_access
+from MedSAM3SceneLib.engine_packages import missing_packages
+
+from .background import Background
+from .engine_section import EngineSection
+from .import_probe import ProbeReport, probe
+from .model_choice import ModelChoice, size_in_words
+
+#: Slicer brings these itself, or the PyTorch extension installs them.
+_NOT_BY_PIP = ["torch", "torchvision", "SimpleITK", "requests", "numpy"]
+
+
+class SetupSection:
+    """The set-up part of the panel.
+
+    Args:
+        ui: the panel's widgets.
+        requirements: the file with the Python packages that are needed.
+        changed: called when more or less can be done than before.
+    """
+
+    def __init__(self, ui: Any, requirements: str, changed: Callable[[], None]) -> None:
+        self._ui = ui
+        self._requirements = requirements
+        self._changed = changed
+        self._parameters: Any = None
+        self._background = Background()
+        self._missing = missing_packages()
+        self.models = ModelChoice(ui, changed)
+        self.engine = EngineSection(ui)
+        for name, words in (("auto", _("Best there is")), ("cuda", "CUDA"), ("mps", "Metal"), ("cpu", "CPU")):
+            ui.deviceSelector.addItem(words, name)
+        ui.deviceSelector.connect("currentIndexChanged(int)", self._choose_device)
+        ui.installButton.connect("clicked()", self.install)
+        ui.checkButton.connect("clicked()", self.check)
+        self._show_missing()
+
+    def connect(self, parameters: Any) -> None:
+        """Keep choices in ``parameters`` from now on."""
+        self._parameters = parameters
+        self.models.connect(parameters)
+        if parameters is not None:
+            self._ui.deviceSelector.setCurrentIndex(max(0, self._ui.deviceSelector.findData(parameters.device)))
+
+    def why_not(self) -> str:
+        """Why nothing can run yet, in one sentence; empty when something can."""
+        if self._missing and not engine_access.remote_address():
+            return _("Press Install in the Set-up section first: {names} is missing.").format(
+                names=", ".join(self._missing)
+            )
+        return ""
+
+    def install(self) -> None:
+        """Install what is missing as Slicer does it, then try it out."""
+        with slicer.util.tryWithErrorDisplay(_("The installation did not succeed."), waitCursor=True):
+            if "torch" in missing_packages() and not _install_pytorch():
+                return
+            from slicer.packaging import load_requirements, pip_ensure
+
+            pip_ensure(load_requirements(self._requirements), requester="MedSAM3 Segment", skip_packages=_NOT_BY_PIP)
+        importlib.invalidate_caches()
+        self.check()
+
+    def check(self) -> None:
+        """Try in a process of its own whether everything can be imported."""
+        self._missing = missing_packages()
+        self._ui.stateLabel.text = _("Trying the packages out...")
+        self._set_buttons(False)
+        self._background.start(probe, self._show, self._fail)
+
+    def close(self) -> None:
+        """Hear nothing any more."""
+        self._background.stop()
+        self.models.close()
+        self.engine.close()
+
+    def _show(self, report: ProbeReport) -> None:
+        self._set_buttons(True)
+        self._ui.stateLabel.text = _words(report)
+        self._changed()
+
+    def _fail(self, error: Exception) -> None:
+        self._set_buttons(True)
+        self._ui.stateLabel.text = str(error)
+        self._changed()
+
+    def _show_missing(self) -> None:
+        if self._missing:
+            self._ui.stateLabel.text = _("Not installed yet: {names}.").format(names=", ".join(self._missing))
+            self._ui.setupSection.collapsed = False
+        else:
+            self._ui.stateLabel.text = _("All packages are installed. Press Check to try them out.")
+
+    def _set_buttons(self, enabled: bool) -> None:
+        self._ui.installButton.enabled = self._ui.checkButton.enabled = enabled
+
+    def _choose_device(self, _row: int) -> None:
+        if self._parameters is not None:
+            self._parameters.device = self._ui.deviceSelector.currentData or "auto"
+
+
+def _install_pytorch() -> bool:
+    """Let the PyTorch extension install the PyTorch that fits this computer; False when the user said no."""
+    try:
+        import PyTorchUtils
+    except ImportError:
+        slicer.util.errorDisplay(
+            _("The PyTorch extension is missing; install it in the Extensions Manager and restart Slicer.")
+        )
+        return False
+    return PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True) is not None
+
+
+def _words(report: ProbeReport) -> str:
+    if report.broken:
+        broken = "; ".join(f"{name}: {why}" for name, why in report.broken.items())
+        return _("Cannot be used yet ({broken}). Press Install; if that does not help, restart Slicer.").format(
+            broken=broken
+        )
+    torch = _("PyTorch {version} works").format(version=report.versions.get("torch", ""))
+    if report.device == "cuda":
+        where = _("{torch} on {gpu} with {memory}.").format(
+            torch=torch, gpu=report.gpu, memory=size_in_words(report.gpu_bytes)
+        )
+        if not report.is_supported:
+            where += " " + _("It was not built for this GPU; install another version with the PyTorch extension.")
+        return where
+    if report.device == "mps":
+        return _("{torch} on this computer's Apple GPU.").format(torch=torch)
+    return _("{torch} without a GPU: large models will be slow.").format(torch=torch)

@@ -1,0 +1,84 @@
+"""Regions that a user chose in the scene, as the engine's words on the voxels of one volume.
+
+Boxes and masks are carried through the parent transforms of both nodes, so that they end up on the voxels that they
+cover in the slice views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.grid import SliceStack
+from MedSAM3SegmentLib.prompts import BoxMark, MaskMark, TargetPrompts
+
+from .edited_slices import edited_slices
+from .frames import array_of, node_to_world, require_linear
+from .segment_voxels import grid_to_segmentation, segment_mask
+from .volumes import PlacedVolume
+
+
+def box_of_roi(roi_node: Any, volume_node: Any, placed: PlacedVolume) -> BoxMark:
+    """The box of a markups ROI, in the frame of ``placed``.
+
+    Raises:
+        InputError: the node is no box, has no size, or is under a non-linear transform.
+    """
+    if not roi_node.IsA("vtkMRMLMarkupsROINode"):
+        raise InputError(f"'{roi_node.GetName()}' is not a region of interest; draw one in the Markups module.")
+    require_linear(roi_node)
+    size = np.array(roi_node.GetSize())
+    if not (size > 0).all():
+        raise InputError(f"The region '{roi_node.GetName()}' has no size; draw it, or choose no region.")
+    world_to_volume = np.linalg.inv(node_to_world(volume_node) @ placed.to_node)
+    to_volume = world_to_volume @ array_of(roi_node.GetObjectToWorldMatrix())
+    corners = [to_volume @ np.array([*(np.array(ends) * size / 2), 1.0]) for ends in product((-1, 1), repeat=3)]
+    return BoxMark(tuple((float(x), float(y), float(z)) for x, y, z, _ in corners))
+
+
+def mask_of_segment(
+    segmentation_node: Any, segment_id: str, volume_node: Any, placed: PlacedVolume
+) -> NDArray[np.bool_]:
+    """A segment as bool ``[k, j, i]`` on the voxels of ``placed``.
+
+    Raises:
+        InputError: the segment is not there, or is empty.
+    """
+    segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
+    if segment is None:
+        raise InputError(f"'{segmentation_node.GetName()}' has no segment '{segment_id}'; choose another one.")
+    ijk_to_segmentation = grid_to_segmentation(segmentation_node, volume_node, placed)
+    mask = segment_mask(segment, placed.volume.grid, ijk_to_segmentation)
+    if not mask.any():
+        raise InputError(f"The segment '{segment.GetName()}' has no voxel in the volume; choose another one.")
+    return mask
+
+
+def drawn_prompts(
+    segmentation_node: Any, concepts: Iterable[str], volume_node: Any, placed: PlacedVolume, stack: SliceStack
+) -> dict[str, TargetPrompts]:
+    """What was drawn in the segment of each concept's name, for concepts that have one with something in it.
+
+    Slices count that were drawn or corrected since the program wrote the segment; all of them where none was.
+
+    Args:
+        stack: how the volume will be cut.
+    """
+    prompts: dict[str, TargetPrompts] = {}
+    ijk_to_segmentation = grid_to_segmentation(segmentation_node, volume_node, placed)
+    segmentation = segmentation_node.GetSegmentation()
+    for concept in concepts:
+        segment_id = segmentation.GetSegmentIdBySegmentName(concept.strip())
+        if not segment_id:
+            continue
+        segment = segmentation.GetSegment(segment_id)
+        mask = segment_mask(segment, placed.volume.grid, ijk_to_segmentation)
+        if mask.any():
+            slices = edited_slices(segment, mask, stack) or None
+            prompts[concept] = TargetPrompts(masks=(MaskMark(mask, slices),), is_phrase=False)
+    return prompts

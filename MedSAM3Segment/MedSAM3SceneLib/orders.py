@@ -1,0 +1,123 @@
+"""What a user chose, with nodes of the scene in it, as one order for a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.grid import SliceStack
+from MedSAM3SegmentLib.prompts import TargetPrompts
+from MedSAM3SegmentLib.request import Grouping, Mode, SegmentRequest
+
+from .console import mode_named, request_from
+from .drawn_regions import box_of_roi, drawn_prompts, mask_of_segment
+from .segmentation_run import RunOrder
+from .slice_views import shown_slice
+from .steps import Steps, in_thread
+from .view_slices import oblique_slice, stack_slice, view_plane
+from .volumes import PlacedVolume, check_volume_node
+
+
+def order_for(
+    volume_node: Any,
+    concepts: str | Iterable[str],
+    segmentation_node: Any | None = None,
+    *,
+    plane: str = "acquired",
+    window: str | tuple[float, float] | None = None,
+    threshold: float | None = None,
+    slices: tuple[int, int] | None = None,
+    mode: str = Mode.SLICES,
+    prompts: Mapping[str, TargetPrompts] | None = None,
+    roi: Any | None = None,
+    inside: tuple[Any, str] | None = None,
+    more_planes: Iterable[str] = (),
+    grouping: str = Grouping.CONCEPT,
+    view: Any | None = None,
+    model: str = "demo",
+    device: str = "auto",
+    save_state: Callable[[], None] | None = None,
+) -> RunOrder:
+    """The order for a run; words as ``console.request_from`` takes them.
+
+    Args:
+        volume_node: what to segment.
+        concepts: phrases.
+        segmentation_node: where segments go, or None for a new node. In the mode ``from prompts`` its segments with the
+            concepts' names are what was drawn, unless ``prompts`` says.
+        roi: a vtkMRMLMarkupsROINode; only its box is segmented.
+        inside: a segmentation node and the name or ID of its segment that everything must lie in.
+        view: a vtkMRMLSliceNode; only the slice that it shows is segmented, in its plane.
+        save_state: see ``segmentations.write_result``.
+
+    Raises:
+        InputError: something cannot be used; the message says which and why.
+    """
+    check_volume_node(volume_node)
+    # What was drawn is read once the volume is, so until then nothing is followed yet.
+    plain = request_from(concepts, plane, window, threshold, slices, Mode.SLICES, more_planes, grouping, prompts)
+    chosen_mode = mode_named(mode)
+    is_drawn = chosen_mode is Mode.FROM_PROMPTS and not prompts
+    if is_drawn and segmentation_node is None:
+        raise InputError("Nothing was drawn; choose the segmentation in which you drew a slice of the object.")
+    segment_id = None if inside is None else _segment_id(*inside)
+
+    def prepare(placed: PlacedVolume) -> Steps[tuple[PlacedVolume, SegmentRequest]]:
+        yield from ()
+        request = plain
+        if view is not None:
+            shown = shown_slice(view, volume_node, placed)
+            request = replace(request, plane=shown.plane, slices=(shown.index, shown.index + 1), more_planes=())
+        drawn = request.prompts
+        if is_drawn:
+            stack = SliceStack.along(placed.volume.grid, request.plane)
+            drawn = drawn_prompts(segmentation_node, request.concepts, volume_node, placed, stack)
+        region = None if roi is None else box_of_roi(roi, volume_node, placed)
+        mask = None if inside is None else mask_of_segment(inside[0], str(segment_id), volume_node, placed)
+        return placed, replace(request, mode=chosen_mode, prompts=drawn, region=region, inside=mask)
+
+    return RunOrder(volume_node, prepare, segmentation_node, model, device, save_state)
+
+
+def preview_order(
+    volume_node: Any,
+    concepts: str | Iterable[str],
+    view: Any,
+    *,
+    window: str | tuple[float, float] | None = None,
+    threshold: float | None = None,
+    model: str = "demo",
+    device: str = "auto",
+) -> RunOrder:
+    """The order for the one slice that a view shows, at any angle; nothing is written.
+
+    Args:
+        view: a vtkMRMLSliceNode.
+
+    Raises:
+        InputError: something cannot be used; the message says which and why.
+    """
+    check_volume_node(volume_node)
+    plain = request_from(concepts, window=window, threshold=threshold)
+
+    def prepare(placed: PlacedVolume) -> Steps[tuple[PlacedVolume, SegmentRequest]]:
+        plane = view_plane(view, volume_node, placed)
+        shown = stack_slice(plane, placed.volume.grid)
+        if shown is not None:
+            return placed, replace(plain, plane=shown.plane, slices=(shown.index, shown.index + 1))
+        cut = yield from in_thread(lambda: oblique_slice(plane, placed.volume))
+        return PlacedVolume(cut, placed.to_node), plain
+
+    return RunOrder(volume_node, prepare, None, model, device, is_written=False)
+
+
+def _segment_id(segmentation_node: Any, segment: str) -> str:
+    segmentation = segmentation_node.GetSegmentation()
+    if segmentation.GetSegment(segment) is not None:
+        return segment
+    segment_id = segmentation.GetSegmentIdBySegmentName(segment)
+    if not segment_id:
+        raise InputError(f"'{segmentation_node.GetName()}' has no segment '{segment}'; choose another one.")
+    return str(segment_id)

@@ -1,0 +1,296 @@
+"""What the Segment Editor effect asks the engine for, and how the answer changes the selected segment.
+
+An action becomes a question (a volume and a request) and a change: which voxels of the segment take the answer. Nothing
+here looks at the scene but ``surroundings``; the rest may run on another thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MedSAM3SegmentLib.concepts import Vocabulary
+from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.grid import Matrix, Plane, SliceStack
+from MedSAM3SegmentLib.intensity import choose_window, is_ct
+from MedSAM3SegmentLib.prompts import BoxMark, BoxReading, MaskMark, TargetPrompts
+from MedSAM3SegmentLib.request import AssemblyOptions, Mode, SegmentRequest
+from MedSAM3SegmentLib.volume import Volume
+
+from .edited_slices import WrittenSlices, changed_slices, read_written
+from .labelmaps import content_of
+from .marks import Mark, moved_mark, positions_of, read_marks, to_volume_frame
+from .segment_changes import with_cut_changed, with_slices_changed, with_slices_kept
+from .segment_voxels import grid_to_segmentation, labelmap_mask
+from .view_slices import ViewPlane, oblique_slice, stack_slice, touched_thickness, view_plane
+from .volumes import PlacedVolume
+
+#: On a single slice nothing is isolated.
+_ONE_SLICE = AssemblyOptions(drop_isolated=False)
+
+
+class Action(StrEnum):
+    """What the effect can do to the selected segment."""
+
+    THIS_SLICE = "this slice"
+    PROPAGATE = "propagate from edited slices"
+    WHOLE_VOLUME = "whole volume"
+
+
+@dataclass(frozen=True)
+class ActionWords:
+    """What a user chose for an action.
+
+    Attributes:
+        phrase: what to look for; empty where only what was drawn tells.
+        name: what to call the object where there is no phrase: the segment's name.
+        reading: what positive boxes mean.
+    """
+
+    action: Action
+    phrase: str
+    name: str
+    reading: BoxReading = BoxReading.ONLY_THIS_ONE
+
+
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What an action needs to know of the scene, as it was when the volume was read.
+
+    Attributes:
+        placed: the volume.
+        marks: of the segment, in the frame of the volume's grid.
+        content: what the segment holds, from ``labelmaps.content_of``.
+        ijk_to_segmentation: from voxels of the volume to the segmentation's frame.
+        written: what the program wrote into the segment before.
+        view: the plane of the slice view that was worked in, in the frame of the volume's grid, or None.
+    """
+
+    placed: PlacedVolume
+    marks: tuple[Mark, ...]
+    content: Any | None
+    ijk_to_segmentation: Matrix
+    written: WrittenSlices | None
+    view: ViewPlane | None
+
+
+@dataclass(frozen=True, eq=False)
+class StackSliceChange:
+    """One slice of the volume's stack takes the answer; all others stay."""
+
+    stack: SliceStack
+    index: int
+
+    def labelmap(
+        self, mask: NDArray[np.bool_], content: Any | None, lattice: Matrix, to_segmentation: Matrix
+    ) -> Any | None:
+        """See ``Change``."""
+        region = _slices_only(self.stack, (self.index,))
+        return with_slices_changed(content, lattice, mask, region, to_segmentation @ self.stack.grid.ijk_to_ras)
+
+
+@dataclass(frozen=True, eq=False)
+class CutChange:
+    """The voxels that an oblique slice goes through take the answer; all others stay."""
+
+    slice_to_ras: Matrix
+
+    def labelmap(
+        self, mask: NDArray[np.bool_], content: Any | None, lattice: Matrix, to_segmentation: Matrix
+    ) -> Any | None:
+        """See ``Change``."""
+        return with_cut_changed(content, lattice, mask[0], to_segmentation @ self.slice_to_ras)
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeChange:
+    """The whole segment takes the answer, but for slices that a person drew."""
+
+    stack: SliceStack
+    drawn: tuple[int, ...] = ()
+
+    def labelmap(
+        self, mask: NDArray[np.bool_], content: Any | None, lattice: Matrix, to_segmentation: Matrix
+    ) -> Any | None:
+        """See ``Change``."""
+        kept = _slices_only(self.stack, self.drawn)
+        return with_slices_kept(content, lattice, mask, kept, to_segmentation @ self.stack.grid.ijk_to_ras)
+
+
+#: How an answer changes a segment. ``labelmap`` gives what the segment is to hold, from the answer's mask
+#: ``[k, j, i]``, what it holds now, the lattice of ``segment_changes.edited_lattice`` and the way from the frame of the
+#: volume's grid to the segmentation's; None where nothing is left.
+Change = StackSliceChange | CutChange | VolumeChange
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What the engine is asked, and what becomes of its answer.
+
+    Attributes:
+        notes: what the user should know, one sentence each.
+    """
+
+    volume: Volume
+    request: SegmentRequest
+    change: Change
+    notes: tuple[str, ...] = ()
+
+
+def surroundings(
+    segmentation_node: Any, segment_id: str, volume_node: Any, placed: PlacedVolume, slice_node: Any | None
+) -> Surroundings:
+    """What an action needs to know of the scene.
+
+    Raises:
+        InputError: a parent transform of one of the nodes is non-linear.
+    """
+    segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
+    to_volume = to_volume_frame(segmentation_node, volume_node, placed)
+    return Surroundings(
+        placed,
+        tuple(moved_mark(mark, to_volume) for mark in read_marks(segment)),
+        content_of(segment),
+        grid_to_segmentation(segmentation_node, volume_node, placed),
+        read_written(segment),
+        None if slice_node is None else view_plane(slice_node, volume_node, placed),
+    )
+
+
+def question_for(words: ActionWords, around: Surroundings) -> Question:
+    """The question of an action.
+
+    Raises:
+        InputError: the action needs what is not there, in words.
+    """
+    match words.action:
+        case Action.THIS_SLICE:
+            return _this_slice(words, around)
+        case Action.PROPAGATE:
+            return _propagate(words, around)
+        case Action.WHOLE_VOLUME:
+            return _whole_volume(words, around)
+
+
+def _this_slice(words: ActionWords, around: Surroundings) -> Question:
+    if around.view is None:
+        raise InputError("No slice view is shown; choose a layout that has one and click into it.")
+    volume = around.placed.volume
+    half = touched_thickness(volume.grid.ijk_to_ras, around.view.normal) / 2
+    marks = [mark for mark in around.marks if _lies_on(mark, around.view, half)]
+    left_out = len(around.marks) - len(marks)
+    notes = (f"{left_out} marks on other slices were left out.",) if left_out else ()
+    shown = stack_slice(around.view, volume.grid)
+    if shown is None:
+        cut = oblique_slice(around.view, volume)
+        # Percentiles of one slice would show it through another window than its neighbours.
+        preset = Vocabulary.load().window_for(words.phrase) if is_ct(volume) else None
+        request, said = _request(words, marks, (), window=choose_window(volume, preset), assembly=_ONE_SLICE)
+        notes = (
+            *notes,
+            *said,
+            "The view is oblique: the volume was looked up along it, and the voxels it goes through written.",
+        )
+        return Question(cut, request, CutChange(cut.grid.ijk_to_ras), notes)
+    stack = SliceStack.along(volume.grid, shown.plane)
+    slices = (shown.index, shown.index + 1)
+    request, said = _request(words, marks, (), plane=shown.plane, slices=slices, assembly=_ONE_SLICE)
+    return Question(volume, request, StackSliceChange(stack, shown.index), (*notes, *said))
+
+
+def _propagate(words: ActionWords, around: Surroundings) -> Question:
+    grid = around.placed.volume.grid
+    mask = labelmap_mask(around.content, grid, around.ijk_to_segmentation)
+    stack, drawn = _drawn_slices(mask, around)
+    marks, notes = _marks_of_stack(around.marks, stack)
+    if not drawn and not any(mark.positive for mark in marks):
+        raise InputError(
+            f"No slice of '{words.name}' was drawn or corrected; draw it on one slice at least, with any effect, or "
+            "draw a box or point on it."
+        )
+    masks: tuple[MaskMark, ...] = ()
+    if drawn:
+        masks = (MaskMark(mask & _slices_only(stack, drawn), drawn),)
+        listed = ", ".join(str(index) for index in drawn[:8]) + (", ..." if len(drawn) > 8 else "")
+        notes = (*notes, f"{len(drawn)} {stack.plane} slices stay as they were drawn: {listed}.")
+    request, said = _request(words, marks, masks, plane=stack.plane)
+    return Question(around.placed.volume, request, VolumeChange(stack, drawn), (*notes, *said))
+
+
+def _whole_volume(words: ActionWords, around: Surroundings) -> Question:
+    stack = SliceStack.along(around.placed.volume.grid)
+    marks, notes = _marks_of_stack(around.marks, stack)
+    request, said = _request(words, marks, (), plane=stack.plane)
+    return Question(around.placed.volume, request, VolumeChange(stack), (*notes, *said))
+
+
+def _request(
+    words: ActionWords, marks: Sequence[Mark], masks: tuple[MaskMark, ...], **options: Any
+) -> tuple[SegmentRequest, tuple[str, ...]]:
+    """The request, and what the user should know of it.
+
+    What shows the one object that is meant is followed. Boxes that are but examples go to the detector with the phrase.
+    """
+    phrase = words.phrase.strip()
+    concept = phrase or words.name
+    boxes = tuple(mark for mark in marks if isinstance(mark, BoxMark))
+    points = tuple(mark for mark in marks if not isinstance(mark, BoxMark))
+    shows_one = words.reading is BoxReading.ONLY_THIS_ONE and any(box.positive for box in boxes)
+    if masks or shows_one or any(point.positive for point in points):
+        prompts = {concept: TargetPrompts(points, boxes, masks, words.reading, is_phrase=bool(phrase))}
+        return SegmentRequest((concept,), mode=Mode.FROM_PROMPTS, prompts=prompts, **options), ()
+    if not phrase and not any(box.positive for box in boxes):
+        raise InputError(f"There is nothing to look for; type what '{words.name}' is, or draw a box or point on it.")
+    examples = TargetPrompts((), boxes, (), BoxReading.THINGS_LIKE_THIS, is_phrase=bool(phrase)) if boxes else None
+    notes = ("Negative points need a positive point, box or drawn slice and were left out.",) if points else ()
+    return SegmentRequest((concept,), prompts={concept: examples} if examples else {}, **options), notes
+
+
+def _drawn_slices(mask: NDArray[np.bool_], around: Surroundings) -> tuple[SliceStack, tuple[int, ...]]:
+    """The stack in which a person drew, and the slices."""
+    grid = around.placed.volume.grid
+    if around.written is not None:
+        stack = SliceStack.along(grid, around.written.plane)
+        if stack.count == around.written.count:
+            return stack, changed_slices(around.written, mask, stack)
+    acquired = SliceStack.along(grid)
+    if not mask.any():
+        return acquired, ()
+    stacks = [acquired, *(SliceStack.along(grid, plane) for plane in (Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL))]
+    filled = [tuple(int(n) for n in np.flatnonzero(stack.extract(mask).any(axis=(1, 2)))) for stack in stacks]
+    fewest = min(range(len(stacks)), key=lambda number: len(filled[number]))
+    # What was drawn on a few sagittal slices is a line on each axial one.
+    chosen = fewest if 2 * len(filled[fewest]) < len(filled[0]) else 0
+    return stacks[chosen], filled[chosen]
+
+
+def _marks_of_stack(marks: Sequence[Mark], stack: SliceStack) -> tuple[list[Mark], tuple[str, ...]]:
+    """The marks that mean something on slices of ``stack``: a box seen from its edge is a line there."""
+    to_ijk = np.linalg.inv(stack.grid.ijk_to_ras)
+    usable = []
+    for mark in marks:
+        places = np.array(positions_of(mark)) @ to_ijk[:3, :3].T + to_ijk[:3, 3]
+        in_slice = [2 - axis for axis in stack.array_axes[1:]]
+        if not isinstance(mark, BoxMark) or (np.ptp(places[:, in_slice], axis=0) > 0.5).all():
+            usable.append(mark)
+    left_out = len(marks) - len(usable)
+    if not left_out:
+        return usable, ()
+    return usable, (f"{left_out} boxes that stand upright on {stack.plane} slices were left out.",)
+
+
+def _lies_on(mark: Mark, view: ViewPlane, half: float) -> bool:
+    heights = (np.array(positions_of(mark)) - view.origin) @ view.normal
+    return bool((np.abs(heights) <= half + 1e-6).all())
+
+
+def _slices_only(stack: SliceStack, indices: Sequence[int]) -> NDArray[np.bool_]:
+    """Bool ``[k, j, i]``, True on some slices of a stack."""
+    region = np.zeros(stack.grid.shape, bool)
+    stack.extract(region)[list(indices)] = True
+    return region

@@ -1,0 +1,328 @@
+"""One segmentation from the click to the segments: read, hand in, follow, write.
+
+Everything that takes a while happens elsewhere, in the engine or on a thread, and everything that must happen on the
+thread of the scene is cut into short steps. The panel takes a step whenever its timer ticks, the console between two
+repaints; neither ever stands still. Nodes are looked at again before each step, because a user may have removed them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MedSAM3SegmentLib.concepts import Vocabulary
+from MedSAM3SegmentLib.engine.events import (
+    Advanced,
+    Done,
+    Event,
+    Failed,
+    FailureKind,
+    Loading,
+    PartialArrived,
+    Queued,
+    WasCancelled,
+)
+from MedSAM3SegmentLib.errors import Cancelled, EngineError, InputError, ModelError
+from MedSAM3SegmentLib.grid import SliceStack
+from MedSAM3SegmentLib.request import Grouping, PartialMask, Progress, SegmentRequest, Stage
+from MedSAM3SegmentLib.result import SegmentResult
+
+from .editing import SegmentWriter
+from .local_jobs import Job, JobSource
+from .preview_segmentation import labels_of
+from .segmentations import WrittenResult, check_segmentation_node, masks_of, messages_of, write_in_steps
+from .steps import WAITING, WORKING, Steps, breathe, in_thread, release
+from .volumes import PlacedVolume, check_volume_node, read_in_steps
+
+#: Seconds of steps between two repaints. One step more may follow, so this stays well below what is felt.
+STEP_BUDGET = 0.015
+
+
+class RunState(StrEnum):
+    """How far a run has come."""
+
+    READING = "reading the volume"
+    SUBMITTING = "handing the volume to the engine"
+    SEGMENTING = "segmenting"
+    CONVERTING = "preparing segments"
+    WRITING = "writing segments"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+_ERRORS = {FailureKind.INPUT: InputError, FailureKind.MODEL: ModelError, FailureKind.ENGINE: EngineError}
+
+_ENDED = (RunState.DONE, RunState.CANCELLED, RunState.FAILED)
+
+
+@dataclass(frozen=True, eq=False)
+class RunOrder:
+    """What is to be segmented, and where it goes.
+
+    Attributes:
+        volume_node: the volume.
+        prepare: makes the request once the volume is read, because regions and drawings depend on its grid; may give
+            a part of the volume, such as an oblique slice, in its place.
+        segmentation_node: where segments are written, or None for a new node.
+        model, device: as ``medsam3 segment`` takes them.
+        save_state: see ``segmentations.write_result``.
+        is_written: whether the result becomes segments.
+    """
+
+    volume_node: Any
+    prepare: Callable[[PlacedVolume], Steps[tuple[PlacedVolume, SegmentRequest]]]
+    segmentation_node: Any | None = None
+    model: str = "demo"
+    device: str = "auto"
+    save_state: Callable[[], None] | None = None
+    is_written: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedPartial:
+    """One slice of an unfinished run.
+
+    Attributes:
+        placed: the volume it belongs to.
+        stack: how that was cut.
+    """
+
+    partial: PartialMask
+    placed: PlacedVolume
+    stack: SliceStack
+
+
+def _ignore(_: Any) -> None:
+    pass
+
+
+@dataclass(frozen=True, eq=False)
+class RunListener:
+    """Who is told what, on the thread of the scene.
+
+    Attributes:
+        progress: how far the run has come.
+        waiting: so many other jobs of the engine come first.
+        partial: a slice is known already.
+        ended: the run is over; its ``state``, ``written`` and ``error`` say how.
+    """
+
+    progress: Callable[[Progress], None] = _ignore
+    waiting: Callable[[int], None] = _ignore
+    partial: Callable[[PlacedPartial], None] = _ignore
+    ended: Callable[[SegmentationRun], None] = _ignore
+
+
+class SegmentationRun:
+    """A run that is on its way.
+
+    Attributes:
+        state: how far it has come.
+        placed: the volume as it was read, once it is.
+        grouping: what becomes one segment, once the request is made.
+        result: what the engine found, once it has.
+        labels: of a run that is not written, once it is done: concept ``n`` (from 1) as uint8 ``[k, j, i]``.
+        written: what became of it in the scene, once it is done.
+        messages: what the user should know, once it is done.
+        error: why it ended otherwise.
+
+    Raises:
+        InputError: the nodes cannot be used; nothing was begun.
+    """
+
+    def __init__(
+        self, order: RunOrder, jobs: JobSource, writer: SegmentWriter, listener: RunListener | None = None
+    ) -> None:
+        check_volume_node(order.volume_node)
+        if order.segmentation_node is not None:
+            check_segmentation_node(order.segmentation_node)
+        self.order = order
+        self.state = RunState.READING
+        self.placed: PlacedVolume | None = None
+        self.result: SegmentResult | None = None
+        self.labels: NDArray[np.uint8] | None = None
+        self.written: WrittenResult | None = None
+        self.messages: list[str] = []
+        self.error: Exception | None = None
+        self.grouping = Grouping.CONCEPT
+        self._jobs = jobs
+        self._job: Job | None = None
+        self._writer = writer
+        self._listener = listener or RunListener()
+        self._scene = order.volume_node.GetScene()
+        self._cancelled = False
+        self._advancing = False
+        self._steps = self._all_steps()
+
+    @property
+    def ended(self) -> bool:
+        return self.state in _ENDED
+
+    def advance(self, budget: float = STEP_BUDGET) -> bool:
+        """Do what can be done now, for about ``budget`` seconds; False when the run is over."""
+        if self.ended or self._advancing:
+            return not self.ended
+        self._advancing = True
+        until = time.monotonic() + budget
+        try:
+            while True:
+                self._check_wanted()
+                if next(self._steps) is WAITING or time.monotonic() >= until:
+                    return True
+        except StopIteration:
+            self._end(RunState.DONE, None)
+        except Cancelled as stopped:
+            self._end(RunState.CANCELLED, stopped)
+        except Exception as error:
+            self._end(RunState.FAILED, error)
+        finally:
+            self._advancing = False
+        return False
+
+    def cancel(self) -> None:
+        """Ask the run to end without a change to the scene. What is being written already is written to its end."""
+        self._cancelled = True
+        if self._job is not None:
+            self._job.cancel()
+
+    def abandon(self, why: str) -> None:
+        """End the run at once; whatever the engine still says of it is not heard.
+
+        Args:
+            why: one sentence.
+        """
+        self.cancel()
+        if not self.ended:
+            self._end(RunState.CANCELLED, Cancelled(why))
+
+    def forget(self) -> None:
+        """Let go of what the run holds, which is much; others may still hold it."""
+        held: list[object] = [self.result, self.placed]
+        self.result = self.placed = None
+        release(held)
+
+    def _all_steps(self) -> Steps[None]:
+        order = self.order
+        # Whoever shows partial slices needs its colours.
+        vocabulary = yield from in_thread(Vocabulary.load)
+        whole = yield from read_in_steps(order.volume_node)
+        placed, request = yield from order.prepare(whole)
+        self.placed, self.grouping = placed, request.grouping
+        result = yield from self._answer(placed, request)
+        self.state = RunState.CONVERTING
+        self._check_wanted()
+        if not order.is_written:
+            self.labels = yield from in_thread(lambda: labels_of(result))
+            self.messages = list(result.messages)
+            return
+        masks = yield from in_thread(lambda: masks_of(result, request.grouping))
+        self._check_wanted()
+        self.state = RunState.WRITING
+        self.written = yield from write_in_steps(
+            result,
+            masks,
+            placed,
+            order.volume_node,
+            order.segmentation_node,
+            vocabulary,
+            self._writer,
+            order.save_state,
+        )
+        self.messages = messages_of(result, self.written)
+
+    def _answer(self, placed: PlacedVolume, request: SegmentRequest) -> Steps[SegmentResult]:
+        """Hand the request in and follow it to its result."""
+        self.state = RunState.SUBMITTING
+        self._job = yield from in_thread(
+            lambda: self._jobs.submit(placed.volume, request, model=self.order.model, device=self.order.device)
+        )
+        self.state = RunState.SEGMENTING
+        stack = SliceStack.along(placed.volume.grid, request.plane)
+        self.result = yield from self._follow(self._job, placed, stack)
+        return self.result
+
+    def _follow(self, job: Job, placed: PlacedVolume, stack: SliceStack) -> Steps[SegmentResult]:
+        if self._cancelled:
+            job.cancel()
+        while True:
+            events = job.poll()
+            for event in events:
+                result = self._hear(event, placed, stack)
+                if result is not None:
+                    return result
+                yield WORKING
+            breathe()
+            yield WAITING
+
+    def _hear(self, event: Event, placed: PlacedVolume, stack: SliceStack) -> SegmentResult | None:
+        match event:
+            case Done(result=result):
+                return result
+            case WasCancelled(message=message):
+                raise Cancelled(message)
+            case Failed(message=message, kind=kind):
+                raise _ERRORS[kind](message)
+            case PartialArrived(partial=partial) if not self._cancelled:
+                self._listener.partial(PlacedPartial(partial, placed, stack))
+            case Advanced(progress=progress) if not self._cancelled:
+                self._listener.progress(progress)
+            case Queued(position=position) if position > 0:
+                self._listener.waiting(position)
+            case Loading():
+                self._listener.progress(Progress(Stage.LOADING, 0, 1))
+        return None
+
+    def _check_wanted(self) -> None:
+        """Whether somebody still wants the result, and its nodes are there.
+
+        Raises:
+            Cancelled: not so.
+        """
+        if self.state is RunState.WRITING:
+            # Half a result would be worse than one that nobody asked for any more.
+            return
+        if self.ended or (self._cancelled and self.state is not RunState.SEGMENTING):
+            raise Cancelled("The segmentation was cancelled; nothing was written.")
+        for node in filter(None, (self.order.volume_node, self.order.segmentation_node)):
+            if self._scene is None or not self._scene.IsNodePresent(node):
+                self.cancel()
+                raise Cancelled(
+                    f"'{node.GetName()}' was removed, or the scene was closed, while it was segmented; "
+                    "nothing was written."
+                )
+
+    def _end(self, state: RunState, error: Exception | None) -> None:
+        if self.ended:
+            return
+        self.state = state
+        self.error = error
+        if not self._advancing:
+            self._steps.close()
+        self._listener.ended(self)
+
+
+def run_to_end(run: SegmentationRun, pump: Callable[[], None], cancel: Callable[[], bool] | None = None) -> None:
+    """Advance ``run`` to its end.
+
+    Args:
+        pump: lets the window answer, between two steps.
+        cancel: asked between two steps; True cancels.
+
+    Raises:
+        Exception: why the run did not end well.
+    """
+    going = True
+    while going:
+        if cancel is not None and cancel():
+            run.cancel()
+        going = run.advance()
+        pump()
+    if run.error is not None:
+        raise run.error

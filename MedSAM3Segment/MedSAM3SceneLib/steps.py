@@ -1,0 +1,69 @@
+"""Long work cut into short steps, so that a window that shows it never stands still.
+
+Steps are generators. They yield ``WORKING`` after a piece of work, and ``WAITING`` when there is nothing to do but to
+come back later; what they return is the outcome. Whoever runs them decides how many steps go between two repaints.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from typing import TypeVar
+
+Outcome = TypeVar("Outcome")
+
+#: What one step says to whoever runs it.
+WORKING, WAITING = False, True
+
+#: Work that yields ``WORKING`` or ``WAITING`` and returns its outcome.
+Steps = Generator[bool, None, Outcome]
+
+#: Seconds a waiting step gives to other threads, which get little time in Slicer while its own idles.
+_BREATH = 0.003
+
+
+def breathe() -> None:
+    """Let other threads run for a moment."""
+    time.sleep(_BREATH)
+
+
+def finish(steps: Steps[Outcome]) -> Outcome:
+    """Run all steps at once and return their outcome."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            outcome: Outcome = end.value
+            return outcome
+
+
+def in_thread(work: Callable[[], Outcome]) -> Steps[Outcome]:
+    """Do ``work`` on a thread of its own; steps wait for it. It must not touch scene or widgets.
+
+    Raises:
+        Exception: what ``work`` raised.
+    """
+    outcomes: list[Outcome] = []
+    errors: list[BaseException] = []
+    ended = threading.Event()
+
+    def run() -> None:
+        try:
+            outcomes.append(work())
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            ended.set()
+
+    threading.Thread(target=run, name="MedSAM3", daemon=True).start()
+    while not ended.wait(_BREATH):
+        yield WAITING
+    if errors:
+        raise errors[0]
+    return outcomes[0]
+
+
+def release(large: list[object]) -> None:
+    """Empty a list that holds the last references to large arrays, on a thread: giving memory back takes a while."""
+    threading.Thread(target=large.clear, name="MedSAM3 release", daemon=True).start()

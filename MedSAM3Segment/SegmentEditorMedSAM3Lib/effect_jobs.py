@@ -1,0 +1,136 @@
+"""The effect's actions on their way: one at a time, advanced by a timer, written through the effect's host."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from MedSAM3PanelLib.job_runner import RunningJob, listener_of
+from MedSAM3SceneLib.kept_volume import KeptVolume
+from MedSAM3SceneLib.local_jobs import JobSource
+from MedSAM3SceneLib.segment_actions import ActionWords
+from MedSAM3SceneLib.segment_edit_run import EditOrder, SegmentEditRun
+from MedSAM3SceneLib.segmentation_run import RunState
+from MedSAM3SegmentLib.errors import MedSAM3Error
+
+from .options_frame import OptionsFrame
+
+_PANEL = ("MedSAM3Segment", "vtkMRMLScriptedModuleNode")
+
+
+class HostVoxels:
+    """Changes segments through the effect's host, as Slicer's own effects do (a MedSAM3SceneLib.editing.VoxelTool)."""
+
+    def __init__(self, scripted_effect: Any) -> None:
+        self._host = scripted_effect
+
+    def set_voxels(self, segment_id: str, labelmap: Any) -> None:
+        """Make the selected segment hold ``labelmap``, as masking and overwrite mode allow."""
+        if self._host.parameterSetNode().GetSelectedSegmentID() != segment_id:
+            raise RuntimeError("another segment is selected by now")
+        mode = slicer.qSlicerSegmentEditorAbstractEffect.ModificationModeSet
+        self._host.modifySelectedSegmentByLabelmap(labelmap, mode)
+
+    def remove_voxels(self, segment_id: str, labelmap: Any) -> None:
+        """Take ``labelmap`` away from another segment, whatever masking says."""
+        mode = slicer.qSlicerSegmentEditorAbstractEffect.ModificationModeRemove
+        node = self._host.parameterSetNode().GetSegmentationNode()
+        self._host.modifySegmentByLabelmap(node, segment_id, labelmap, mode, True)
+
+
+class EffectJobs:
+    """Starts and ends the effect's actions.
+
+    Args:
+        scripted_effect: the effect's host.
+        options: shows how they go.
+        engine: called for who takes requests.
+    """
+
+    def __init__(self, scripted_effect: Any, options: OptionsFrame, engine: Callable[[], JobSource]) -> None:
+        self._host = scripted_effect
+        self._options = options
+        self._engine = engine
+        self._job: RunningJob | None = None
+        self._volume = KeptVolume()
+
+    @property
+    def is_running(self) -> bool:
+        return self._job is not None and not self._job.ended
+
+    def start(self, words: ActionWords, slice_node: Any | None) -> None:
+        """Begin an action on the selected segment; what prevents it is shown."""
+        if self.is_running:
+            self._options.show_messages([_("An action is on its way already; cancel it or wait until it is done.")])
+            return
+        editor = self._host.parameterSetNode()
+        model, device = _chosen_model(editor.GetScene())
+        order = EditOrder(
+            words,
+            editor,
+            editor.GetSelectedSegmentID() or "",
+            editor.GetSourceVolumeNode(),
+            slice_node,
+            self._host.saveStateForUndo,
+            model,
+            device,
+            self._volume.read,
+        )
+        listener = listener_of(self._options.progress.show, None, self._end, self._options.progress.show_waiting)
+        try:
+            run = SegmentEditRun(order, self._engine(), HostVoxels(self._host), listener)
+        except MedSAM3Error as error:
+            self._options.show_messages([str(error)])
+            return
+        self._options.show_messages([])
+        self._options.show_running(True)
+        self._job = RunningJob(run)
+
+    def cancel(self) -> None:
+        """Ask the action to end."""
+        if self._job is not None and self.is_running:
+            self._options.progress.show_cancelling()
+            self._job.cancel()
+
+    def stop(self, why: str) -> None:
+        """End the action at once, if one is on its way.
+
+        Args:
+            why: one sentence for the user.
+        """
+        if self._job is not None and self.is_running:
+            self._job.abandon(why)
+
+    def close(self, why: str) -> None:
+        """End the action that is on its way, and give the volume's memory back.
+
+        Args:
+            why: one sentence for the user.
+        """
+        self.stop(why)
+        self._volume.forget()
+
+    def _end(self, run: SegmentEditRun) -> None:
+        self._job = None
+        self._options.show_running(False)
+        if run.state is RunState.DONE:
+            messages = run.messages
+        else:
+            messages = [str(run.error)]
+            if not isinstance(run.error, MedSAM3Error):
+                messages = [_("The action failed: {error}").format(error=run.error)]
+                logging.error("MedSAM3: an action of the Segment Editor effect failed.", exc_info=run.error)
+        self._options.show_messages(messages)
+        for message in messages:
+            logging.info("MedSAM3: %s", message)
+
+
+def _chosen_model(scene: Any) -> tuple[str, str]:
+    """Model and device that are chosen in the panel."""
+    panel = scene.GetSingletonNode(*_PANEL)
+    chosen = [panel.GetParameter(name) if panel is not None else "" for name in ("model", "device")]
+    return chosen[0] or "demo", chosen[1] or "auto"

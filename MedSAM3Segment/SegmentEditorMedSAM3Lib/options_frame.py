@@ -1,0 +1,239 @@
+"""The effect's options below the Segment Editor: phrase, polarity, marks, actions, progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from MedSAM3PanelLib.progress_display import ProgressDisplay
+from MedSAM3SceneLib.marks import Mark, positions_of
+from MedSAM3SceneLib.segment_actions import Action
+from MedSAM3SegmentLib.prompts import BoxMark, BoxReading
+
+_LIST_HEIGHT = 90
+
+
+class OptionsFrame:
+    """The widgets.
+
+    Args:
+        scripted_effect: the effect's host, which lays them out.
+
+    Attributes:
+        progress: the progress bar, a MedSAM3PanelLib.progress_display.ProgressDisplay.
+    """
+
+    def __init__(self, scripted_effect: Any) -> None:
+        self._listeners: dict[str, Callable[..., Any]] = {}
+        self._connections: list[tuple[Any, str, Callable[..., Any]]] = []
+        self._add_phrase(scripted_effect)
+        self._add_drawing(scripted_effect)
+        self._add_marks(scripted_effect)
+        self._add_actions(scripted_effect)
+        self._add_progress(scripted_effect)
+
+    def connect(self, event: str, listener: Callable[..., Any]) -> None:
+        """Call ``listener`` when something was clicked.
+
+        Args:
+            event: ``act`` (with the action), ``cancel``, ``phrase`` (with the text), ``remove`` and ``jump`` (with the
+                number of the mark), ``remove_all``, or ``changed`` (polarity or reading).
+        """
+        self._listeners[event] = listener
+
+    def disconnect(self) -> None:
+        """Call nobody any more; a widget that is still connected would never be freed."""
+        self._listeners.clear()
+        for widget, signal, slot in self._connections:
+            widget.disconnect(signal, slot)
+        self._connections.clear()
+
+    @property
+    def positive(self) -> bool:
+        """Whether new marks show what is meant."""
+        return bool(self.positiveButton.checked)
+
+    @positive.setter
+    def positive(self, positive: bool) -> None:
+        for button, checked in ((self.positiveButton, positive), (self.negativeButton, not positive)):
+            was_blocked = button.blockSignals(True)
+            button.checked = checked
+            button.blockSignals(was_blocked)
+
+    @property
+    def reading(self) -> str:
+        """What positive boxes mean, a value of ``prompts.BoxReading``."""
+        return str(self.readingSelector.currentData)
+
+    @reading.setter
+    def reading(self, reading: str) -> None:
+        was_blocked = self.readingSelector.blockSignals(True)
+        self.readingSelector.setCurrentIndex(max(0, self.readingSelector.findData(reading)))
+        self.readingSelector.blockSignals(was_blocked)
+
+    @property
+    def phrase(self) -> str:
+        """What is typed."""
+        return str(self.phraseEdit.text)
+
+    def show_phrase(self, phrase: str) -> None:
+        """Show a phrase as if it had been typed."""
+        if self.phraseEdit.text != phrase:
+            self.phraseEdit.text = phrase
+
+    def show_marks(self, marks: Sequence[Mark]) -> None:
+        """List the marks; positions are in the world."""
+        was_blocked = self.markList.blockSignals(True)
+        self.markList.clear()
+        for mark in marks:
+            self.markList.addItem(_mark_words(mark))
+        self.markList.blockSignals(was_blocked)
+        self._update_remove_buttons()
+
+    def show_view(self, name: str) -> None:
+        """Say which slice view ``this slice`` means."""
+        self.sliceButton.text = _("This slice ({view})").format(view=name) if name else _("This slice")
+
+    def show_ready(self, reason: str) -> None:
+        """Let actions be clicked, or not, with the reason why."""
+        for button, action in self._actions.items():
+            button.enabled = not reason
+            button.toolTip = reason or _action_help(action)
+
+    def show_running(self, running: bool) -> None:
+        """Show that an action is on its way, or that none is."""
+        self.cancelButton.enabled = running
+        self.cancelButton.visible = running
+        if running:
+            self.progress.begin()
+        else:
+            self.progress.end()
+
+    def show_messages(self, messages: Sequence[str]) -> None:
+        """Show sentences for the user, in place of earlier ones."""
+        self.messageLabel.text = "\n".join(messages)
+
+    def _on(self, widget: Any, signal: str, slot: Callable[..., Any]) -> None:
+        widget.connect(signal, slot)
+        self._connections.append((widget, signal, slot))
+
+    def _tell(self, event: str, *news: Any) -> None:
+        listener = self._listeners.get(event)
+        if listener is not None:
+            listener(*news)
+
+    def _add_phrase(self, scripted_effect: Any) -> None:
+        self.phraseEdit = qt.QLineEdit()
+        self.phraseEdit.objectName = "MedSAM3PhraseEdit"
+        self.phraseEdit.setPlaceholderText(_("such as: liver"))
+        self.phraseEdit.setToolTip(_("What to look for. Leave it empty to follow only what is drawn."))
+        self._on(self.phraseEdit, "editingFinished()", lambda: self._tell("phrase", self.phrase))
+        scripted_effect.addLabeledOptionsWidget(_("Phrase:"), self.phraseEdit)
+
+    def _add_drawing(self, scripted_effect: Any) -> None:
+        self.positiveButton = qt.QRadioButton(_("What is meant"))
+        self.positiveButton.objectName = "MedSAM3PositiveButton"
+        self.positiveButton.setToolTip(_("Clicks and boxes show the object. Key: n"))
+        self.negativeButton = qt.QRadioButton(_("What is not"))
+        self.negativeButton.objectName = "MedSAM3NegativeButton"
+        self.negativeButton.setToolTip(_("Clicks and boxes show what must not be taken for it. Key: n"))
+        self.positiveButton.checked = True
+        polarity = qt.QHBoxLayout()
+        polarity.addWidget(self.positiveButton)
+        polarity.addWidget(self.negativeButton)
+        scripted_effect.addLabeledOptionsWidget(_("Draw:"), polarity)
+        self._on(self.positiveButton, "toggled(bool)", lambda _checked: self._tell("changed"))
+
+        self.readingSelector = qt.QComboBox()
+        self.readingSelector.objectName = "MedSAM3ReadingSelector"
+        self.readingSelector.addItem(_("Only this one"), BoxReading.ONLY_THIS_ONE.value)
+        self.readingSelector.addItem(_("Things like this"), BoxReading.THINGS_LIKE_THIS.value)
+        self.readingSelector.setToolTip(_("Whether a box shows the one object that is meant, or an example of many."))
+        self._on(self.readingSelector, "currentIndexChanged(int)", lambda _index: self._tell("changed"))
+        scripted_effect.addLabeledOptionsWidget(_("A box means:"), self.readingSelector)
+
+    def _add_marks(self, scripted_effect: Any) -> None:
+        self.markList = qt.QListWidget()
+        self.markList.objectName = "MedSAM3MarkList"
+        self.markList.setMaximumHeight(_LIST_HEIGHT)
+        self.markList.setToolTip(_("What is drawn for this segment. Click to show it in the slice views."))
+        self._on(self.markList, "currentRowChanged(int)", self._on_row_changed)
+        scripted_effect.addLabeledOptionsWidget(_("Drawn:"), self.markList)
+        self.removeButton = qt.QPushButton(_("Remove"))
+        self.removeButton.objectName = "MedSAM3RemoveButton"
+        self.removeAllButton = qt.QPushButton(_("Remove all"))
+        self.removeAllButton.objectName = "MedSAM3RemoveAllButton"
+        self._on(self.removeButton, "clicked()", lambda: self._tell("remove", self.markList.currentRow))
+        self._on(self.removeAllButton, "clicked()", lambda: self._tell("remove_all"))
+        buttons = qt.QHBoxLayout()
+        buttons.addWidget(self.removeButton)
+        buttons.addWidget(self.removeAllButton)
+        scripted_effect.addOptionsWidget(buttons)
+
+    def _add_actions(self, scripted_effect: Any) -> None:
+        self.sliceButton = qt.QPushButton(_("This slice"))
+        self.sliceButton.objectName = "MedSAM3SliceButton"
+        self.propagateButton = qt.QPushButton(_("Propagate from edited slices"))
+        self.propagateButton.objectName = "MedSAM3PropagateButton"
+        self.volumeButton = qt.QPushButton(_("Whole volume"))
+        self.volumeButton.objectName = "MedSAM3VolumeButton"
+        self._actions = {
+            self.sliceButton: Action.THIS_SLICE,
+            self.propagateButton: Action.PROPAGATE,
+            self.volumeButton: Action.WHOLE_VOLUME,
+        }
+        layout = qt.QVBoxLayout()
+        for button, action in self._actions.items():
+            self._on(button, "clicked()", lambda action=action: self._tell("act", action))
+            layout.addWidget(button)
+        scripted_effect.addOptionsWidget(layout)
+
+    def _add_progress(self, scripted_effect: Any) -> None:
+        bar = qt.QProgressBar()
+        bar.objectName = "MedSAM3ProgressBar"
+        label = qt.QLabel()
+        label.objectName = "MedSAM3ProgressLabel"
+        self.progress = ProgressDisplay(SimpleNamespace(progressBar=bar, progressLabel=label))
+        self.cancelButton = qt.QPushButton(_("Cancel"))
+        self.cancelButton.objectName = "MedSAM3CancelButton"
+        self._on(self.cancelButton, "clicked()", lambda: self._tell("cancel"))
+        self.messageLabel = qt.QLabel()
+        self.messageLabel.objectName = "MedSAM3MessageLabel"
+        self.messageLabel.setWordWrap(True)
+        for widget in (label, bar, self.cancelButton, self.messageLabel):
+            scripted_effect.addOptionsWidget(widget)
+        self.show_running(False)
+
+    def _on_row_changed(self, row: int) -> None:
+        self._update_remove_buttons()
+        if row >= 0:
+            self._tell("jump", row)
+
+    def _update_remove_buttons(self) -> None:
+        self.removeButton.enabled = self.markList.currentRow >= 0
+        self.removeAllButton.enabled = self.markList.count > 0
+
+
+def _action_help(action: Action) -> str:
+    return {
+        Action.THIS_SLICE: _("Segment the slice that was last worked in, with what is drawn on it. Key: Enter"),
+        Action.PROPAGATE: _(
+            "Follow the segment from the slices that were drawn or corrected through all others. Those come back as"
+            " they are, to the voxel. Key: Shift+Enter"
+        ),
+        Action.WHOLE_VOLUME: _("Segment the whole volume; what the segment holds is replaced."),
+    }[action]
+
+
+def _mark_words(mark: Mark) -> str:
+    x, y, z = (sum(values) / len(values) for values in zip(*positions_of(mark), strict=True))
+    if isinstance(mark, BoxMark):
+        words = _("box at {place}") if mark.positive else _("negative box at {place}")
+    else:
+        words = _("point at {place}") if mark.positive else _("negative point at {place}")
+    sign = "+" if mark.positive else "\N{MULTIPLICATION SIGN}"
+    return f"{sign} {words.format(place=f'R {x:.1f}, A {y:.1f}, S {z:.1f}')}"

@@ -1,0 +1,177 @@
+"""Drawing in slice views: a click makes a point, a drag a box, and a drag on what is there moves it.
+
+The corners of a box are places in the world on the plane of the view, so a box that is drawn in an oblique view is an
+oblique box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import vtk
+from numpy.typing import NDArray
+
+from MedSAM3SceneLib.marks import Mark, positions_of, with_positions
+from MedSAM3SceneLib.selected_marks import SelectedMarks
+from MedSAM3SegmentLib.prompts import BoxMark, PointMark
+
+from .view_places import PixelXY, ViewPlaces
+
+#: Pixels that a hand moves in a click.
+CLICK_SIZE = 4.0
+
+#: Pixels around a point or a corner that it can be taken by.
+GRIP_SIZE = 9.0
+
+
+@dataclass(frozen=True)
+class Grip:
+    """A point, or a corner of a box, that can be taken hold of.
+
+    Attributes:
+        mark: number of the mark.
+        corner: number of the corner.
+    """
+
+    mark: int
+    corner: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Gesture:
+    """The mouse button is down.
+
+    Attributes:
+        view: the view it went down in.
+        start: where.
+        grip: what it took hold of, or None for a new mark.
+    """
+
+    view: Any
+    start: PixelXY
+    grip: Grip | None
+
+
+class PromptDrawing:
+    """Turns mouse events of slice views into marks.
+
+    Args:
+        marks: where they are kept.
+        is_positive: asked for the polarity of new marks.
+        reach: asked for the millimetres to either side of a view's plane that belong to its slice.
+
+    Attributes:
+        rubber_band: the box that is being drawn, with the view it is drawn in; None while none is.
+    """
+
+    def __init__(
+        self, marks: SelectedMarks, is_positive: Callable[[], bool], reach: Callable[[ViewPlaces], float]
+    ) -> None:
+        self._marks = marks
+        self._is_positive = is_positive
+        self._reach = reach
+        self._gesture: _Gesture | None = None
+        self.rubber_band: tuple[Any, BoxMark] | None = None
+
+    def process(self, event: int, xy: PixelXY, view: Any, slice_node: Any) -> bool:
+        """Hear a mouse event; True when it is this one's alone.
+
+        Args:
+            event: VTK's event number.
+            xy: where in the view, pixels.
+            view: the slice view.
+            slice_node: its vtkMRMLSliceNode.
+
+        Raises:
+            InputError: the segmentation is under a non-linear transform.
+        """
+        places = ViewPlaces(slice_node)
+        if event == vtk.vtkCommand.LeftButtonPressEvent:
+            self._gesture = _Gesture(view, xy, self.grip_at(xy, places))
+            return True
+        if self._gesture is None or self._gesture.view != view:
+            return False
+        if event == vtk.vtkCommand.MouseMoveEvent:
+            self._move(xy, places)
+            return True
+        if event == vtk.vtkCommand.LeftButtonReleaseEvent:
+            gesture = self._gesture
+            self.cancel()
+            self._release(gesture, xy, places)
+            return True
+        return False
+
+    def cancel(self) -> None:
+        """Forget what is being drawn."""
+        self._gesture = None
+        self.rubber_band = None
+
+    def grip_at(self, xy: PixelXY, places: ViewPlaces) -> Grip | None:
+        """The point or corner under a pixel, the nearest of several."""
+        reach = self._reach(places)
+        nearest: tuple[float, Grip] | None = None
+        for number, mark in enumerate(self._marks.read()):
+            corners = np.array(positions_of(mark))
+            if (np.abs(places.heights_of(corners)) > reach).any():
+                continue
+            distances = np.linalg.norm(places.pixels_of(corners) - xy, axis=1)
+            corner = int(distances.argmin())
+            if distances[corner] <= GRIP_SIZE and (nearest is None or distances[corner] < nearest[0]):
+                nearest = float(distances[corner]), Grip(number, corner)
+        return nearest[1] if nearest else None
+
+    def _move(self, xy: PixelXY, places: ViewPlaces) -> None:
+        gesture = self._gesture
+        if gesture is None:
+            return
+        if gesture.grip is None:
+            box = self._box(gesture.start, xy, places)
+            self.rubber_band = None if box is None else (gesture.view, box)
+            return
+        marks = self._marks.read()
+        if gesture.grip.mark < len(marks):
+            moved = _with_corner_at(marks[gesture.grip.mark], gesture.grip.corner, places.world_of(xy))
+            if moved is not None:
+                self._marks.replace(gesture.grip.mark, moved)
+
+    def _release(self, gesture: _Gesture, xy: PixelXY, places: ViewPlaces) -> None:
+        if gesture.grip is not None:
+            return
+        if max(abs(xy[0] - gesture.start[0]), abs(xy[1] - gesture.start[1])) < CLICK_SIZE:
+            self._marks.add(PointMark(places.world_of(gesture.start), self._is_positive()))
+            return
+        box = self._box(gesture.start, xy, places)
+        if box is not None:
+            self._marks.add(box)
+
+    def _box(self, start: PixelXY, end: PixelXY, places: ViewPlaces) -> BoxMark | None:
+        """The box between two pixels; None while it is but a line."""
+        if min(abs(end[0] - start[0]), abs(end[1] - start[1])) < CLICK_SIZE:
+            return None
+        pixels = (start, (end[0], start[1]), end, (start[0], end[1]))
+        return BoxMark(tuple(places.world_of(pixel) for pixel in pixels), self._is_positive())
+
+
+def _with_corner_at(mark: Mark, corner: int, place: tuple[float, float, float]) -> Mark | None:
+    """``mark`` with a corner moved; a box stays rectangular and its opposite corner where it is."""
+    if isinstance(mark, PointMark):
+        return with_positions(mark, (place,))
+    corners = np.array(mark.corners)
+    if len(corners) != 4:
+        return None
+    after, opposite, before = ((corner + step) % 4 for step in (1, 2, 3))
+    along, across = _unit(corners[after] - corners[corner]), _unit(corners[before] - corners[corner])
+    away = np.array(place) - corners[opposite]
+    corners[before] = corners[opposite] + (away @ along) * along
+    corners[after] = corners[opposite] + (away @ across) * across
+    corners[corner] = corners[before] + corners[after] - corners[opposite]
+    if min(np.linalg.norm(corners[corner] - corners[other]) for other in (after, before)) < 1e-3:
+        return None
+    return with_positions(mark, tuple((float(x), float(y), float(z)) for x, y, z in corners))
+
+
+def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(vector / np.linalg.norm(vector))

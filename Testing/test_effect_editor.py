@@ -1,0 +1,552 @@
+"""The effect in a Segment Editor: drawing, keys, actions, and that nothing of it is left where it has no business."""
+
+from __future__ import annotations
+
+import re
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+from MedSAM3SceneLib.local_jobs import LocalJobs
+from MedSAM3SceneLib.marks import read_marks
+from MedSAM3SceneLib.segment_phrases import phrase_of
+from MedSAM3SegmentLib.errors import Cancelled
+from MedSAM3SegmentLib.prompts import BoxMark, BoxReading, PointMark
+from scene_nodes import add_segmentation, add_transform, add_volume, add_warp, rigid, snapshot
+from slicer_scene import quiet
+from slicer_stand_ins import load_module
+from test_effect_actions import held
+
+SHAPE = (8, 40, 40)
+LATTICE = np.diag([1.0, 1.0, 2.0, 1.0])
+
+
+def block(first, end):
+    mask = np.zeros(SHAPE, bool)
+    mask[tuple(slice(a, b) for a, b in zip(first, end, strict=True))] = True
+    return mask
+
+
+LIVER = block((1, 8, 10), (7, 24, 26))
+SPLEEN = block((2, 28, 28), (5, 36, 36))
+
+
+class HeldSegmenter(FakeSegmenter):
+    """Finds as the fake one does, but not before it may."""
+
+    def __init__(self, values):
+        super().__init__(values)
+        self.asked, self.may = threading.Event(), threading.Event()
+
+    def segment(self, volume, request, progress=None, cancel=None, partial=None):
+        self.asked.set()
+        while not self.may.wait(0.005):
+            if cancel is not None and cancel():
+                raise Cancelled("The segmentation was cancelled; nothing was written.")
+        return super().segment(volume, request, progress, cancel, partial)
+
+
+@pytest.fixture
+def opened(bench):
+    """The effect, active on the empty segment ``liver`` of a segmentation that has a spleen too."""
+    from SegmentEditorMedSAM3Lib.registration import EFFECT_FILE
+
+    volume = add_volume(LIVER.astype(np.int16) + 2 * SPLEEN.astype(np.int16), LATTICE)
+    segmentation = add_segmentation(volume, {"spleen": SPLEEN})
+    segmentation.GetSegmentation().AddEmptySegment("liver", "liver")
+    editor = bench.segment_editor(volume, segmentation)
+    editor.widget.setCurrentSegmentID("liver")
+    for name in ("Red", "Green", "Yellow"):
+        node = bench.app.layoutManager().sliceWidget(name).mrmlSliceNode()
+        node.SetDimensions(320, 320, 1)
+        node.SetFieldOfView(80, 80, 1)
+        node.JumpSliceByCentering(20.0, 20.0, 6.0)
+    effect = editor.open_effect(EFFECT_FILE)
+    segmenter = FakeSegmenter({"liver": 1, "spleen": 2})
+    effect.engine = lambda: LocalJobs(segmenter)
+    return SimpleNamespace(
+        bench=bench, volume=volume, segmentation=segmentation, editor=editor, effect=effect, segmenter=segmenter
+    )
+
+
+def segment_of(opened, name="liver"):
+    return opened.segmentation.GetSegmentation().GetSegment(name)
+
+
+def marks_of(opened, name="liver"):
+    return read_marks(segment_of(opened, name))
+
+
+def pixel_of(opened, view, place):
+    """The pixel of a slice view over a place in the world."""
+    node = opened.bench.app.layoutManager().sliceWidget(view).mrmlSliceNode()
+    matrix = node.GetXYToRAS()
+    to_world = np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
+    x, y, _, _ = np.linalg.inv(to_world) @ [*place, 1.0]
+    return round(x), round(y)
+
+
+def options(opened):
+    return opened.effect.options
+
+
+def is_running(opened):
+    return opened.effect.session is not None and opened.effect.session.is_running
+
+
+def finish(opened):
+    opened.bench.wait(lambda: not is_running(opened))
+
+
+def lines_in(opened, view):
+    """How many lines of marks a slice view shows, positive and negative ones."""
+    from SegmentEditorMedSAM3Lib.prompt_shapes import NEGATIVE_COLOUR, POSITIVE_COLOUR
+
+    renderer = opened.effect.scriptedEffect.renderer(opened.bench.app.layoutManager().sliceWidget(view))
+    count = {POSITIVE_COLOUR: 0, NEGATIVE_COLOUR: 0}
+    for number in range(renderer.GetViewProps().GetNumberOfItems()):
+        prop = renderer.GetViewProps().GetItemAsObject(number)
+        colour = prop.GetProperty().GetColor() if prop.IsA("vtkActor2D") else None
+        if colour in count:
+            count[colour] += prop.GetMapper().GetInput().GetNumberOfLines()
+    return count[POSITIVE_COLOUR], count[NEGATIVE_COLOUR]
+
+
+def test_a_click_is_a_point_and_a_drag_a_box_where_they_were_made(opened):
+    opened.editor.click("Red", pixel_of(opened, "Red", (15, 12, 6)))
+    opened.editor.drag("Red", pixel_of(opened, "Red", (11, 9, 6)), pixel_of(opened, "Red", (25, 23, 6)))
+
+    point, box = marks_of(opened)
+    assert point.position == pytest.approx((15, 12, 6), abs=0.2)
+    assert isinstance(box, BoxMark)
+    corners = np.array(box.corners)
+    assert corners.min(axis=0) == pytest.approx((11, 9, 6), abs=0.2)
+    assert corners.max(axis=0) == pytest.approx((25, 23, 6), abs=0.2)
+    assert options(opened).markList.count == 2
+    assert options(opened).sliceButton.text == "This slice (Red)"
+
+
+def test_a_box_of_an_oblique_view_lies_in_its_plane(opened):
+    node = opened.bench.app.layoutManager().sliceWidget("Green").mrmlSliceNode()
+    turned = rigid((35, 20, 0), (20, 20, 7))
+    for row in range(4):
+        for column in range(4):
+            node.GetSliceToRAS().SetElement(row, column, float(turned[row, column]))
+    node.UpdateMatrices()
+
+    opened.editor.drag("Green", (120, 130), (180, 200))
+    opened.editor.press("Green", "Return")
+    finish(opened)
+
+    (box,) = marks_of(opened)
+    heights = (np.array(box.corners) - turned[:3, 3]) @ turned[:3, 2]
+    assert np.abs(heights).max() < 1e-3
+    assert np.linalg.norm(np.subtract(box.corners[0], box.corners[1])) == pytest.approx(60 * 80 / 320, abs=1e-3)
+    request = opened.segmenter.requests[-1]
+    assert len(request.prompts["liver"].boxes) == 1
+    assert "oblique" in options(opened).messageLabel.text
+
+
+def test_what_is_not_meant_differs_in_colour_and_shape(opened):
+    from SegmentEditorMedSAM3Lib.prompt_shapes import NEGATIVE_COLOUR, POSITIVE_COLOUR
+
+    place = pixel_of(opened, "Red", (15, 12, 6))
+    opened.editor.click("Red", place)
+    positive = lines_in(opened, "Red")
+    opened.editor.press("Red", "x", place)
+    assert lines_in(opened, "Red") == (0, 0)
+    opened.editor.press("Red", "n")
+    opened.editor.click("Red", place)
+    negative = lines_in(opened, "Red")
+
+    assert marks_of(opened) == (PointMark(marks_of(opened)[0].position, positive=False),)
+    assert (positive[1], negative[0]) == (0, 0)
+    assert positive[0] != negative[1]
+    assert abs(np.dot(POSITIVE_COLOUR, (0.3, 0.6, 0.1)) - np.dot(NEGATIVE_COLOUR, (0.3, 0.6, 0.1))) > 0.3
+    assert options(opened).negativeButton.checked
+    assert options(opened).markList.item(0).text().startswith("\N{MULTIPLICATION SIGN} negative point")
+
+
+def test_marks_are_seen_on_their_slice_in_the_picture(opened):
+    before = opened.bench.render("Red")
+    opened.editor.click("Red", pixel_of(opened, "Red", (30, 10, 6)))
+    with_mark = opened.bench.render("Red")
+    node = opened.bench.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    node.JumpSliceByOffsetting(20, 20, 10)
+
+    x, y = pixel_of(opened, "Red", (30, 10, 6))
+    changed = np.argwhere((with_mark != before).any(axis=2))
+    rows, columns = changed[:, 0], changed[:, 1]
+    assert columns.mean() == pytest.approx(x, abs=1.5)
+    assert rows.mean() == pytest.approx(before.shape[0] - 1 - y, abs=1.5)
+    assert lines_in(opened, "Red") == (0, 0)
+
+
+def test_points_and_corners_are_moved_by_dragging_them(opened):
+    opened.editor.click("Red", pixel_of(opened, "Red", (30, 30, 6)))
+    opened.editor.drag("Red", pixel_of(opened, "Red", (10, 10, 6)), pixel_of(opened, "Red", (20, 24, 6)))
+
+    opened.editor.drag("Red", pixel_of(opened, "Red", (30, 30, 6)), pixel_of(opened, "Red", (33, 35, 6)))
+    opened.editor.drag("Red", pixel_of(opened, "Red", (20, 24, 6)), pixel_of(opened, "Red", (25, 28, 6)))
+
+    point, box = marks_of(opened)
+    assert point.position == pytest.approx((33, 35, 6), abs=0.2)
+    corners = np.array(box.corners)
+    assert corners.min(axis=0) == pytest.approx((10, 10, 6), abs=0.3)
+    assert corners.max(axis=0) == pytest.approx((25, 28, 6), abs=0.3)
+    sides = np.roll(corners, -1, axis=0) - corners
+    assert sides[0] @ sides[1] == pytest.approx(0, abs=1e-3)
+
+
+def test_the_last_mark_is_removed_by_key_and_any_by_button(opened):
+    for x in (12, 20, 28):
+        opened.editor.click("Red", pixel_of(opened, "Red", (x, 12, 6)))
+    opened.editor.press("Red", "x", pixel_of(opened, "Red", (36, 36, 6)))
+    assert [round(mark.position[0]) for mark in marks_of(opened)] == [12, 20]
+
+    options(opened).markList.setCurrentRow(0)
+    options(opened).removeButton.click()
+    assert [round(mark.position[0]) for mark in marks_of(opened)] == [20]
+    options(opened).removeAllButton.click()
+    assert marks_of(opened) == ()
+    assert not options(opened).removeAllButton.enabled
+
+
+def test_a_mark_that_is_chosen_in_the_list_is_shown_in_the_views(opened):
+    opened.editor.click("Red", pixel_of(opened, "Red", (12, 30, 6)))
+    node = opened.bench.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    node.JumpSliceByOffsetting(20, 20, 14)
+
+    options(opened).markList.setCurrentRow(0)
+
+    assert node.GetSliceToRAS().GetElement(2, 3) == pytest.approx(6, abs=0.2)
+
+
+def test_mouse_with_modifiers_and_other_keys_are_left_to_slicer(opened):
+    for modifiers in ({"shift": True}, {"control": True}):
+        assert not opened.editor.click("Red", (100, 100), **modifiers)
+    assert not opened.editor.press("Red", "f")
+    assert not opened.editor.press("Red", "n", shift=True)
+    assert marks_of(opened) == ()
+
+
+def test_one_undo_takes_an_action_back_bit_for_bit_and_its_marks_with_it(opened):
+    opened.editor.click("Red", pixel_of(opened, "Red", (15, 12, 6)))
+    before, marks = snapshot(opened.segmentation), marks_of(opened)
+
+    opened.editor.press("Red", "Return")
+    finish(opened)
+    opened.editor.click("Red", pixel_of(opened, "Red", (20, 20, 6)))
+    after, later = snapshot(opened.segmentation), marks_of(opened)
+    opened.editor.undo()
+
+    assert after != before
+    assert (held(opened.segmentation, "spleen", opened.volume) == SPLEEN).all()
+    assert snapshot(opened.segmentation) == before
+    assert marks_of(opened) == marks
+    assert options(opened).markList.count == 1
+    opened.editor.redo()
+    assert snapshot(opened.segmentation) == after
+    assert marks_of(opened) == later
+
+
+def test_this_slice_then_propagate_fills_the_segment_and_keeps_the_slice(opened):
+    opened.editor.click("Red", pixel_of(opened, "Red", (15, 12, 6)))
+    opened.editor.press("Red", "Return")
+    finish(opened)
+    only = LIVER.copy()
+    only[[0, 1, 2, 4, 5, 6, 7]] = False
+    assert (held(opened.segmentation, "liver", opened.volume) == only).all()
+
+    opened.editor.press("Red", "Return", shift=True)
+    finish(opened)
+
+    assert (held(opened.segmentation, "liver", opened.volume) == LIVER).all()
+    (mark,) = opened.segmenter.requests[-1].prompts["liver"].masks
+    assert mark.slices == (3,)
+
+
+def test_whole_volume_honours_masking_and_overwriting_of_the_editor(opened):
+    opened.editor.widget.setCurrentSegmentID("spleen")
+    opened.editor.node.SetOverwriteMode(opened.editor.node.OverwriteAllSegments)
+    opened.editor.widget.setCurrentSegmentID("liver")
+    array = opened.bench.slicer.util.arrayFromVolume(opened.volume)
+    array[3, 28:36, 28:36] = 1
+    options(opened).volumeButton.click()
+    finish(opened)
+
+    expected = SPLEEN.copy()
+    expected[3, 28:36, 28:36] = False
+    assert (held(opened.segmentation, "spleen", opened.volume) == expected).all()
+    opened.editor.undo()
+    opened.editor.node.SetMaskMode(opened.bench.slicer.vtkMRMLSegmentationNode.EditAllowedOutsideAllSegments)
+    options(opened).volumeButton.click()
+    finish(opened)
+    assert (held(opened.segmentation, "spleen", opened.volume) == SPLEEN).all()
+    assert (held(opened.segmentation, "liver", opened.volume) == LIVER).all()
+
+
+@pytest.mark.parametrize(
+    ("leave", "why"),
+    [
+        (lambda o: o.editor.widget.setCurrentSegmentID("spleen"), "Another segment or volume was selected"),
+        (
+            lambda o: o.editor.widget.setSourceVolumeNode(add_volume(LIVER.astype(np.int16))),
+            "Another segment or volume",
+        ),
+        (lambda o: o.segmentation.GetSegmentation().RemoveSegment("liver"), "removed"),
+        (lambda o: o.bench.slicer.mrmlScene.RemoveNode(o.volume), "removed|Another segment or volume|effect was left"),
+        (
+            lambda o: o.bench.slicer.mrmlScene.RemoveNode(o.segmentation),
+            "removed|Another segment or volume|effect was left",
+        ),
+        (lambda o: o.editor.leave(), "The effect was left"),
+        (lambda o: options(o).cancelButton.click(), "cancelled"),
+    ],
+    ids=["segment", "volume", "segment removed", "volume removed", "segmentation removed", "deactivated", "cancel"],
+)
+def test_an_action_ends_with_what_it_was_begun_for_and_writes_nothing(opened, leave, why):
+    segmenter = HeldSegmenter({"liver": 1})
+    opened.effect.engine = lambda: LocalJobs(segmenter)
+    before = snapshot(opened.segmentation)
+    options(opened).volumeButton.click()
+    opened.bench.wait(segmenter.asked.is_set)
+
+    leave(opened)
+    opened.bench.wait(lambda: not is_running(opened))
+    segmenter.may.set()
+    opened.bench.spin(0.1)
+
+    if opened.segmentation.GetScene() is not None and segment_of(opened) is not None:
+        assert snapshot(opened.segmentation) == before
+        with quiet():
+            opened.editor.undo()
+        assert snapshot(opened.segmentation) == before, "no undo state was saved"
+    assert re.search(why, options(opened).messageLabel.text)
+    assert not options(opened).cancelButton.enabled
+
+
+def test_a_closed_scene_in_mid_action_is_harmless(opened):
+    segmenter = HeldSegmenter({"liver": 1})
+    opened.effect.engine = lambda: LocalJobs(segmenter)
+    options(opened).volumeButton.click()
+    opened.bench.wait(segmenter.asked.is_set)
+
+    opened.bench.slicer.mrmlScene.Clear(False)
+    segmenter.may.set()
+    opened.bench.spin(0.1)
+
+    assert not is_running(opened)
+    assert opened.bench.slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+def test_a_second_click_does_not_begin_a_second_action(opened):
+    segmenter = HeldSegmenter({"liver": 1})
+    opened.effect.engine = lambda: LocalJobs(segmenter)
+    options(opened).volumeButton.click()
+    options(opened).volumeButton.click()
+    assert "on its way already" in options(opened).messageLabel.text
+    segmenter.may.set()
+    finish(opened)
+
+    assert len(segmenter.requests) == 1
+    assert (held(opened.segmentation, "liver", opened.volume) == LIVER).all()
+
+
+def test_leaving_the_effect_leaves_nothing_in_the_views(opened):
+    opened.editor.click("Red", pixel_of(opened, "Red", (15, 12, 6)))
+    assert lines_in(opened, "Red")[0] > 0
+
+    opened.editor.leave()
+
+    assert lines_in(opened, "Red") == (0, 0)
+    assert len(marks_of(opened)) == 1
+    opened.editor.widget.setCurrentSegmentID("spleen")
+    assert options(opened).markList.count == 1, "what is closed hears nothing"
+    opened.editor.widget.setCurrentSegmentID("liver")
+    opened.editor.choose("MedSAM3")
+    assert lines_in(opened, "Red")[0] > 0
+
+
+def test_each_segment_has_its_own_phrase_and_marks(opened):
+    assert options(opened).phraseEdit.text == "liver"
+    options(opened).phraseEdit.text = "right liver lobe"
+    options(opened).phraseEdit.editingFinished.emit()
+    opened.editor.click("Red", pixel_of(opened, "Red", (15, 12, 6)))
+
+    opened.editor.widget.setCurrentSegmentID("spleen")
+    assert options(opened).phraseEdit.text == "spleen"
+    assert options(opened).markList.count == 0
+    assert lines_in(opened, "Red") == (0, 0)
+    opened.editor.widget.setCurrentSegmentID("liver")
+    assert options(opened).phraseEdit.text == "right liver lobe"
+    assert options(opened).markList.count == 1
+
+
+def test_typing_is_not_disturbed_by_what_happens_to_the_segment(opened):
+    options(opened).phraseEdit.text = "right liv"
+    opened.editor.click("Red", pixel_of(opened, "Red", (15, 12, 6)))
+
+    assert options(opened).phraseEdit.text == "right liv"
+
+
+def test_the_closed_editor_hears_nothing_of_its_widgets_any_more(opened):
+    widgets = options(opened)
+    effect = opened.effect
+    opened.editor.leave()
+    effect.cleanup()
+
+    widgets.volumeButton.click()
+    widgets.phraseEdit.text = "pancreas"
+    widgets.phraseEdit.editingFinished.emit()
+
+    assert effect.options is None
+    assert opened.segmenter.requests == []
+    assert phrase_of(segment_of(opened)) == "liver"
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "phrase"),
+    [
+        ("kidney tumor", "", "kidney tumor"),
+        ("Segment_1", "", ""),
+        (
+            "Segment_2",
+            "Segmentation category and type~SCT^1^Organ~SCT^2^Kidney~SCT^3^Left~Anatomic~^^~^^",
+            "left kidney",
+        ),
+        ("Segment_3", "Segmentation category and type~SCT^1^Tissue~SCT^2^Tissue~^^~Anatomic~^^~^^", ""),
+        ("Segment", "no entry", ""),
+    ],
+)
+def test_a_segment_is_asked_for_by_its_name_or_its_terminology(scene, name, entry, phrase):
+    import slicer
+
+    del scene
+    segment = slicer.vtkSegment()
+    segment.SetName(name)
+    if entry:
+        segment.SetTag(segment.GetTerminologyEntryTagName(), entry)
+
+    assert phrase_of(segment) == phrase
+
+
+def test_the_reading_of_boxes_reaches_the_engine_and_stays_in_the_scene(opened):
+    opened.editor.drag("Red", pixel_of(opened, "Red", (11, 9, 6)), pixel_of(opened, "Red", (25, 23, 6)))
+    options(opened).readingSelector.setCurrentIndex(1)
+    options(opened).volumeButton.click()
+    finish(opened)
+
+    assert opened.segmenter.requests[-1].prompts["liver"].reading is BoxReading.THINGS_LIKE_THIS
+    assert opened.editor.node.GetAttribute("MedSAM3.Reading") == "things like this"
+
+
+def test_a_warped_segmentation_is_refused_in_words_and_draws_nothing(opened):
+    opened.segmentation.SetAndObserveTransformNodeID(add_warp().GetID())
+
+    opened.editor.click("Red", (100, 100))
+    assert "non-linear transform" in options(opened).messageLabel.text
+    options(opened).volumeButton.click()
+    assert "non-linear transform" in options(opened).messageLabel.text
+    assert not is_running(opened)
+    assert marks_of(opened) == ()
+
+
+def test_a_warped_volume_is_refused_in_words_and_shown_without_fail(opened):
+    opened.volume.SetAndObserveTransformNodeID(add_warp().GetID())
+
+    opened.editor.click("Red", (100, 100))
+    options(opened).volumeButton.click()
+
+    assert "'ct' is under the non-linear transform 'warp'" in options(opened).messageLabel.text
+    assert len(marks_of(opened)) == 1
+
+
+def test_marks_move_with_the_transform_of_the_segmentation(opened):
+    opened.editor.click("Red", pixel_of(opened, "Red", (15, 12, 6)))
+    opened.segmentation.SetAndObserveTransformNodeID(add_transform(rigid((0, 0, 0), (0, 0, 100))).GetID())
+
+    assert lines_in(opened, "Red") == (0, 0)
+    assert "S 106.0" in options(opened).markList.item(0).text()
+
+
+def test_without_a_segment_actions_say_why_they_cannot_be_clicked(opened):
+    opened.editor.widget.setCurrentSegmentID("")
+
+    for button in (options(opened).sliceButton, options(opened).propagateButton, options(opened).volumeButton):
+        assert not button.enabled
+        assert "segment" in button.toolTip
+    assert not opened.editor.click("Red", (100, 100))
+
+
+def test_an_engine_that_cannot_start_is_told_in_words(opened):
+    from MedSAM3SegmentLib.errors import ModelError
+
+    def no_engine():
+        raise ModelError("PyTorch is not installed; install it in the panel.")
+
+    opened.effect.engine = no_engine
+    options(opened).volumeButton.click()
+
+    assert options(opened).messageLabel.text == "PyTorch is not installed; install it in the panel."
+    assert options(opened).volumeButton.enabled
+
+
+def test_the_cursor_is_a_cross_and_the_icon_is_there(opened):
+    import qt
+
+    assert opened.effect.createCursor(None).shape() == qt.Qt.CrossCursor
+    assert not opened.effect.icon().isNull()
+
+
+def test_no_key_of_the_effect_is_a_key_of_slicer():
+    """Keys as VTK names them: Slicer's Segment Editor, slice views and markups, and peers that take window keys."""
+    import ast
+    from pathlib import Path
+
+    source = Path(__file__).parents[1] / "MedSAM3Segment" / "SegmentEditorMedSAM3Lib" / "keyboard.py"
+    (commands,) = [
+        node.value
+        for node in ast.parse(source.read_text()).body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "_COMMANDS"
+    ]
+    keys = [key.elts[0].value for key in commands.keys]
+    editor = {*"0123456789", "Escape", "space", *"zyqwi", "slash", "asterisk", "comma", "period", "less", "greater"}
+    views = {*"fbgtvVr", "Left", "Right", "Up", "Down", "bracketleft", "bracketright", "braceleft", "braceright"}
+    others = {"Delete", "BackSpace", *"pbsltervPBSLTERV"}
+
+    assert len(keys) == 4
+    assert not set(keys) & (editor | views | others)
+
+
+def test_registering_twice_offers_the_effect_once(bench):
+    from SegmentEditorMedSAM3Lib.registration import register_effect
+
+    factory = bench.slicer.qSlicerSegmentEditorEffectFactory.instance()
+
+    register_effect()
+    register_effect()
+
+    assert [effect.name for effect in factory.registeredEffects()].count("MedSAM3") == 1
+
+
+def test_the_self_test_of_the_effect_passes(bench):
+    load_module("MedSAM3Segment").MedSAM3SegmentTest().test_effect()
+    assert not bench.slot_errors
+
+
+def test_slicers_start_loads_nothing_heavy_for_the_effect():
+    import ast
+    from pathlib import Path
+
+    library = Path(__file__).parents[1] / "MedSAM3Segment" / "SegmentEditorMedSAM3Lib"
+    for name in ("__init__", "registration", "SegmentEditorEffect"):
+        for node in ast.parse((library / f"{name}.py").read_text()).body:
+            if isinstance(node, ast.Import):
+                assert {alias.name for alias in node.names} <= {"os", "qt", "slicer"}
+            elif isinstance(node, ast.ImportFrom):
+                light = {"__future__", "pathlib", "SegmentEditorEffects", "slicer.i18n"}
+                assert node.level == 1 or node.module in light

@@ -1,0 +1,568 @@
+"""The real panel on the bench: what a user clicks, sees and gets, with a segmenter without a model."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+from MedSAM3SceneLib.preview_segmentation import PREVIEW_ATTRIBUTE
+from MedSAM3SegmentLib.errors import ModelError
+from MedSAM3SegmentLib.request import Grouping, Mode
+from scene_nodes import add_segmentation, add_volume, misplaced, segment_in_world, snapshot
+from slicer_stand_ins import load_module
+
+LATTICE = np.diag([-2.0, -2.0, 3.0, 1.0])
+
+
+def phantom(name="ct"):
+    array = np.zeros((12, 20, 22), np.int16)
+    array[2:9, 2:10, 2:12] = 1
+    array[3:8, 12:18, 14:20] = 2
+    return add_volume(array, ijk_to_ras=LATTICE, name=name), array
+
+
+def opened(bench, segmenter=None):
+    """The panel with a fake segmenter; what it needs is installed."""
+    widget = bench.open_panel("MedSAM3Segment")
+    widget.logic.segmenter = segmenter or FakeSegmenter({"liver": 1, "left kidney": 2})
+    return widget
+
+
+def slow(seconds=0.03):
+    return FakeSegmenter({"liver": 1, "left kidney": 2}, seconds_a_slice=seconds)
+
+
+def run(bench, widget, concepts="liver; left kidney; pancreas"):
+    widget.ui.conceptsEdit.plainText = concepts
+    widget.ui.applyButton.click()
+    bench.wait(lambda: not widget.panel.is_busy)
+
+
+def segments(node):
+    segmentation = node.GetSegmentation()
+    return {segmentation.GetSegment(i).GetName(): i for i in segmentation.GetSegmentIDs()}
+
+
+def segmentations(scene, previews=False):
+    nodes = [
+        scene.GetNthNodeByClass(n, "vtkMRMLSegmentationNode")
+        for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode"))
+    ]
+    return [node for node in nodes if bool(node.GetAttribute(PREVIEW_ATTRIBUTE)) is previews]
+
+
+def shown_voxels(scene, concept):
+    """How many voxels of a concept the preview shows."""
+    (preview,) = segmentations(scene, previews=True) or (None,)
+    return 0 if preview is None else len(segment_in_world(preview, segments(preview)[concept]))
+
+
+def cells(table):
+    return [[table.item(row, column).text() for column in range(5)] for row in range(table.rowCount)]
+
+
+def test_apply_says_why_it_cannot_be_pressed(bench):
+    widget = opened(bench)
+    assert not widget.ui.applyButton.enabled
+    assert "volume" in widget.ui.applyButton.toolTip
+
+    phantom()
+    assert not widget.ui.applyButton.enabled
+    assert "concept" in widget.ui.applyButton.toolTip
+
+    widget.ui.conceptsEdit.plainText = " ; "
+    assert not widget.ui.applyButton.enabled
+    widget.ui.conceptsEdit.plainText = "liver"
+    assert widget.ui.applyButton.enabled
+
+
+def test_a_run_from_the_click_to_the_segments(bench):
+    volume, array = phantom()
+    widget = opened(bench)
+
+    run(bench, widget)
+
+    (node,) = segmentations(bench.slicer.mrmlScene)
+    found = segments(node)
+    assert list(found) == ["liver", "left kidney"]
+    assert misplaced(node, found["liver"], volume, array == 1) == 0
+    assert misplaced(node, found["left kidney"], volume, array == 2) == 0
+    assert widget.ui.segmentationSelector.currentNode() is node
+    rows = cells(widget.ui.resultsTable)
+    assert [row[:3] for row in rows] == [
+        ["liver", "found", "0.90"],
+        ["left kidney", "found", "0.90"],
+        ["pancreas", "not found", "0.00"],
+    ]
+    assert float(rows[0][3]) == pytest.approx((array == 1).sum() * 12 / 1000, abs=0.05)
+    assert rows[2][3] == ""
+    assert "not found" in rows[2][4]
+    assert not widget.ui.progressBar.visible
+    assert bench.dialogs.texts("error") == []
+
+
+def test_progress_and_partial_slices_show_while_it_runs_and_are_gone_after(bench):
+    scene = bench.slicer.mrmlScene
+    volume, array = phantom()
+    mine = add_segmentation(volume, {"mine": array == 2})
+    before = snapshot(mine)
+    widget = opened(bench, slow())
+    widget.ui.conceptsEdit.plainText = "liver"
+    widget.panel.form.parameters.segmentation = mine
+
+    widget.ui.applyButton.click()
+    bench.wait(lambda: "of 12" in widget.ui.progressLabel.text and shown_voxels(scene, "liver"))
+
+    assert 0 < shown_voxels(scene, "liver") <= (array == 1).sum()
+    assert snapshot(mine) == before
+    assert widget.ui.progressBar.visible
+    assert 0 < widget.ui.progressBar.value < widget.ui.progressBar.maximum
+    assert not widget.ui.applyButton.enabled
+    assert widget.ui.cancelButton.enabled
+    assert widget.ui.segmentationSelector.nodeCount() == 1, "a preview is not offered"
+
+    bench.wait(lambda: not widget.panel.is_busy)
+    assert segmentations(scene, previews=True) == []
+    assert list(segments(mine)) == ["mine", "liver"]
+
+
+def test_partial_slices_are_drawn_over_the_volume_and_taken_away(bench):
+    volume, array = phantom()
+    widget = opened(bench, slow(0.05))
+    bench.slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    bench.app.layoutManager().sliceWidget("Red").mrmlSliceNode().SetSliceOffset(12.0)
+    empty = bench.render("Red")
+    widget.ui.conceptsEdit.plainText = "liver"
+    widget.ui.applyButton.click()
+    bench.wait(lambda: "Slice 10" in widget.ui.progressLabel.text)
+    widget.panel.previews._preview.repaint()
+
+    drawn = bench.render("Red")
+    widget.ui.cancelButton.click()
+    bench.wait(lambda: not widget.panel.is_busy)
+
+    share = (drawn != empty).any(axis=2).mean()
+    whole = (empty > 0).any(axis=2).mean()
+    assert share > 0.5 * (array[4] == 1).mean() * whole
+    assert (bench.render("Red") == empty).all()
+
+
+def test_cancel_leaves_the_scene_as_it_was(bench):
+    scene = bench.slicer.mrmlScene
+    volume, array = phantom()
+    mine = add_segmentation(volume, {"mine": array == 2})
+    before = snapshot(mine)
+    widget = opened(bench, slow())
+    widget.ui.conceptsEdit.plainText = "liver"
+    widget.panel.form.parameters.segmentation = mine
+    widget.ui.applyButton.click()
+    bench.wait(lambda: segmentations(scene, previews=True))
+
+    widget.ui.cancelButton.click()
+    bench.wait(lambda: not widget.panel.is_busy)
+
+    assert snapshot(mine) == before
+    assert segmentations(scene) == [mine]
+    assert segmentations(scene, previews=True) == []
+    assert "cancelled" in widget.ui.resultLabel.text
+    assert bench.dialogs.texts("error") == []
+    assert widget.ui.applyButton.enabled
+
+
+def test_a_failure_is_shown_in_words_and_the_next_run_works(bench):
+    class Broken(FakeSegmenter):
+        def segment(self, *_):
+            raise ModelError("The model file is damaged; install it again.")
+
+    phantom()
+    widget = opened(bench, Broken({}))
+    run(bench, widget)
+
+    assert bench.dialogs.texts("error") == ["The model file is damaged; install it again."]
+    assert segmentations(bench.slicer.mrmlScene) == []
+    assert segmentations(bench.slicer.mrmlScene, previews=True) == []
+    widget.logic.segmenter = FakeSegmenter({"liver": 1})
+    run(bench, widget)
+    assert len(segmentations(bench.slicer.mrmlScene)) == 1
+
+
+def test_a_second_click_does_nothing(bench):
+    phantom()
+    segmenter = slow()
+    widget = opened(bench, segmenter)
+    widget.ui.conceptsEdit.plainText = "liver"
+    widget.ui.applyButton.click()
+    widget.panel.apply()
+    widget.panel.preview_slice()
+
+    bench.wait(lambda: not widget.panel.is_busy)
+
+    assert len(segmenter.requests) == 1
+    assert len(segmentations(bench.slicer.mrmlScene)) == 1
+
+
+@pytest.mark.parametrize("what", ["scene", "volume", "segmentation"])
+def test_what_disappears_during_a_run_does_no_harm(bench, what):
+    scene = bench.slicer.mrmlScene
+    volume, array = phantom()
+    mine = add_segmentation(volume, {"mine": array == 2})
+    widget = opened(bench, slow())
+    widget.ui.conceptsEdit.plainText = "liver"
+    widget.panel.form.parameters.segmentation = mine
+    widget.ui.applyButton.click()
+    bench.wait(lambda: segmentations(scene, previews=True))
+
+    if what == "scene":
+        scene.Clear(False)
+    else:
+        scene.RemoveNode(volume if what == "volume" else mine)
+    bench.wait(lambda: not widget.panel.is_busy)
+    bench.spin(0.5)
+
+    assert segmentations(scene, previews=True) == []
+    assert len(segmentations(scene)) == (1 if what == "volume" else 0)
+    assert bench.dialogs.texts("error") == []
+    again, array = phantom("again")
+    widget.panel.form.parameters.volume = again
+    run(bench, widget, "liver")
+    node = widget.logic.written.segmentation_node
+    assert misplaced(node, segments(node)["liver"], again, array == 1) == 0
+
+
+def test_a_run_goes_on_while_another_module_is_shown(bench):
+    volume, array = phantom()
+    widget = opened(bench, slow())
+    widget.ui.conceptsEdit.plainText = "liver"
+    widget.ui.applyButton.click()
+
+    bench.leave(widget)
+    bench.wait(lambda: not widget.panel.is_busy)
+    bench.enter(widget)
+
+    (node,) = segmentations(bench.slicer.mrmlScene)
+    assert misplaced(node, segments(node)["liver"], volume, array == 1) == 0
+    assert widget.ui.resultsTable.rowCount == 1
+    assert widget.ui.conceptsEdit.plainText == "liver"
+
+
+def test_a_module_that_is_loaded_again_during_a_run_drops_it(bench):
+    scene = bench.slicer.mrmlScene
+    phantom()
+    widget = opened(bench, slow())
+    widget.ui.conceptsEdit.plainText = "liver"
+    widget.ui.applyButton.click()
+    bench.wait(lambda: segmentations(scene, previews=True))
+
+    bench.close_panel(widget)
+    bench.spin(0.6)
+
+    assert segmentations(scene) == []
+    assert segmentations(scene, previews=True) == []
+    run(bench, opened(bench), "liver")
+    assert len(segmentations(scene)) == 1
+
+
+def test_undo_and_redo_restore_the_segmentation_bit_for_bit(bench):
+    volume, array = phantom()
+    mine = add_segmentation(volume, {"mine": array == 2})
+    before = snapshot(mine)
+    widget = opened(bench)
+    widget.panel.form.parameters.segmentation = mine
+    run(bench, widget)
+    after = snapshot(mine)
+
+    widget.ui.undoButton.click()
+    assert snapshot(mine) == before
+    widget.ui.redoButton.click()
+    assert snapshot(mine) == after
+
+
+def test_a_dragged_threshold_shows_and_a_released_one_writes_once(bench):
+    scene = bench.slicer.mrmlScene
+    segmenter = FakeSegmenter({"liver": 1, "left kidney": 2}, score=0.6)
+    phantom()
+    widget = opened(bench, segmenter)
+    run(bench, widget, "liver; left kidney")
+    (node,) = segmentations(scene)
+    at_first = snapshot(node)
+    slider = widget.ui.thresholdSlider
+    assert slider.enabled
+
+    slider.bench_drag_to(0.4)
+    bench.wait(lambda: segmentations(scene, previews=True))
+    assert shown_voxels(scene, "liver") > 0
+    slider.bench_drag_to(0.95)
+    bench.wait(lambda: shown_voxels(scene, "liver") == 0)
+    assert snapshot(node) == at_first, "nothing is written while it is dragged"
+    slider.bench_let_go()
+    bench.wait(lambda: not widget.panel.is_busy)
+
+    assert [row[1] for row in cells(widget.ui.resultsTable)] == ["not found", "not found"]
+    assert all(len(segment_in_world(node, segment)) == 0 for segment in segments(node).values())
+    assert segmentations(scene, previews=True) == []
+    assert len(segmenter.requests) == 1
+    widget.ui.undoButton.click()
+    assert snapshot(node) == at_first
+
+
+def test_a_click_on_the_score_plot_goes_to_the_slice(bench):
+    from PySide6.QtCore import QEvent, QPointF, Qt
+    from PySide6.QtGui import QMouseEvent
+    from PySide6.QtWidgets import QApplication
+
+    volume, array = phantom()
+    widget = opened(bench)
+    bench.slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    run(bench, widget, "liver")
+    plot = widget.panel.plot
+    red = bench.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+
+    label = widget.ui.scorePlot
+    for share, index in ((0.0, 0), (1.0, len(array) - 1), (0.5, None)):
+        place = QPointF(min(label.width * share, label.width - 1), 10)
+        press = QMouseEvent(QEvent.MouseButtonPress, place, place, Qt.LeftButton, Qt.LeftButton, Qt.NoModifier)
+        QApplication.sendEvent(label, press)
+        shown = red.GetSliceToRAS().GetElement(2, 3) / 3
+        assert shown == pytest.approx(plot.slice_at(int(place.x())), abs=1e-3)
+        assert index is None or shown == pytest.approx(index, abs=1e-3)
+
+
+def test_preview_slice_shows_the_slice_of_the_view_and_writes_nothing(bench):
+    scene = bench.slicer.mrmlScene
+    volume, array = phantom()
+    segmenter = FakeSegmenter({"liver": 1})
+    widget = opened(bench, segmenter)
+    bench.slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    bench.enter(widget)
+    widget.ui.conceptsEdit.plainText = "liver"
+    widget.ui.viewSelector.setCurrentIndex(widget.ui.viewSelector.findText("Red"))
+    red = bench.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    red.SetSliceOffset(12.0)
+
+    widget.ui.previewButton.click()
+    bench.wait(lambda: not widget.panel.is_busy)
+
+    (preview,) = segmentations(scene, previews=True)
+    only = np.zeros(array.shape, bool)
+    only[4] = array[4] == 1
+    assert misplaced(preview, segments(preview)["liver"], volume, only) == 0
+    assert segmentations(scene) == []
+    assert segmenter.requests[0].slices == (4, 5)
+    widget.ui.clearPreviewButton.click()
+    assert segmentations(scene, previews=True) == []
+
+
+def test_a_view_beside_the_volume_is_refused_in_words(bench):
+    volume, _ = phantom()
+    widget = opened(bench)
+    bench.slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    bench.enter(widget)
+    widget.ui.conceptsEdit.plainText = "liver"
+    bench.app.layoutManager().sliceWidget("Red").mrmlSliceNode().SetSliceOffset(900.0)
+
+    widget.ui.previewButton.click()
+    bench.wait(lambda: not widget.panel.is_busy)
+
+    (message,) = bench.dialogs.texts("error")
+    assert "beside the volume" in message
+
+
+def test_what_is_chosen_reaches_the_segmenter(bench):
+    scene = bench.slicer.mrmlScene
+    volume, array = phantom()
+    segmenter = FakeSegmenter({"liver": 1})
+    widget = opened(bench, segmenter)
+    drawn = add_segmentation(volume, {"liver": array == 1})
+    roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+    roi.SetSize(10, 10, 10)
+    ui = widget.ui
+    ui.planeSelector.setCurrentIndex(2)
+    ui.rangeCheckBox.checked = True
+    ui.firstSliceBox.value, ui.lastSliceBox.value = 3, 6
+    ui.roiSelector.setCurrentNode(roi)
+    ui.insideSelector.setCurrentNode(drawn)
+    ui.insideSelector.setCurrentSegmentID("liver")
+    ui.groupingSelector.setCurrentIndex(1)
+    ui.morePlanesCheckBox.checked = True
+    ui.modeSelector.setCurrentIndex(2)
+
+    run(bench, widget, "liver")
+
+    (request,) = segmenter.requests
+    assert request.plane.value == "coronal"
+    assert request.slices == (3, 7)
+    assert request.mode is Mode.PROPAGATE
+    assert request.grouping is Grouping.INSTANCE
+    assert len(request.region.corners) == 8
+    assert (request.inside == (array == 1)).all()
+    assert [plane.value for plane in request.more_planes] == ["axial", "sagittal"]
+
+
+def test_drawn_slices_are_asked_for_by_the_names_of_their_segments(bench):
+    volume, array = phantom()
+    segmenter = FakeSegmenter({"liver": 1})
+    widget = opened(bench, segmenter)
+    only = np.zeros(array.shape, bool)
+    only[5] = array[5] == 1
+    node = add_segmentation(volume, {"liver": only})
+    widget.ui.conceptsEdit.plainText = "liver"
+    widget.ui.modeSelector.setCurrentIndex(3)
+    assert "drew" in widget.ui.applyButton.toolTip
+
+    widget.ui.segmentationSelector.setCurrentNode(node)
+    run(bench, widget, "liver")
+
+    (request,) = segmenter.requests
+    assert request.mode is Mode.FROM_PROMPTS
+    (mark,) = request.prompts["liver"].masks
+    assert mark.slices == (5,)
+    assert (mark.mask == only).all()
+
+
+def test_choices_are_kept_in_the_scene_and_nothing_secret_is(bench, tmp_path):
+    scene = bench.slicer.mrmlScene
+    phantom()
+    widget = opened(bench)
+    widget.ui.conceptsEdit.plainText = "liver\nspleen"
+    widget.ui.modeSelector.setCurrentIndex(2)
+    widget.ui.remoteAddressEdit.text = "https://gpu.example.org:8765"
+    widget.ui.remoteTokenEdit.text = "a-very-secret-token"
+    widget.panel.setup.engine.keep_remote()
+    assert bench.settings.value("MedSAM3/RemoteToken") == "a-very-secret-token"
+
+    path = tmp_path / "scene.mrml"
+    scene.SetURL(str(path))
+    assert scene.Commit()
+    written = path.read_text()
+    assert "spleen" in written
+    assert "secret" not in written
+    assert "gpu.example.org" not in written
+    scene.Clear(False)
+    bench.wait(lambda: widget.ui.conceptsEdit.plainText == "")
+    scene.Import()
+    bench.enter(widget)
+
+    assert widget.ui.conceptsEdit.plainText == "liver\nspleen"
+    assert widget.ui.modeSelector.currentIndex == 2
+
+
+def test_typing_offers_the_vocabulary_and_what_was_asked_before(bench):
+    phantom()
+    widget = opened(bench)
+    run(bench, widget, "liver; liver with a spot")
+    completion = widget.panel.completion
+
+    offered = completion.completions("liv")
+    assert offered[:2] == ("liver", "liver with a spot")
+    assert "spleen" in completion.completions("sple")
+    widget.ui.conceptsEdit.plainText = "aorta; splee"
+    cursor = widget.ui.conceptsEdit.textCursor()
+    cursor.setPosition(len("aorta; splee"))
+    widget.ui.conceptsEdit.setTextCursor(cursor)
+    completion.insert("spleen")
+    assert widget.ui.conceptsEdit.plainText == "aorta; spleen"
+
+
+def test_a_console_job_takes_the_place_of_an_older_one(bench):
+    volume, _ = phantom()
+    logic = opened(bench, slow()).logic
+    done, failed = [], []
+
+    first = logic.start(volume, "liver", onDone=done.append, onFailed=failed.append)
+    bench.spin(0.1)
+    second = logic.start(volume, "left kidney", onDone=done.append, onFailed=failed.append)
+    bench.wait(lambda: second.ended)
+
+    assert first.ended
+    assert [str(error) for error in failed] == ["A newer run took the place of this one; nothing was written."]
+    assert done == [second.run]
+    (node,) = segmentations(bench.slicer.mrmlScene)
+    assert list(segments(node)) == ["left kidney"]
+
+
+def test_the_console_waits_with_the_window_alive(bench):
+    import qt
+
+    volume, _ = phantom()
+    logic = opened(bench, slow()).logic
+    ticks, refused = [], []
+    timer = qt.QTimer()
+    timer.setInterval(10)
+
+    def tick():
+        ticks.append(1)
+        if len(ticks) == 3:
+            try:
+                logic.segment(volume, "liver")
+            except Exception as error:
+                refused.append(str(error))
+
+    timer.connect("timeout()", tick)
+    timer.start()
+
+    node = logic.segment(volume, ["liver"])
+    timer.stop()
+
+    assert list(segments(node)) == ["liver"]
+    assert len(ticks) > 5
+    assert len(refused) == 1
+    assert "waited for already" in refused[0]
+
+
+def test_a_colour_picture_is_segmented_and_two_values_per_voxel_are_refused_in_words(bench):
+    array = np.zeros((1, 20, 22, 3), np.uint8)
+    array[0, 4:9, 5:12] = 1
+
+    class ByRed(FakeSegmenter):
+        def segment(self, volume, request, *told):
+            return super().segment(replace(volume, array=volume.array[..., 0]), request, *told)
+
+    add_volume(array, name="photo")
+    odd = add_volume(np.zeros((2, 4, 5, 2), np.uint8), name="odd")
+    widget = opened(bench, ByRed({"liver": 1}))
+
+    run(bench, widget, "liver")
+    (node,) = segmentations(bench.slicer.mrmlScene)
+    assert len(segment_in_world(node, segments(node)["liver"])) == 5 * 7
+    widget.ui.volumeSelector.setCurrentNode(odd)
+    run(bench, widget, "liver")
+    assert "2 values" in bench.dialogs.texts("error")[0]
+    assert len(segmentations(bench.slicer.mrmlScene)) == 1
+
+
+def test_sample_data_is_made_on_the_spot_and_offered_once(bench, monkeypatch):
+    from MedSAM3SceneLib.sample_data import register_sample_data
+    from MedSAM3SceneLib.volumes import read_volume_node
+    from MedSAM3SegmentLib.training.phantom import Contrast, make_phantom
+
+    offered = {}
+
+    class SampleDataLogic:
+        @staticmethod
+        def registerCustomSampleDataSource(category, **source):  # noqa: N802
+            offered.setdefault(category, []).append(SimpleNamespace(**source))
+
+    monkeypatch.setitem(sys.modules, "SampleData", SimpleNamespace(SampleDataLogic=SampleDataLogic))
+    monkeypatch.setattr(bench.slicer.modules, "sampleDataSources", offered, raising=False)
+
+    register_sample_data("icon.png")
+    register_sample_data("icon.png")
+
+    (sources,) = offered.values()
+    assert [source.sampleName for source in sources] == ["MedSAM3SyntheticCT", "MedSAM3SyntheticMR"]
+    (node,) = sources[0].customDownloader(sources[0])
+    volume = read_volume_node(node).volume
+    expected = make_phantom(24, contrast=Contrast.CT, absence=0.0).volume
+    assert volume.modality == "CT"
+    assert volume.grid.same_as(expected.grid)
+    assert (volume.array == expected.array).all()
+
+
+def test_the_self_test_of_the_module_passes_with_widgets(bench):
+    del bench
+    load_module("MedSAM3Segment").MedSAM3SegmentTest().runTest()
