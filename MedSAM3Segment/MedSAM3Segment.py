@@ -317,6 +317,14 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         """Do again what ``undo`` took back; False when there is nothing to redo."""
         return self._segmentWriter().redo()
 
+    def canUndo(self):
+        """Whether ``undo`` has something to take back."""
+        return self._writer is not None and self._writer.can_undo
+
+    def canRedo(self):
+        """Whether ``redo`` has something to do again."""
+        return self._writer is not None and self._writer.can_redo
+
     def close(self):
         """Drop what is on its way, because the module or the scene goes away."""
         if self._job is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import string
 import subprocess
 import sys
 from collections import defaultdict
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -319,6 +321,29 @@ def test_colours_are_the_concepts_or_the_phrases_own():
     assert len({VOCABULARY.colour_for(f"quux {letter}") for letter in string.ascii_lowercase}) == 26
     # written in a scene, so the same in every process and release
     assert unknown == pytest.approx((0.8988, 0.2291, 0.1364), abs=1e-4)
+
+
+#: What is often looked for together, and must be told apart where it is drawn side by side.
+OFTEN_TOGETHER = (
+    "liver, spleen, kidney, pancreas, gallbladder, stomach, duodenum, small bowel, colon, esophagus, adrenal gland,"
+    " aorta, inferior vena cava, portal vein, urinary bladder, prostate, uterus, spine,"
+    " tumor, liver tumor, kidney tumor"
+).split(", ")
+
+
+def lab_of(colour):
+    """CIE 1976 L*a*b* (D65) of an sRGB colour, 0 to 1; a distance of about 2 can just be seen."""
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in colour]
+    weights = ((0.4124, 0.3576, 0.1805, 0.9505), (0.2126, 0.7152, 0.0722, 1.0), (0.0193, 0.1192, 0.9505, 1.0888))
+    xyz = [sum(a * b for a, b in zip(linear, row, strict=False)) / row[3] for row in weights]
+    x, y, z = (value ** (1 / 3) if value > 0.008856 else 7.787 * value + 16 / 116 for value in xyz)
+    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+
+
+def test_organs_that_are_drawn_side_by_side_differ_in_colour():
+    places = {name: lab_of(VOCABULARY.colour_for(name)) for name in OFTEN_TOGETHER}
+    alike = [pair for pair in combinations(OFTEN_TOGETHER, 2) if math.dist(*(places[name] for name in pair)) < 20]
+    assert alike == []
 
 
 @settings(deadline=None)

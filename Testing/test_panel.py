@@ -102,6 +102,9 @@ def test_a_run_from_the_click_to_the_segments(bench):
     assert float(rows[0][3]) == pytest.approx((array == 1).sum() * 12 / 1000, abs=0.05)
     assert rows[2][3] == ""
     assert "not found" in rows[2][4]
+    assert widget.ui.conceptMessageLabel.text == rows[0][4]
+    widget.ui.resultsTable.selectRow(2)
+    assert widget.ui.conceptMessageLabel.text == rows[2][4]
     assert not widget.ui.progressBar.visible
     assert bench.dialogs.texts("error") == []
 
@@ -275,11 +278,14 @@ def test_undo_and_redo_restore_the_segmentation_bit_for_bit(bench):
     widget.panel.form.parameters.segmentation = mine
     run(bench, widget)
     after = snapshot(mine)
+    assert (widget.ui.undoButton.enabled, widget.ui.redoButton.enabled) == (True, False)
 
     widget.ui.undoButton.click()
     assert snapshot(mine) == before
+    assert (widget.ui.undoButton.enabled, widget.ui.redoButton.enabled) == (False, True)
     widget.ui.redoButton.click()
     assert snapshot(mine) == after
+    assert (widget.ui.undoButton.enabled, widget.ui.redoButton.enabled) == (True, False)
 
 
 def test_a_dragged_threshold_shows_and_a_released_one_writes_once(bench):
@@ -290,6 +296,7 @@ def test_a_dragged_threshold_shows_and_a_released_one_writes_once(bench):
     run(bench, widget, "liver; left kidney")
     (node,) = segmentations(scene)
     at_first = snapshot(node)
+    widget.ui.resultsTable.selectRow(1)
     slider = widget.ui.thresholdSlider
     assert slider.enabled
 
@@ -303,6 +310,8 @@ def test_a_dragged_threshold_shows_and_a_released_one_writes_once(bench):
     bench.wait(lambda: not widget.panel.is_busy)
 
     assert [row[1] for row in cells(widget.ui.resultsTable)] == ["not found", "not found"]
+    assert widget.ui.resultsTable.currentRow() == 1
+    assert widget.ui.conceptMessageLabel.text == cells(widget.ui.resultsTable)[1][4]
     assert all(len(segment_in_world(node, segment)) == 0 for segment in segments(node).values())
     assert segmentations(scene, previews=True) == []
     assert len(segmenter.requests) == 1

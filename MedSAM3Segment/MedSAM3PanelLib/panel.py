@@ -43,7 +43,7 @@ class Panel:
         self.form = RequestForm(ui, self.update)
         self.completion = ConceptCompletion(ui.conceptsEdit)
         self.plot = ScorePlot(ui.scorePlot, self.go_to_slice)
-        self.table = ResultsTable(ui.resultsTable, self.show_scores)
+        self.table = ResultsTable(ui.resultsTable, ui.conceptMessageLabel, self.show_scores)
         self.threshold = ThresholdSlider(ui.thresholdSlider, self.previews, self.write_threshold)
         self.views = SliceViewChoice(ui.viewSelector)
         self.setup = SetupSection(ui, requirements, self.update)
@@ -56,6 +56,7 @@ class Panel:
             (ui.clearPreviewButton, self.clear_preview),
         ):
             button.connect("clicked()", does)
+        self._forget_result()
         self.update()
 
     # --- the panel in Slicer ----------------------------------------------------------------------------------------
@@ -160,13 +161,15 @@ class Panel:
     def undo(self) -> None:
         """Take the last change of the segmentation back."""
         self.logic.undo()
+        self.update()
 
     def redo(self) -> None:
         """Do again what was undone."""
         self.logic.redo()
+        self.update()
 
     def _begin(self, start: Any) -> None:
-        self.ui.resultLabel.text = ""
+        self._say("")
         self.progress.begin()
         try:
             self._job = start()
@@ -182,7 +185,7 @@ class Panel:
         self.threshold.follow(run)
         if self.form.parameters is not None:
             self.form.parameters.segmentation = run.written.segmentation_node
-        self.ui.resultLabel.text = "\n".join(run.result.messages)
+        self._say("\n".join(run.result.messages))
         self.update()
 
     def _previewed(self, run: SegmentationRun) -> None:
@@ -195,7 +198,7 @@ class Panel:
 
     def _failed(self, error: Exception) -> None:
         self._end_job()
-        self.ui.resultLabel.text = str(error)
+        self._say(str(error))
         if not isinstance(error, MedSAM3Error):
             logging.error("MedSAM3: a run broke off.", exc_info=error)
         if not isinstance(error, Cancelled):
@@ -219,7 +222,8 @@ class Panel:
         """Draw the scores of concept ``number`` of the last result."""
         if self._shown is not None:
             result = self._shown.result
-            self.plot.show(result.concepts[number].score_by_slice, result.provenance.threshold)
+            concept = result.concepts[number]
+            self.plot.show(concept.concept, concept.score_by_slice, result.provenance.threshold)
 
     def go_to_slice(self, index: int) -> None:
         """Let the slice views show slice ``index`` of the last result."""
@@ -227,12 +231,17 @@ class Panel:
         if run is not None and run.order.volume_node.GetScene() is not None:
             jump_to_slice(run.order.volume_node, run.placed, run.result.stack, index)
 
+    def _say(self, words: str) -> None:
+        """Show ``words`` below the buttons; nothing takes no room."""
+        self.ui.resultLabel.text = words
+        self.ui.resultLabel.visible = bool(words)
+
     def _forget_result(self) -> None:
         self._shown = None
         self.table.clear()
         self.plot.clear()
         self.threshold.follow(None)
-        self.ui.resultLabel.text = ""
+        self._say("")
         self.ui.previewLabel.text = ""
 
     # --- what can be pressed ----------------------------------------------------------------------------------------
@@ -248,5 +257,7 @@ class Panel:
         ui.previewButton.enabled = not view_reason
         ui.previewButton.toolTip = view_reason or _("Segment only the slice that the view shows, and show the answer.")
         ui.clearPreviewButton.enabled = self.previews.is_shown and not self.is_busy
-        ui.undoButton.enabled = ui.redoButton.enabled = self._shown is not None and not self.is_busy
-        ui.thresholdSlider.enabled = self._shown is not None and not self.is_busy
+        has_result = self._shown is not None and not self.is_busy
+        ui.undoButton.enabled = has_result and self.logic.canUndo()
+        ui.redoButton.enabled = has_result and self.logic.canRedo()
+        ui.thresholdSlider.enabled = has_result

@@ -11,26 +11,35 @@ from slicer.i18n import tr as _
 from MedSAM3SceneLib.segmentations import WrittenResult
 from MedSAM3SegmentLib.result import ConceptResult, SegmentResult
 
+#: The columns that hold numbers, and the one that says more.
+_NUMBERS = (2, 3)
+_MESSAGE = 4
+
 
 class ResultsTable:
-    """Shows one row per concept.
+    """Shows one row per concept, and below them in full what there is to say of the selected one.
 
     Args:
         table: a QTableWidget.
+        message_label: a QLabel for what there is to say.
         selected: called with the number of the concept whose row was selected.
     """
 
-    def __init__(self, table: Any, selected: Callable[[int], None]) -> None:
+    def __init__(self, table: Any, message_label: Any, selected: Callable[[int], None]) -> None:
         self._table = table
+        self._message_label = message_label
         self._selected = selected
         table.setHorizontalHeaderLabels([_("Concept"), _("Found"), _("Score"), _("mL"), _("Message")])
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         table.horizontalHeader().setStretchLastSection(True)
+        table.wordWrap = False
+        table.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         table.verticalHeader().hide()
         table.connect("itemSelectionChanged()", self._select)
 
     def show(self, result: SegmentResult, written: WrittenResult | None) -> None:
-        """Show ``result``; what was written says more than the result alone."""
+        """Show ``result``; what was written says more than the result alone. The selected row stays selected."""
+        selected = self._table.currentRow()
         said = {} if written is None else {part.concept: part.message for part in reversed(written.concepts)}
         self._table.setRowCount(len(result.concepts))
         for row, concept in enumerate(result.concepts):
@@ -45,18 +54,28 @@ class ResultsTable:
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
                 item.setToolTip(message)
+                if column in _NUMBERS:
+                    item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
                 self._table.setItem(row, column, item)
         if result.concepts:
-            self._table.selectRow(0)
+            # A row that is selected already would not be told of, nor its new scores be drawn.
+            self._table.clearSelection()
+            self._table.selectRow(selected if 0 <= selected < len(result.concepts) else 0)
 
     def clear(self) -> None:
         """Show nothing."""
         self._table.setRowCount(0)
+        self._show_message("")
 
     def _select(self) -> None:
         row = self._table.currentRow()
-        if row >= 0:
+        if row >= 0 and self._table.selectedItems():
+            self._show_message(self._table.item(row, _MESSAGE).text())
             self._selected(row)
+
+    def _show_message(self, words: str) -> None:
+        self._message_label.text = words
+        self._message_label.visible = bool(words)
 
 
 def best_score(concept: ConceptResult) -> float:

@@ -7,12 +7,14 @@ from itertools import pairwise
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
-_MARGIN = 6
+#: Pixels around the curve, for the title and for what the axes are labelled with.
+_LEFT, _TOP, _RIGHT, _BOTTOM = 34, 22, 12, 20
 
 
 class ScorePlot(qt.QObject):
-    """Draws into a label.
+    """Draws into a label, which takes no room while there is nothing to draw.
 
     Args:
         label: a QLabel.
@@ -23,20 +25,26 @@ class ScorePlot(qt.QObject):
         qt.QObject.__init__(self, label)
         self._label = label
         self._clicked = clicked
+        self._concept = ""
         self._scores: dict[int, float] = {}
         self._threshold = 0.5
         label.installEventFilter(self)
+        self.clear()
 
-    def show(self, scores: Mapping[int, float], threshold: float) -> None:
-        """Draw ``scores`` by slice, and the threshold as a line."""
+    def show(self, concept: str, scores: Mapping[int, float], threshold: float) -> None:
+        """Draw the ``scores`` of ``concept`` by slice, and the threshold as a line."""
+        self._concept = concept
         self._scores = dict(sorted(scores.items()))
         self._threshold = threshold
-        self._draw()
+        self._label.visible = bool(self._scores)
+        if self._scores:
+            self._draw()
 
     def clear(self) -> None:
         """Show nothing."""
         self._scores = {}
         self._label.clear()
+        self._label.visible = False
 
     def eventFilter(self, _watched: Any, event: Any) -> bool:
         """Clicks become slices; a new size is drawn anew."""
@@ -53,12 +61,12 @@ class ScorePlot(qt.QObject):
 
     def _column(self, index: int) -> float:
         indices = list(self._scores)
-        width = max(1, self._label.width - 2 * _MARGIN)
-        return _MARGIN + width * (index - indices[0]) / max(1, indices[-1] - indices[0])
+        width = max(1, self._label.width - _LEFT - _RIGHT)
+        return _LEFT + width * (index - indices[0]) / max(1, indices[-1] - indices[0])
 
     def _row(self, score: float) -> float:
-        height = max(1, self._label.height - 2 * _MARGIN)
-        return _MARGIN + height * (1 - min(1.0, max(0.0, score)))
+        height = max(1, self._label.height - _TOP - _BOTTOM)
+        return _TOP + height * (1 - min(1.0, max(0.0, score)))
 
     def _draw(self) -> None:
         palette = self._label.palette
@@ -66,9 +74,38 @@ class ScorePlot(qt.QObject):
         picture.fill(palette.color(qt.QPalette.Base))
         painter = qt.QPainter(picture)
         painter.setRenderHint(qt.QPainter.Antialiasing)
+        self._draw_axes(painter, palette)
+        self._draw_curve(painter, palette)
+        painter.end()
+        self._label.setPixmap(picture)
+
+    def _draw_axes(self, painter: Any, palette: Any) -> None:
+        left, right = _LEFT, self._label.width - _RIGHT
+        bottom = round(self._row(0.0))
         painter.setPen(qt.QPen(palette.color(qt.QPalette.Mid)))
-        level = self._row(self._threshold)
-        painter.drawLine(qt.QPointF(_MARGIN, level), qt.QPointF(self._label.width - _MARGIN, level))
+        for score in (0.0, 1.0):
+            painter.drawLine(left, round(self._row(score)), right, round(self._row(score)))
+        dashed = qt.QPen(palette.color(qt.QPalette.Text))
+        dashed.setStyle(qt.Qt.DashLine)
+        painter.setPen(dashed)
+        level = round(self._row(self._threshold))
+        painter.drawLine(left, level, right, level)
+
+        painter.setPen(qt.QPen(palette.color(qt.QPalette.Text)))
+        title = _("Score of {concept} by slice; dashed: threshold").format(concept=self._concept)
+        _write(painter, title, left, 2, right - left, _TOP - 4, qt.Qt.AlignLeft)
+        # The ends of the axis are written only where the threshold leaves room for them.
+        levels = [self._threshold, *(end for end in (0.0, 1.0) if abs(end - self._threshold) > 0.2)]
+        for score in levels:
+            _write(painter, f"{score:.2f}", 0, round(self._row(score)) - 8, left - 4, 16, qt.Qt.AlignRight)
+        indices = list(self._scores)
+        below = (bottom + 2, right - left, _BOTTOM - 4)
+        _write(painter, str(indices[0]), left, *below, qt.Qt.AlignLeft)
+        if len(indices) > 1:
+            _write(painter, str(indices[-1]), left, *below, qt.Qt.AlignRight)
+        _write(painter, _("slice"), left, *below, qt.Qt.AlignHCenter)
+
+    def _draw_curve(self, painter: Any, palette: Any) -> None:
         pen = qt.QPen(palette.color(qt.QPalette.Highlight))
         pen.setWidth(2)
         painter.setPen(pen)
@@ -77,5 +114,7 @@ class ScorePlot(qt.QObject):
             painter.drawEllipse(places[0], 3, 3)
         for first, second in pairwise(places):
             painter.drawLine(first, second)
-        painter.end()
-        self._label.setPixmap(picture)
+
+
+def _write(painter: Any, text: str, x: int, y: int, width: int, height: int, align: Any) -> None:
+    painter.drawText(x, y, width, height, int(align) | int(qt.Qt.AlignVCenter), text)

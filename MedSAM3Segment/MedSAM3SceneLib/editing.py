@@ -115,16 +115,26 @@ class SegmentWriter:
                 self._logic.GetSegmentationNode(), segment_id, content, remove, False, False
             )
 
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an action to undo."""
+        return bool(self._logic.CanUndo())
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is an undone action to do again."""
+        return bool(self._logic.CanRedo())
+
     def undo(self) -> bool:
         """Restore the segmentation to what it was before the last action; False when there is nothing to undo."""
-        available = bool(self._logic.CanUndo())
+        available = self.can_undo
         if available:
             self._logic.Undo()
         return available
 
     def redo(self) -> bool:
         """Do again what was undone; False when there is nothing to redo."""
-        available = bool(self._logic.CanRedo())
+        available = self.can_redo
         if available:
             self._logic.Redo()
         return available

@@ -45,9 +45,15 @@ def add_synthetic_abdomen(name: str = "Synthetic CT", contrast: str = "CT", seed
         contrast: ``CT`` or ``MR``.
         seed: decides the anatomy; the same seed is the same patient in both.
     """
+    from MedSAM3SegmentLib.intensity import CT_WINDOWS
     from MedSAM3SegmentLib.training.phantom import Contrast, make_phantom
 
-    return add_volume(make_phantom(seed, contrast=Contrast(contrast), absence=0.0).volume, name)
+    node = add_volume(make_phantom(seed, contrast=Contrast(contrast), absence=0.0).volume, name)
+    if contrast == "CT":
+        low, high = CT_WINDOWS["soft-tissue"]
+        node.GetDisplayNode().AutoWindowLevelOff()
+        node.GetDisplayNode().SetWindowLevelMinMax(low, high)
+    return node
 
 
 def add_volume(volume: Volume, name: str) -> Any:

@@ -58,11 +58,13 @@ def correcting_request(
     drawn = {index for track in earlier.tracks for index in track.drawn}
     kept = drawn | set(_anchors(there, corrected, scores))
     marks = MaskMark(mask.astype(bool, copy=False), tuple(sorted({*corrected, *kept})))
+    is_name = concept in request.prompts and not request.prompts[concept].is_phrase
     return replace(
         request,
         concepts=(concept,),
-        mode=Mode.FROM_PROMPTS,
-        prompts={concept: TargetPrompts(masks=(marks,))},
+        # Where the words stand for something, fresh detections go on checking what is carried.
+        mode=Mode.FROM_PROMPTS if is_name else Mode.PROPAGATE,
+        prompts={concept: TargetPrompts(masks=(marks,), is_phrase=not is_name)},
         window=earlier.window,
         threshold=result.provenance.threshold,
         more_planes=(),

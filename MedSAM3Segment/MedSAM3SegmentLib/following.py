@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .assembly import assemble
+from .bridging import bridge
 from .detection import crop
 from .errors import ModelError
 from .fresh_detections import FreshDetections
 from .gating import Gate
+from .grid import SliceStack
 from .intensity import Window
 from .models.concept_model import ConceptModel
 from .models.tracker import Tracker, TrackerFeatures
@@ -68,7 +70,7 @@ class _Followed:
 
     Attributes:
         number: of the concept.
-        label: of the detected object in the concept's instance map, or None for one that a person showed.
+        label: of the detected object in the concept's instance map, or None where nothing was detected.
     """
 
     number: int
@@ -121,6 +123,8 @@ def follow_concepts(
             if job.number == number
         ]
         merged = [_with_true_stops(track) for track in merge_tracks(own, gate.stack.slice_shape)]
+        if request.assembly.fill_gaps:
+            merged = [bridge(track, gate.stack.slice_shape, gate.stack.spacing[0]) for track in merged]
         evidence = _with_object_scores(concepts[number].evidence, merged)
         result[number] = replace(concepts[number], evidence=evidence, tracks=tuple(merged))
     return result
@@ -142,7 +146,8 @@ def _targets(
         for target in drawn_targets(found.concept, prompts, stack, slices, fresh):
             if fresh is not None and prompts.is_phrase:
                 target = box_seeds_from_detections(target, fresh, stack)
-            followed.append(_Followed(number, target))
+            detects_it = request.mode is Mode.PROPAGATE and fresh is not None and prompts.is_phrase
+            followed.append(_Followed(number, target, _drawn_label(target, found, stack) if detects_it else None))
     if prompts is None or prompts.are_exemplars:
         detected = detected_targets(found, stack, slices, fresh)
         followed += [_Followed(number, one, label) for one, label in zip(detected, _labels(found), strict=True)]
@@ -150,6 +155,15 @@ def _targets(
     if request.mode is Mode.FROM_PROMPTS and not detects(request, found.concept):
         followed = [replace(job, target=replace(job.target, fresh=None)) for job in followed]
     return followed
+
+
+def _drawn_label(target: Target, found: ConceptResult, stack: SliceStack) -> int | None:
+    """The detected object that has most of what a person drew, or None."""
+    labels = stack.extract(found.instance_map)
+    drawn = [labels[seed.slice_index][seed.mask] for seed in target.seeds if seed.mask is not None]
+    counts = np.bincount(np.concatenate([np.zeros(0, int), *drawn]).astype(int), minlength=1)
+    counts[0] = 0
+    return int(counts.argmax()) if counts.any() else None
 
 
 def _labels(found: ConceptResult) -> list[int]:
@@ -162,7 +176,7 @@ def _with_detections(track: Track, found: ConceptResult, label: int, gate: Gate)
     scores = found.score_by_slice
     masks, object_scores = dict(track.masks), dict(track.object_scores)
     for index in np.flatnonzero((labels == label).any(axis=(1, 2))).tolist():
-        if index not in masks:
+        if index not in masks and index not in track.drawn:
             masks[index] = crop((labels[index] == label).astype(np.float32))
             object_scores[index] = scores.get(index, 0.0)
     return replace(track, masks=dict(sorted(masks.items())), object_scores=dict(sorted(object_scores.items())))

@@ -91,8 +91,8 @@ class TrackerStage:
     phantoms: int = 160
     first_seed: int = 1000
     thickness_mm: tuple[float, float] = (2.0, 8.0)
-    steps: int = 2400
-    learning_rate: float = 1e-3
+    steps: int = 1500
+    learning_rate: float = 7e-4
     seed: int = 1
 
 

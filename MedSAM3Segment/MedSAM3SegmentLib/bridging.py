@@ -1,0 +1,74 @@
+"""Slices on which a followed object could not be told, between slices on which it could: filled by shape.
+
+Noise or a missing contrast on a few slices does not end an organ. What lies between two slices of the same object is
+interpolated; assembly alone may fill single slices only, since it does not know that both sides are one object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .detection import crop
+from .resizing import resized
+from .result import Track
+
+Mask = NDArray[np.bool_]
+
+#: Slices are bridged over at most this far, in millimetres from the slice before to the slice after.
+LONGEST_BRIDGE_MM = 25.0
+
+#: A slice that nobody showed and that has less than this part of the area between its neighbours was not seen well.
+LEAST_AREA = 0.6
+
+
+def bridge(track: Track, shape: tuple[int, int], thickness: float) -> Track:
+    """``track`` with the slices it passed over, and those it saw too little of, interpolated between their neighbours.
+
+    Seeds and drawn slices stay as they are, and a slice that a person drew as empty is not filled.
+
+    Args:
+        shape: (rows, columns) of a slice.
+        thickness: millimetres from slice to slice.
+    """
+    sure = {*track.seeds, *track.drawn}
+    masks = {index: resized(soft, shape) > 0.5 for index, soft in track.masks.items()}
+    kept = [index for index in sorted(masks) if masks[index].any()]
+    weak = {index for index in kept[1:-1] if index not in sure and _is_weak(index, kept, masks)}
+    firm = [index for index in kept if index not in weak]
+    made, scores = dict(track.masks), dict(track.object_scores)
+    for before, after in pairwise(firm):
+        between = range(before + 1, after)
+        if (after - before) * thickness > LONGEST_BRIDGE_MM or sure & set(between):
+            continue
+        shape_at = _between(masks[before], masks[after])
+        for index in between:
+            mask = shape_at((index - before) / (after - before))
+            made[index] = crop((mask | masks.get(index, mask)).astype(np.float32))
+            scores[index] = max(scores.get(index, 0.0), min(scores.get(before, 0.0), scores.get(after, 0.0)))
+    return replace(track, masks=dict(sorted(made.items())), object_scores=dict(sorted(scores.items())))
+
+
+def _is_weak(index: int, kept: Collection[int], masks: dict[int, Mask]) -> bool:
+    """Whether a slice shows much less than the slices next to it."""
+    below = max((other for other in kept if other < index), default=index)
+    above = min((other for other in kept if other > index), default=index)
+    neighbours = min(int(masks[below].sum()), int(masks[above].sum()))
+    return bool(masks[index].sum() < LEAST_AREA * neighbours)
+
+
+def _between(before: Mask, after: Mask) -> Callable[[float], Mask]:
+    """The shape at a fraction of the way, by signed distances (Raya and Udupa, IEEE Trans. Med. Imaging 9, 1990)."""
+    from scipy import ndimage
+
+    def inside(mask: Mask) -> NDArray[np.float64]:
+        padded = np.pad(mask, 1)
+        distance = ndimage.distance_transform_edt(padded) - ndimage.distance_transform_edt(~padded)
+        return np.asarray(distance[1:-1, 1:-1])
+
+    first, last = inside(before), inside(after)
+    return lambda fraction: np.asarray((1 - fraction) * first + fraction * last > 0)
