@@ -53,16 +53,36 @@ def test_adapter_gives_what_medsam3_gives(golden: GoldenSet, adapted: ConceptMod
 
 
 @pytest.mark.parametrize(
+    ("dtype", "logits", "boxes", "masks"), [(torch.bfloat16, 0.3, 0.016, 1.4), (torch.float16, 0.06, 0.003, 0.4)]
+)
+@pytest.mark.parametrize("kind", ["base", "lora"])
+def test_weights_in_half_precision_stay_near(
+    golden: GoldenSet, kind: str, dtype: torch.dtype, logits: float, boxes: float, masks: float
+) -> None:
+    """What rounding the weights alone does: computed in float32, it is the same on every processor."""
+    model = golden_model(kind == "lora", dtype)
+    model.network.float()
+    _check_nearness(golden, model, kind, logits, boxes, masks)
+
+
+@pytest.mark.parametrize(
     ("dtype", "logits", "boxes", "masks"), [(torch.bfloat16, 0.9, 0.04, 4.0), (torch.float16, 0.12, 0.008, 0.6)]
 )
+@pytest.mark.parametrize("kind", ["base", "lora"])
 def test_half_precision_stays_near(
-    golden: GoldenSet, dtype: torch.dtype, logits: float, boxes: float, masks: float
+    golden: GoldenSet, kind: str, dtype: torch.dtype, logits: float, boxes: float, masks: float
+) -> None:
+    """Sums in half precision differ between processors: 0.0039 and 0.0061 were seen for the boxes in float16."""
+    _check_nearness(golden, golden_model(kind == "lora", dtype), kind, logits, boxes, masks)
+
+
+def _check_nearness(
+    golden: GoldenSet, model: ConceptModel, kind: str, logits: float, boxes: float, masks: float
 ) -> None:
     """What the documentation says of half precision; the references range over -4..5 and -25..19."""
     limits = {"pred_logits": logits, "presence_logit": logits, "pred_boxes_xyxy": boxes, "pred_masks": masks}
-    for adapter, kind in ((False, "base"), (True, "lora")):
-        for difference in golden.differences(golden_model(adapter, dtype), kind):
-            assert difference.largest <= limits.get(difference.output, 0.5), difference
+    for difference in golden.differences(model, kind):
+        assert difference.largest <= limits.get(difference.output, 0.5), difference
 
 
 def test_the_comparison_notices_a_changed_weight(golden: GoldenSet) -> None:
@@ -97,15 +117,18 @@ def test_presence_is_not_cut(base: ConceptModel) -> None:
         head.bias.data = before
 
 
-def test_padding_does_not_matter(golden: GoldenSet, base: ConceptModel) -> None:
+def test_padding_does_not_matter(golden: GoldenSet) -> None:
+    """In double precision, where nothing else than padding could make a difference."""
+    model = golden_model()
+    model.network.double()
     numbers, mask = golden._tensor("input_ids")[:1], golden._tensor("attention_mask")[:1]
     used = int(mask.sum())
+    assert used < numbers.shape[1]
     with torch.inference_mode():
-        pyramid = base.build_pyramid(base.encode_images(golden._tensor("pixel_values")[:1]))
-        padded = base.detect(pyramid, base.encode_tokens(numbers, mask))
-        short = base.detect(pyramid, base.encode_tokens(numbers[:, :used], mask[:, :used]))
-    # Sums of another length, in an order that differs between processors: ten times the rounding of float32 at 5.
-    torch.testing.assert_close(short.query_logits, padded.query_logits, atol=5e-5, rtol=0)
+        pyramid = model.build_pyramid(model.encode_images(golden._tensor("pixel_values")[:1]))
+        padded = model.detect(pyramid, model.encode_tokens(numbers, mask))
+        short = model.detect(pyramid, model.encode_tokens(numbers[:, :used], mask[:, :used]))
+    torch.testing.assert_close(short.query_logits, padded.query_logits, atol=1e-6, rtol=0)
 
 
 def test_tracker_pyramid_follows_meta(golden: GoldenSet, base: ConceptModel) -> None:

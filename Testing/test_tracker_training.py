@@ -12,7 +12,7 @@ import torch
 
 from MedSAM3SegmentLib.cli import main
 from MedSAM3SegmentLib.errors import Cancelled, InputError
-from MedSAM3SegmentLib.evaluation.propagation import PropagationScore, PropagationScores, score_propagation
+from MedSAM3SegmentLib.evaluation.stack_scores import carry_from_middle
 from MedSAM3SegmentLib.models.concept_model import ConceptModel, ImageFeatures
 from MedSAM3SegmentLib.models.conversion import save_model
 from MedSAM3SegmentLib.models.loading import load_model
@@ -20,10 +20,12 @@ from MedSAM3SegmentLib.models.model_card import ModelCard
 from MedSAM3SegmentLib.models.network_loading import TrackerNetworks
 from MedSAM3SegmentLib.models.tracker import MaskPrompt, TrackedMask, Tracker
 from MedSAM3SegmentLib.models.tracking_session import TrackingSession
+from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.training import tracker_trainer
 from MedSAM3SegmentLib.training.architecture import Architecture, new_network, train_tokenizer
 from MedSAM3SegmentLib.training.phantom import CONCEPTS, make_phantom, tilted_grid
 from MedSAM3SegmentLib.training.samples import LabelledStack, phantom_stacks, stack_with_labels
+from MedSAM3SegmentLib.training.spoiling import spoil_stack
 from MedSAM3SegmentLib.training.tracker_architecture import TrackerArchitecture, new_tracker
 from MedSAM3SegmentLib.training.tracker_clips import (
     ClipMaker,
@@ -66,6 +68,42 @@ def test_a_detector_too_narrow_for_a_tracker_is_refused(tiny_model_folder: Path)
 @pytest.fixture(scope="module")
 def encoded(model: ConceptModel, stacks: list[LabelledStack]) -> list[EncodedStack]:
     return list(encode_stacks(model, stacks, np.random.default_rng(0)))
+
+
+def test_spoiled_slices_keep_their_labels_and_show_nothing_to_follow(
+    model: ConceptModel, stacks: list[LabelledStack], encoded: list[EncodedStack]
+) -> None:
+    spoiled = list(encode_stacks(model, stacks, np.random.default_rng(0), spoiled_share=1.0))
+    for whole, stack in zip(encoded, spoiled, strict=True):
+        assert not whole.spoiled
+        assert len(stack.spoiled) == round(len(stack.tokens) / 3)
+        assert [thing.concept for thing in stack.objects] == [thing.concept for thing in whole.objects]
+        assert all(
+            np.array_equal(one.mask, other.mask) for one, other in zip(whole.objects, stack.objects, strict=True)
+        )
+
+
+def test_nobody_shows_an_object_on_a_spoiled_slice(encoded: list[EncodedStack]) -> None:
+    spine = next(thing for thing in encoded[0].objects if thing.concept == "spine")
+    middle = (spine.first + spine.last) // 2
+    stack = replace(encoded[0], objects=(spine,), spoiled=frozenset({middle}))
+
+    def shown_on(stack: EncodedStack) -> set[int]:
+        clips = ClipMaker([stack], ClipPlan(end_probability=0.0, far_probability=0.0), 2)
+        return {clips.draw().positions[0] for _ in range(200)}
+
+    assert middle in shown_on(replace(stack, spoiled=frozenset()))
+    assert middle not in shown_on(stack)
+
+
+def test_only_the_spoiled_slices_look_different(stacks: list[LabelledStack]) -> None:
+    changed, spoiled = spoil_stack(stacks[0], 1 / 3, np.random.default_rng(3))
+    differs = (changed.slices != stacks[0].slices).any(axis=(1, 2))
+    assert set(np.flatnonzero(differs).tolist()) <= spoiled
+    # A slice whose organs should lose contrast may have none.
+    with_organs = {index for index in spoiled if stacks[0].codes[index].any()}
+    assert with_organs <= set(np.flatnonzero(differs).tolist())
+    assert changed.slices.dtype == stacks[0].slices.dtype
 
 
 def test_objects_are_the_bodies_of_a_stack_each_once(stacks: list[LabelledStack]) -> None:
@@ -296,25 +334,6 @@ def test_slices_of_training_phantoms_lie_as_far_apart_as_asked() -> None:
     assert thin.concepts == thick.concepts == CONCEPTS
 
 
-def test_stops_are_counted_at_the_ends_inside_the_stack() -> None:
-    early = PropagationScore(1, 5.0, "liver", 0.8, 10, (4, 20), (4, 17), 30)
-    late = PropagationScore(1, 5.0, "spine", 0.9, 10, (0, 25), (0, 26), 30)
-    assert early.misses == (0, -3)
-    assert late.stops == (1,)
-    scores = PropagationScores((early, late))
-    assert scores.stop_rate() == pytest.approx(2 / 3)
-    assert scores.stop_rate(within=0) == pytest.approx(1 / 3)
-    assert scores.mean_dice() == pytest.approx(0.85)
-    assert scores.mean_dice("liver") == 0.8
-
-
-def test_a_model_without_a_tracker_cannot_be_scored(model: ConceptModel) -> None:
-    from MedSAM3SegmentLib.errors import ModelError
-
-    with pytest.raises(ModelError, match="no tracker"):
-        score_propagation(model, [0], 5.0)
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -339,5 +358,6 @@ def test_the_command_gives_a_model_a_tracker(model: ConceptModel, tmp_path: Path
     assert made.tracker is not None
     assert made.card.name == "tiny"
     assert made.card.training["tracker"]["phantoms"]["seed"] == 3
-    scores = score_propagation(made, [100000], 40.0, ["spine"])
-    assert [(score.organ, score.depth) for score in scores.scores] == [("spine", 6)]
+    carried = carry_from_middle(Segmenter(made), 100_000, 40.0)
+    assert "spine" in [organ.organ for organ in carried]
+    assert all(organ.dice > 0 for organ in carried)

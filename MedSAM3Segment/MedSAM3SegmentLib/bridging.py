@@ -6,7 +6,7 @@ interpolated; assembly alone may fill single slices only, since it does not know
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
 from itertools import pairwise
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .detection import crop
 from .resizing import resized
 from .result import Track
+from .shape_interpolation import shape_between
 
 Mask = NDArray[np.bool_]
 
@@ -45,7 +46,7 @@ def bridge(track: Track, shape: tuple[int, int], thickness: float) -> Track:
         between = range(before + 1, after)
         if (after - before) * thickness > LONGEST_BRIDGE_MM or sure & set(between):
             continue
-        shape_at = _between(masks[before], masks[after])
+        shape_at = shape_between(masks[before], masks[after])
         for index in between:
             mask = shape_at((index - before) / (after - before))
             made[index] = crop((mask | masks.get(index, mask)).astype(np.float32))
@@ -59,16 +60,3 @@ def _is_weak(index: int, kept: Collection[int], masks: dict[int, Mask]) -> bool:
     above = min((other for other in kept if other > index), default=index)
     neighbours = min(int(masks[below].sum()), int(masks[above].sum()))
     return bool(masks[index].sum() < LEAST_AREA * neighbours)
-
-
-def _between(before: Mask, after: Mask) -> Callable[[float], Mask]:
-    """The shape at a fraction of the way, by signed distances (Raya and Udupa, IEEE Trans. Med. Imaging 9, 1990)."""
-    from scipy import ndimage
-
-    def inside(mask: Mask) -> NDArray[np.float64]:
-        padded = np.pad(mask, 1)
-        distance = ndimage.distance_transform_edt(padded) - ndimage.distance_transform_edt(~padded)
-        return np.asarray(distance[1:-1, 1:-1])
-
-    first, last = inside(before), inside(after)
-    return lambda fraction: np.asarray((1 - fraction) * first + fraction * last > 0)

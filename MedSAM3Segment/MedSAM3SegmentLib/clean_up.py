@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .grid import SliceStack
 from .regions import LinkedGroup, Region, Regions
+from .shape_interpolation import shape_between
 
 #: An object must be seen for at least this far along the stack, unless the whole range that was looked at is shorter.
 #: Real structures fill more than one thin slice; a detector's slips do not.
@@ -114,7 +115,7 @@ def _between(instance: Regions, fillable: Collection[int], shape: tuple[int, int
             continue
         sides = [[region for region in instance if region.slice_index == index] for index in (before, after)]
         score = min(max(region.score for region in side) for side in sides)
-        mask = _half_way(*(_painted(side, shape) for side in sides))
+        mask = shape_between(*(_painted(side, shape) for side in sides))(0.5)
         region = Region.of(before + 1, score, mask)
         if region is not None:
             made.append(region)
@@ -126,21 +127,6 @@ def _painted(regions: Sequence[Region], shape: tuple[int, int]) -> NDArray[np.bo
     for region in regions:
         mask[region.window] |= region.mask
     return mask
-
-
-def _half_way(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The shape half-way between two shapes, by the mean of their signed distances.
-
-    Shape-based interpolation: Raya and Udupa, IEEE Trans. Med. Imaging 9 (1990) 32-42.
-    """
-    from scipy import ndimage
-
-    def inside(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-        padded = np.pad(mask, 1)
-        distance = ndimage.distance_transform_edt(padded) - ndimage.distance_transform_edt(~padded)
-        return np.asarray(distance[1:-1, 1:-1])
-
-    return inside(before) + inside(after) > 0
 
 
 def _is_taken(region: Region, groups: Sequence[LinkedGroup]) -> bool:

@@ -18,6 +18,7 @@ from ..prompts import MaskMark, TargetPrompts
 from ..request import Mode, SegmentRequest
 from ..segmenter import Segmenter
 from ..training.phantom import ORGANS, Phantom, make_phantom, tilted_grid
+from ..training.spoiling import spoil_slices
 from ..volume import Volume
 from .metrics import dice
 
@@ -87,18 +88,9 @@ def carry_from_middle(
 
 def spoiled(phantom: Phantom, stack: SliceStack, seed: int, share: float = 1 / 3) -> Volume:
     """The volume with ``share`` of its slices spoiled: every other by noise, the rest without organ contrast."""
-    rng = np.random.default_rng(seed)
     array = phantom.volume.array.astype(np.float32)
-    slices = stack.extract(array)
     organs = np.logical_or.reduce(list(phantom.masks.values()))
-    shown = stack.extract(organs)
-    low, high = np.percentile(array, [50, 99])
-    body = float(np.median(array[(array > low) & ~organs]))
-    for number, index in enumerate(rng.choice(stack.count, round(stack.count * share), replace=False)):
-        if number % 2 == 0:
-            slices[index] += rng.normal(0, 0.6 * (high - low), slices[index].shape)
-        else:
-            slices[index][shown[index]] = body + rng.normal(0, 0.03 * (high - low), np.count_nonzero(shown[index]))
+    spoil_slices(stack.extract(array), stack.extract(organs), share, np.random.default_rng(seed))
     return replace(phantom.volume, array=array.astype(phantom.volume.array.dtype))
 
 

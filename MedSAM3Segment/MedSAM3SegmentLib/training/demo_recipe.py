@@ -88,10 +88,10 @@ class TrackerStage:
         seed: of the first weights and of all choices.
     """
 
-    phantoms: int = 160
+    phantoms: int = 240
     first_seed: int = 1000
-    thickness_mm: tuple[float, float] = (2.0, 8.0)
-    steps: int = 1500
+    thickness_mm: tuple[float, float] = (1.8, 6.5)
+    steps: int = 5000
     learning_rate: float = 7e-4
     seed: int = 1
 

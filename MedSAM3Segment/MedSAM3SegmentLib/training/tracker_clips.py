@@ -13,6 +13,7 @@ from ..intensity import prepare_slices
 from ..models.concept_model import ConceptModel
 from ..models.tracker import MaskPrompt, PointPrompt
 from .samples import LabelledStack
+from .spoiling import spoil_stack
 
 Mask = NDArray[np.bool_]
 
@@ -25,6 +26,9 @@ _BATCH = 16
 #: A person shows an object where it is well seen: slices with less of it than this share of its largest area are
 #: rarely chosen.
 _WELL_SEEN = 0.3
+
+#: Share of the slices that are spoiled in a stack with spoiled slices.
+_SPOILED_SLICES = 1 / 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,29 +76,38 @@ class EncodedStack:
         tokens: float16 ``[slice, token, channel]``.
         shape: rows and columns of the masks.
         objects: what can be followed.
+        spoiled: slices on which objects are hard to see; nobody would show one there.
     """
 
     tokens: torch.Tensor
     shape: tuple[int, int]
     objects: tuple[StackObject, ...]
+    spoiled: frozenset[int] = frozenset()
 
 
 def encode_stacks(
-    model: ConceptModel, stacks: Iterable[LabelledStack], rng: np.random.Generator
+    model: ConceptModel, stacks: Iterable[LabelledStack], rng: np.random.Generator, *, spoiled_share: float = 0.0
 ) -> Iterator[EncodedStack]:
     """Each stack through the vision backbone, once, in a window that varies a little; stacks of no object are left
-    out."""
+    out.
+
+    Args:
+        spoiled_share: of the stacks of grey slices; a third of the slices of each of these is spoiled.
+    """
     for stack in stacks:
         objects = find_objects(stack)
         if not objects:
             continue
+        spoiled = frozenset[int]()
+        if rng.random() < spoiled_share and stack.slices.ndim == 3:
+            stack, spoiled = spoil_stack(stack, _SPOILED_SLICES, rng)
         window, tokens = stack.random_window(rng), []
         for start in range(0, len(stack.slices), _BATCH):
             pictures = prepare_slices(stack.slices[start : start + _BATCH], window, model.image_size)
             with torch.inference_mode():
                 tokens.append(model.encode_images(pictures).tokens.half().cpu())
         rows, columns = stack.codes.shape[1:]
-        yield EncodedStack(torch.cat(tokens), (rows, columns), objects)
+        yield EncodedStack(torch.cat(tokens), (rows, columns), objects, spoiled)
 
 
 def find_objects(stack: LabelledStack) -> tuple[StackObject, ...]:
@@ -129,7 +142,7 @@ class ClipPlan:
 
     run: int = 6
     objects: int = 3
-    end_probability: float = 0.6
+    end_probability: float = 0.7
     far_probability: float = 0.5
     seeds: tuple[float, float, float] = (0.6, 0.2, 0.2)
     correction_probability: float = 0.2
@@ -197,8 +210,8 @@ class ClipMaker:
         else:
             start = begin + step * int(rng.integers(1, length + 1))
         seed = start - step
-        if rng.random() < plan.far_probability:
-            seed = self._well_seen(chosen, begin, start - step)
+        if rng.random() < plan.far_probability or seed in stack.spoiled:
+            seed = self._well_seen(stack, chosen, begin, start - step)
         given = [p for p in (start - 2 * step, start - step) if (p - seed) * step > 0]
         run = [p for p in range(start, start + step * plan.run, step) if 0 <= p < depth]
         if not run:  # The object ends with the stack.
@@ -214,10 +227,10 @@ class ClipMaker:
         masks = tuple(np.stack([thing.on_slice(p, stack.shape) for p in positions]) for thing in objects)
         return Clip(positions, len(given), depth, stack.tokens[list(positions)], masks)
 
-    def _well_seen(self, thing: StackObject, begin: int, last: int) -> int:
+    def _well_seen(self, stack: EncodedStack, thing: StackObject, begin: int, last: int) -> int:
         """A slice from ``begin`` to ``last`` to show an object on, where much of it is seen if there is one."""
         choices = np.arange(min(begin, last), max(begin, last) + 1)
-        areas = np.array([thing.area(int(index)) for index in choices])
+        areas = np.array([0 if int(index) in stack.spoiled else thing.area(int(index)) for index in choices])
         good = choices[areas >= _WELL_SEEN * _largest(thing)]
         return int(self.rng.choice(good if len(good) else choices))
 

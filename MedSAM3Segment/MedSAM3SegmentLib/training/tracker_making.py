@@ -25,12 +25,14 @@ class TrackerRecipe:
     """How a tracker is trained.
 
     Attributes:
+        spoiled_share: of the stacks; slices of these are spoiled, so that objects are held through such.
         seed: of the first weights and of all choices.
     """
 
     schedule: Schedule
     plan: ClipPlan = field(default_factory=ClipPlan)
     architecture: TrackerArchitecture = field(default_factory=TrackerArchitecture)
+    spoiled_share: float = 0.35
     seed: int = 1
 
 
@@ -71,7 +73,7 @@ def add_tracker(
     from .tracker_trainer import train_tracker
 
     rng = np.random.default_rng([recipe.seed, 1])
-    encoded = list(encode_stacks(model, until_cancelled(stacks, cancel), rng))
+    encoded = list(encode_stacks(model, until_cancelled(stacks, cancel), rng, spoiled_share=recipe.spoiled_share))
     if not encoded:
         raise InputError("Nothing in the training volumes goes on over three slices; a tracker needs labelled stacks.")
     card = replace(
