@@ -103,7 +103,18 @@ def test_ultrasound_dicom_of_several_frames_is_a_sequence(tmp_path: Path) -> Non
     assert np.array_equal(SliceStack.along(volume.grid).extract(volume.array)[2], frame(3, colour=False))
 
 
-def save_ultrasound(path: Path, frames: np.ndarray) -> None:
+def test_frames_are_cut_frame_by_frame_however_the_camera_was_held(tmp_path: Path) -> None:
+    path = tmp_path / "clip.dcm"
+    frames = np.stack([frame(n, colour=False) for n in range(1, 8)])
+    save_ultrasound(path, frames, orientation=[1, 0, 0, 0, 0, -1])
+    volume = read_volume(path)
+    stack = SliceStack.along(volume.grid)
+    assert stack.count == 7
+    assert stack.plane is Plane.CORONAL
+    assert np.array_equal(np.sort(stack.extract(volume.array)[2], axis=None), np.sort(frames[2], axis=None))
+
+
+def save_ultrasound(path: Path, frames: np.ndarray, orientation: list[float] | None = None) -> None:
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage, generate_uid
 
@@ -116,6 +127,8 @@ def save_ultrasound(path: Path, frames: np.ndarray) -> None:
     image.SeriesInstanceUID, image.StudyInstanceUID = generate_uid(), generate_uid()
     image.Modality = "US"
     image.PixelSpacing = [2.5, 2.5]
+    if orientation is not None:
+        image.ImagePositionPatient, image.ImageOrientationPatient = [0, 0, 0], orientation
     image.NumberOfFrames, image.Rows, image.Columns = frames.shape
     image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
     image.BitsAllocated = image.BitsStored = 8

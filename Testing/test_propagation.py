@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import weakref
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -208,6 +209,20 @@ def test_detections_that_agree_show_the_object_anew_but_not_too_often() -> None:
     tracker = ScriptedTracker(organ)
     follow([target(Seed(20, organ[20]), fresh=detections(seen, seen))], tracker, lambda index: index, ALL, Watch())  # type: ignore
     assert not set(tracker.prompts) & set(range(21, 29))
+
+
+def test_where_an_object_was_shown_anew_is_no_start_for_the_other_way() -> None:
+    """What is asked of the tracker for one object is the same whether another begins further on or not."""
+    organ = ball(0, 39, 20)
+    low, high = (target(Seed(index, organ[index]), fresh=detections(organ)) for index in (10, 35))
+
+    def steps(*targets: Target) -> Counter[int]:
+        tracker = ScriptedTracker(organ)
+        follow(targets, tracker, lambda index: index, ALL, Watch())  # type: ignore
+        assert set(tracker.prompts) - {10, 35}
+        return Counter(tracker.tracked)
+
+    assert steps(low, high) == steps(low) + steps(high)
 
 
 def test_leaving_the_region_ends_it() -> None:

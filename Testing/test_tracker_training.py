@@ -83,6 +83,14 @@ def test_spoiled_slices_keep_their_labels_and_show_nothing_to_follow(
         )
 
 
+def test_noise_never_leaves_the_range_of_the_stored_type(stacks: list[LabelledStack]) -> None:
+    low = stacks[0].slices.min()
+    unsigned = replace(stacks[0], slices=(stacks[0].slices - low).astype(np.uint16))
+    changed, _ = spoil_stack(unsigned, 1 / 3, np.random.default_rng(3))
+    assert changed.slices.dtype == np.uint16
+    assert changed.slices.max() < 4 * int(unsigned.slices.max())
+
+
 def test_nobody_shows_an_object_on_a_spoiled_slice(encoded: list[EncodedStack]) -> None:
     spine = next(thing for thing in encoded[0].objects if thing.concept == "spine")
     middle = (spine.first + spine.last) // 2

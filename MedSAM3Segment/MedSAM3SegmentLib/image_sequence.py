@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .dicom_series import is_dicom
 from .errors import InputError
-from .grid import VoxelGrid
+from .grid import ACQUIRED_SPACING_RATIO, VoxelGrid
 from .itk_images import StoredImage, lps_grid, unreadable
 from .pictures import PICTURE_SUFFIXES, pixels_of, read_picture
 
@@ -30,6 +30,10 @@ _SEVERAL_FRAMES = (".gif", ".png", ".apng", ".tif", ".tiff")
 #: Kinds of DICOM images whose frames follow one another in time: ultrasound, endoscopy, fluoroscopy, angiography,
 #: cameras (PS3.3 C.7.3.1.1.1).
 _FILMED = ("US", "IVUS", "ES", "RF", "XA", "XC", "GM", "OP", "OCT")
+
+#: Pixels from frame to frame: the acquired plane of the grid is then that of the frames.
+_FRAME_DISTANCE = 1.05 * ACQUIRED_SPACING_RATIO
+
 _MODALITY, _FRAMES = "0008|0060", "0028|0008"
 
 
@@ -73,8 +77,8 @@ def is_film(stored: StoredImage) -> bool:
 
 
 def as_film(stored: StoredImage) -> StoredImage:
-    """The same frames, apart as far as a pixel is wide, so that they are cut frame by frame."""
-    apart = max(stored.grid.spacing[:2])
+    """The same frames, so far apart that they are cut frame by frame, however the camera was held."""
+    apart = max(stored.grid.spacing[:2]) * _FRAME_DISTANCE
     matrix = stored.grid.ijk_to_ras.copy()
     matrix[:3, 2] = stored.grid.directions[:, 2] * apart
     return replace(stored, grid=VoxelGrid(stored.grid.shape, matrix), messages=(*stored.messages, TIME_MESSAGE))

@@ -129,7 +129,8 @@ class _Run:
     def _sweep(self, order: range, reverse: bool, stage: StageWatch) -> list[Walk]:
         """Follow all targets over the slices of ``order``."""
         walks = [Walk(reverse) for _ in self._targets]
-        ahead = {index for shown in self._shown for index in shown}
+        seeds = [{seed.slice_index for seed in target.seeds} for target in self._targets]
+        ahead = set[int]().union(*seeds)
         for index in order:
             stage.check()
             for walk, target in zip(walks, self._targets, strict=True):
@@ -145,8 +146,9 @@ class _Run:
                     walks[n].go_on(index, verdict, self._rules)
                     if verdict.detected is not None and self._is_due(walks[n], index):
                         self._renew(walks[n], n, index, features, verdict.detected)
-            for walk, shown in zip(walks, self._shown, strict=True):
-                if index in shown:
+            for walk, shown, own in zip(walks, self._shown, seeds, strict=True):
+                # Where the other way showed an object anew is no start: how far this way begins is for others' seeds.
+                if index in own or (index in shown and walk.going):
                     walk.begin(index, shown[index][0])
             ahead.discard(index)
             stage.advance()

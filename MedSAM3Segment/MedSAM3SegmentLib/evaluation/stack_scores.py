@@ -18,7 +18,7 @@ from ..prompts import MaskMark, TargetPrompts
 from ..request import Mode, SegmentRequest
 from ..segmenter import Segmenter
 from ..training.phantom import ORGANS, Phantom, make_phantom, tilted_grid
-from ..training.spoiling import spoil_slices
+from ..training.spoiling import spoil_slices, stored_as
 from ..volume import Volume
 from .metrics import dice
 
@@ -91,7 +91,7 @@ def spoiled(phantom: Phantom, stack: SliceStack, seed: int, share: float = 1 / 3
     array = phantom.volume.array.astype(np.float32)
     organs = np.logical_or.reduce(list(phantom.masks.values()))
     spoil_slices(stack.extract(array), stack.extract(organs), share, np.random.default_rng(seed))
-    return replace(phantom.volume, array=array.astype(phantom.volume.array.dtype))
+    return replace(phantom.volume, array=stored_as(array, phantom.volume.array.dtype))
 
 
 @dataclass(frozen=True)

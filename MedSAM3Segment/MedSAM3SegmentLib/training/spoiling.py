@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +41,16 @@ def spoil_slices(
     return spoiled
 
 
+def stored_as(slices: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Spoiled slices in the type of the whole ones, cut to its range."""
+    if np.issubdtype(dtype, np.integer):
+        limits = np.iinfo(dtype)
+        slices = np.clip(slices, limits.min, limits.max)
+    return slices.astype(dtype)
+
+
 def spoil_stack(stack: LabelledStack, share: float, rng: np.random.Generator) -> tuple[LabelledStack, frozenset[int]]:
     """A stack of grey slices with ``share`` of them spoiled, and which; its labels stay true."""
     slices = stack.slices.astype(np.float32)
     spoiled = spoil_slices(slices, stack.codes != 0, share, rng)
-    return replace(stack, slices=slices.astype(stack.slices.dtype)), frozenset(spoiled)
+    return replace(stack, slices=stored_as(slices, stack.slices.dtype)), frozenset(spoiled)
