@@ -124,9 +124,17 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         )
         job.cancel()
 
-    or with regions: a tumor inside a liver that was segmented before, in the box of a region of interest::
+    or with regions: tumors inside a liver that is segmented in the same run, or that was segmented before, in the box
+    of a region of interest::
 
+        logic.segment(volume, "liver; tumor", inside="liver")
         logic.segment(volume, "tumor", segmentation, inside=(segmentation, "liver"), roi=slicer.util.getNode("R"))
+
+    or without words, like what was segmented in another volume, or on some slices of the same one (needs a model with
+    a tracker)::
+
+        logic.segment(volume, like=(slicer.util.getNode("OtherCT"), slicer.util.getNode("OtherSegmentation")))
+        logic.segment(volume, "left kidney", like=[(volume, drawn), (otherVolume, otherSegmentation)], mode="propagate")
 
     Args:
         segmenter: used in this process instead of the engine (anything with ``Segmenter.segment``).
@@ -135,13 +143,16 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
 
     Attributes:
         segmenter: as given; may be changed between runs.
-        result: the MedSAM3SegmentLib.result.SegmentResult of the last run: scores by slice, masks, instances.
+        result: the MedSAM3SegmentLib.result.SegmentResult of the last run: scores by slice, masks, instances. Like the
+            next ones None before the first run in a scene.
         written: the MedSAM3SceneLib.segmentations.WrittenResult of the last run: which segment holds which concept.
         messages: what the user should know of the last run, one sentence each.
         last: the MedSAM3SceneLib.segmentation_run.SegmentationRun of the last run that wrote something.
     """
 
     def __init__(self, segmenter=None, engine=None):
+        from MedSAM3SceneLib.scene_closing import call_on_close
+
         ScriptedLoadableModuleLogic.__init__(self)
         self.result = None
         self.written = None
@@ -152,11 +163,12 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         self._writer = None
         self._job = None
         self._waiting = False
+        call_on_close(slicer.mrmlScene, self.forget)
 
     def segment(
         self,
         volumeNode,
-        concepts,
+        concepts=None,
         segmentationNode=None,
         plane="acquired",
         window=None,
@@ -174,11 +186,13 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         grouping="one segment per concept",
         view=None,
         partial=None,
+        like=None,
     ):
         """Segment ``volumeNode``, write one segment per concept that was found, and return; the window stays alive.
 
         :param volumeNode: scalar or colour volume node. Of a sequence, the frame that is shown.
-        :param concepts: phrases, such as ``["liver", "left kidney"]``, or one text with ``;`` between them.
+        :param concepts: phrases, such as ``["liver", "left kidney"]``, or one text with ``;`` between them. With
+            ``like`` the names of segments, None for all of them.
         :param segmentationNode: where to write; None makes a new node. Segments of an earlier run are updated, those of
             other origin kept as masking and overwrite mode of a Segment Editor that is open on the node ask for.
         :param plane: ``acquired``, ``axial``, ``coronal`` or ``sagittal``.
@@ -193,15 +207,19 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
             a segment of ``segmentationNode`` that has the concept's name, or give ``prompts``.
         :param prompts: MedSAM3SegmentLib.prompts.TargetPrompts by concept.
         :param roi: a markups ROI node; only what is in its box is segmented.
-        :param inside: (segmentation node, name or ID of a segment); only what is inside it is segmented.
+        :param inside: (segmentation node, name or ID of a segment); only what is inside it is segmented. Or words: one
+            of the concepts, inside which the others must be, or a phrase that is only looked for first.
         :param morePlanes: planes to look along as well; the answers are averaged.
         :param grouping: ``one segment per concept`` or ``one segment per instance``.
         :param view: a slice node; only the slice it shows is segmented.
-        :param partial: called with a MedSAM3SceneLib.segmentation_run.PlacedPartial as slices become known.
+        :param partial: called with a MedSAM3SceneLib.run_order.PlacedPartial as slices become known.
+        :param like: (volume node, segmentation node), or a list of such pairs; what their segments show is found, and
+            the concepts are only its names. Slices that are segmented in ``volumeNode`` itself come back as they are.
         :return: the segmentation node. A concept that was not found has no segment; ``messages`` says so.
         :raises MedSAM3SegmentLib.errors.MedSAM3Error: with one sentence that says what to do; the scene is unchanged.
         """
-        from MedSAM3SceneLib.segmentation_run import RunListener, run_to_end
+        from MedSAM3SceneLib.run_order import RunListener
+        from MedSAM3SceneLib.segmentation_run import run_to_end
         from MedSAM3SegmentLib.errors import InputError
 
         if self._waiting:
@@ -220,6 +238,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
             "more_planes": morePlanes,
             "grouping": grouping,
             "view": view,
+            "like": like,
         }
         told = {name: call for name, call in (("progress", progress), ("partial", partial)) if call is not None}
         run = self._newRun(volumeNode, concepts, segmentationNode, options, RunListener(ended=self._keep, **told))
@@ -229,12 +248,12 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         finally:
             self._waiting = False
             run.abandon("The segmentation was broken off; nothing was written.")
-        return self.written.segmentation_node
+        return run.written.segmentation_node
 
     def start(
         self,
         volumeNode,
-        concepts,
+        concepts=None,
         segmentationNode=None,
         onProgress=None,
         onPartial=None,
@@ -245,7 +264,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         """Begin a segmentation and return at once; a run of this logic that is on its way is dropped.
 
         :param onProgress: called with a MedSAM3SegmentLib.request.Progress.
-        :param onPartial: called with a MedSAM3SceneLib.segmentation_run.PlacedPartial: one concept on one slice.
+        :param onPartial: called with a MedSAM3SceneLib.run_order.PlacedPartial: one concept on one slice.
         :param onDone: called with the MedSAM3SceneLib.segmentation_run.SegmentationRun; its ``written`` and
             ``messages`` say what is in the scene now.
         :param onFailed: called with the error, a MedSAM3SegmentLib.errors.Cancelled when somebody cancelled the run,
@@ -330,6 +349,15 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         if self._job is not None:
             self._job.abandon(_("The module was closed; nothing was written."))
             self._job = None
+
+    def forget(self):
+        """Let go of the last run: its volume, evidence and masks are large. Done when the scene is closed."""
+        last, self.last = self.last, None
+        self.result, self.written, self.messages = None, None, []
+        # It keeps copies of segments for undo.
+        self._writer = None
+        if last is not None:
+            last.forget()
 
     def engine(self):
         """Who takes this logic's requests."""

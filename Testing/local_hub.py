@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,6 +24,8 @@ class LocalHub:
         gated: hub ids without access.
         damaged: file names that are sent with a flipped byte.
         break_after: bytes after which the next sending of a large file breaks off, once.
+        hold_after: bytes after which the sending of a large file waits for ``go_on``.
+        offers_xet: whether files are said to be had by the hub's other protocol, which is not spoken here.
         requests: method, path and Range header of everything it was asked.
     """
 
@@ -31,6 +33,9 @@ class LocalHub:
     gated: set[str] = field(default_factory=set)
     damaged: set[str] = field(default_factory=set)
     break_after: int | None = None
+    hold_after: int | None = None
+    go_on: threading.Event = field(default_factory=threading.Event)
+    offers_xet: bool = False
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     address: str = ""
 
@@ -113,6 +118,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
         if name in self.hub.damaged:
             data = data[:-1] + bytes([data[-1] ^ 1])
+        if self.hub.offers_xet:
+            headers |= {"X-Xet-Hash": etag, "X-Xet-Refresh-Route": f"{self.hub.address}/no-such-route"}
         status, start = 200, 0
         asked = self.headers.get("Range", "")
         if asked.startswith("bytes="):
@@ -130,7 +137,12 @@ class _Handler(BaseHTTPRequestHandler):
         if self.hub.break_after is not None and len(data) > self.hub.break_after:
             end, self.hub.break_after = self.hub.break_after, None
             self.close_connection = True
-        self.wfile.write(data[start:end])
+        if self.hub.hold_after is not None and start < self.hub.hold_after < end:
+            self.wfile.write(data[start : self.hub.hold_after])
+            start = self.hub.hold_after
+            self.hub.go_on.wait(20)
+        with suppress(OSError):  # Whoever asked may have left.
+            self.wfile.write(data[start:end])
 
     def _refuse(self, status: int, code: str) -> None:
         self._send(status, {"X-Error-Code": code, "X-Error-Message": code}, b"{}")

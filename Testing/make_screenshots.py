@@ -84,8 +84,13 @@ def take_panel(bench: Bench, output: Path, segmenter: Segmenter) -> Any:
 
 
 def take_effect(bench: Bench, output: Path, segmenter: Segmenter, volume: Any) -> None:
-    """The effect's options and its marks: boxes and what `This slice` made of them, then a point of either kind."""
-    # It needs Qt under Slicer's names, which the bench brings.
+    """The effect's options and its marks: boxes and what `This slice` made of them, then a point of either kind.
+
+    After that the whole volume, by the phrase alone: the options, and what is known in the middle of it.
+    """
+    # Qt under Slicer's names, which the bench brings; the effect needs it too.
+    import qt
+
     from SegmentEditorMedSAM3Lib.registration import EFFECT_FILE
 
     for node in bench.slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
@@ -111,6 +116,13 @@ def take_effect(bench: Bench, output: Path, segmenter: Segmenter, volume: Any) -
     editor.click("Red", MEANT_POINT)
     bench.grab(effect.scriptedEffect.optionsFrame(), output / "effect-options.png")
     save_view(bench, "Red", output / "effect-marks.png")
+    effect.options.removeAllButton.click()
+    bar = effect.scriptedEffect.optionsFrame().findChild(qt.QProgressBar, "MedSAM3ProgressBar")
+    effect.options.volumeButton.click()
+    bench.wait(lambda: bar.value > 0.6 * bar.maximum > 0, PATIENCE)
+    bench.grab(effect.scriptedEffect.optionsFrame(), output / "effect-running.png")
+    save_view(bench, "Green", output / "effect-partial.png")
+    bench.wait(lambda: not effect.session.is_running, PATIENCE)
 
 
 def slice_node(bench: Bench, view: str) -> Any:

@@ -6,6 +6,7 @@ Run as a script it is ``medsam3`` whose engine loads this segmenter instead of a
 from __future__ import annotations
 
 import sys
+import threading
 import time
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from made_results import result_of
 from MedSAM3SegmentLib.engine.model_shelf import FeatureShelf, LoadedModel
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
+from MedSAM3SegmentLib.examples import Examples
 from MedSAM3SegmentLib.grid import SliceStack
 from MedSAM3SegmentLib.request import (
     CancelCheck,
@@ -47,12 +49,16 @@ class SlowSegmenter:
     Attributes:
         concepts: what was asked for, first phrase of each request.
         slices: how many slices were worked on in all.
+        free: slices of each run that pass; the one after is worked on until the run is cancelled. None for all.
+        held: set once a slice is.
     """
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
         self.concepts: list[str] = []
         self.slices = 0
+        self.free: int | None = None
+        self.held = threading.Event()
 
     def segment(
         self,
@@ -70,14 +76,41 @@ class SlowSegmenter:
         slices = stack.extract(volume.array)
         for done, index in enumerate(request.slice_range(stack), start=1):
             if cancel is not None and cancel():
-                raise Cancelled("The segmentation was cancelled; nothing was written.")
+                raise Cancelled()
             time.sleep(self.seconds)
+            if self.free is not None and done > self.free:
+                self._hold(cancel)
             self.slices += 1
             if partial is not None:
                 partial(PartialMask(request.concepts[0], index, 0.9, np.asarray(slices[index] > 0)))
             if progress is not None:
                 progress(Progress(Stage.SEGMENTING, done, len(request.slice_range(stack)), 0.0))
         return result_of(volume, dict.fromkeys(request.concepts, np.asarray(volume.array > 0)), request.plane)
+
+    def _hold(self, cancel: CancelCheck | None) -> None:
+        self.held.set()
+        deadline = time.monotonic() + 60.0
+        while cancel is None or not cancel():
+            assert time.monotonic() < deadline, "nobody cancelled it"
+            time.sleep(0.002)
+
+    def segment_like(
+        self,
+        volume: Volume,
+        examples: Examples,
+        request: SegmentRequest,
+        progress: ProgressCallback | None = None,
+        cancel: CancelCheck | None = None,
+        partial: PartialCallback | None = None,
+    ) -> SegmentResult:
+        """Finds what has the value that most of the first example of each concept has."""
+        masks = {}
+        for concept in request.concepts:
+            example = examples[concept][0]
+            values, counts = np.unique(example.volume.array[example.mask], return_counts=True)
+            masks[concept] = np.asarray(volume.array == values[counts.argmax()])
+        self.segment(volume, request, progress, cancel, partial)
+        return result_of(volume, masks, request.plane)
 
 
 def load_slow(model: str, device: str, features: FeatureShelf) -> LoadedModel:

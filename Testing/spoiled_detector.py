@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.detection import crop
 from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid
-from MedSAM3SegmentLib.result import Detection, SliceEvidence
+from MedSAM3SegmentLib.result import Detection, SliceEvidence, SoftMask
 
 #: Pixels of 2 mm along each side of a slice.
 EDGE, PIXEL_MM = 96, 2.0
@@ -91,7 +90,7 @@ def _item(index: int, seen: tuple[float, NDArray[np.bool_]] | None, semantic: bo
     if seen is None:
         return SliceEvidence(index, 0.02, 0.02)
     score, mask = seen
-    soft = crop(mask.astype(np.float32))
+    soft = SoftMask.of(mask)
     if semantic:
         return SliceEvidence(index, score, score, semantic=soft)
     return SliceEvidence(index, score, score, (Detection(score, score, 1.0, (0, 0, 1, 1), soft),))

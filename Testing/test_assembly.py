@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from MedSAM3SegmentLib.assembly import assemble
-from MedSAM3SegmentLib.detection import crop
 from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid
 from MedSAM3SegmentLib.intensity import Window
 from MedSAM3SegmentLib.request import AssemblyOptions
@@ -32,7 +31,7 @@ def square(top: int, left: int, edge: int, size: int = 16) -> np.ndarray:
 
 
 def seen(index: int, *objects: tuple[float, np.ndarray]) -> SliceEvidence:
-    detections = tuple(Detection(score, score, 1.0, (0, 0, 1, 1), crop(picture)) for score, picture in objects)
+    detections = tuple(Detection(score, score, 1.0, (0, 0, 1, 1), SoftMask.of(picture)) for score, picture in objects)
     return SliceEvidence(index, max((score for score, _ in objects), default=0.01), 1.0, detections)
 
 

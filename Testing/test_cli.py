@@ -356,7 +356,7 @@ def test_ctrl_c_in_training_says_that_there_is_no_snapshot_yet(here: Path) -> No
 def test_ctrl_c_in_training_keeps_the_last_snapshot(
     here: Path, architecture: Path, image: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from MedSAM3SegmentLib.training.trainer import Schedule
+    from MedSAM3SegmentLib.training.schedule import Schedule
 
     monkeypatch.setattr(train_command, "_schedule", lambda *_: Schedule(100_000, save_every=2))
 

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from MedSAM3SegmentLib.detection import EVIDENCE_FLOOR, crop, slice_evidence
+from MedSAM3SegmentLib.detection import EVIDENCE_FLOOR, slice_evidence
 from MedSAM3SegmentLib.models.concept_model import RawDetections
 from MedSAM3SegmentLib.models.model_card import MaskRule, ModelCard, ScoreRule
+from MedSAM3SegmentLib.result import SoftMask
 
 
 def raw_detections(query_scores: list[float], presence: float, corners: list[tuple[int, int]]) -> RawDetections:
@@ -72,7 +73,7 @@ def test_semantic_map_is_kept_for_models_that_draw_with_it() -> None:
     )
 )
 def test_cropping_loses_nothing_that_can_matter(picture: np.ndarray) -> None:
-    whole = crop(picture).full()
+    whole = SoftMask.of(picture).full()
     assert whole.shape == picture.shape
     np.testing.assert_array_equal(whole > 0.5, picture > 0.5)
     assert np.abs(whole - picture).max(initial=0) <= 0.02

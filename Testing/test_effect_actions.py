@@ -127,8 +127,7 @@ def test_this_slice_changes_one_slice_at_its_place_and_no_other(
     drawn = np.random.default_rng(index).random(SHAPE) < 0.2
     truth = np.ones(SHAPE, bool)
     truth[:, 0] = truth[0, :, :2] = False
-    if truth.transpose(2, 1, 0).take(index, axis=axis).sum() == 0:
-        return
+    assume(truth.transpose(2, 1, 0).take(index, axis=axis).any())
     setting = Setting(truth, lattice, volume_parent, segmentation_parent, liver=drawn)
 
     setting.act(Action.THIS_SLICE, slice_node=setting.view(axis, index))
@@ -164,7 +163,8 @@ def test_drawn_slices_come_back_bit_identical_and_the_rest_is_filled():
     expected = TRUTH.copy()
     expected[[2, 5]] = drawn[[2, 5]]
     assert (setting.held == expected).all()
-    assert setting.request.mode is Mode.FROM_PROMPTS
+    # The name of what was drawn lets detections check where it ends.
+    assert setting.request.mode is Mode.PROPAGATE
     assert setting.request.plane is Plane.AXIAL
     (mark,) = setting.request.prompts["liver"].masks
     assert mark.slices == (2, 5)
@@ -189,6 +189,34 @@ def test_after_a_run_only_corrected_slices_count_as_edited_and_an_emptied_one_st
     assert (setting.held[[2, 4, 5]] == corrected[[2, 4, 5]]).all()
     assert not setting.held[2].any()
     assert (setting.held[[1, 3, 6]] == TRUTH[[1, 3, 6]]).all()
+
+
+def test_without_a_phrase_what_was_drawn_is_all_there_is():
+    setting = Setting(liver=box((4, 3, 3), (5, 5, 5)))
+
+    setting.act(Action.PROPAGATE, phrase="")
+
+    assert setting.request.mode is Mode.FROM_PROMPTS
+
+
+def test_a_correction_leans_on_a_sure_slice_on_each_side_that_is_not_near_it():
+    truth = box((0, 2, 3), (20, 7, 8), (20, 9, 10))
+    setting = Setting(truth)
+    setting.act(Action.WHOLE_VOLUME)
+    corrected = setting.held
+    corrected[10] = False
+    corrected[10, 3, 3] = True
+    rewrite(setting, corrected, setting.slicer.vtkOrientedImageData())
+
+    setting.act(Action.PROPAGATE)
+
+    (mark,) = setting.request.prompts["liver"].masks
+    assert mark.slices == (6, 10, 14)
+    assert (setting.held[10] == corrected[10]).all()
+    # Only what a person drew counts as drawn from now on.
+    setting.act(Action.PROPAGATE)
+    (mark,) = setting.request.prompts["liver"].masks
+    assert mark.slices == (6, 10, 14)
 
 
 def rewrite(setting, mask, image):

@@ -3,102 +3,38 @@
 from __future__ import annotations
 
 import re
-import threading
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from MedSAM3SceneLib.local_jobs import LocalJobs
 from MedSAM3SceneLib.marks import read_marks
 from MedSAM3SceneLib.segment_phrases import phrase_of
-from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.prompts import BoxMark, BoxReading, PointMark
-from scene_nodes import add_segmentation, add_transform, add_volume, add_warp, rigid, snapshot
+from opened_effect import (
+    LIVER,
+    SPLEEN,
+    HeldSegmenter,
+    finish,
+    is_running,
+    open_effect,
+    options,
+    pixel_of,
+    segment_of,
+)
+from scene_nodes import add_transform, add_volume, add_warp, rigid, snapshot
 from slicer_scene import quiet
 from slicer_stand_ins import load_module
 from test_effect_actions import held
 
-SHAPE = (8, 40, 40)
-LATTICE = np.diag([1.0, 1.0, 2.0, 1.0])
-
-
-def block(first, end):
-    mask = np.zeros(SHAPE, bool)
-    mask[tuple(slice(a, b) for a, b in zip(first, end, strict=True))] = True
-    return mask
-
-
-LIVER = block((1, 8, 10), (7, 24, 26))
-SPLEEN = block((2, 28, 28), (5, 36, 36))
-
-
-class HeldSegmenter(FakeSegmenter):
-    """Finds as the fake one does, but not before it may."""
-
-    def __init__(self, values):
-        super().__init__(values)
-        self.asked, self.may = threading.Event(), threading.Event()
-
-    def segment(self, volume, request, progress=None, cancel=None, partial=None):
-        self.asked.set()
-        while not self.may.wait(0.005):
-            if cancel is not None and cancel():
-                raise Cancelled("The segmentation was cancelled; nothing was written.")
-        return super().segment(volume, request, progress, cancel, partial)
-
 
 @pytest.fixture
 def opened(bench):
-    """The effect, active on the empty segment ``liver`` of a segmentation that has a spleen too."""
-    from SegmentEditorMedSAM3Lib.registration import EFFECT_FILE
-
-    volume = add_volume(LIVER.astype(np.int16) + 2 * SPLEEN.astype(np.int16), LATTICE)
-    segmentation = add_segmentation(volume, {"spleen": SPLEEN})
-    segmentation.GetSegmentation().AddEmptySegment("liver", "liver")
-    editor = bench.segment_editor(volume, segmentation)
-    editor.widget.setCurrentSegmentID("liver")
-    for name in ("Red", "Green", "Yellow"):
-        node = bench.app.layoutManager().sliceWidget(name).mrmlSliceNode()
-        node.SetDimensions(320, 320, 1)
-        node.SetFieldOfView(80, 80, 1)
-        node.JumpSliceByCentering(20.0, 20.0, 6.0)
-    effect = editor.open_effect(EFFECT_FILE)
-    segmenter = FakeSegmenter({"liver": 1, "spleen": 2})
-    effect.engine = lambda: LocalJobs(segmenter)
-    return SimpleNamespace(
-        bench=bench, volume=volume, segmentation=segmentation, editor=editor, effect=effect, segmenter=segmenter
-    )
-
-
-def segment_of(opened, name="liver"):
-    return opened.segmentation.GetSegmentation().GetSegment(name)
+    return open_effect(bench)
 
 
 def marks_of(opened, name="liver"):
     return read_marks(segment_of(opened, name))
-
-
-def pixel_of(opened, view, place):
-    """The pixel of a slice view over a place in the world."""
-    node = opened.bench.app.layoutManager().sliceWidget(view).mrmlSliceNode()
-    matrix = node.GetXYToRAS()
-    to_world = np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
-    x, y, _, _ = np.linalg.inv(to_world) @ [*place, 1.0]
-    return round(x), round(y)
-
-
-def options(opened):
-    return opened.effect.options
-
-
-def is_running(opened):
-    return opened.effect.session is not None and opened.effect.session.is_running
-
-
-def finish(opened):
-    opened.bench.wait(lambda: not is_running(opened))
 
 
 def lines_in(opened, view):
@@ -493,6 +429,29 @@ def test_an_engine_that_cannot_start_is_told_in_words(opened):
 
     assert options(opened).messageLabel.text == "PyTorch is not installed; install it in the panel."
     assert options(opened).volumeButton.enabled
+
+
+def test_what_a_model_without_a_tracker_cannot_do_is_told_in_the_effects_own_words(opened, tiny_model_folder):
+    from MedSAM3SegmentLib.segmenter import Segmenter
+
+    opened.effect.engine = lambda: LocalJobs(Segmenter.load(str(tiny_model_folder), "cpu"))
+    before = snapshot(opened.segmentation)
+    opened.editor.click("Red", pixel_of(opened, "Red", (15, 12, 6)))
+
+    for button in (options(opened).sliceButton, options(opened).propagateButton, options(opened).volumeButton):
+        button.click()
+        finish(opened)
+        said = options(opened).messageLabel.text
+        assert "cannot follow what was drawn" in said
+        assert '"Things like this"' in said
+        assert f'"{options(opened).sliceButton.text}" or "{options(opened).volumeButton.text}"' in said
+        assert not re.search(r"\bmodes?\b", said)
+    assert snapshot(opened.segmentation) == before
+
+    options(opened).removeAllButton.click()
+    options(opened).sliceButton.click()
+    finish(opened)
+    assert "cannot follow" not in options(opened).messageLabel.text, "what is advised can be done"
 
 
 def test_the_cursor_is_a_cross_and_the_icon_is_there(opened):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -259,9 +259,10 @@ def test_two_users_share_one_which_ends_with_the_last(engine_process: EngineProc
     answers(engine_process)
     user, process = another_user()
     assert process.pid == pid_of(engine_process)
-    engine_process.stop()
-    time.sleep(1.0)  # longer than it looks for its parents
+    engine_process.stop()  # which waits for the end of a process that ends
     assert process.is_alive
+    (engine,) = running_engines()
+    assert EngineClient(engine.address, engine.token, model="0").segment(volume_of(), LIVER).concepts[0].found
     user.kill()
     user.wait()
     wait_until(lambda: not process.is_alive)
@@ -309,6 +310,49 @@ def test_one_that_cannot_be_started_is_said_in_one_sentence() -> None:
         EngineProcess("/no/such/python").connect()
 
 
+class Silent:
+    """A process that runs and never answers."""
+
+    def __init__(self) -> None:
+        self.killed = threading.Event()
+
+    def poll(self) -> int | None:
+        return -9 if self.killed.is_set() else None
+
+    def kill(self) -> None:
+        self.killed.set()
+
+
+def test_stop_does_not_wait_for_a_process_that_is_just_starting(commands: Commands) -> None:
+    """Slicer is quit during the first start, which may take minutes on a slow disk."""
+    silent, starts = Silent(), threading.Event()
+
+    def start(command: Sequence[str], environment: Mapping[str, str], log: Path) -> StartedProcess:
+        if starts.is_set():
+            return commands(command, environment, log)
+        starts.set()
+        return silent
+
+    process = EngineProcess(start=start, model="0")
+    jobs = [process.submit(volume_of(seed), LIVER, model="0") for seed in range(2)]
+    wait_until(starts.is_set)
+    assert process.status() is None, "the window may ask meanwhile"
+
+    stopping = threading.Thread(target=process.stop)
+    stopping.start()
+    wait_until(lambda: not stopping.is_alive())
+
+    assert silent.killed.is_set()
+    for job in jobs:
+        with pytest.raises(EngineError, match="stopped while it was starting"):
+            job.wait(20)
+    assert commands.commands == [], "nobody starts another one for the job that waited"
+    try:
+        answers(process)
+    finally:
+        process.stop()
+
+
 def test_a_process_number_that_was_given_away_is_another_process() -> None:
     mark = ProcessMark.of(os.getpid())
     assert mark.is_alive
@@ -342,6 +386,32 @@ def test_what_is_not_safe_is_refused(
 ) -> None:
     assert main(["serve", *options]) == 2
     assert words in capsys.readouterr().err
+    assert not list(tmp_path.glob("medsam3-volumes-*"))
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "named"),
+    [("broken", "broken", "certificate.pem"), ("good", "broken", "key.pem"), ("good", "other", "key.pem")],
+)
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the program openssl to make a certificate")
+def test_a_certificate_that_cannot_be_used_is_said_before_the_engine_is_announced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], certificate: str, key: str, named: str
+) -> None:
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=engine".split()
+    for name in ("good", "other"):
+        (tmp_path / name).mkdir()
+        files = ["-keyout", tmp_path / name / "key.pem", "-out", tmp_path / name / "certificate.pem"]
+        subprocess.run([*command, *files], check=True, capture_output=True)
+    (tmp_path / "broken").mkdir()
+    for name in ("certificate.pem", "key.pem"):
+        (tmp_path / "broken" / name).write_text("-----BEGIN NOTHING-----")
+    options = ["--tls-certificate", str(tmp_path / certificate / "certificate.pem")]
+
+    assert main(["serve", *options, "--tls-key", str(tmp_path / key / "key.pem")]) == 2
+
+    shown = capsys.readouterr()
+    assert shown.out == "", "no address and no token of an engine that does not run"
+    assert named in shown.err
     assert not list(tmp_path.glob("medsam3-volumes-*"))
 
 

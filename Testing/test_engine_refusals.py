@@ -20,7 +20,7 @@ from MedSAM3SegmentLib.engine import service
 from MedSAM3SegmentLib.engine.client import EngineClient
 from MedSAM3SegmentLib.engine.connection import Connection, knows_token
 from MedSAM3SegmentLib.engine.model_shelf import LoadedModel, ModelShelf
-from MedSAM3SegmentLib.engine.orders import JobOrder, VolumeOffer
+from MedSAM3SegmentLib.engine.orders import JobOrder, OrderedExample, SentVolume, VolumeOffer
 from MedSAM3SegmentLib.engine.process_life import Parents
 from MedSAM3SegmentLib.engine.records import encode
 from MedSAM3SegmentLib.engine.serving import Binding, ServingEngine
@@ -39,7 +39,6 @@ def test_nothing_is_done_without_the_token(engine: Engine, token: str) -> None:
         ("POST", "/volumes"),
         ("POST", "/jobs"),
         ("POST", "/unload"),
-        ("POST", "/shutdown"),
         ("POST", "/parents/1"),
         ("DELETE", "/jobs/x"),
         ("GET", "/nothing"),
@@ -165,22 +164,25 @@ def test_only_who_reads_the_proof_is_told_a_path(engine: Engine) -> None:
         {"model": "demo/../../etc"},
         {"model": "../etc"},
         {"device": "\n"},
-        {"volume": "0" * 64},
+        {"volume": SentVolume("0" * 64, "", (), False)},
+        {
+            "examples": {
+                "liver": (OrderedExample(SentVolume("0" * 64, "", (), False), np.ones((6, 8, 10), bool), None),)
+            }
+        },
         {"id": "1"},
         {"client": "../x"},
     ],
 )
-def test_odd_orders_are_refused(engine: Engine, changes: dict[str, str]) -> None:
+def test_odd_orders_are_refused(engine: Engine, changes: dict[str, object]) -> None:
     volume = volume_of()
     engine.client().segment(volume, LIVER)
     digits = "0" * 32
     plain = JobOrder(
         id=digits,
         client=digits,
-        volume=volume.content_hash,
-        volume_name="",
-        volume_messages=(),
-        volume_is_sequence=False,
+        volume=SentVolume.of(volume),
+        examples={},
         model="demo",
         device="auto",
         partials=False,

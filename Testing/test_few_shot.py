@@ -11,12 +11,12 @@ import torch
 
 from MedSAM3SegmentLib import few_shot
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
-from MedSAM3SegmentLib.few_shot import Example
+from MedSAM3SegmentLib.examples import Example
 from MedSAM3SegmentLib.grid import VoxelGrid
 from MedSAM3SegmentLib.models.concept_model import ImageFeatures
 from MedSAM3SegmentLib.models.tracker import MaskPrompt, TrackedMask
 from MedSAM3SegmentLib.models.tracker_memory import ObjectMemory, SliceMemory
-from MedSAM3SegmentLib.request import AssemblyOptions, Mode, SegmentRequest
+from MedSAM3SegmentLib.request import AssemblyOptions, Mode, Progress, SegmentRequest, Stage
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.volume import Volume
 from random_grids import stored_as
@@ -123,6 +123,45 @@ def test_labelled_slices_of_the_volume_itself_come_back_bit_for_bit(
         assert not mask[8].any(), "labelled as empty"
         assert mask[6].any(), "and found on the slice that looks the same"
         assert np.array_equal(result.with_threshold(0.9).concepts[0].mask[5], drawn[5])
+
+
+@pytest.mark.usefixtures("copying")
+def test_some_drawn_slices_of_the_volume_itself_say_nothing_of_the_empty_ones_beside_them(
+    segmenter: Segmenter, labelled: tuple[Volume, np.ndarray]
+) -> None:
+    """The shell and the console name no slices: those that are empty were not drawn yet."""
+    array = labelled[0].array.copy()
+    array[6] = array[5]
+    volume = Volume(array, labelled[0].grid, "MR", "example")
+    drawn = np.zeros(SHAPE, bool)
+    drawn[5] = labelled[1][5]
+    request = SegmentRequest(("it",), threshold=0.9)
+    mask = segmenter.segment_like(volume, {"it": [Example(volume, drawn)]}, request).concepts[0].mask
+    assert np.array_equal(mask[5], drawn[5])
+    assert np.array_equal(mask[6], drawn[5]), "it looks the same there"
+
+
+@pytest.mark.usefixtures("copying")
+def test_what_was_shown_may_lie_inside_of_something_that_was_shown_too(
+    segmenter: Segmenter, labelled: tuple[Volume, np.ndarray]
+) -> None:
+    volume, outer = labelled
+    inner = outer & (np.arange(24) > 15)
+    beyond = inner.copy()
+    beyond[:, :6] |= np.arange(24) < 4
+    new = Volume(volume.array[1:11].copy(), VoxelGrid((10, *SHAPE[1:]), volume.grid.ijk_to_ras), "MR", "new")
+    examples = {"tumor": [Example(volume, beyond)], "liver": [Example(volume, outer)]}
+    reports: list[Progress] = []
+    request = SegmentRequest(("tumor", "liver"), inside="liver")
+    tumor, liver = segmenter.segment_like(new, examples, request, reports.append).concepts
+    assert np.array_equal(liver.mask, outer[1:11])
+    assert np.array_equal(tumor.mask, inner[1:11])
+    looking = [report for report in reports if report.stage is Stage.SEGMENTING]
+    assert {report.total for report in looking} == {2 * (12 + 2 * 10)}
+    assert [report.done for report in looking] == sorted(report.done for report in looking)
+    assert looking[-1].done == looking[-1].total
+    with pytest.raises(InputError, match="say nothing of 'heart'"):
+        segmenter.segment_like(new, examples, SegmentRequest(("tumor",), inside="heart"))
 
 
 def test_real_networks_run_and_are_deterministic(tiny_model_folder: Path, labelled: tuple[Volume, np.ndarray]) -> None:

@@ -178,6 +178,30 @@ def test_regions_and_modes_reach_the_segmenter():
     assert (drawn.prompts["liver"].masks[0].mask == (array == 1) & half).all()
 
 
+def test_what_lies_inside_of_another_concept_is_one_call():
+    array = np.zeros((6, 7, 8), np.int16)
+    array[2:4, 3:6, 2:5] = array[1:3, 0:2, 6:8] = 2
+    liver = np.zeros(array.shape, np.int16)
+    liver[1:5, 1:5, 1:6] = 1
+    volume = add_volume(array, ijk_to_ras=rigid((10, 20, 30), (1, 2, 3)) @ np.diag([-0.8, -0.8, 2.5, 1]))
+
+    class LiverAroundTumors(FakeSegmenter):
+        def _concept(self, volume, request, stack, concept, slices):
+            if concept == "liver":
+                volume = replace(volume, array=liver)
+            return super()._concept(volume, request, stack, concept, slices)
+
+    logic = make_logic(LiverAroundTumors({"liver": 1, "tumor": 2}))
+    node = logic.segment(volume, "liver; tumor", inside="The Liver")
+
+    found = segments(node)
+    assert list(found) == ["liver", "tumor"]
+    assert misplaced(node, found["tumor"], volume, (array == 2) & (liver == 1)) == 0
+    assert misplaced(node, found["liver"], volume, liver == 1) == 0
+    with pytest.raises(InputError, match="inside of itself"):
+        logic.segment(volume, "liver", inside="liver")
+
+
 def test_a_region_of_interest_is_the_same_box_in_the_volume_whatever_moved_it(scene):
     """Independent of the frames' library: Slicer's own transforms carry the corners."""
     segmenter = FakeSegmenter({"liver": 1})

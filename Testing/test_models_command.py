@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,6 +21,8 @@ from MedSAM3SegmentLib.commands import models_command
 from MedSAM3SegmentLib.commands.interruption import Interruption
 from MedSAM3SegmentLib.commands.terminal import Terminal
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
+from MedSAM3SegmentLib.models import hub as hub_library
+from MedSAM3SegmentLib.models import installing
 from MedSAM3SegmentLib.models.installing import install, plan
 from MedSAM3SegmentLib.models.known_models import find_known, known_models
 from MedSAM3SegmentLib.models.loading import load_model
@@ -206,6 +209,111 @@ def test_a_download_counts_its_bytes(hub: LocalHub, original: Path) -> None:
     arrived: list[int] = []
     install(installation, progress=lambda _, size: arrived.append(size))
     assert sum(arrived) == installation.size == sum(path.stat().st_size for path in original.iterdir())
+
+
+def test_what_was_fetched_before_counts_as_there(
+    hub: LocalHub, original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    hub.repositories["someone/tiny"] = original
+    installation, arrived = plan("someone/tiny"), []
+    whole = huggingface_hub.hf_hub_download
+
+    def interrupted(hub_id: str, name: str, **options: object) -> str:
+        if arrived:
+            raise KeyboardInterrupt
+        return str(whole(hub_id, name, **options))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", interrupted)
+    with pytest.raises(Cancelled):
+        install(installation, progress=lambda _, size: arrived.append(size) if size else None)
+    first = sum(arrived)
+    assert 0 < first < installation.size
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", whole)
+    arrived.clear()
+    install(installation, progress=lambda _, size: arrived.append(size))
+    assert sum(arrived) == installation.size
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 1.0])
+def test_a_cancelled_download_leaves_nothing_and_can_be_begun_again(
+    hub: LocalHub, original: Path, monkeypatch: pytest.MonkeyPatch, store: Path, part: float
+) -> None:
+    """Before the first byte, in the middle of the weights, and when all is there and being checked."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10_000)  # Of 10 MB, more than the whole test model.
+    hub.repositories["someone/tiny"] = original
+    installation, arrived = plan("someone/tiny"), [0]
+    with pytest.raises(Cancelled, match="nothing of it was kept"):
+        install(
+            installation,
+            progress=lambda _, size: arrived.append(size),
+            cancel=lambda: sum(arrived) >= part * installation.size,
+        )
+    assert sum(arrived) == pytest.approx(part * installation.size, abs=0.2 * installation.size)
+    assert not list(store.iterdir())
+    install(installation, cancel=lambda: False)
+    assert load_model("tiny", "cpu")
+
+
+@pytest.mark.parametrize("part", [0.3, 1.0])
+def test_a_cancelled_copy_leaves_nothing(
+    original: Path, monkeypatch: pytest.MonkeyPatch, store: Path, part: float
+) -> None:
+    monkeypatch.setattr(installing, "_PIECE", 10_000)
+    installation, arrived = plan(str(original)), [0]
+    with pytest.raises(Cancelled, match="nothing of it was kept"):
+        install(
+            installation,
+            progress=lambda _, size: arrived.append(size),
+            cancel=lambda: sum(arrived) >= part * installation.size,
+        )
+    assert sum(arrived) == pytest.approx(part * installation.size, abs=20_000)
+    assert not list(store.iterdir())
+    assert all(path.stat().st_size for path in original.iterdir()), "the original is left alone"
+
+
+def test_a_download_that_can_be_cancelled_goes_by_plain_requests_and_in_small_pieces(
+    hub: LocalHub, original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub's other protocol leaves a file only when it is whole."""
+    from huggingface_hub import constants
+
+    hub.repositories["someone/tiny"] = original
+    hub.offers_xet = True
+    monkeypatch.setattr(hub_library, "_PIECE", 10_000)  # Less than the test model's weights.
+    before = (constants.HF_HUB_DISABLE_XET, constants.DOWNLOAD_CHUNK_SIZE)
+    pieces: list[int] = []
+    install(plan("someone/tiny"), progress=lambda _, size: pieces.append(size), cancel=lambda: False)
+    assert load_model("tiny", "cpu")
+    assert not any("no-such-route" in path for _, path, _ in hub.requests)
+    assert max(pieces) == 10_000
+    assert before == (constants.HF_HUB_DISABLE_XET, constants.DOWNLOAD_CHUNK_SIZE)
+
+
+def test_bytes_of_the_other_protocol_are_counted_once() -> None:
+    """It tells twice of each byte: when it came over the network, and when it is in the file."""
+    reporting = pytest.importorskip("huggingface_hub.utils._xet_progress_reporting")
+    if not hasattr(reporting, "XetDownloadProgressReporter"):
+        pytest.skip("This version of the hub's library reports in another way.")
+    told: list[int] = []
+    bar = hub_library._counter("model.safetensors", lambda _, size: told.append(size))
+    with reporting.XetDownloadProgressReporter(
+        reconstruction_desc="", total=100, log_level=20, tqdm_class=bar
+    ) as reporter:
+        for done in (40, 100):
+            reporter.update_progress(
+                SimpleNamespace(
+                    total_bytes_completed=done,
+                    total_transfer_bytes_completed=done,
+                    total_bytes_completion_rate=1.0,
+                    total_transfer_bytes_completion_rate=1.0,
+                    total_bytes=100,
+                )
+            )
+    assert sum(told) == 100
 
 
 def test_a_damaged_download_is_refused(

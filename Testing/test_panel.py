@@ -319,6 +319,7 @@ def test_a_dragged_threshold_shows_and_a_released_one_writes_once(bench):
     assert snapshot(node) == at_first
 
 
+@pytest.mark.filterwarnings("error::DeprecationWarning")
 def test_a_click_on_the_score_plot_goes_to_the_slice(bench):
     from PySide6.QtCore import QEvent, QPointF, Qt
     from PySide6.QtGui import QMouseEvent
@@ -339,6 +340,16 @@ def test_a_click_on_the_score_plot_goes_to_the_slice(bench):
         shown = red.GetSliceToRAS().GetElement(2, 3) / 3
         assert shown == pytest.approx(plot.slice_at(int(place.x())), abs=1e-3)
         assert index is None or shown == pytest.approx(index, abs=1e-3)
+
+
+def test_a_click_is_understood_from_the_mouse_events_of_qt_5_and_qt_6(bench):
+    del bench
+    from PySide6.QtCore import QPointF
+
+    from MedSAM3PanelLib.score_plot import _column_of
+
+    for name in ("localPos", "position"):
+        assert _column_of(SimpleNamespace(**{name: lambda: QPointF(41.5, 7)})) == 41.5
 
 
 def test_preview_slice_shows_the_slice_of_the_view_and_writes_nothing(bench):

@@ -12,7 +12,8 @@ from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from MedSAM3SceneLib.local_jobs import LocalJobs
 from MedSAM3SceneLib.orders import order_for, preview_order
 from MedSAM3SceneLib.preview_segmentation import PREVIEW_ATTRIBUTE, PreviewSegmentation, remove_previews
-from MedSAM3SceneLib.segmentation_run import RunListener, RunState, SegmentationRun, run_to_end
+from MedSAM3SceneLib.run_order import RunListener
+from MedSAM3SceneLib.segmentation_run import RunState, SegmentationRun, run_to_end
 from MedSAM3SceneLib.slice_views import jump_to_slice
 from MedSAM3SceneLib.threshold_run import ThresholdRun
 from MedSAM3SceneLib.volumes import read_volume_node
@@ -244,7 +245,8 @@ def test_partials_show_in_a_node_of_their_own_at_the_place_of_their_voxels(scene
     def show(piece):
         untouched.append(snapshot(node) == before)
         if not shown:
-            shown.append(PreviewSegmentation(volume, piece.placed, ["liver", "left kidney"], Vocabulary.load()))
+            colour_of = Vocabulary.load().colour_for
+            shown.append(PreviewSegmentation(volume, piece.placed, ["liver", "left kidney"], colour_of))
         shown[0].show_slice(piece.partial.concept, piece.stack, piece.partial.slice_index, piece.partial.mask)
 
     run = begin(volume, LocalJobs(FakeSegmenter({"liver": 1, "left kidney": 2})), node, told={"partial": show})
@@ -267,7 +269,7 @@ def test_only_one_preview_is_ever_there(scene):
     volume, _ = phantom()
     placed = read_volume_node(volume)
     for _ in range(2):
-        PreviewSegmentation(volume, placed, ["liver"], Vocabulary.load())
+        PreviewSegmentation(volume, placed, ["liver"], Vocabulary.load().colour_for)
     assert len(previews(scene)) == 1
     remove_previews(scene)
     assert previews(scene) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 
 from engine_on_socket import TOKEN
+from local_hub import running_hub
 from MedSAM3SceneLib import engine_packages
-from MedSAM3SegmentLib.models.model_store import STORE_VARIABLE, installed_models
+from MedSAM3SegmentLib.models.model_store import STORE_VARIABLE, installed_models, store_folder
 from scene_nodes import add_volume
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,6 +58,15 @@ def test_what_is_missing_is_said_and_apply_waits_for_it(bench, monkeypatch):
     assert not widget.ui.setupSection.collapsed
     assert not widget.ui.applyButton.enabled
     assert "torch, transformers" in widget.ui.applyButton.toolTip
+
+
+@pytest.mark.parametrize("name", ["rich", "huggingface_hub", "SimpleITK"])
+def test_no_package_that_the_engine_needs_is_forgotten(bench, monkeypatch, name):
+    without(monkeypatch, name)
+    widget = bench.open_panel("MedSAM3Segment")
+
+    assert widget.ui.stateLabel.text == f"Not installed yet: {name}."
+    assert name in widget.panel.setup.why_not()
 
 
 def test_pytorch_is_installed_first_then_the_rest_then_all_is_tried_out(bench, monkeypatch):
@@ -126,6 +137,72 @@ def test_the_probe_imports_in_a_process_of_its_own(bench):
     assert report.device == ""
 
 
+#: A PyTorch with one GPU, as far as the probe looks.
+_TORCH_WITH_GPU = """
+import types
+__version__ = "2.9.0"
+version = types.SimpleNamespace(cuda={cuda!r})
+cuda = types.SimpleNamespace(
+    is_available=lambda: True,
+    get_device_name=lambda n: "Some GPU",
+    get_device_properties=lambda n: types.SimpleNamespace(total_memory=24_000_000_000),
+    get_device_capability=lambda n: {capability!r},
+    get_arch_list=lambda: {archs!r},
+)
+"""
+
+
+@pytest.mark.parametrize(
+    ("capability", "archs", "cuda", "is_supported"),
+    [
+        ((8, 6), ["sm_75", "sm_80", "sm_86", "sm_90"], "12.8", True),
+        # Built for the same major version, which PyTorch's own check asks for: an RTX 40 with what wheels hold.
+        ((8, 9), ["sm_75", "sm_80", "sm_86", "sm_90"], "12.8", True),
+        ((9, 0), ["sm_80", "sm_90a"], "12.8", True),
+        ((12, 1), ["sm_90", "sm_120"], "12.8", True),
+        ((6, 1), ["sm_75", "sm_80", "sm_86", "sm_90"], "12.8", False),
+        ((12, 0), ["sm_80", "sm_90"], "12.4", False),
+        # ROCm gives its devices other names.
+        ((11, 0), ["gfx1100"], None, True),
+        ((8, 9), [], "12.8", True),
+    ],
+)
+def test_the_probe_says_whether_pytorch_was_built_for_the_gpu(
+    bench, monkeypatch, tmp_path, capability, archs, cuda, is_supported
+):
+    from MedSAM3PanelLib.import_probe import probe
+
+    (tmp_path / "torch.py").write_text(_TORCH_WITH_GPU.format(capability=capability, archs=archs, cuda=cuda))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    report = probe(("torch",))
+
+    assert (report.device, report.gpu, report.gpu_bytes) == ("cuda", "Some GPU", 24_000_000_000)
+    assert report.is_supported == is_supported
+
+    widget = bench.open_panel("MedSAM3Segment")
+    monkeypatch.setattr("MedSAM3PanelLib.setup_section.probe", lambda: report)
+    widget.ui.checkButton.click()
+    bench.wait(lambda: widget.ui.checkButton.enabled)
+    assert ("not built for this GPU" in widget.ui.stateLabel.text) != is_supported
+
+
+@pytest.mark.parametrize("device", ["cuda:1", "cpu"])
+def test_a_device_that_a_script_chose_is_kept_and_shown(bench, device):
+    add_volume(np.zeros((3, 4, 5), np.int16))
+    widget = bench.open_panel("MedSAM3Segment")
+    parameters = widget.panel.form.parameters
+    parameters.device = device
+
+    widget.panel.connect_scene()
+
+    assert parameters.device == device
+    assert widget.ui.deviceSelector.currentData == device
+    assert widget.panel.form.options(None)["device"] == device
+    widget.ui.deviceSelector.setCurrentIndex(widget.ui.deviceSelector.findData("auto"))
+    assert parameters.device == "auto"
+
+
 def test_a_model_is_added_from_a_folder_after_its_licence_and_size_were_shown_and_removed(bench, tiny_model_folder):
     widget = bench.open_panel("MedSAM3Segment")
     ui = widget.ui
@@ -149,6 +226,69 @@ def test_a_model_is_added_from_a_folder_after_its_licence_and_size_were_shown_an
     ui.removeModelButton.click()
     assert installed_models() == []
     assert widget.panel.form.parameters.model == "demo"
+
+
+@pytest.fixture
+def held_download(bench, monkeypatch, tmp_path, tiny_model_folder):
+    """The panel in the middle of a download: the hub waits until it may go on."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10_000)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub-home"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with running_hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        hub.repositories["someone/tiny"] = tiny_model_folder
+        hub.hold_after = (tiny_model_folder / "model.safetensors").stat().st_size // 2
+        bench.dialogs.confirm = True
+        widget = bench.open_panel("MedSAM3Segment")
+        widget.ui.setupSection.collapsed = False
+        widget.ui.knownModelSelector.addItem("tiny", "someone/tiny")
+        widget.ui.knownModelSelector.setCurrentIndex(widget.ui.knownModelSelector.findData("someone/tiny"))
+        widget.ui.addModelButton.click()
+        bench.wait(lambda: 300 < widget.ui.modelProgressBar.value < 700)
+        yield SimpleNamespace(widget=widget, hub=hub, ui=widget.ui)
+        hub.go_on.set()
+
+
+def test_a_download_shows_how_much_is_there(bench, held_download):
+    ui = held_download.ui
+    percent = int(re.fullmatch(r"Installing tiny: (\d+) %, \d+ MB of \d+ MB", ui.modelMessageLabel.text)[1])
+    assert percent == ui.modelProgressBar.value * 100 // ui.modelProgressBar.maximum
+    assert ui.cancelModelButton.visible
+    assert not ui.addModelButton.enabled, "one at a time"
+    assert installed_models() == []
+
+    held_download.hub.go_on.set()
+    bench.wait(lambda: ui.modelSelector.currentText == "tiny")
+
+    assert ui.modelMessageLabel.text == "tiny is installed."
+    assert not ui.modelProgressBar.visible
+    assert not ui.cancelModelButton.visible
+    assert [model.name for model in installed_models()] == ["tiny"]
+
+
+def test_a_cancelled_download_leaves_nothing_in_the_store(bench, held_download):
+    ui = held_download.ui
+    ui.cancelModelButton.click()
+    assert ui.modelMessageLabel.text == "Cancelling tiny..."
+    assert not ui.cancelModelButton.enabled
+    held_download.hub.go_on.set()
+    bench.wait(lambda: not ui.modelProgressBar.visible)
+
+    assert "cancelled; nothing of it was kept" in ui.modelMessageLabel.text
+    assert bench.dialogs.texts("error") == [], "who cancels need not be told twice"
+    assert list(store_folder().iterdir()) == []
+    assert ui.modelSelector.currentText.startswith("Demo")
+    assert ui.addModelButton.enabled
+
+
+def test_a_panel_that_is_closed_ends_its_download(bench, held_download):
+    bench.close_panel(held_download.widget)
+    held_download.hub.go_on.set()
+    bench.wait(lambda: list(store_folder().iterdir()) == [])
+
+    assert not bench.slot_errors
 
 
 def test_a_folder_without_a_model_is_refused_in_words(bench, tmp_path):

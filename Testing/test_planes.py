@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from MedSAM3SegmentLib.assembly import assemble
-from MedSAM3SegmentLib.detection import crop
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid
 from MedSAM3SegmentLib.planes import PlaneEvidence, fuse, more_stacks
-from MedSAM3SegmentLib.request import Mode, PartialMask, SegmentRequest
-from MedSAM3SegmentLib.result import Detection, SliceEvidence
+from MedSAM3SegmentLib.request import Mode, PartialMask, Progress, SegmentRequest, Stage
+from MedSAM3SegmentLib.result import Detection, SliceEvidence, SoftMask
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.volume import Volume
 from random_grids import grids
@@ -31,9 +30,9 @@ def seen_along(stack: SliceStack, soft: np.ndarray, score: float = 0.9, *, seman
         if picture.max() <= 0.5:
             items.append(SliceEvidence(index, 0.02, 0.02))
         elif semantic:
-            items.append(SliceEvidence(index, score, score, semantic=crop(picture)))
+            items.append(SliceEvidence(index, score, score, semantic=SoftMask.of(picture)))
         else:
-            detection = Detection(score, score, 1.0, (0, 0, 1, 1), crop(picture))
+            detection = Detection(score, score, 1.0, (0, 0, 1, 1), SoftMask.of(picture))
             items.append(SliceEvidence(index, score, score, (detection,)))
     return PlaneEvidence(stack, items)
 
@@ -112,3 +111,25 @@ def test_the_engine_looks_along_each_plane_once_and_answers_in_the_first(tiny_mo
     assert [mask.slice_index for mask in shown] == list(range(6))
     assert result.provenance.plane == "axial, coronal, sagittal"
     assert not result.with_threshold(0.9).concepts[0].found
+
+
+@pytest.mark.parametrize("slices", [None, (1, 5)])
+def test_the_progress_over_all_planes_is_one(tiny_model_folder: Path, slices: tuple[int, int] | None) -> None:
+    segmenter = Segmenter.load(str(tiny_model_folder), "cpu")
+    array = np.random.default_rng(0).integers(-200, 300, (6, 8, 10)).astype(np.int16)
+    volume = Volume(array, VoxelGrid(array.shape, np.eye(4)), "CT", "test")
+    reports: list[Progress] = []
+    # Two windows, so that each plane is looked through twice.
+    request = SegmentRequest(
+        ("liver", "lung"), plane=Plane.AXIAL, slices=slices, more_planes=(Plane.CORONAL, Plane.SAGITTAL)
+    )
+    result = segmenter.segment(volume, request, progress=reports.append)
+    assert len({concept.window for concept in result.concepts}) == 2
+    looking = [report for report in reports if report.stage is Stage.SEGMENTING]
+    done = [report.done for report in looking]
+    assert {report.total for report in looking} == {2 * ((6 if slices is None else 4) + 8 + 10)}
+    assert done == sorted(done)
+    assert (done[0], done[-1]) == (0, looking[0].total)
+    assert looking[0].seconds_left is None
+    assert looking[-1].seconds_left == 0
+    assert all(report.seconds_left > 0 for report in looking[1:-1])

@@ -116,6 +116,14 @@ def run(tmp_path: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
         (("--concept", "liver", "--point=0,0,0"), 2, "from prompts"),
         (("--mode", "from prompts", "--box=900,0,0/950,9,9", "--like-this"), 2, "outside of the volume"),
         (("--mode", "from prompts", "--mask", "missing.seg.nrrd"), 2, "missing.seg.nrrd"),
+        # A value that begins with a minus is a value, joined to its option or not.
+        (("--mode", "from prompts", "--point", "-12,30,4"), 3, "no tracker"),
+        (("--mode", "from prompts", "--not-point", "-.5,30,4", "--point", "-12,30,4"), 3, "no tracker"),
+        (("--mode", "from prompts", "--box", "-900,0,0/-950,9,9", "--like-this"), 2, "outside of the volume"),
+        (("--mode", "from prompts", "--not-box", "-900,0,0/-950,9,9"), 2, "outside of the volume"),
+        (("--concept", "liver", "--region", "-900,0,0/-950,9,9"), 2, "outside"),
+        (("--concept", "liver", "--resolution", "-2"), 2, "-2"),
+        (("--concept", "liver", "--keep-largest", "-2"), 2, "-2"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_writes_nothing(

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from made_results import axial_grid
 from MedSAM3SegmentLib.correcting import correcting_request
-from MedSAM3SegmentLib.detection import crop
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
 from MedSAM3SegmentLib.exemplars import Exemplars, box_prompts
 from MedSAM3SegmentLib.fresh_detections import FreshDetections
@@ -30,7 +29,7 @@ from MedSAM3SegmentLib.prompts import BoxMark, BoxReading, MaskMark, PointMark, 
 from MedSAM3SegmentLib.propagation import follow
 from MedSAM3SegmentLib.report import report_of
 from MedSAM3SegmentLib.request import Mode, PartialMask, Progress, SegmentRequest, Stage
-from MedSAM3SegmentLib.result import SliceEvidence, StopReason, Track
+from MedSAM3SegmentLib.result import SliceEvidence, SoftMask, StopReason, Track
 from MedSAM3SegmentLib.seeding import Seed, Target, box_seeds_from_detections, drawn_targets
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.stopping import StopRules
@@ -73,9 +72,7 @@ def followed(script: dict[int, Mask], *targets: Target, gate: Gate = ALL, watch:
 def detections(masks: dict[int, Mask], looked_at: Sequence[int] = range(DEPTH)) -> FreshDetections:
     """A detector that sees ``masks`` for sure, and surely nothing elsewhere."""
     evidence = [
-        SliceEvidence(z, 0.9, 0.9, semantic=crop(masks[z].astype(np.float32)))
-        if z in masks
-        else SliceEvidence(z, 0.01, 0)
+        SliceEvidence(z, 0.9, 0.9, semantic=SoftMask.of(masks[z])) if z in masks else SliceEvidence(z, 0.01, 0)
         for z in looked_at
     ]
     return FreshDetections(evidence, 0.5, ALL)
@@ -271,7 +268,7 @@ def test_memory_does_not_grow_with_the_stack(renewed: bool) -> None:
         stack = SliceStack.along(axial_grid((depth, EDGE, EDGE), (1.0, 1.0, 2.0)), Plane.AXIAL)
         gate = Gate.of(SegmentRequest(("it",), plane=Plane.AXIAL), stack)
         script = dict.fromkeys(range(depth), disc(10))
-        evidence = [SliceEvidence(z, 0.9, 0.9, semantic=crop(disc(10).astype(np.float32))) for z in range(depth)]
+        evidence = [SliceEvidence(z, 0.9, 0.9, semantic=SoftMask.of(disc(10))) for z in range(depth)]
         fresh = FreshDetections(evidence, 0.5, gate) if renewed else None
         targets = [Target("it", (Seed(50 + n, disc(10)),), 1.0, range(depth), fresh) for n in range(10)]
         most_memories = 0
@@ -475,6 +472,21 @@ def test_drawn_slices_come_back_to_the_voxel(tracking: Segmenter, volume: Volume
         assert np.array_equal(stack.extract(moved.mask)[[3, 5, 7]], stack.extract(mask)[[3, 5, 7]])
     assert result.provenance.as_dict()["mode"] == mode.value
     assert result.provenance.as_dict()["prompts"] == {"liver": "1 mask"}
+
+
+def test_a_phrase_that_means_something_else_where_it_was_drawn_is_no_check(tracking: Segmenter, volume: Volume) -> None:
+    _, mask = _drawn(volume, [4])
+    prompts = {"liver": TargetPrompts(masks=(MaskMark(mask),))}
+    unseen = SegmentRequest(("liver",), mode=Mode.PROPAGATE, prompts=prompts, threshold=0.99)
+    alone = SegmentRequest(
+        ("liver",), mode=Mode.FROM_PROMPTS, prompts={"liver": TargetPrompts(masks=(MaskMark(mask),), is_phrase=False)}
+    )
+    with_words, without = (tracking.segment(volume, request) for request in (unseen, alone))
+    assert np.array_equal(with_words.concepts[0].mask, without.concepts[0].mask)
+    assert [track.stops for track in with_words.concepts[0].tracks] == [
+        track.stops for track in without.concepts[0].tracks
+    ]
+    assert any("does not see 'liver' where it was drawn" in message for message in with_words.messages)
 
 
 def test_a_model_without_a_tracker_says_so_before_anything_runs(segmenter: Segmenter, volume: Volume) -> None:

@@ -5,14 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from MedSAM3SceneLib.concept_writing import Outcome
 from MedSAM3SceneLib.editing import SegmentWriter
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from MedSAM3SceneLib.provenance import read_provenance
-from MedSAM3SceneLib.segmentations import Outcome, write_result
+from MedSAM3SceneLib.segmentations import masks_of, write_in_steps
+from MedSAM3SceneLib.steps import finish
 from MedSAM3SceneLib.volumes import read_volume_node
 from MedSAM3SegmentLib.concepts import Vocabulary
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.request import SegmentRequest
+from MedSAM3SegmentLib.request import Grouping, SegmentRequest
 from scene_nodes import (
     add_segmentation,
     add_transform,
@@ -44,7 +46,13 @@ def write(volume, segmentation=None, concepts=("liver", "spleen"), writer=None, 
     """Segment by voxel value and write: what the logic does, without the logic."""
     placed = read_volume_node(volume)
     result = FakeSegmenter(VALUES).segment(placed.volume, SegmentRequest(tuple(concepts)))
-    return write_result(result, placed, volume, segmentation, Vocabulary.load(), writer or SegmentWriter(), **options)
+    return write_result(result, placed, volume, segmentation, writer, **options)
+
+
+def write_result(result, placed, volume, segmentation=None, writer=None, save_state=None, grouping=Grouping.CONCEPT):
+    """All steps of writing at once."""
+    masks, writer = masks_of(result, grouping), writer or SegmentWriter()
+    return finish(write_in_steps(result, masks, placed, volume, segmentation, Vocabulary.load(), writer, save_state))
 
 
 def boxes(*corners, shape=(8, 9, 10)):
@@ -576,7 +584,7 @@ def test_the_voxels_go_where_the_volume_was_when_it_was_read():
     result = FakeSegmenter(VALUES).segment(placed.volume, SegmentRequest(("liver",)))
     parent.SetMatrixTransformToParent(vtk_matrix(TURNED))
 
-    written = write_result(result, placed, volume, None, Vocabulary.load(), SegmentWriter())
+    written = write_result(result, placed, volume)
 
     assert misplaced(written.segmentation_node, written.concepts[0].segment_id, volume, mask) == 0
 

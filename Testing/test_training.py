@@ -23,7 +23,8 @@ from MedSAM3SegmentLib.training.demo_recipe import FOCUS, SYNONYMS, held_back_ph
 from MedSAM3SegmentLib.training.losses import LossWeights, Target, detection_loss, generalised_iou, match
 from MedSAM3SegmentLib.training.phantom import CONCEPTS, make_phantom, tilted_grid
 from MedSAM3SegmentLib.training.samples import LabelledStack, stack_with_labels
-from MedSAM3SegmentLib.training.trainer import Schedule, TrainingState, predict, train
+from MedSAM3SegmentLib.training.schedule import Schedule, TrainingState
+from MedSAM3SegmentLib.training.trainer import predict, train
 
 TINY = Architecture(
     image_size=56, window_size=2, vision_width=32, vision_layers=2, vision_heads=2, vision_mlp=64, global_layers=(1,),

@@ -13,8 +13,9 @@ from made_results import axial_grid, result_of
 from MedSAM3SegmentLib import few_shot
 from MedSAM3SegmentLib.cli import main
 from MedSAM3SegmentLib.commands.result_files import write_result
+from MedSAM3SegmentLib.grid import Plane
 from MedSAM3SegmentLib.itk_images import image_on_grid
-from MedSAM3SegmentLib.request import Grouping
+from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, SegmentRequest
 from MedSAM3SegmentLib.result import ConceptResult, Instance, SegmentResult
 from MedSAM3SegmentLib.segmentation_files import (
     PROVENANCE_TAG,
@@ -46,6 +47,20 @@ def segment(model: Path, *words: str) -> int:
     return main(["segment", "ct.nii.gz", *common, *words])
 
 
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[SegmentRequest]:
+    """What the segmenter is asked; the untrained model's answers say nothing about it."""
+    asked: list[SegmentRequest] = []
+    answer = Segmenter.segment
+
+    def noted(self: Segmenter, volume: Volume, request: SegmentRequest, *more: object, **named: object) -> object:
+        asked.append(request)
+        return answer(self, volume, request, *more, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Segmenter, "segment", noted)
+    return asked
+
+
 def mask_in(path: str = "out.seg.nrrd") -> np.ndarray:
     (found,) = read_segmentation(path)[0]
     return found.mask
@@ -71,6 +86,26 @@ def test_inside_a_segment_and_a_region_cuts_the_result(tiny_model_folder: Path) 
 
 
 @pytest.mark.usefixtures("here")
+def test_inside_another_concept_which_is_written_only_if_it_is_asked_for(
+    tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("liver").mkdir()  # a concept's own name is no file's
+    assert segment(tiny_model_folder, "--concept", "liver; tumor", "--inside", "liver") == 0
+    assert [found.name for found in read_segmentation("out.seg.nrrd")[0]] == ["liver", "tumor"]
+    assert segment(tiny_model_folder, "--concept", "tumor", "--inside", "spleen") == 0
+    (found,) = read_segmentation("out.seg.nrrd")[0]
+    provenance = json.loads(found.tags[PROVENANCE_TAG])
+    assert (found.name, provenance["inside"]) == (
+        "tumor",
+        f"spleen (looked for first, {block().size} voxels, holes included)",
+    )
+    capsys.readouterr()
+    for wrong, words in (("tumor", "inside of itself"), ("lost.seg.nrrd", "lost.seg.nrrd"), ("", "one structure")):
+        assert segment(tiny_model_folder, "--concept", "tumor", "--inside", wrong) == 2
+        assert words in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("here")
 def test_a_mask_on_other_voxels_is_refused_before_the_model_runs(
     tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,9 +117,12 @@ def test_a_mask_on_other_voxels_is_refused_before_the_model_runs(
 
 
 @pytest.mark.usefixtures("here")
-def test_more_planes_run_from_the_shell_and_are_reported_as_one(tiny_model_folder: Path) -> None:
+def test_more_planes_run_from_the_shell_and_are_reported_as_one(
+    tiny_model_folder: Path, requests: list[SegmentRequest]
+) -> None:
     assert segment(tiny_model_folder, "--concept", "liver", "--also-plane", "coronal", "--report", "r.json") == 0
     assert mask_in().all()
+    assert [request.more_planes for request in requests] == [(Plane.CORONAL,)]
     concept = json.loads(Path("r.json").read_text())["concepts"][0]
     assert list(concept["score_by_slice"]) == [str(n) for n in range(8)]
 
@@ -129,10 +167,13 @@ def test_a_label_map_counts_the_instances(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_instances_and_clean_up_from_the_shell(tiny_model_folder: Path) -> None:
+def test_instances_and_clean_up_from_the_shell(tiny_model_folder: Path, requests: list[SegmentRequest]) -> None:
     words = ("--concept", "liver", "--segments-per", "instance", "--keep-largest", "--without", "gap-filling")
     assert segment(tiny_model_folder, *words) == 0
     assert [found.name for found in read_segmentation("out.seg.nrrd")[0]] == ["liver 1"]
+    (request,) = requests
+    assert request.grouping is Grouping.INSTANCE
+    assert request.assembly == AssemblyOptions(fill_gaps=False, largest_only=True)
 
 
 @pytest.mark.usefixtures("here")

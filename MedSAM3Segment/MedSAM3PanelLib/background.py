@@ -19,6 +19,7 @@ class Background:
         self._steps: Steps[Any] | None = None
         self._done: Callable[[Any], None] | None = None
         self._failed: Callable[[Exception], None] | None = None
+        self._meanwhile: Callable[[], None] | None = None
         self._timer = qt.QTimer()
         self._timer.setInterval(_INTERVAL)
         self._timer.connect("timeout()", self._advance)
@@ -27,15 +28,22 @@ class Background:
     def is_busy(self) -> bool:
         return self._steps is not None
 
-    def start(self, work: Callable[[], Any], done: Callable[[Any], None], failed: Callable[[Exception], None]) -> None:
+    def start(
+        self,
+        work: Callable[[], Any],
+        done: Callable[[Any], None],
+        failed: Callable[[Exception], None],
+        meanwhile: Callable[[], None] | None = None,
+    ) -> None:
         """Do ``work`` on a thread; what was begun before is not heard of any more.
 
         Args:
             work: must touch neither scene nor widgets.
             done: called with its outcome.
             failed: called with what it raised.
+            meanwhile: called now and then until it has ended.
         """
-        self._steps, self._done, self._failed = in_thread(work), done, failed
+        self._steps, self._done, self._failed, self._meanwhile = in_thread(work), done, failed, meanwhile
         self._timer.start()
 
     def stop(self) -> None:
@@ -54,3 +62,6 @@ class Background:
         except Exception as error:
             self.stop()
             self._failed(error)
+        else:
+            if self._meanwhile is not None:
+                self._meanwhile()

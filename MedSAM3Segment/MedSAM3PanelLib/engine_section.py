@@ -8,9 +8,9 @@ import qt
 from slicer.i18n import tr as _
 
 from MedSAM3SceneLib import engine_access
+from MedSAM3SegmentLib.byte_sizes import size_in_words
 
 from .background import Background
-from .model_choice import size_in_words
 
 #: Milliseconds between two looks at the engine.
 _INTERVAL = 3000

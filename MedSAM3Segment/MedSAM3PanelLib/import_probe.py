@@ -15,8 +15,8 @@ from MedSAM3SceneLib.engine_packages import NEEDED
 #: Seconds; the first import after an installation compiles a lot.
 _PATIENCE = 300
 
-_PROGRAM = """
-import importlib, json, sys
+_PROGRAM = r"""
+import importlib, json, re, sys
 report = {"broken": {}, "versions": {}}
 for name in sys.argv[1:]:
     try:
@@ -31,8 +31,12 @@ if "torch" in report["versions"]:
         report["device"] = "cuda"
         report["gpu"] = torch.cuda.get_device_name(0)
         report["memory"] = torch.cuda.get_device_properties(0).total_memory
-        major, minor = torch.cuda.get_device_capability(0)
-        report["supported"] = f"sm_{major}{minor}" in torch.cuda.get_arch_list()
+        # As PyTorch's own check has it: what was built for one capability runs on all of the same major version, and
+        # the devices of ROCm, where there is no CUDA version, have other names.
+        built_for = [re.match(r"sm_([0-9]+)[0-9]", name) for name in torch.cuda.get_arch_list()]
+        majors = {int(found[1]) for found in built_for if found}
+        major = torch.cuda.get_device_capability(0)[0]
+        report["supported"] = torch.version.cuda is None or not majors or major in majors
     elif torch.backends.mps.is_available():
         report["device"] = "mps"
 print("MEDSAM3" + json.dumps(report))

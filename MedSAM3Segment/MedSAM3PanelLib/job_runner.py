@@ -8,7 +8,8 @@ from typing import Any
 import qt
 import slicer
 
-from MedSAM3SceneLib.segmentation_run import RunListener, SegmentationRun
+from MedSAM3SceneLib.run_order import RunListener
+from MedSAM3SceneLib.segmentation_run import SegmentationRun
 
 #: Milliseconds between two looks at a run; steps take less.
 _INTERVAL = 20

@@ -8,13 +8,18 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from MedSAM3SegmentLib.errors import MedSAM3Error
+from MedSAM3SegmentLib.byte_sizes import size_in_words
+from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
 from MedSAM3SegmentLib.models.known_models import known_models
 from MedSAM3SegmentLib.models.model_store import installed_models, remove_model, store_folder
 
 from .background import Background
+from .model_arrival import ModelArrival
 
 _DEMO = "demo"
+
+#: The progress bar's range.
+_FULL = 1000
 
 
 class ModelChoice:
@@ -31,10 +36,12 @@ class ModelChoice:
         self._parameters: Any = None
         self._filling = False
         self._background = Background()
+        self._arrival: ModelArrival | None = None
         ui.modelSelector.connect("currentIndexChanged(int)", self._choose)
         ui.removeModelButton.connect("clicked()", self.remove)
         ui.addModelButton.connect("clicked()", self.add_known)
         ui.addFolderButton.connect("clicked()", self.add_folder)
+        ui.cancelModelButton.connect("clicked()", self.cancel)
         ui.modelFolderEdit.connect("currentPathChanged(QString)", self._update_buttons)
         self.refresh()
 
@@ -49,12 +56,12 @@ class ModelChoice:
         try:
             names = [model.name for model in installed_models()]
         except MedSAM3Error as error:
-            self._ui.engineLabel.text = str(error)
+            self._say(str(error))
             names = []
         self._filling = True
         selector = self._ui.modelSelector
         selector.clear()
-        selector.addItem(_("Demo model (synthetic pictures only)"), _DEMO)
+        selector.addItem(_("Demo (synthetic pictures)"), _DEMO)
         for name in names:
             selector.addItem(name, name)
         if chosen not in (_DEMO, *names):
@@ -70,7 +77,8 @@ class ModelChoice:
         self._update_buttons()
 
     def close(self) -> None:
-        """Hear nothing any more."""
+        """End what is on its way and hear nothing any more."""
+        self.cancel()
         self._background.stop()
 
     def add_known(self) -> None:
@@ -80,6 +88,12 @@ class ModelChoice:
     def add_folder(self) -> None:
         """Install the model in the chosen folder or file; nothing is downloaded."""
         self._plan(self._ui.modelFolderEdit.currentPath)
+
+    def cancel(self) -> None:
+        """Ask the installation that is on its way to end; nothing of it is kept."""
+        if self._arrival is not None:
+            self._arrival.cancel()
+            self._show_arrival()
 
     def remove(self) -> None:
         """Delete the chosen model, after asking."""
@@ -113,22 +127,51 @@ class ModelChoice:
         if not slicer.util.confirmOkCancelDisplay(facts, windowTitle=_("Add model")):
             self._say("")
             return
-        self._say(_("Installing {name}...").format(name=installation.name))
-        self._background.start(lambda: _install(installation), lambda _folder: self._added(installation), self._fail)
+        self._arrival = ModelArrival(installation)
+        self._background.start(self._arrival.install, self._added, self._fail, self._show_arrival)
+        self._show_arrival()
+        self._update_buttons()
 
-    def _added(self, installation: Any) -> None:
+    def _show_arrival(self) -> None:
+        """Show how much of the model is there."""
+        arrival, bar = self._arrival, self._ui.modelProgressBar
+        bar.visible = self._ui.cancelModelButton.visible = arrival is not None
+        if arrival is None:
+            return
+        self._ui.cancelModelButton.enabled = not arrival.is_cancelled
+        done, total = arrival.done, arrival.total
+        if arrival.is_cancelled or done >= total:
+            # Without a range the bar runs to and fro.
+            bar.setRange(0, 0)
+        else:
+            bar.setRange(0, _FULL)
+            bar.value = round(_FULL * done / total)
+        self._say(_arrival_words(arrival))
+
+    def _added(self, _folder: Any) -> None:
+        name = self._end_arrival()
         if self._parameters is not None:
-            self._parameters.model = installation.name
+            self._parameters.model = name
         self.refresh()
-        self._say(_("{name} is installed.").format(name=installation.name))
+        self._say(_("{name} is installed.").format(name=name))
         self._changed()
 
     def _fail(self, error: Exception) -> None:
+        self._end_arrival()
         self._say(str(error))
-        slicer.util.errorDisplay(str(error), windowTitle=_("Add model"))
+        if not isinstance(error, Cancelled):
+            slicer.util.errorDisplay(str(error), windowTitle=_("Add model"))
+
+    def _end_arrival(self) -> str:
+        """Show that nothing is on its way any more; the name of what was is returned."""
+        arrival, self._arrival = self._arrival, None
+        self._show_arrival()
+        return arrival.installation.name if arrival is not None else ""
 
     def _say(self, words: str) -> None:
-        self._ui.engineLabel.text = words
+        """Show ``words`` below the models; nothing takes no room."""
+        self._ui.modelMessageLabel.text = words
+        self._ui.modelMessageLabel.visible = bool(words)
         self._update_buttons()
 
     def _choose(self, _row: int) -> None:
@@ -144,11 +187,6 @@ class ModelChoice:
         self._ui.addFolderButton.enabled = free and bool(self._ui.modelFolderEdit.currentPath)
 
 
-def size_in_words(size: int) -> str:
-    """Bytes as ``1.5 GB`` or ``12 MB``."""
-    return f"{size / 1e9:.1f} GB" if size >= 5e8 else f"{size / 1e6:.0f} MB"
-
-
 def _plan(source: str) -> Any:
     # Here, because it imports what takes a while, and this is called on a thread.
     from MedSAM3SegmentLib.models.installing import plan
@@ -156,7 +194,16 @@ def _plan(source: str) -> Any:
     return plan(source)
 
 
-def _install(installation: Any) -> Any:
-    from MedSAM3SegmentLib.models.installing import install
-
-    return install(installation)
+def _arrival_words(arrival: ModelArrival) -> str:
+    name, done, total = arrival.installation.name, arrival.done, arrival.total
+    if arrival.is_cancelled:
+        return str(_("Cancelling {name}...").format(name=name))
+    if not total:
+        return str(_("Installing {name}: {done}...").format(name=name, done=size_in_words(done)))
+    if done >= total:
+        return str(_("Checking {name}...").format(name=name))
+    return str(
+        _("Installing {name}: {percent} %, {done} of {total}").format(
+            name=name, percent=100 * done // total, done=size_in_words(done), total=size_in_words(total)
+        )
+    )

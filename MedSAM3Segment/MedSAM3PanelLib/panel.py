@@ -8,7 +8,8 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from MedSAM3SceneLib.segmentation_run import PlacedPartial, SegmentationRun
+from MedSAM3SceneLib.run_order import PlacedPartial
+from MedSAM3SceneLib.segmentation_run import SegmentationRun
 from MedSAM3SceneLib.slice_views import jump_to_slice
 from MedSAM3SegmentLib.concepts import split_phrases
 from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
@@ -39,12 +40,12 @@ class Panel:
         self._job: Any = None
         self._shown: SegmentationRun | None = None
         self.previews = Previews()
-        self.progress = ProgressDisplay(ui)
+        self.progress = ProgressDisplay(ui.progressBar, ui.progressLabel)
         self.form = RequestForm(ui, self.update)
         self.completion = ConceptCompletion(ui.conceptsEdit)
         self.plot = ScorePlot(ui.scorePlot, self.go_to_slice)
         self.table = ResultsTable(ui.resultsTable, ui.conceptMessageLabel, self.show_scores)
-        self.threshold = ThresholdSlider(ui.thresholdSlider, self.previews, self.write_threshold)
+        self.threshold = ThresholdSlider(ui.thresholdSlider, self.previews, self.write_threshold, self._say)
         self.views = SliceViewChoice(ui.viewSelector)
         self.setup = SetupSection(ui, requirements, self.update)
         for button, does in (
@@ -99,13 +100,13 @@ class Panel:
 
     def apply(self) -> None:
         """Begin a run with what is chosen; a second click does nothing."""
-        if self.is_busy or self.form.why_not():
+        if self.is_busy or self._why_not():
             return
         parameters = self.form.parameters
         concepts = split_phrases(parameters.concepts)
         volume = parameters.volume
-        self._forget_result()
         self.previews.remove()
+        self.ui.previewLabel.text = ""
 
         def show_partial(piece: PlacedPartial) -> None:
             self.previews.show_partial(volume, concepts, piece)
@@ -133,7 +134,7 @@ class Panel:
 
     def preview_slice(self) -> None:
         """Segment the slice that the chosen view shows, and show the answer over it."""
-        if self.is_busy or self.form.why_not() or self.views.node is None:
+        if self.is_busy or self._why_not() or self.views.node is None:
             return
         parameters = self.form.parameters
         self._begin(
@@ -169,6 +170,7 @@ class Panel:
         self.update()
 
     def _begin(self, start: Any) -> None:
+        self.threshold.follow(None)
         self._say("")
         self.progress.begin()
         try:
@@ -192,12 +194,14 @@ class Panel:
         self._end_job()
         concepts = [concept.concept for concept in run.result.concepts]
         self.previews.show_labels(run.order.volume_node, run.placed, concepts, run.labels)
+        self.threshold.follow(self._shown)
         said = [concept.reason for concept in run.result.concepts]
         self.ui.previewLabel.text = "\n".join([*said, *run.messages])
         self.update()
 
     def _failed(self, error: Exception) -> None:
         self._end_job()
+        self.threshold.follow(self._shown)
         self._say(str(error))
         if not isinstance(error, MedSAM3Error):
             logging.error("MedSAM3: a run broke off.", exc_info=error)
@@ -220,15 +224,15 @@ class Panel:
 
     def show_scores(self, number: int) -> None:
         """Draw the scores of concept ``number`` of the last result."""
-        if self._shown is not None:
-            result = self._shown.result
+        result = self._shown.result if self._shown is not None else None
+        if result is not None:
             concept = result.concepts[number]
             self.plot.show(concept.concept, concept.score_by_slice, result.provenance.threshold)
 
     def go_to_slice(self, index: int) -> None:
         """Let the slice views show slice ``index`` of the last result."""
         run = self._shown
-        if run is not None and run.order.volume_node.GetScene() is not None:
+        if run is not None and run.result is not None and run.order.volume_node.GetScene() is not None:
             jump_to_slice(run.order.volume_node, run.placed, run.result.stack, index)
 
     def _say(self, words: str) -> None:
@@ -248,7 +252,9 @@ class Panel:
 
     def update(self) -> None:
         """Enable what can be pressed, and let the rest say why it cannot."""
-        reason = _("A run is on its way.") if self.is_busy else self.form.why_not() or self.setup.why_not()
+        if self.views.node is None:
+            self.views.refresh()
+        reason = _("A run is on its way.") if self.is_busy else self._why_not() or self.setup.why_not()
         ui = self.ui
         ui.applyButton.enabled = not reason
         ui.applyButton.toolTip = reason or _("Make one segment per concept.")
@@ -257,7 +263,9 @@ class Panel:
         ui.previewButton.enabled = not view_reason
         ui.previewButton.toolTip = view_reason or _("Segment only the slice that the view shows, and show the answer.")
         ui.clearPreviewButton.enabled = self.previews.is_shown and not self.is_busy
-        has_result = self._shown is not None and not self.is_busy
-        ui.undoButton.enabled = has_result and self.logic.canUndo()
-        ui.redoButton.enabled = has_result and self.logic.canRedo()
-        ui.thresholdSlider.enabled = has_result
+        ui.undoButton.enabled = not self.is_busy and self.logic.canUndo()
+        ui.redoButton.enabled = not self.is_busy and self.logic.canRedo()
+        ui.thresholdSlider.enabled = not self.is_busy and self._shown is not None
+
+    def _why_not(self) -> str:
+        return self.form.why_not(self.views.node)

@@ -15,12 +15,13 @@ class ProgressDisplay:
     """Shows a run's progress.
 
     Args:
-        ui: the panel's widgets.
+        bar: a QProgressBar.
+        label: a QLabel for what is being done.
     """
 
-    def __init__(self, ui: Any) -> None:
-        self._bar = ui.progressBar
-        self._label = ui.progressLabel
+    def __init__(self, bar: Any, label: Any) -> None:
+        self._bar = bar
+        self._label = label
         self.end()
 
     def begin(self) -> None:

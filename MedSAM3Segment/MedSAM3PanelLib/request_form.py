@@ -56,13 +56,19 @@ class RequestForm:
             self._parameters.parameterNode.RemoveObserver(self._observation)
             self._parameters = None
 
-    def why_not(self) -> str:
-        """Why nothing can be segmented yet, in one sentence; empty when something can."""
+    def why_not(self, view: Any) -> str:
+        """Why nothing can be segmented yet, in one sentence; empty when something can.
+
+        Args:
+            view: the slice node of the chosen view, or None.
+        """
         parameters = self._parameters
         if parameters is None or parameters.volume is None:
             return _("Select a volume first.")
         if not parameters.concepts.strip(" ;\n\t"):
             return _("Type at least one concept first.")
+        if parameters.mode is PanelMode.THIS_SLICE and view is None:
+            return _("There is no slice view; choose a layout that has one, or another mode.")
         if parameters.mode is PanelMode.FROM_PROMPTS and parameters.segmentation is None:
             return _("Select the segmentation in which you drew a slice of the object.")
         if parameters.range_is_used and parameters.first_slice > parameters.last_slice:

@@ -49,13 +49,13 @@ class ScorePlot(qt.QObject):
     def eventFilter(self, _watched: Any, event: Any) -> bool:
         """Clicks become slices; a new size is drawn anew."""
         if event.type() == qt.QEvent.MouseButtonPress and self._scores:
-            self._clicked(self.slice_at(event.pos().x()))
+            self._clicked(self.slice_at(_column_of(event)))
             return True
         if event.type() == qt.QEvent.Resize and self._scores:
             self._draw()
         return False
 
-    def slice_at(self, x: int) -> int:
+    def slice_at(self, x: float) -> int:
         """The slice that is drawn closest to column ``x`` of the label."""
         return min(self._scores, key=lambda index: abs(self._column(index) - x))
 
@@ -114,6 +114,12 @@ class ScorePlot(qt.QObject):
             painter.drawEllipse(places[0], 3, 3)
         for first, second in pairwise(places):
             painter.drawLine(first, second)
+
+
+def _column_of(event: Any) -> float:
+    """Where a mouse event happened. Qt 6 calls ``position`` what Qt 5 calls ``localPos``."""
+    place = event.position() if hasattr(event, "position") else event.localPos()
+    return float(place.x())
 
 
 def _write(painter: Any, text: str, x: int, y: int, width: int, height: int, align: Any) -> None:

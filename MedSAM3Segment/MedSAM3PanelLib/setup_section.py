@@ -11,11 +11,12 @@ from slicer.i18n import tr as _
 
 from MedSAM3SceneLib import engine_access
 from MedSAM3SceneLib.engine_packages import missing_packages
+from MedSAM3SegmentLib.byte_sizes import size_in_words
 
 from .background import Background
 from .engine_section import EngineSection
 from .import_probe import ProbeReport, probe
-from .model_choice import ModelChoice, size_in_words
+from .model_choice import ModelChoice
 
 #: Slicer brings these itself, or the PyTorch extension installs them.
 _NOT_BY_PIP = ["torch", "torchvision", "SimpleITK", "requests", "numpy"]
@@ -51,7 +52,10 @@ class SetupSection:
         self._parameters = parameters
         self.models.connect(parameters)
         if parameters is not None:
-            self._ui.deviceSelector.setCurrentIndex(max(0, self._ui.deviceSelector.findData(parameters.device)))
+            selector, device = self._ui.deviceSelector, parameters.device or "auto"
+            if selector.findData(device) < 0:
+                selector.addItem(device, device)  # such as one of several GPUs, which a script chose
+            selector.setCurrentIndex(selector.findData(device))
 
     def why_not(self) -> str:
         """Why nothing can run yet, in one sentence; empty when something can."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Any
 
-import qt
+from slicer.i18n import tr as _
 
-from MedSAM3SceneLib.preview_segmentation import labels_of
 from MedSAM3SceneLib.segmentation_run import SegmentationRun
-from MedSAM3SceneLib.steps import Steps, in_thread
 
+from .background import Background
 from .previews import Previews
-
-_INTERVAL = 30
 
 
 class ThresholdSlider:
@@ -25,19 +24,20 @@ class ThresholdSlider:
         slider: a ctkSliderWidget without tracking, so that it tells dragging from letting go.
         previews: shows what is dragged.
         released: called with the threshold that the user let go at.
+        said: called with what went wrong, in a sentence.
     """
 
-    def __init__(self, slider: Any, previews: Previews, released: Any) -> None:
+    def __init__(
+        self, slider: Any, previews: Previews, released: Callable[[float], None], said: Callable[[str], None]
+    ) -> None:
         self._slider = slider
         self._previews = previews
         self._released = released
+        self._said = said
         self._run: SegmentationRun | None = None
         self._wanted: float | None = None
-        self._steps: Steps[Any] | None = None
         self._setting = False
-        self._timer = qt.QTimer()
-        self._timer.setInterval(_INTERVAL)
-        self._timer.connect("timeout()", self._advance)
+        self._background = Background()
         slider.connect("valueIsChanging(double)", self._drag)
         slider.connect("valueChanged(double)", self._release)
 
@@ -54,7 +54,7 @@ class ThresholdSlider:
     def _drag(self, value: float) -> None:
         if self._run is not None and not self._setting:
             self._wanted = value
-            self._timer.start()
+            self._work_out()
 
     def _release(self, value: float) -> None:
         if self._run is None or self._setting:
@@ -62,26 +62,25 @@ class ThresholdSlider:
         self._stop()
         self._released(value)
 
-    def _advance(self) -> None:
-        if self._steps is None:
-            if self._wanted is None or self._run is None:
-                self._timer.stop()
-                return
-            run, threshold, self._wanted = self._run, self._wanted, None
-            self._steps = in_thread(lambda: labels_of(run.result.with_threshold(threshold)))
-        try:
-            next(self._steps)
-        except StopIteration as end:
-            self._steps = None
-            self._show(end.value)
+    def _work_out(self) -> None:
+        """Begin on the newest value, unless another one is being worked out."""
+        if self._wanted is None or self._run is None or self._run.result is None or self._background.is_busy:
+            return
+        result, threshold, self._wanted = self._run.result, self._wanted, None
+        self._background.start(lambda: result.with_threshold(threshold).label_map(), self._show, self._fail)
 
     def _show(self, labels: Any) -> None:
         run = self._run
-        scene = run.order.volume_node.GetScene() if run is not None else None
-        if scene is not None:
+        if run is not None and run.result is not None and run.order.volume_node.GetScene() is not None:
             concepts = [concept.concept for concept in run.result.concepts]
             self._previews.show_labels(run.order.volume_node, run.placed, concepts, labels)
+        self._work_out()
+
+    def _fail(self, error: Exception) -> None:
+        logging.error("MedSAM3: a moved threshold could not be shown.", exc_info=error)
+        self._said(_("This threshold cannot be shown: {error}").format(error=error))
+        self._work_out()
 
     def _stop(self) -> None:
-        self._timer.stop()
-        self._wanted, self._steps = None, None
+        self._background.stop()
+        self._wanted = None

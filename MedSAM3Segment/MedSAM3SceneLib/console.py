@@ -26,6 +26,7 @@ def request_from(
     more_planes: Iterable[str] = (),
     grouping: str = Grouping.CONCEPT,
     prompts: Mapping[str, TargetPrompts] | None = None,
+    inside: str | None = None,
 ) -> SegmentRequest:
     """The request for what was typed.
 
@@ -39,6 +40,7 @@ def request_from(
         more_planes: planes to look along as well.
         grouping: ``one segment per concept`` or ``one segment per instance``.
         prompts: what was drawn, by concept.
+        inside: words for what all else must lie in, one of the concepts or something that is looked for first.
 
     Raises:
         InputError: one of them cannot be used; the message says which and why.
@@ -56,6 +58,7 @@ def request_from(
         threshold=None if threshold is None else float(threshold),
         mode=mode_named(mode),
         prompts=dict(prompts or {}),
+        inside=inside,
         more_planes=tuple(_one_of(Plane, name, "plane") for name in more_planes),
         grouping=_one_of(Grouping, grouping, "grouping"),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,13 @@ class WrittenSlices:
         plane: the stack was cut in.
         count: slices the stack had.
         checksums: of each slice with a voxel, by its index; ``""`` for slices that a person drew.
+        scores: how sure each of these slices was, where that is known.
     """
 
     plane: Plane
     count: int
     checksums: Mapping[int, str]
+    scores: Mapping[int, float] = field(default_factory=dict)
 
 
 def edited_slices(segment: Any, mask: NDArray[np.bool_], stack: SliceStack) -> tuple[int, ...]:
@@ -59,26 +61,26 @@ def changed_slices(written: WrittenSlices | None, mask: NDArray[np.bool_], stack
     return tuple(sorted(index for index in there.keys() | before.keys() if there.get(index) != before.get(index)))
 
 
-def remember_slices(segment: Any, mask: NDArray[np.bool_], stack: SliceStack, drawn: tuple[int, ...] = ()) -> None:
-    """Remember what ``segment`` holds as written by the program.
+def written_slices(
+    mask: NDArray[np.bool_], stack: SliceStack, drawn: tuple[int, ...] = (), scores: Mapping[int, float] | None = None
+) -> WrittenSlices:
+    """What a segment that holds ``mask`` now is to remember as written by the program; touches no scene.
 
     Args:
-        segment: a vtkSegment.
-        mask: what it holds now, bool ``[k, j, i]`` on the stack's grid.
+        mask: bool ``[k, j, i]`` on the stack's grid.
         drawn: slices that a person drew, which count as edited from now on too.
+        scores: how sure each slice is, of any slices.
     """
-    write_written(segment, written_slices(mask, stack, drawn))
-
-
-def written_slices(mask: NDArray[np.bool_], stack: SliceStack, drawn: tuple[int, ...] = ()) -> WrittenSlices:
-    """What ``remember_slices`` keeps; touches no scene."""
+    checksums = _checksums(mask, stack)
+    known = {index: round(score, 2) for index, score in (scores or {}).items() if index in checksums}
     # No slice has the empty checksum, so one that was emptied by hand stays edited too.
-    return WrittenSlices(stack.plane, stack.count, _checksums(mask, stack) | dict.fromkeys(drawn, ""))
+    return WrittenSlices(stack.plane, stack.count, checksums | dict.fromkeys(drawn, ""), known)
 
 
 def write_written(segment: Any, written: WrittenSlices) -> None:
     """Keep ``written`` on ``segment`` (a vtkSegment)."""
     memory = {"plane": written.plane.value, "count": written.count, "checksums": dict(written.checksums)}
+    memory["scores"] = dict(written.scores)
     segment.SetTag(WRITTEN_TAG, json.dumps(memory, separators=(",", ":")))
 
 
@@ -90,7 +92,8 @@ def read_written(segment: Any) -> WrittenSlices | None:
     try:
         memory = json.loads(str(text))
         checksums = {int(index): str(checksum) for index, checksum in memory["checksums"].items()}
-        return WrittenSlices(Plane(memory["plane"]), int(memory["count"]), checksums)
+        scores = {int(index): float(score) for index, score in memory.get("scores", {}).items()}
+        return WrittenSlices(Plane(memory["plane"]), int(memory["count"]), checksums, scores)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
 

@@ -1,13 +1,10 @@
-"""Writing masks into segments as Slicer's own tools do: masking and overwrite mode honoured, one undo state per action.
-
-All voxels go through vtkSlicerSegmentEditorLogic. What it leaves to its caller is done here: it takes for granted that
-modifier, segment and reference geometry stand on one lattice, and quietly resamples neighbours or does nothing at all
-where they do not.
-"""
+"""Writing masks into segments: as a user's Segment Editor would, one undo state per action, all of it or nothing."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
 import numpy as np
 import slicer
@@ -15,33 +12,13 @@ from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.grid import Matrix
 
-from .frames import matrix_of
-from .labelmaps import (
-    binary_labelmap,
-    binary_labelmap_name,
-    content_of,
-    labelmap_on_lattice,
-    lattice_of,
-    padded_labelmap,
-    resampled_labelmap,
-)
+from .labelmaps import content_of, labelmap_on_lattice, lattice_of, resampled_labelmap
+from .voxel_editing import is_masking, modify_segment, reference_image, start_empty
 
 #: The segment editor node of this project, one per scene, as Slicer's Segment Editor has its own.
 EDITOR_TAG = "MedSAM3Segment"
 
 _EDITOR_CLASS = "vtkMRMLSegmentEditorNode"
-
-
-class VoxelTool(Protocol):
-    """Whoever changes the voxels of segments: the logic of Slicer's Segment Editor, directly or through an effect."""
-
-    def set_voxels(self, segment_id: str, labelmap: Any) -> None:
-        """Make the segment hold ``labelmap``, as masking and overwrite mode allow."""
-        ...
-
-    def remove_voxels(self, segment_id: str, labelmap: Any) -> None:
-        """Take ``labelmap`` away from the segment, whatever masking says."""
-        ...
 
 
 class SegmentWriter:
@@ -50,8 +27,35 @@ class SegmentWriter:
     Like Slicer's Segment Editor it remembers the undo states of the segmentation it worked on last.
     """
 
+    # All writers work with the one segment editor node of the scene.
+    _at_work: ClassVar[SegmentWriter | None] = None
+
     def __init__(self) -> None:
         self._logic = slicer.vtkSlicerSegmentEditorLogic()
+        self._undone = 0
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether an ``action`` of any writer is on its way; nothing else can be begun or undone meanwhile."""
+        return SegmentWriter._at_work is not None
+
+    @contextmanager
+    def action(self, segmentation_node: Any, volume_node: Any) -> Iterator[None]:
+        """As ``begin``, for what is written inside; whatever breaks that off takes all of it back."""
+        if self.is_writing:
+            raise RuntimeError("an action is on its way already")
+        SegmentWriter._at_work = self
+        try:
+            self.begin(segmentation_node, volume_node)
+            try:
+                yield
+            except BaseException:
+                # Without its node there is nothing to restore.
+                if self._logic.GetSegmentationNode() is segmentation_node:
+                    self._logic.Undo()
+                raise
+        finally:
+            SegmentWriter._at_work = None
 
     def begin(self, segmentation_node: Any, volume_node: Any) -> None:
         """Start one action on ``segmentation_node``: take over the user's editing settings and save one undo state.
@@ -75,6 +79,7 @@ class SegmentWriter:
         editor.SetOverwriteMode(theirs.GetOverwriteMode() if theirs else settings.OverwriteNone)
         self._logic.SetSegmentEditorNode(editor)
         self._logic.SaveStateForUndo()
+        self._undone = 0
 
     def write(self, segment_id: str, mask: NDArray[np.bool_], ijk_to_ras: Matrix) -> str:
         """Make ``segment_id`` of the segmentation given to ``begin`` hold ``mask``, as far as masking allows.
@@ -89,7 +94,7 @@ class SegmentWriter:
         """
         # The mask of "outside other segments" leaves out the selected one.
         self._logic.SetCurrentSegmentID(segment_id)
-        lattice = lattice_of(_reference_image(self._logic.GetSegmentation()))
+        lattice = lattice_of(reference_image(self._logic.GetSegmentation()))
         labelmap = labelmap_on_lattice(mask, ijk_to_ras, lattice)
         message = ""
         if labelmap is None:
@@ -101,7 +106,7 @@ class SegmentWriter:
                 message = "was resampled to the voxels of the segmentation, which are not those of the volume."
         if not is_masking(self._logic.GetSegmentEditorNode()):
             # All that it held goes; without it the editor has less to look through.
-            _start_empty(self._logic.GetSegmentation(), segment_id)
+            start_empty(self._logic.GetSegmentation(), segment_id)
         modify_segment(self._logic.GetSegmentEditorNode(), segment_id, labelmap, self)
         return message
 
@@ -118,18 +123,22 @@ class SegmentWriter:
     @property
     def can_undo(self) -> bool:
         """Whether there is an action to undo."""
-        return bool(self._logic.CanUndo())
+        return bool(not self.is_writing and self._logic.GetSegmentationNode() and self._logic.CanUndo())
 
     @property
     def can_redo(self) -> bool:
         """Whether there is an undone action to do again."""
-        return bool(self._logic.CanRedo())
+        # Slicer would offer what was broken off, too.
+        return bool(
+            not self.is_writing and self._undone and self._logic.GetSegmentationNode() and self._logic.CanRedo()
+        )
 
     def undo(self) -> bool:
         """Restore the segmentation to what it was before the last action; False when there is nothing to undo."""
         available = self.can_undo
         if available:
             self._logic.Undo()
+            self._undone += 1
         return available
 
     def redo(self) -> bool:
@@ -137,6 +146,7 @@ class SegmentWriter:
         available = self.can_redo
         if available:
             self._logic.Redo()
+            self._undone -= 1
         return available
 
     def set_voxels(self, segment_id: str, labelmap: Any) -> None:
@@ -151,62 +161,6 @@ class SegmentWriter:
         self._logic.ModifySegmentByLabelmap(
             self._logic.GetSegmentationNode(), segment_id, labelmap, mode, False, bypass_masking
         )
-
-
-def is_masking(editor: Any) -> bool:
-    """Whether a vtkMRMLSegmentEditorNode says that not all voxels may be edited."""
-    everywhere = slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere
-    return bool(editor.GetMaskMode() != everywhere or editor.GetSourceVolumeIntensityMask())
-
-
-def reference_lattice(segmentation: Any) -> Matrix | None:
-    """``(i, j, k, 1)`` to RAS of the voxels that Slicer edits ``segmentation`` on; None while none were chosen."""
-    if not slicer.vtkSlicerSegmentEditorLogic.GetReferenceImageGeometryStringFromSegmentation(segmentation):
-        return None
-    return lattice_of(_reference_image(segmentation))
-
-
-def modify_segment(editor: Any, segment_id: str, labelmap: Any, tool: VoxelTool) -> None:
-    """Make a segment hold ``labelmap``, as far as masking allows, and take it from neighbours as overwriting wants.
-
-    Args:
-        editor: the vtkMRMLSegmentEditorNode that ``tool`` works with; its segmentation holds the segment.
-        labelmap: on the lattice the segment is to stand on.
-        tool: changes the voxels. It is asked once, unless neighbours stand on other lattices.
-    """
-    segmentation_node = editor.GetSegmentationNode()
-    segmentation = segmentation_node.GetSegmentation()
-    _stand_on_lattice(segmentation, segment_id, lattice_of(labelmap))
-    if is_masking(editor):
-        # What the segment holds where masking forbids editing is kept only as far as the modifier reaches.
-        labelmap = padded_labelmap(labelmap, binary_labelmap(segmentation.GetSegment(segment_id)))
-        _include_in_reference(segmentation, labelmap)
-    overwritten = _overwritten(editor, segment_id)
-    apart = [other for other in overwritten if not _is_on_lattice(segmentation, other, lattice_of(labelmap))]
-    mode = editor.GetOverwriteMode()
-    if apart:
-        # The editor would resample a whole neighbour to erase a part of it.
-        editor.SetOverwriteMode(editor.OverwriteNone)
-    tool.set_voxels(segment_id, labelmap)
-    if apart:
-        editor.SetOverwriteMode(mode)
-        written = content_of(segmentation.GetSegment(segment_id))
-        for other in overwritten if written is not None else ():
-            present = binary_labelmap(segmentation.GetSegment(other))
-            if not present.IsEmpty():
-                tool.remove_voxels(other, resampled_labelmap(written, lattice_of(present)))
-
-
-def _overwritten(editor: Any, segment_id: str) -> list[str]:
-    """The other segments that lose the voxels written into ``segment_id``."""
-    if editor.GetOverwriteMode() == editor.OverwriteNone:
-        return []
-    segmentation_node = editor.GetSegmentationNode()
-    others = [other for other in segmentation_node.GetSegmentation().GetSegmentIDs() if other != segment_id]
-    if editor.GetOverwriteMode() == editor.OverwriteVisibleSegments:
-        display = segmentation_node.GetDisplayNode()
-        others = [other for other in others if display is not None and display.GetSegmentVisibility(other)]
-    return others
 
 
 def _own_editor(scene: Any) -> Any:
@@ -226,57 +180,3 @@ def _open_editor(scene: Any, segmentation_node: Any) -> Any | None:
         if editor.GetSingletonTag() != EDITOR_TAG and editor.GetSegmentationNode() is segmentation_node:
             return editor
     return None
-
-
-def _reference_image(segmentation: Any) -> Any:
-    """The lattice that Slicer edits ``segmentation`` on, as an oriented image without voxels."""
-    geometry = slicer.vtkSlicerSegmentEditorLogic.GetReferenceImageGeometryStringFromSegmentation(segmentation)
-    image = slicer.vtkOrientedImageData()
-    slicer.vtkSegmentationConverter.DeserializeImageGeometry(geometry, image, False)
-    return image
-
-
-def _include_in_reference(segmentation: Any, labelmap: Any) -> None:
-    """Let the reference geometry reach as far as ``labelmap``, which is on the same lattice.
-
-    The editor's masks end where the reference geometry ends, and what lies beyond would count as editable.
-    """
-    reference = _reference_image(segmentation)
-    old, new = reference.GetExtent(), labelmap.GetExtent()
-    whole = [(min, max)[end % 2](old[end], new[end]) for end in range(6)]
-    if tuple(whole) != old:
-        converter = slicer.vtkSegmentationConverter
-        reference.SetExtent(whole)
-        geometry = converter.SerializeImageGeometry(reference)
-        segmentation.SetConversionParameter(converter.GetReferenceImageGeometryParameterName(), geometry)
-
-
-def _is_on_lattice(segmentation: Any, segment_id: str, lattice: Matrix) -> bool:
-    """Whether the labelmap of ``segment_id`` is on ``lattice``, or empty and on none."""
-    labelmap = binary_labelmap(segmentation.GetSegment(segment_id))
-    wanted = slicer.vtkOrientedImageData()
-    wanted.SetImageToWorldMatrix(matrix_of(lattice))
-    return bool(labelmap.IsEmpty() or slicer.vtkOrientedImageDataResample.DoGeometriesMatch(labelmap, wanted))
-
-
-def _start_empty(segmentation: Any, segment_id: str) -> None:
-    """Give a segment that shares its labelmap with no other an empty one in its place."""
-    sharing: list[str] = []
-    segmentation.GetSegmentIDsSharingBinaryLabelmapRepresentation(segment_id, sharing, False)
-    if not sharing:
-        segmentation.GetSegment(segment_id).AddRepresentation(binary_labelmap_name(), slicer.vtkOrientedImageData())
-
-
-def _stand_on_lattice(segmentation: Any, segment_id: str, lattice: Matrix) -> None:
-    """Move ``segment_id`` to a labelmap of its own on ``lattice`` where it shares or has one on another lattice.
-
-    Otherwise the editor would resample all segments of the shared labelmap, and erase the old content at wrong places.
-    """
-    if _is_on_lattice(segmentation, segment_id, lattice):
-        return
-    segmentation.SeparateSegmentLabelmap(segment_id)
-    segment = segmentation.GetSegment(segment_id)
-    labelmap = binary_labelmap(segment)
-    if not labelmap.IsEmpty():
-        # Replaced, not changed: a change of the old one would remove the 3D surfaces of all segments.
-        segment.AddRepresentation(binary_labelmap_name(), resampled_labelmap(labelmap, lattice))

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+from pathlib import Path
 
 from MedSAM3SegmentLib.errors import ModelError
 
-#: Import names of what a run needs, PyTorch first.
-NEEDED = (
-    "torch",
-    "transformers",
-    "safetensors",
-    "tokenizers",
-    "huggingface_hub",
-    "scipy",
-    "SimpleITK",
-    "requests",
-    "starlette",
-    "uvicorn",
-)
+#: What the panel installs.
+_REQUIREMENTS = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
+
+
+def _import_names(requirements: str) -> tuple[str, ...]:
+    """``huggingface_hub`` for the line ``huggingface-hub>=1.31,<3``, and so on."""
+    names = (re.match(r"[\w.-]+", line) for line in requirements.splitlines())
+    return tuple(name[0].replace("-", "_") for name in names if name)
+
+
+#: Import names of what a run needs: PyTorch first, what the panel installs, and what comes with Slicer.
+NEEDED = ("torch", *_import_names(_REQUIREMENTS.read_text("utf-8")), "SimpleITK", "requests")
 
 
 def missing_packages() -> tuple[str, ...]:

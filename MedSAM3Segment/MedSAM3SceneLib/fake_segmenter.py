@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.concepts import prompt_for
 from MedSAM3SegmentLib.errors import Cancelled
+from MedSAM3SegmentLib.examples import Examples
 from MedSAM3SegmentLib.grid import SliceStack
 from MedSAM3SegmentLib.intensity import choose_window
 from MedSAM3SegmentLib.request import (
@@ -42,7 +44,8 @@ class FakeSegmenter:
         score: of every slice that has the concept; the others have 0.
 
     Attributes:
-        requests: what was asked, in order.
+        requests: what was asked in words, in order.
+        examples: what was shown, in order.
     """
 
     def __init__(self, values: Mapping[str, int], seconds_a_slice: float = 0.0, score: float = 0.9) -> None:
@@ -50,6 +53,7 @@ class FakeSegmenter:
         self.seconds_a_slice = seconds_a_slice
         self.score = score
         self.requests: list[SegmentRequest] = []
+        self.examples: list[Examples] = []
 
     def segment(
         self,
@@ -67,10 +71,13 @@ class FakeSegmenter:
         self.requests.append(request)
         stack = SliceStack.along(volume.grid, request.plane)
         slices = request.slice_range(stack)
+        if request.container is not None:
+            around = self._concept(volume, replace(request, inside=None), stack, request.container, slices)
+            request = replace(request, inside=around.mask)
         concepts = tuple(self._concept(volume, request, stack, text, slices) for text in request.concepts)
         for done, index in enumerate(slices, start=1):
             if cancel is not None and cancel():
-                raise Cancelled("The segmentation was cancelled; nothing was written.")
+                raise Cancelled()
             time.sleep(self.seconds_a_slice)
             for concept in concepts if partial is not None else ():
                 mask = stack.extract(concept.mask)[index]
@@ -89,13 +96,36 @@ class FakeSegmenter:
         )
         return SegmentResult(stack, concepts, provenance, {"segmenting slices": 0.0}, volume.messages)
 
+    def segment_like(
+        self,
+        volume: Volume,
+        examples: Examples,
+        request: SegmentRequest,
+        progress: ProgressCallback | None = None,
+        cancel: CancelCheck | None = None,
+        partial: PartialCallback | None = None,
+    ) -> SegmentResult:
+        """The voxels of ``volume`` that have the value that most voxels of each concept's first example have.
+
+        Raises:
+            Cancelled: ``cancel`` returned True before a slice.
+        """
+        self.examples.append(examples)
+        values = {}
+        for concept in request.concepts:
+            example = examples[concept][0]
+            there, counts = np.unique(example.volume.array[example.mask], return_counts=True)
+            values[prompt_for(concept)] = int(there[counts.argmax()])
+        shown = FakeSegmenter(values, self.seconds_a_slice, self.score)
+        return shown.segment(volume, request, progress, cancel, partial)
+
     def _concept(
         self, volume: Volume, request: SegmentRequest, stack: SliceStack, concept: str, slices: range
     ) -> ConceptResult:
         prompt = prompt_for(concept)
         # No voxel is NaN's equal.
         wanted = volume.array == self.values.get(prompt, np.nan)
-        if request.inside is not None:
+        if isinstance(request.inside, np.ndarray):
             wanted &= request.inside
         slices_of_mask = stack.extract(wanted).copy()
         slices_of_mask[: slices.start] = False

@@ -5,37 +5,14 @@ For tests, self-tests and scripts. A real model belongs into the engine process,
 
 from __future__ import annotations
 
-import queue
-import threading
 from typing import Protocol
 
-from MedSAM3SegmentLib.engine.events import (
-    Advanced,
-    Done,
-    Event,
-    Failed,
-    FailureKind,
-    PartialArrived,
-    Queued,
-    WasCancelled,
-)
-from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
-from MedSAM3SegmentLib.request import CancelCheck, PartialCallback, ProgressCallback, SegmentRequest
-from MedSAM3SegmentLib.result import SegmentResult
+from MedSAM3SegmentLib.any_segmenter import AnySegmenter
+from MedSAM3SegmentLib.engine.events import Advanced, Done, Event, PartialArrived, Queued
+from MedSAM3SegmentLib.engine.job import EngineJob
+from MedSAM3SegmentLib.examples import Examples, check_examples
+from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.volume import Volume
-
-
-class AnySegmenter(Protocol):
-    """Whatever answers a request."""
-
-    def segment(
-        self,
-        volume: Volume,
-        request: SegmentRequest,
-        progress: ProgressCallback | None = None,
-        cancel: CancelCheck | None = None,
-        partial: PartialCallback | None = None,
-    ) -> SegmentResult: ...
 
 
 class Job(Protocol):
@@ -53,8 +30,13 @@ class Job(Protocol):
 class JobSource(Protocol):
     """Whoever takes requests: the client of the engine process, or ``LocalJobs``."""
 
-    def submit(self, volume: Volume, request: SegmentRequest, *, model: str, device: str) -> Job:
+    def submit(
+        self, volume: Volume, request: SegmentRequest, *, model: str, device: str, examples: Examples | None = None
+    ) -> Job:
         """Hand in a request. May take a while; must not touch the scene.
+
+        Args:
+            examples: what shows each concept in place of words; given only where there are any.
 
         Raises:
             MedSAM3Error: it cannot be taken, in words.
@@ -72,52 +54,31 @@ class LocalJobs:
     def __init__(self, segmenter: AnySegmenter) -> None:
         self._segmenter = segmenter
 
-    def submit(self, volume: Volume, request: SegmentRequest, *, model: str = "", device: str = "") -> LocalJob:
-        """Start the segmenter on a thread."""
+    def submit(
+        self,
+        volume: Volume,
+        request: SegmentRequest,
+        *,
+        model: str = "",
+        device: str = "",
+        examples: Examples | None = None,
+    ) -> EngineJob:
+        """Start the segmenter on a thread; raises InputError where the request does not go with the examples."""
         del model, device
-        return LocalJob(self._segmenter, volume, request)
+        if examples is not None:
+            check_examples(request, examples)
 
-
-class LocalJob:
-    """One request on a thread of its own."""
-
-    def __init__(self, segmenter: AnySegmenter, volume: Volume, request: SegmentRequest) -> None:
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._cancelled = threading.Event()
-        self._work = (segmenter, volume, request)
-        self._events.put(Queued(0))
-        threading.Thread(target=self._run, name="MedSAM3 job", daemon=True).start()
-
-    def poll(self) -> list[Event]:
-        """What happened since the last call."""
-        events = []
-        while True:
-            try:
-                events.append(self._events.get_nowait())
-            except queue.Empty:
-                return events
-
-    def cancel(self) -> None:
-        """End the run before its next batch of slices."""
-        self._cancelled.set()
-
-    def _run(self) -> None:
-        segmenter, volume, request = self._work
-        try:
-            result = segmenter.segment(
-                volume,
-                request,
-                lambda progress: self._events.put(Advanced(progress)),
-                self._cancelled.is_set,
-                lambda partial: self._events.put(PartialArrived(partial)),
+        def work(job: EngineJob) -> None:
+            told = (
+                lambda progress: job.report(Advanced(progress)),
+                lambda: job.cancel_wanted,
+                lambda partial: job.report(PartialArrived(partial)),
             )
-        except Cancelled as stopped:
-            self._events.put(WasCancelled(str(stopped)))
-        except InputError as error:
-            self._events.put(Failed(str(error), FailureKind.INPUT))
-        except ModelError as error:
-            self._events.put(Failed(str(error), FailureKind.MODEL))
-        except Exception as error:
-            self._events.put(Failed(f"The segmenter broke off ({type(error).__name__}: {error}); try again."))
-        else:
-            self._events.put(Done(result))
+            job.report(Queued(0))
+            if examples is None:
+                job.report(Done(self._segmenter.segment(volume, request, *told)))
+            else:
+                job.report(Done(self._segmenter.segment_like(volume, examples, request, *told)))
+
+        # The segmenter asks whether to stop; nobody has to be told.
+        return EngineJob(work, send_cancel=lambda _: None).start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from MedSAM3SegmentLib.errors import InputError
@@ -13,7 +14,8 @@ from MedSAM3SegmentLib.request import Grouping, Mode, SegmentRequest
 
 from .console import mode_named, request_from
 from .drawn_regions import box_of_roi, drawn_prompts, mask_of_segment
-from .segmentation_run import RunOrder
+from .example_nodes import check_shown, node_pairs, read_example_nodes, shown_concepts
+from .run_order import RunOrder
 from .slice_views import shown_slice
 from .steps import Steps, in_thread
 from .view_slices import oblique_slice, stack_slice, view_plane
@@ -22,7 +24,7 @@ from .volumes import PlacedVolume, check_volume_node
 
 def order_for(
     volume_node: Any,
-    concepts: str | Iterable[str],
+    concepts: str | Iterable[str] | None = None,
     segmentation_node: Any | None = None,
     *,
     plane: str = "acquired",
@@ -32,10 +34,11 @@ def order_for(
     mode: str = Mode.SLICES,
     prompts: Mapping[str, TargetPrompts] | None = None,
     roi: Any | None = None,
-    inside: tuple[Any, str] | None = None,
+    inside: tuple[Any, str] | str | None = None,
     more_planes: Iterable[str] = (),
     grouping: str = Grouping.CONCEPT,
     view: Any | None = None,
+    like: Any | None = None,
     model: str = "demo",
     device: str = "auto",
     save_state: Callable[[], None] | None = None,
@@ -44,25 +47,31 @@ def order_for(
 
     Args:
         volume_node: what to segment.
-        concepts: phrases.
+        concepts: phrases; with ``like`` the names of segments, None for all of them.
         segmentation_node: where segments go, or None for a new node. In the mode ``from prompts`` its segments with the
             concepts' names are what was drawn, unless ``prompts`` says.
         roi: a vtkMRMLMarkupsROINode; only its box is segmented.
-        inside: a segmentation node and the name or ID of its segment that everything must lie in.
+        inside: a segmentation node and the name or ID of its segment that everything must lie in, or words for a
+            structure that is found first, as ``SegmentRequest.inside`` takes them.
         view: a vtkMRMLSliceNode; only the slice that it shows is segmented, in its plane.
-        save_state: see ``segmentations.write_result``.
+        like: a volume node and a segmentation node that show what to find in place of words, or several such pairs.
+        save_state: see ``segmentations.write_in_steps``.
 
     Raises:
         InputError: something cannot be used; the message says which and why.
     """
     check_volume_node(volume_node)
+    pairs = None if like is None else node_pairs(like)
+    if concepts is None:
+        concepts = () if pairs is None else shown_concepts(pairs)
     # What was drawn is read once the volume is, so until then nothing is followed yet.
-    plain = request_from(concepts, plane, window, threshold, slices, Mode.SLICES, more_planes, grouping, prompts)
+    words = inside if isinstance(inside, str) else None
+    plain = request_from(concepts, plane, window, threshold, slices, Mode.SLICES, more_planes, grouping, prompts, words)
     chosen_mode = mode_named(mode)
     is_drawn = chosen_mode is Mode.FROM_PROMPTS and not prompts
     if is_drawn and segmentation_node is None:
         raise InputError("Nothing was drawn; choose the segmentation in which you drew a slice of the object.")
-    segment_id = None if inside is None else _segment_id(*inside)
+    segment = None if inside is None or isinstance(inside, str) else (inside[0], _segment_id(*inside))
 
     def prepare(placed: PlacedVolume) -> Steps[tuple[PlacedVolume, SegmentRequest]]:
         yield from ()
@@ -75,10 +84,14 @@ def order_for(
             stack = SliceStack.along(placed.volume.grid, request.plane)
             drawn = drawn_prompts(segmentation_node, request.concepts, volume_node, placed, stack)
         region = None if roi is None else box_of_roi(roi, volume_node, placed)
-        mask = None if inside is None else mask_of_segment(inside[0], str(segment_id), volume_node, placed)
-        return placed, replace(request, mode=chosen_mode, prompts=drawn, region=region, inside=mask)
+        within = words if segment is None else mask_of_segment(*segment, volume_node, placed)
+        return placed, replace(request, mode=chosen_mode, prompts=drawn, region=region, inside=within)
 
-    return RunOrder(volume_node, prepare, segmentation_node, model, device, save_state)
+    order = RunOrder(volume_node, prepare, segmentation_node, model, device, save_state)
+    if pairs is None:
+        return order
+    check_shown(pairs, plain.concepts)
+    return replace(order, examples=partial(read_example_nodes, pairs, plain.concepts, volume_node))
 
 
 def preview_order(

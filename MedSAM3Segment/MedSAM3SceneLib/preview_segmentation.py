@@ -7,24 +7,26 @@ share one label map that is written in place; where concepts overlap the later o
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import slicer
 from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.concepts import Vocabulary
 from MedSAM3SegmentLib.grid import SliceStack
-from MedSAM3SegmentLib.result import SegmentResult
 
 from .frames import matrix_of
 from .labelmaps import binary_labelmap_name
+from .segmentation_nodes import remove_segmentation
 from .steps import release
 from .volumes import PlacedVolume
 
 #: Marks the node, so that one left behind is found.
 PREVIEW_ATTRIBUTE = "MedSAM3.Preview"
+
+#: Red, green and blue from 0 to 1.
+Colour = tuple[float, float, float]
 
 #: Seconds between two repaints at least: each lets all slice views draw again.
 REPAINT_INTERVAL = 0.25
@@ -36,14 +38,17 @@ class PreviewSegmentation:
     Args:
         volume_node: the volume, whose transforms the preview follows.
         placed: what was read of it, or a slice through it; the preview has its voxels.
-        concepts: phrases; each gets the vocabulary's colour.
+        concepts: phrases.
+        colour_of: the colour of each, red, green, blue from 0 to 1.
     """
 
-    def __init__(self, volume_node: Any, placed: PlacedVolume, concepts: Sequence[str], vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, volume_node: Any, placed: PlacedVolume, concepts: Sequence[str], colour_of: Callable[[str], Colour]
+    ) -> None:
         remove_previews(volume_node.GetScene())
         self._numbers = {concept: number for number, concept in enumerate(concepts, start=1)}
         # Pages that are never written take no memory.
-        self._labels = np.zeros(placed.volume.grid.shape, np.uint8)
+        self._labels = np.zeros(placed.volume.grid.shape, np.uint16)
         self._labelmap: Any = _shared_labelmap(self._labels, placed.to_node @ placed.volume.grid.ijk_to_ras)
         self._painted = 0.0
         self.node = _hidden_segmentation(volume_node)
@@ -52,7 +57,7 @@ class PreviewSegmentation:
         for concept, number in self._numbers.items():
             segment = slicer.vtkSegment()
             segment.SetName(concept)
-            segment.SetColor(*vocabulary.colour_for(concept))
+            segment.SetColor(*colour_of(concept))
             segment.SetLabelValue(number)
             segment.AddRepresentation(binary_labelmap_name(), self._labelmap)
             segmentation.AddSegment(segment)
@@ -73,8 +78,8 @@ class PreviewSegmentation:
         if time.monotonic() - self._painted > REPAINT_INTERVAL:
             self.repaint()
 
-    def show_labels(self, labels: NDArray[np.uint8]) -> None:
-        """Show uint8 ``[k, j, i]`` in place of all that was shown: concept ``n`` (from 1) in the order given."""
+    def show_labels(self, labels: NDArray[np.uint16]) -> None:
+        """Show uint16 ``[k, j, i]`` in place of all that was shown: concept ``n`` (from 1) in the order given."""
         if self.is_there:
             self._labels[...] = labels
             self.repaint()
@@ -89,21 +94,14 @@ class PreviewSegmentation:
 
     def remove(self) -> None:
         """Take the preview away."""
-        scene = self.node.GetScene()
-        if scene is not None:
-            scene.RemoveNode(self.node)
+        remove_segmentation(self.node)
         # Slicer would clear the voxels of one segment after the other.
         for number in range(self.node.GetSegmentation().GetNumberOfSegments()):
             self.node.GetSegmentation().GetNthSegment(number).RemoveAllRepresentations()
         self._labelmap = None
         labels: list[object] = [self._labels]
-        self._labels = np.zeros((0, 0, 0), np.uint8)
+        self._labels = np.zeros((0, 0, 0), np.uint16)
         release(labels)
-
-
-def labels_of(result: SegmentResult) -> NDArray[np.uint8]:
-    """Concept ``n`` of ``result`` (from 1) over the ones before it, uint8 ``[k, j, i]``. Touches no scene."""
-    return result.label_map().astype(np.uint8)
 
 
 def remove_previews(scene: Any) -> None:
@@ -116,7 +114,7 @@ def remove_previews(scene: Any) -> None:
     ]
     for node in nodes:
         if node.GetAttribute(PREVIEW_ATTRIBUTE):
-            scene.RemoveNode(node)
+            remove_segmentation(node)
 
 
 def _hidden_segmentation(volume_node: Any) -> Any:
@@ -138,15 +136,15 @@ def _hidden_segmentation(volume_node: Any) -> Any:
     return node
 
 
-def _shared_labelmap(labels: NDArray[np.uint8], ijk_to_node: NDArray[np.float64]) -> Any:
+def _shared_labelmap(labels: NDArray[np.uint16], ijk_to_node: NDArray[np.float64]) -> Any:
     """An oriented image that shows the memory of ``labels``, not a copy."""
-    from vtk import VTK_UNSIGNED_CHAR
+    from vtk import VTK_UNSIGNED_SHORT
     from vtk.util.numpy_support import numpy_to_vtk
 
     image = slicer.vtkOrientedImageData()
     image.SetDimensions(*labels.shape[::-1])
     image.SetImageToWorldMatrix(matrix_of(ijk_to_node))
-    scalars = numpy_to_vtk(labels.ravel(), deep=False, array_type=VTK_UNSIGNED_CHAR)
+    scalars = numpy_to_vtk(labels.ravel(), deep=False, array_type=VTK_UNSIGNED_SHORT)
     scalars.SetName("ImageScalars")
     image.GetPointData().SetScalars(scalars)
     return image

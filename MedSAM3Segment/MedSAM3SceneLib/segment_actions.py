@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.concepts import Vocabulary
+from MedSAM3SegmentLib.correcting import anchors
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.grid import Matrix, Plane, SliceStack
 from MedSAM3SegmentLib.intensity import choose_window, is_ct
@@ -215,7 +216,8 @@ def _propagate(words: ActionWords, around: Surroundings) -> Question:
         )
     masks: tuple[MaskMark, ...] = ()
     if drawn:
-        masks = (MaskMark(mask & _slices_only(stack, drawn), drawn),)
+        held = tuple(sorted({*drawn, *_held(mask, stack, drawn, around)}))
+        masks = (MaskMark(mask & _slices_only(stack, held), held),)
         listed = ", ".join(str(index) for index in drawn[:8]) + (", ..." if len(drawn) > 8 else "")
         notes = (*notes, f"{len(drawn)} {stack.plane} slices stay as they were drawn: {listed}.")
     request, said = _request(words, marks, masks, plane=stack.plane)
@@ -243,12 +245,22 @@ def _request(
     shows_one = words.reading is BoxReading.ONLY_THIS_ONE and any(box.positive for box in boxes)
     if masks or shows_one or any(point.positive for point in points):
         prompts = {concept: TargetPrompts(points, boxes, masks, words.reading, is_phrase=bool(phrase))}
-        return SegmentRequest((concept,), mode=Mode.FROM_PROMPTS, prompts=prompts, **options), ()
+        # With the name of what was drawn, detections check where it ends.
+        mode = Mode.PROPAGATE if masks and phrase else Mode.FROM_PROMPTS
+        return SegmentRequest((concept,), mode=mode, prompts=prompts, **options), ()
     if not phrase and not any(box.positive for box in boxes):
         raise InputError(f"There is nothing to look for; type what '{words.name}' is, or draw a box or point on it.")
     examples = TargetPrompts((), boxes, (), BoxReading.THINGS_LIKE_THIS, is_phrase=bool(phrase)) if boxes else None
     notes = ("Negative points need a positive point, box or drawn slice and were left out.",) if points else ()
     return SegmentRequest((concept,), prompts={concept: examples} if examples else {}, **options), notes
+
+
+def _held(mask: NDArray[np.bool_], stack: SliceStack, drawn: tuple[int, ...], around: Surroundings) -> tuple[int, ...]:
+    """Slices that were written earlier and hold the object where it was right, if only some of them were corrected."""
+    if around.written is None or not around.written.scores:
+        return ()
+    there = np.flatnonzero(stack.extract(mask).any(axis=(1, 2))).tolist()
+    return tuple(anchors(there, drawn, around.written.scores))
 
 
 def _drawn_slices(mask: NDArray[np.bool_], around: Surroundings) -> tuple[SliceStack, tuple[int, ...]]:

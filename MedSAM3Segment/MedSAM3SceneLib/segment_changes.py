@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.grid import Matrix, VoxelGrid
 
-from .editing import is_masking, reference_lattice
 from .labelmaps import binary_labelmap, labelmap_on_lattice, lattice_of, resampled_labelmap
 from .segment_voxels import block_of, paste
 from .slice_rasterising import cut_voxels
+from .voxel_editing import is_masking, reference_lattice
 
 
 @dataclass(frozen=True, eq=False)

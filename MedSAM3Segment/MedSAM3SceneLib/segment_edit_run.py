@@ -9,23 +9,26 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from MedSAM3SegmentLib.correcting import slice_scores
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.report import segment_provenance
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.result import ConceptResult, SegmentResult
 
-from .edited_slices import write_written, written_slices
-from .editing import SegmentWriter, VoxelTool, modify_segment
+from .edited_slices import WrittenSlices, write_written, written_slices
+from .editing import SegmentWriter
 from .frames import node_to_node
-from .labelmaps import binary_labelmap, content_of
+from .labelmaps import content_of
 from .local_jobs import JobSource
 from .provenance import write_provenance
+from .run_order import RunListener, RunOrder
 from .segment_actions import ActionWords, CutChange, Question, VolumeChange, question_for, surroundings
 from .segment_changes import edited_lattice
-from .segment_voxels import grid_to_segmentation, labelmap_mask
-from .segmentation_run import RunListener, RunOrder, RunState, SegmentationRun
+from .segment_voxels import labelmap_mask
+from .segmentation_run import RunState, SegmentationRun
 from .steps import Steps, in_thread
 from .volumes import PlacedVolume, read_in_steps
+from .voxel_editing import VoxelTool, is_masking, modify_segment
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +56,19 @@ class EditOrder:
     model: str = "demo"
     device: str = "auto"
     read: Callable[[Any], Steps[PlacedVolume]] = read_in_steps
+
+
+@dataclass(frozen=True, eq=False)
+class _Memory:
+    """What is to be remembered of voxels that are written.
+
+    Attributes:
+        of_all: when all of them may be.
+        of_held: gives it for what the segment holds in the end, where masking let not all of them through.
+    """
+
+    of_all: WrittenSlices
+    of_held: Callable[[Any | None], WrittenSlices]
 
 
 class SegmentEditRun(SegmentationRun):
@@ -88,48 +104,52 @@ class SegmentEditRun(SegmentationRun):
             return
         self._check_wanted()
         self.state = RunState.CONVERTING
-        labelmap = yield from self._changed_labelmap(question, concept, placed)
+        labelmap, memory = yield from self._changed_labelmap(question, concept, placed)
         self._check_wanted()
         self.state = RunState.WRITING
         if labelmap is not None:
-            self._write(labelmap, result, concept)
-            yield from self._remember(question, placed)
+            # In one step, so that nobody finds, or breaks it off at, voxels that are not remembered.
+            self._write(labelmap, memory, result, concept)
 
     def _segment(self) -> Any:
         return self.order.segmentation_node.GetSegmentation().GetSegment(self._edit.segment_id)
 
-    def _changed_labelmap(self, question: Question, concept: ConceptResult, placed: PlacedVolume) -> Steps[Any]:
-        """What the segment is to hold, worked out on a thread."""
+    def _changed_labelmap(
+        self, question: Question, concept: ConceptResult, placed: PlacedVolume
+    ) -> Steps[tuple[Any, _Memory | None]]:
+        """What the segment is to hold, and what is to be remembered of it, worked out on a thread.
+
+        A single slice counts as drawn, so nothing is remembered of it.
+        """
         edit, segmentation_node = self._edit, self.order.segmentation_node
         to_segmentation = node_to_node(edit.volume_node, segmentation_node) @ placed.to_node
         ijk_to_segmentation = to_segmentation @ question.volume.grid.ijk_to_ras
         lattice = edited_lattice(edit.editor, edit.segment_id, ijk_to_segmentation)
         content = content_of(self._segment())
         change = question.change
-        return (yield from in_thread(lambda: change.labelmap(concept.mask, content, lattice, to_segmentation)))
 
-    def _write(self, labelmap: Any, result: SegmentResult, concept: ConceptResult) -> None:
-        self._edit.save_state()
-        modify_segment(self._edit.editor, self._edit.segment_id, labelmap, self._tool)
-        provenance = segment_provenance(result, concept) | {"action": self._edit.words.action.value}
-        write_provenance(self._segment(), provenance)
+        def work() -> tuple[Any, _Memory | None]:
+            labelmap = change.labelmap(concept.mask, content, lattice, to_segmentation)
+            if labelmap is None or not isinstance(change, VolumeChange):
+                return labelmap, None
+
+            def remembered(held: Any | None) -> WrittenSlices:
+                mask = labelmap_mask(held, change.stack.grid, to_segmentation @ change.stack.grid.ijk_to_ras)
+                return written_slices(mask, change.stack, change.drawn, slice_scores(concept))
+
+            return labelmap, _Memory(remembered(labelmap), remembered)
+
+        return (yield from in_thread(work))
+
+    def _write(self, labelmap: Any, memory: _Memory | None, result: SegmentResult, concept: ConceptResult) -> None:
+        edit = self._edit
+        edit.save_state()
+        modify_segment(edit.editor, edit.segment_id, labelmap, self._tool)
         self.changed = True
-
-    def _remember(self, question: Question, placed: PlacedVolume) -> Steps[None]:
-        """Remember what was written, so that later corrections are known; a single slice counts as drawn."""
-        change = question.change
-        if not isinstance(change, VolumeChange):
-            return
-        written_at = _content_time(self._segment())
-        content = content_of(self._segment())
-        to_segmentation = grid_to_segmentation(self.order.segmentation_node, self._edit.volume_node, placed)
-        grid = placed.volume.grid
-        written = yield from in_thread(
-            lambda: written_slices(labelmap_mask(content, grid, to_segmentation), change.stack, change.drawn)
-        )
-        # An undo or a stroke in between would be taken for what was written.
-        if self._segment() is not None and _content_time(self._segment()) == written_at:
-            write_written(self._segment(), written)
+        write_provenance(self._segment(), segment_provenance(result, concept) | {"action": edit.words.action.value})
+        if memory is not None:
+            held = memory.of_held(content_of(self._segment())) if is_masking(edit.editor) else memory.of_all
+            write_written(self._segment(), held)
 
     def _check_wanted(self) -> None:
         super()._check_wanted()
@@ -144,11 +164,6 @@ def _reason(concept: ConceptResult, question: Question) -> str:
         return concept.reason
     scores = concept.score_by_slice.values()
     return f"Found on this slice; the score is {max(scores):.2f}." if scores else "Found on this slice."
-
-
-def _content_time(segment: Any) -> int:
-    """When the voxels of ``segment`` changed last, in VTK's count."""
-    return int(binary_labelmap(segment).GetMTime())
 
 
 def _no_request(placed: PlacedVolume) -> SegmentRequest:

@@ -40,12 +40,33 @@ def labelmap_mask(labelmap: Any | None, grid: VoxelGrid, ijk_to_segmentation: Ma
     """As ``segment_mask`` of what ``labelmaps.content_of`` gave; touches no scene."""
     mask = np.zeros(grid.shape, bool)
     if labelmap is not None:
-        block, first = block_of(labelmap)
-        start = lattice_of(labelmap).copy()
-        start[:3, 3] += start[:3, :3] @ first
-        on_grid = labelmap_on_lattice(block, start, ijk_to_segmentation)
-        paste(mask, *block_of(on_grid or resampled_labelmap(labelmap, ijk_to_segmentation)))
+        paste(mask, *_block_on_grid(labelmap, ijk_to_segmentation))
     return mask
+
+
+def labels_under(
+    labelmap: Any, labels: NDArray[np.uint16], ijk_to_segmentation: Matrix
+) -> tuple[NDArray[np.int64], int]:
+    """How many voxels of each label, from 0 on, a labelmap covers, and how many voxels it has there in all.
+
+    Args:
+        labelmap: from ``labelmaps.content_of``.
+        labels: ``[k, j, i]``.
+        ijk_to_segmentation: from voxel index ``(i, j, k, 1)`` of ``labels`` to the segmentation's frame.
+    """
+    block, first = _block_on_grid(labelmap, ijk_to_segmentation)
+    common = _common(labels.shape, block, first)
+    counts = np.zeros(1, np.int64) if common is None else np.bincount(labels[common[0]][block[common[1]]])
+    return counts, int(np.count_nonzero(block))
+
+
+def _block_on_grid(labelmap: Any, ijk_to_segmentation: Matrix) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """A labelmap on the voxels of a grid: to the voxel where lattices are the same, else the nearest ones."""
+    block, first = block_of(labelmap)
+    start = lattice_of(labelmap).copy()
+    start[:3, 3] += start[:3, :3] @ first
+    on_grid = labelmap_on_lattice(block, start, ijk_to_segmentation)
+    return block_of(on_grid or resampled_labelmap(labelmap, ijk_to_segmentation))
 
 
 def block_of(labelmap: Any) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
@@ -61,11 +82,21 @@ def block_of(labelmap: Any) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
 
 def paste(mask: NDArray[np.bool_], block: NDArray[np.bool_], first: NDArray[np.int64]) -> None:
     """Write ``block`` into ``mask``, both bool ``[k, j, i]``, from index ``first`` ``(i, j, k)`` on, as it fits."""
+    common = _common(mask.shape, block, first)
+    if common is not None:
+        into, part = common
+        mask[into] = block[part]
+
+
+def _common(
+    shape: tuple[int, ...], block: NDArray[np.bool_], first: NDArray[np.int64]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
+    """Which part of a grid of ``shape`` ``(k, j, i)`` is which part of ``block``; None where they share none."""
     into, part = [], []
     for axis, (start, size) in enumerate(zip(first[::-1], block.shape, strict=True)):
-        begin, end = max(0, int(start)), min(mask.shape[axis], int(start) + size)
+        begin, end = max(0, int(start)), min(shape[axis], int(start) + size)
         if begin >= end:
-            return
+            return None
         into.append(slice(begin, end))
         part.append(slice(begin - int(start), end - int(start)))
-    mask[tuple(into)] = block[tuple(part)]
+    return tuple(into), tuple(part)

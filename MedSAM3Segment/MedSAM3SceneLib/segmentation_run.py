@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,20 +21,20 @@ from MedSAM3SegmentLib.engine.events import (
     Done,
     Event,
     Failed,
-    FailureKind,
     Loading,
     PartialArrived,
     Queued,
     WasCancelled,
 )
-from MedSAM3SegmentLib.errors import Cancelled, EngineError, InputError, ModelError
+from MedSAM3SegmentLib.errors import Cancelled
+from MedSAM3SegmentLib.examples import Examples
 from MedSAM3SegmentLib.grid import SliceStack
-from MedSAM3SegmentLib.request import Grouping, PartialMask, Progress, SegmentRequest, Stage
+from MedSAM3SegmentLib.request import Grouping, Progress, SegmentRequest, Stage
 from MedSAM3SegmentLib.result import SegmentResult
 
 from .editing import SegmentWriter
 from .local_jobs import Job, JobSource
-from .preview_segmentation import labels_of
+from .run_order import PlacedPartial, RunListener, RunOrder
 from .segmentations import WrittenResult, check_segmentation_node, masks_of, messages_of, write_in_steps
 from .steps import WAITING, WORKING, Steps, breathe, in_thread, release
 from .volumes import PlacedVolume, check_volume_node, read_in_steps
@@ -57,67 +56,7 @@ class RunState(StrEnum):
     FAILED = "failed"
 
 
-_ERRORS = {FailureKind.INPUT: InputError, FailureKind.MODEL: ModelError, FailureKind.ENGINE: EngineError}
-
 _ENDED = (RunState.DONE, RunState.CANCELLED, RunState.FAILED)
-
-
-@dataclass(frozen=True, eq=False)
-class RunOrder:
-    """What is to be segmented, and where it goes.
-
-    Attributes:
-        volume_node: the volume.
-        prepare: makes the request once the volume is read, because regions and drawings depend on its grid; may give
-            a part of the volume, such as an oblique slice, in its place.
-        segmentation_node: where segments are written, or None for a new node.
-        model, device: as ``medsam3 segment`` takes them.
-        save_state: see ``segmentations.write_result``.
-        is_written: whether the result becomes segments.
-    """
-
-    volume_node: Any
-    prepare: Callable[[PlacedVolume], Steps[tuple[PlacedVolume, SegmentRequest]]]
-    segmentation_node: Any | None = None
-    model: str = "demo"
-    device: str = "auto"
-    save_state: Callable[[], None] | None = None
-    is_written: bool = True
-
-
-@dataclass(frozen=True, eq=False)
-class PlacedPartial:
-    """One slice of an unfinished run.
-
-    Attributes:
-        placed: the volume it belongs to.
-        stack: how that was cut.
-    """
-
-    partial: PartialMask
-    placed: PlacedVolume
-    stack: SliceStack
-
-
-def _ignore(_: Any) -> None:
-    pass
-
-
-@dataclass(frozen=True, eq=False)
-class RunListener:
-    """Who is told what, on the thread of the scene.
-
-    Attributes:
-        progress: how far the run has come.
-        waiting: so many other jobs of the engine come first.
-        partial: a slice is known already.
-        ended: the run is over; its ``state``, ``written`` and ``error`` say how.
-    """
-
-    progress: Callable[[Progress], None] = _ignore
-    waiting: Callable[[int], None] = _ignore
-    partial: Callable[[PlacedPartial], None] = _ignore
-    ended: Callable[[SegmentationRun], None] = _ignore
 
 
 class SegmentationRun:
@@ -128,7 +67,7 @@ class SegmentationRun:
         placed: the volume as it was read, once it is.
         grouping: what becomes one segment, once the request is made.
         result: what the engine found, once it has.
-        labels: of a run that is not written, once it is done: concept ``n`` (from 1) as uint8 ``[k, j, i]``.
+        labels: of a run that is not written, once it is done: concept ``n`` (from 1) as uint16 ``[k, j, i]``.
         written: what became of it in the scene, once it is done.
         messages: what the user should know, once it is done.
         error: why it ended otherwise.
@@ -147,7 +86,7 @@ class SegmentationRun:
         self.state = RunState.READING
         self.placed: PlacedVolume | None = None
         self.result: SegmentResult | None = None
-        self.labels: NDArray[np.uint8] | None = None
+        self.labels: NDArray[np.uint16] | None = None
         self.written: WrittenResult | None = None
         self.messages: list[str] = []
         self.error: Exception | None = None
@@ -158,7 +97,8 @@ class SegmentationRun:
         self._listener = listener or RunListener()
         self._scene = order.volume_node.GetScene()
         self._cancelled = False
-        self._advancing = False
+        self._stepping = False
+        self._broken_off: Cancelled | None = None
         self._steps = self._all_steps()
 
     @property
@@ -167,14 +107,16 @@ class SegmentationRun:
 
     def advance(self, budget: float = STEP_BUDGET) -> bool:
         """Do what can be done now, for about ``budget`` seconds; False when the run is over."""
-        if self.ended or self._advancing:
+        if self.ended or self._stepping:
             return not self.ended
-        self._advancing = True
         until = time.monotonic() + budget
         try:
             while True:
                 self._check_wanted()
-                if next(self._steps) is WAITING or time.monotonic() >= until:
+                waits = self._step() is WAITING
+                if self._broken_off is not None:
+                    raise self._broken_off
+                if waits or time.monotonic() >= until:
                     return True
         except StopIteration:
             self._end(RunState.DONE, None)
@@ -182,8 +124,6 @@ class SegmentationRun:
             self._end(RunState.CANCELLED, stopped)
         except Exception as error:
             self._end(RunState.FAILED, error)
-        finally:
-            self._advancing = False
         return False
 
     def cancel(self) -> None:
@@ -193,13 +133,18 @@ class SegmentationRun:
             self._job.cancel()
 
     def abandon(self, why: str) -> None:
-        """End the run at once; whatever the engine still says of it is not heard.
+        """End the run at once; whatever the engine still says of it is not heard, and what it wrote is taken back.
+
+        What is written by a single step, and by the last one, stays: the run is done then.
 
         Args:
             why: one sentence.
         """
         self.cancel()
-        if not self.ended:
+        if self._stepping and self.state is RunState.WRITING:
+            # The step that changes the scene is what called; it is broken off behind it.
+            self._broken_off = Cancelled(why)
+        elif not self.ended:
             self._end(RunState.CANCELLED, Cancelled(why))
 
     def forget(self) -> None:
@@ -215,14 +160,29 @@ class SegmentationRun:
         whole = yield from read_in_steps(order.volume_node)
         placed, request = yield from order.prepare(whole)
         self.placed, self.grouping = placed, request.grouping
-        result = yield from self._answer(placed, request)
+        examples = None if order.examples is None else (yield from order.examples(whole))
+        result = yield from self._answer(placed, request, examples)
         self.state = RunState.CONVERTING
         self._check_wanted()
         if not order.is_written:
-            self.labels = yield from in_thread(lambda: labels_of(result))
+            self.labels = yield from in_thread(result.label_map)
             self.messages = list(result.messages)
             return
-        masks = yield from in_thread(lambda: masks_of(result, request.grouping))
+        yield from self._write_segments(result, placed, vocabulary)
+
+    def _write_segments(
+        self, result: SegmentResult, placed: PlacedVolume, vocabulary: Vocabulary, clear_missing: bool = False
+    ) -> Steps[None]:
+        """Let the result become segments.
+
+        Args:
+            clear_missing: see ``segmentations.write_in_steps``.
+        """
+        order = self.order
+        masks = yield from in_thread(lambda: masks_of(result, self.grouping))
+        while self._writer.is_writing:
+            # Another run, which somebody waits for, is between two of its segments.
+            yield WAITING
         self._check_wanted()
         self.state = RunState.WRITING
         self.written = yield from write_in_steps(
@@ -234,15 +194,17 @@ class SegmentationRun:
             vocabulary,
             self._writer,
             order.save_state,
+            clear_missing=clear_missing,
         )
         self.messages = messages_of(result, self.written)
 
-    def _answer(self, placed: PlacedVolume, request: SegmentRequest) -> Steps[SegmentResult]:
+    def _answer(
+        self, placed: PlacedVolume, request: SegmentRequest, examples: Examples | None = None
+    ) -> Steps[SegmentResult]:
         """Hand the request in and follow it to its result."""
         self.state = RunState.SUBMITTING
-        self._job = yield from in_thread(
-            lambda: self._jobs.submit(placed.volume, request, model=self.order.model, device=self.order.device)
-        )
+        submit = partial(self._jobs.submit, placed.volume, request, model=self.order.model, device=self.order.device)
+        self._job = yield from in_thread(submit if examples is None else partial(submit, examples=examples))
         self.state = RunState.SEGMENTING
         stack = SliceStack.along(placed.volume.grid, request.plane)
         self.result = yield from self._follow(self._job, placed, stack)
@@ -267,8 +229,8 @@ class SegmentationRun:
                 return result
             case WasCancelled(message=message):
                 raise Cancelled(message)
-            case Failed(message=message, kind=kind):
-                raise _ERRORS[kind](message)
+            case Failed():
+                raise event.error
             case PartialArrived(partial=partial) if not self._cancelled:
                 self._listener.partial(PlacedPartial(partial, placed, stack))
             case Advanced(progress=progress) if not self._cancelled:
@@ -289,7 +251,7 @@ class SegmentationRun:
             # Half a result would be worse than one that nobody asked for any more.
             return
         if self.ended or (self._cancelled and self.state is not RunState.SEGMENTING):
-            raise Cancelled("The segmentation was cancelled; nothing was written.")
+            raise Cancelled()
         for node in filter(None, (self.order.volume_node, self.order.segmentation_node)):
             if self._scene is None or not self._scene.IsNodePresent(node):
                 self.cancel()
@@ -298,13 +260,21 @@ class SegmentationRun:
                     "nothing was written."
                 )
 
+    def _step(self) -> bool:
+        self._stepping = True
+        try:
+            return next(self._steps)
+        finally:
+            self._stepping = False
+
     def _end(self, state: RunState, error: Exception | None) -> None:
         if self.ended:
             return
+        if not self._stepping:
+            # Whoever is told shall find the scene as it stays.
+            self._steps.close()
         self.state = state
         self.error = error
-        if not self._advancing:
-            self._steps.close()
         self._listener.ended(self)
 
 

@@ -8,8 +8,8 @@ from MedSAM3SegmentLib.concepts import Vocabulary
 
 from .editing import SegmentWriter
 from .local_jobs import JobSource
-from .segmentation_run import RunListener, RunOrder, RunState, SegmentationRun
-from .segmentations import masks_of, messages_of, write_in_steps
+from .run_order import RunListener, RunOrder
+from .segmentation_run import RunState, SegmentationRun
 from .steps import Steps, in_thread
 
 
@@ -19,7 +19,7 @@ class ThresholdRun(SegmentationRun):
     Args:
         before: a run that is done.
         threshold: lowest score that is kept, 0 to 1.
-        save_state: see ``segmentations.write_result``.
+        save_state: see ``segmentations.write_in_steps``.
 
     Raises:
         InputError: the nodes cannot be used any more; nothing was begun.
@@ -48,25 +48,10 @@ class ThresholdRun(SegmentationRun):
         self._threshold = threshold
 
     def _all_steps(self) -> Steps[None]:
-        order, placed = self.order, self.placed
-        assert placed is not None
+        assert self.placed is not None
         self.state = RunState.CONVERTING
         self.result = result = yield from in_thread(lambda: self._before.with_threshold(self._threshold))
-        masks = yield from in_thread(lambda: masks_of(result, self.grouping))
-        self._check_wanted()
-        self.state = RunState.WRITING
-        self.written = yield from write_in_steps(
-            result,
-            masks,
-            placed,
-            order.volume_node,
-            order.segmentation_node,
-            Vocabulary.load(),
-            self._writer,
-            order.save_state,
-            clear_missing=True,
-        )
-        self.messages = messages_of(result, self.written)
+        yield from self._write_segments(result, self.placed, Vocabulary.load(), clear_missing=True)
 
 
 class _NoJobs(JobSource):

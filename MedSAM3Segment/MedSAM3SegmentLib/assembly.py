@@ -19,7 +19,7 @@ from .grid import SliceStack
 from .linking import connected, link
 from .regions import LinkedGroup, Region, Regions
 from .request import AssemblyOptions
-from .resizing import resized
+from .resizing import mask_at
 from .result import ConceptResult, Instance, SliceEvidence, Track
 
 #: Below the threshold by this factor a slice still counts if it continues an object that is sure elsewhere.
@@ -112,7 +112,7 @@ def _from_evidence(
         )
     else:
         groups = _connected(regions, stack)
-    return _cleaned(groups, stack, SizeRule(stack, threshold, looked_at), looked_at, options)
+    return _cleaned(groups, stack, SizeRule(stack, threshold, looked_at), looked_at, options, gate)
 
 
 def _from_tracks(
@@ -127,7 +127,7 @@ def _from_tracks(
         for index, soft in sorted(track.masks.items()):
             if index in drawn and index not in track.drawn:
                 continue
-            mask = resized(soft, stack.slice_shape) > 0.5
+            mask = mask_at(soft, stack.slice_shape)
             if index not in track.drawn and gate is not None:
                 mask = gate.cut(index, mask)
             before = taken.setdefault(index, np.zeros(stack.slice_shape, bool))
@@ -138,11 +138,16 @@ def _from_tracks(
         if regions:
             groups.append(LinkedGroup((tuple(regions),)))
     looked_at = set(gate.slices) if gate is not None else set(range(stack.count))
-    return _cleaned(groups, stack, SizeRule(stack, threshold, looked_at), looked_at - drawn, options)
+    return _cleaned(groups, stack, SizeRule(stack, threshold, looked_at), looked_at - drawn, options, gate)
 
 
 def _cleaned(
-    groups: list[LinkedGroup], stack: SliceStack, rule: SizeRule, fillable: Collection[int], options: AssemblyOptions
+    groups: list[LinkedGroup],
+    stack: SliceStack,
+    rule: SizeRule,
+    fillable: Collection[int],
+    options: AssemblyOptions,
+    gate: Gate | None,
 ) -> _Assembled:
     """The steps that are switched on, one after the other, each with a sentence if it did something."""
     steps = []
@@ -160,6 +165,8 @@ def _cleaned(
         steps.append(f"{_slices(weak)} kept below the threshold, because an object goes on there.")
     if options.fill_gaps:
         kept, filled = fill_gaps(kept, fillable, stack.slice_shape)
+        if gate is not None:
+            kept = [_cut(group, filled, gate) for group in kept]
         if filled:
             steps.append(f"{_slices(filled)} filled, because the object is on both sides.")
     dropped = len(groups) - len(kept)
@@ -168,6 +175,23 @@ def _cleaned(
         if fewer:
             steps.append(f"{_objects(fewer)} dropped, because only the largest was asked for.")
     return _Assembled(tuple(instance for group in kept for instance in group.instances), dropped, tuple(steps))
+
+
+def _cut(group: LinkedGroup, slices: Collection[int], gate: Gate) -> LinkedGroup:
+    """The group without what lies outside of ``gate`` on ``slices``, which were filled after all others were cut."""
+    instances = []
+    for instance in group.instances:
+        regions = []
+        for region in instance:
+            if region.slice_index in slices:
+                whole = np.zeros(gate.stack.slice_shape, bool)
+                whole[region.window] = region.mask
+                cut = Region.of(region.slice_index, region.score, gate.cut(region.slice_index, whole))
+                regions += [] if cut is None else [cut]
+            else:
+                regions.append(region)
+        instances.append(tuple(regions))
+    return LinkedGroup(tuple(instances))
 
 
 def _seen(item: SliceEvidence, low: float, stack: SliceStack, gate: Gate | None) -> list[Region]:
@@ -195,9 +219,9 @@ def slice_parts(
     if item.semantic is None:
         for detection in item.detections:
             if detection.score >= threshold:
-                yield detection.score, resized(detection.mask, shape) > 0.5
+                yield detection.score, mask_at(detection.mask, shape)
         return
-    labels, count = ndimage.label(resized(item.semantic, shape) > 0.5, structure=np.ones((3, 3)))
+    labels, count = ndimage.label(mask_at(item.semantic, shape), structure=np.ones((3, 3)))
     for number in range(1, count + 1):
         yield item.score, labels == number
 

@@ -13,9 +13,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from .detection import crop
-from .resizing import resized
-from .result import Track
+from .resizing import mask_at
+from .result import SoftMask, Track
 from .shape_interpolation import shape_between
 
 Mask = NDArray[np.bool_]
@@ -37,7 +36,7 @@ def bridge(track: Track, shape: tuple[int, int], thickness: float) -> Track:
         thickness: millimetres from slice to slice.
     """
     sure = {*track.seeds, *track.drawn}
-    masks = {index: resized(soft, shape) > 0.5 for index, soft in track.masks.items()}
+    masks = {index: mask_at(soft, shape) for index, soft in track.masks.items()}
     kept = [index for index in sorted(masks) if masks[index].any()]
     weak = {index for index in kept[1:-1] if index not in sure and _is_weak(index, kept, masks)}
     firm = [index for index in kept if index not in weak]
@@ -49,7 +48,7 @@ def bridge(track: Track, shape: tuple[int, int], thickness: float) -> Track:
         shape_at = shape_between(masks[before], masks[after])
         for index in between:
             mask = shape_at((index - before) / (after - before))
-            made[index] = crop((mask | masks.get(index, mask)).astype(np.float32))
+            made[index] = SoftMask.of(mask | masks.get(index, mask))
             scores[index] = max(scores.get(index, 0.0), min(scores.get(before, 0.0), scores.get(after, 0.0)))
     return replace(track, masks=dict(sorted(made.items())), object_scores=dict(sorted(scores.items())))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -102,11 +103,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _with_joined_values(argv: Sequence[str]) -> list[str]:
-    """``--window -160,240`` as ``--window=-160,240``: argparse takes every word with a leading dash for an option."""
+    """``--window -160,240`` as ``--window=-160,240``: argparse takes every word with a leading dash for an option.
+
+    No option of ours begins with a digit, so that such a word can only be the value of the one before it.
+    """
     words = list(argv)
     for place in range(len(words) - 2, -1, -1):
-        if words[place] in ("--window", "--slices") and words[place + 1][:1] == "-" and words[place + 1][1:2].isdigit():
-            words[place : place + 2] = [f"{words[place]}={words[place + 1]}"]
+        option, value = words[place : place + 2]
+        if re.fullmatch(r"--[a-z-]+", option) and re.match(r"-\.?\d", value):
+            words[place : place + 2] = [f"{option}={value}"]
     return words
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .errors import InputError
 from .prompts import MaskMark, TargetPrompts
 from .request import Grouping, Mode, SegmentRequest
-from .result import SegmentResult
+from .result import ConceptResult, SegmentResult
 
 #: Slices this close to a corrected one are not relied on: what was wrong there is often wrong on its neighbours too.
 NOT_RELIED_ON = 3
@@ -52,16 +52,17 @@ def correcting_request(
         raise InputError(f"No corrected slice of the stack's {stack.count} was named; correct one first.")
     slices = stack.extract(mask.astype(bool, copy=False))
     there = np.flatnonzero(slices.any(axis=(1, 2))).tolist()
-    scores = dict(earlier.score_by_slice)
-    for track in earlier.tracks:
-        scores |= {index: max(score, scores.get(index, 0.0)) for index, score in track.object_scores.items()}
+    scores = slice_scores(earlier)
     drawn = {index for track in earlier.tracks for index in track.drawn}
-    kept = drawn | set(_anchors(there, corrected, scores))
+    kept = drawn | set(anchors(there, corrected, scores))
     marks = MaskMark(mask.astype(bool, copy=False), tuple(sorted({*corrected, *kept})))
     is_name = concept in request.prompts and not request.prompts[concept].is_phrase
+    within = result.gate_of(concept)
     return replace(
         request,
         concepts=(concept,),
+        # What it lies in is not found again; it stays where it was.
+        inside=None if within is None else within.inside,
         # Where the words stand for something, fresh detections go on checking what is carried.
         mode=Mode.FROM_PROMPTS if is_name else Mode.PROPAGATE,
         prompts={concept: TargetPrompts(masks=(marks,), is_phrase=not is_name)},
@@ -72,8 +73,22 @@ def correcting_request(
     )
 
 
-def _anchors(there: Collection[int], corrected: Collection[int], scores: Mapping[int, float]) -> list[int]:
-    """The surest slice with the object below the corrected ones, and the one above; of equals the nearest."""
+def slice_scores(concept: ConceptResult) -> dict[int, float]:
+    """How sure each slice of a result is, be it by detection or by following."""
+    scores = dict(concept.score_by_slice)
+    for track in concept.tracks:
+        scores |= {index: max(score, scores.get(index, 0.0)) for index, score in track.object_scores.items()}
+    return scores
+
+
+def anchors(there: Collection[int], corrected: Collection[int], scores: Mapping[int, float]) -> list[int]:
+    """The surest slice with the object below the corrected ones, and the one above; of equals the nearest.
+
+    Args:
+        there: slices with the object.
+        corrected: slices that a person changed, at least one; what is near them is not relied on.
+        scores: how sure each slice is.
+    """
     far = [index for index in there if all(abs(index - one) > NOT_RELIED_ON for one in corrected)]
     sides = ([i for i in far if i < min(corrected)], [i for i in far if i > max(corrected)])
     return [

@@ -20,9 +20,6 @@ EVIDENCE_FLOOR = 0.05
 #: MedSAM-3's inference uses the same limit on boxes.
 DUPLICATE_IOU = 0.5
 
-#: Probabilities below this are stored as nothing.
-_NOTHING = 0.02
-
 
 def slice_evidence(raw: RawDetections, pair: int, slice_index: int, card: ModelCard) -> SliceEvidence:
     """What the network said about one phrase on one slice.
@@ -48,13 +45,13 @@ def slice_evidence(raw: RawDetections, pair: int, slice_index: int, card: ModelC
             query_score=float(query_scores[kept[n]]),
             presence=presence,
             box=tuple(float(x) for x in boxes[n]),  # type: ignore[arg-type]
-            mask=crop(masks[n]),
+            mask=SoftMask.of(masks[n]),
         )
         for n in distinct(masks)[: 1 if card.mask_rule is MaskRule.BEST_INSTANCE else None]
     )
     semantic = None
     if card.mask_rule is MaskRule.SEMANTIC:
-        semantic = crop(raw.semantic_logits[pair].sigmoid().numpy(force=True))
+        semantic = SoftMask.of(raw.semantic_logits[pair].sigmoid().numpy(force=True))
     return SliceEvidence(slice_index, best, presence, detections, semantic)
 
 
@@ -69,15 +66,3 @@ def distinct(masks: NDArray[np.float32]) -> list[int]:
         if all(overlap <= DUPLICATE_IOU for overlap in overlaps):
             chosen.append(n)
     return chosen
-
-
-def crop(probability: NDArray[np.float32]) -> SoftMask:
-    """The part of a probability map ``[row, column]`` that is not nothing."""
-    rows = np.flatnonzero((probability > _NOTHING).any(axis=1))
-    columns = np.flatnonzero((probability > _NOTHING).any(axis=0))
-    size = (int(probability.shape[0]), int(probability.shape[1]))
-    if rows.size == 0:
-        return SoftMask(size, 0, 0, np.zeros((0, 0), np.float16))
-    top, left = int(rows[0]), int(columns[0])
-    part = probability[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
-    return SoftMask(size, top, left, part.astype(np.float16))

@@ -19,8 +19,15 @@ class ModelError(MedSAM3Error):
     """The model is missing, incomplete, corrupted or of an unsupported kind (shell exit code 3)."""
 
 
+#: What a run says that the user stopped.
+CANCELLED = "The segmentation was cancelled; nothing was written."
+
+
 class Cancelled(MedSAM3Error):  # noqa: N818 - nothing went wrong
     """The user asked to stop; nothing was written (shell exit code 130)."""
+
+    def __init__(self, message: str = CANCELLED) -> None:
+        super().__init__(message)
 
 
 class EngineError(MedSAM3Error):

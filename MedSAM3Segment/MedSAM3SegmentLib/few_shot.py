@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import adaptive_avg_pool2d, normalize
 
-from .detection import EVIDENCE_FLOOR, crop
+from .detection import EVIDENCE_FLOOR
 from .errors import InputError, ModelError
+from .examples import Example
 from .gating import Gate
 from .grid import SliceStack
 from .intensity import Window
@@ -24,7 +25,7 @@ from .models.concept_model import ImageFeatures
 from .models.tracker import MaskPrompt, TrackedMask, Tracker
 from .models.tracker_memory import ObjectMemory, SliceMemory
 from .request import Stage
-from .result import ConceptResult, Detection, SliceEvidence, Track
+from .result import ConceptResult, Detection, SliceEvidence, SoftMask, Track
 from .slice_features import SliceFeatures
 from .volume import Volume
 from .watching import Watch
@@ -55,30 +56,6 @@ _BESIDE = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Example:
-    """A structure that was segmented before.
-
-    Attributes:
-        volume: an image; it may be the one that is to be segmented.
-        mask: bool ``[k, j, i]`` on its grid.
-        slices: which slices along the stack are labelled, or None for all of them.
-    """
-
-    volume: Volume
-    mask: Mask
-    slices: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if self.mask.shape != self.volume.grid.shape:
-            raise InputError(
-                f"The example in {self.volume.name} has {self.mask.shape[::-1]} voxels, its image "
-                f"{self.volume.grid.shape[::-1]}; give a segmentation on the image's own voxels."
-            )
-        if not self.mask.any():
-            raise InputError(f"The example in {self.volume.name} is empty; give one that shows the structure.")
-
-
-@dataclass(frozen=True, eq=False)
 class _Support:
     """A labelled slice.
 
@@ -105,7 +82,7 @@ class Supports:
             Cancelled: between two slices.
         """
         masks = features.stack.extract(example.mask)
-        chosen = _chosen(np.asarray(masks.any(axis=(1, 2))), example)
+        chosen = _chosen(masks, example)
         stage = watch.begin(Stage.SEGMENTING, len(chosen))
         slices = []
         for index in chosen:
@@ -154,6 +131,7 @@ def look_like(
     window_of: Callable[[Volume], Window],
     gate: Gate,
     watch: Watch,
+    show: Callable[[SliceEvidence], None],
 ) -> list[SliceEvidence]:
     """Where the structure of ``examples`` is on each slice that ``gate`` lets through.
 
@@ -161,6 +139,10 @@ def look_like(
         examples: of one structure; they are cut in the same plane.
         features: of the volume, cut as the gate's stack is.
         window_of: the window to see a volume through.
+        show: given each slice of the volume as soon as it is known.
+
+    Returns:
+        One item per slice of the gate.
 
     Raises:
         InputError: an example shows nothing.
@@ -172,6 +154,8 @@ def look_like(
         raise ModelError(
             f"The model {model.card.name} has no tracker, which segmenting by examples needs; choose another one."
         )
+    if not gate.slices:
+        return []
     tracker = Tracker(model.tracker)
     supports = Supports()
     for example in examples:
@@ -193,28 +177,42 @@ def look_like(
         place = len(memories)
         answer = tracker.track(tracker.build_features(image), place, place + 1, ObjectMemory(prompted), reverse=False)
         evidence.append(_evidence(index, answer, share))
+        show(evidence[-1])
         stage.advance()
     return evidence
 
 
-def in_words(examples: Sequence[Example]) -> str:
-    """What was shown, for reports: ``2 examples (CT of 40 slices, brain.nii.gz)``."""
-    names = ", ".join(example.volume.name for example in examples)
-    return f"{len(examples)} example{'' if len(examples) == 1 else 's'} ({names})"
+def steps_like(examples: Sequence[Example], gate: Gate) -> int:
+    """How many slices ``look_like`` looks at; each new one twice.
+
+    Raises:
+        InputError: as ``look_like``.
+    """
+    if not gate.slices:
+        return 0
+    stacks = [SliceStack.along(example.volume.grid, gate.stack.plane) for example in examples]
+    chosen = [_chosen(stack.extract(one.mask), one) for stack, one in zip(stacks, examples, strict=True)]
+    return sum(map(len, chosen)) + 2 * len(gate.slices)
+
+
+def on_some_slices(example: Example, volume: Volume, stack: SliceStack) -> Example:
+    """An example in ``volume`` itself as one of the slices with the structure.
+
+    A whole volume that is labelled leaves nothing to do, so what is empty there is not known yet.
+    """
+    if example.slices is not None or example.volume.content_hash != volume.content_hash:
+        return example
+    there = np.flatnonzero(stack.extract(example.mask).any(axis=(1, 2)))
+    return replace(example, slices=tuple(there.tolist()))
 
 
 def labelled_slices(examples: Sequence[Example], volume: Volume, stack: SliceStack) -> dict[int, Mask]:
-    """The slices ``[row, column]`` of ``volume`` itself that the examples label, by index.
-
-    Without ``Example.slices`` those with the structure are, since a whole volume that is labelled leaves nothing to do.
-    """
+    """The slices ``[row, column]`` of ``volume`` itself that the examples label, by index."""
     labelled: dict[int, Mask] = {}
     for example in examples:
-        if example.volume.content_hash != volume.content_hash:
-            continue
-        masks = stack.extract(example.mask)
-        there = np.flatnonzero(masks.any(axis=(1, 2))).tolist() if example.slices is None else example.slices
-        labelled |= {index: masks[index] for index in there}
+        if example.slices is not None and example.volume.content_hash == volume.content_hash:
+            masks = stack.extract(example.mask)
+            labelled |= {index: masks[index] for index in example.slices}
     return labelled
 
 
@@ -227,12 +225,12 @@ def with_labelled_slices(concept: ConceptResult, labelled: Mapping[int, Mask], s
         labels = stack.extract(concept.instance_map)
         for instance in concept.instances:
             extent = range(instance.first_slice, instance.last_slice + 1)
-            masks = {index: crop((labels[index] == instance.label).astype(np.float32)) for index in extent}
+            masks = {index: SoftMask.of(labels[index] == instance.label) for index in extent}
             scores = {index: concept.score_by_slice.get(index, instance.score) for index in extent}
             tracks.append(Track((), instance.score, masks, scores))
     first = tracks[0] if tracks else Track((), 1.0, {}, {})
     drawn = tuple(sorted(labelled))
-    masks = {**first.masks, **{index: crop(mask.astype(np.float32)) for index, mask in labelled.items()}}
+    masks = {**first.masks, **{index: SoftMask.of(mask) for index, mask in labelled.items()}}
     scores = {**first.object_scores, **{index: float(mask.any()) for index, mask in labelled.items()}}
     shown = replace(first, seeds=drawn, score=1.0, masks=masks, object_scores=scores, drawn=drawn)
     return replace(concept, tracks=(shown, *tracks[1:]))
@@ -245,7 +243,7 @@ def _evidence(index: int, answer: TrackedMask, share: float) -> SliceEvidence:
     """
     there = float(answer.object_score.sigmoid())
     score = (there * share) ** 0.5
-    soft = crop(answer.logits.sigmoid().float().numpy(force=True))
+    soft = SoftMask.of(answer.logits.sigmoid().float().numpy(force=True))
     if score < EVIDENCE_FLOOR or soft.probability.size == 0:
         return SliceEvidence(index, min(score, EVIDENCE_FLOOR), share)
     rows, columns = soft.size
@@ -254,8 +252,13 @@ def _evidence(index: int, answer: TrackedMask, share: float) -> SliceEvidence:
     return SliceEvidence(index, score, share, (Detection(score, there, share, box, soft),))
 
 
-def _chosen(there: NDArray[np.bool_], example: Example) -> list[int]:
-    """The labelled slices that are worth comparing with: some with the structure, and the empty ones beside it."""
+def _chosen(masks: Mask, example: Example) -> list[int]:
+    """The labelled slices that are worth comparing with: some with the structure, and the empty ones beside it.
+
+    Args:
+        masks: bool ``[slice, row, column]`` of the example.
+    """
+    there = np.asarray(masks.any(axis=(1, 2)))
     count = len(there)
     labelled = range(count) if example.slices is None else example.slices
     if not all(0 <= index < count for index in labelled):

@@ -9,7 +9,6 @@ import numpy as np
 
 from .assembly import assemble
 from .bridging import bridge
-from .detection import crop
 from .errors import ModelError
 from .fresh_detections import FreshDetections
 from .gating import Gate
@@ -19,9 +18,10 @@ from .models.concept_model import ConceptModel
 from .models.tracker import Tracker, TrackerFeatures
 from .propagation import follow
 from .request import Mode, SegmentRequest
-from .result import ConceptResult, SliceEvidence, Track
+from .result import ConceptResult, SliceEvidence, SoftMask, Track
 from .seeding import Target, box_seeds_from_detections, detected_targets, drawn_targets
 from .slice_features import SliceFeatures
+from .stopping import StopRules
 from .track_merging import merge_tracks
 from .watching import Watch
 
@@ -102,7 +102,7 @@ def follow_concepts(
     tracker = tracker_of(features.model, request.mode)
     _warn_of_adapter(features.model, watch)
     found = {n: assemble(concepts[n], gate.stack, threshold, request.assembly, gate) for n in followed}
-    jobs = [job for n in followed for job in _targets(n, found[n], request, gate, threshold)]
+    jobs = [job for n in followed for job in _targets(n, found[n], request, gate, threshold, watch)]
     tracks: list[Track] = [_NOTHING] * len(jobs)
     for window in dict.fromkeys(concepts[job.number].window for job in jobs):
         chosen = [n for n, job in enumerate(jobs) if concepts[job.number].window == window]
@@ -135,7 +135,7 @@ _NOTHING = Track((), 0.0, {}, {})
 
 
 def _targets(
-    number: int, found: ConceptResult, request: SegmentRequest, gate: Gate, threshold: float
+    number: int, found: ConceptResult, request: SegmentRequest, gate: Gate, threshold: float, watch: Watch
 ) -> list[_Followed]:
     """What to follow of one concept."""
     stack, slices = gate.stack, range(gate.slices[0], gate.slices[-1] + 1)
@@ -146,7 +146,12 @@ def _targets(
         for target in drawn_targets(found.concept, prompts, stack, slices, fresh):
             if fresh is not None and prompts.is_phrase:
                 target = box_seeds_from_detections(target, fresh, stack)
-            detects_it = request.mode is Mode.PROPAGATE and fresh is not None and prompts.is_phrase
+                if not _knows(fresh, target):
+                    watch.tell(
+                        f"The model does not see '{found.concept}' where it was drawn, so its detections were no check."
+                    )
+                    target = replace(target, fresh=None)
+            detects_it = request.mode is Mode.PROPAGATE and target.fresh is not None and prompts.is_phrase
             followed.append(_Followed(number, target, _drawn_label(target, found, stack) if detects_it else None))
     if prompts is None or prompts.are_exemplars:
         detected = detected_targets(found, stack, slices, fresh)
@@ -155,6 +160,17 @@ def _targets(
     if request.mode is Mode.FROM_PROMPTS and not detects(request, found.concept):
         followed = [replace(job, target=replace(job.target, fresh=None)) for job in followed]
     return followed
+
+
+def _knows(fresh: FreshDetections, target: Target) -> bool:
+    """Whether the detector sees the object on one of the slices that it was drawn on, if it was drawn at all.
+
+    If not, it means something else by the phrase, or nothing, and its silence further on says nothing.
+    """
+    drawn = [seed for seed in target.seeds if seed.drawn and seed.mask is not None and seed.mask.any()]
+    agreement = StopRules().agreement
+    overlaps = [fresh.best_match(seed.slice_index, seed.mask)[1] for seed in drawn if seed.mask is not None]
+    return not overlaps or max(overlaps) >= agreement
 
 
 def _drawn_label(target: Target, found: ConceptResult, stack: SliceStack) -> int | None:
@@ -177,7 +193,7 @@ def _with_detections(track: Track, found: ConceptResult, label: int, gate: Gate)
     masks, object_scores = dict(track.masks), dict(track.object_scores)
     for index in np.flatnonzero((labels == label).any(axis=(1, 2))).tolist():
         if index not in masks and index not in track.drawn:
-            masks[index] = crop((labels[index] == label).astype(np.float32))
+            masks[index] = SoftMask.of(labels[index] == label)
             object_scores[index] = scores.get(index, 0.0)
     return replace(track, masks=dict(sorted(masks.items())), object_scores=dict(sorted(object_scores.items())))
 

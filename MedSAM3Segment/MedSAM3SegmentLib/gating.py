@@ -31,16 +31,18 @@ class Gate:
         slices: that are looked at, rising.
         box: index ranges of a ``[k, j, i]`` array; what is outside is cut.
         inside: bool ``[k, j, i]``, or None where the box alone decides.
+        container: the concept whose mask ``inside`` is, which it does not cut; empty where that is none.
     """
 
     stack: SliceStack
     slices: tuple[int, ...]
     box: tuple[slice, slice, slice]
     inside: Mask | None = None
+    container: str = ""
 
     @classmethod
     def of(cls, request: SegmentRequest, stack: SliceStack) -> Gate:
-        """What ``request`` lets through, in its own plane.
+        """What ``request`` lets through, in its own plane; the words of its ``inside`` cut nothing yet.
 
         Raises:
             InputError: the range, the region or the mask does not fit the volume, or they leave no slice.
@@ -51,30 +53,37 @@ class Gate:
         box[stack.array_axes[0]] = slice(asked.start, asked.stop)
         if request.region is not None:
             box = [_both(one, other) for one, other in zip(box, box_of(request.region, grid), strict=True)]
-        inside = request.inside
-        if inside is not None:
-            inside = _checked(inside, grid)
-        return cls._with(stack, (box[0], box[1], box[2]), inside)
+        if min(part.stop - part.start for part in box) <= 0:
+            raise InputError("No slice of the range lies in the region; choose another range or region.")
+        inside = None if request.inside is None or isinstance(request.inside, str) else _checked(request.inside, grid)
+        gate = cls._with(stack, (box[0], box[1], box[2]), inside)
+        if not gate.slices:
+            raise InputError("The segment to look inside of has no voxel in the range and region; choose another one.")
+        return gate
 
     def along(self, stack: SliceStack) -> Gate:
         """The same voxels for the slices of another plane."""
-        return self._with(stack, self.box, self.inside)
+        return self._with(stack, self.box, self.inside, self.container)
+
+    def within(self, container: str, mask: Mask) -> Gate:
+        """What of this also lies in ``mask`` ``[k, j, i]`` of the concept ``container``; it may have no slice."""
+        return self._with(self.stack, self.box, mask if self.inside is None else mask & self.inside, container)
+
+    def for_concept(self, concept: str) -> Gate:
+        """What holds for one concept: that which the others must lie in is not cut by its own mask."""
+        return self._with(self.stack, self.box, None) if self.container and concept == self.container else self
 
     @classmethod
-    def _with(cls, stack: SliceStack, box: tuple[slice, slice, slice], inside: Mask | None) -> Gate:
+    def _with(
+        cls, stack: SliceStack, box: tuple[slice, slice, slice], inside: Mask | None, container: str = ""
+    ) -> Gate:
         along = box[stack.array_axes[0]]
-        slices = list(range(along.start, along.stop))
-        if min(part.stop - part.start for part in box) <= 0:
-            raise InputError("No slice of the range lies in the region; choose another range or region.")
-        if inside is not None:
-            others = (stack.array_axes[1], stack.array_axes[2])
-            with_voxels = np.asarray(inside[box].any(axis=others))
-            slices = [along.start + int(n) for n in np.flatnonzero(with_voxels)]
-            if not slices:
-                raise InputError(
-                    "The segment to look inside of has no voxel in the range and region; choose another one."
-                )
-        return cls(stack, tuple(slices), box, inside)
+        slices = range(along.start, along.stop)
+        if inside is None:
+            return cls(stack, tuple(slices), box)
+        others = (stack.array_axes[1], stack.array_axes[2])
+        with_voxels = np.asarray(inside[box].any(axis=others))
+        return cls(stack, tuple(slices[int(n)] for n in np.flatnonzero(with_voxels)), box, inside, container)
 
     def cut(self, slice_index: int, mask: Mask) -> Mask:
         """``mask`` ``[row, column]`` of one slice without what is outside."""

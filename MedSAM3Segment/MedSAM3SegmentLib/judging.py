@@ -7,11 +7,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .detection import crop
 from .gating import Gate
 from .models.tracker import TrackedMask
 from .resizing import resize
-from .result import StopReason
+from .result import SoftMask, StopReason
 from .seeding import Target
 from .stopping import Doubt, StopRules, doubt_of_area, doubt_of_presence, doubt_of_return
 from .walking import Kept, Verdict, Walk
@@ -26,7 +25,7 @@ def judge(answer: TrackedMask, index: int, walk: Walk, target: Target, gate: Gat
     """
     probability = probability_of(answer)
     mask, score = probability > 0.5, float(answer.object_score.sigmoid())
-    kept = Kept(crop(probability), score, walk.origin)
+    kept = Kept(SoftMask.of(probability), score, walk.origin)
     doubt = doubt_of_presence(score, mask)
     if doubt is None and walk.doubtful:
         doubt = doubt_of_return(mask, walk.last[1], rules)
@@ -49,7 +48,7 @@ def judge(answer: TrackedMask, index: int, walk: Walk, target: Target, gate: Gat
     detected, overlap = target.fresh.best_match(index, seen)
     if detected is None or overlap < rules.agreement:
         return Verdict(kept, mask)
-    kept = Kept(crop(detected.astype(np.float32)), score, walk.origin, sure=True)
+    kept = Kept(SoftMask.of(detected), score, walk.origin, sure=True)
     return Verdict(kept, mask, detected=detected if overlap >= rules.renewal else None)
 
 

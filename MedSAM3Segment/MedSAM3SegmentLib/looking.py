@@ -79,7 +79,7 @@ def look(
             answers = _detect(features, questions, phrases, asked, batch)
             for items in answers:
                 for number, item in items.items():
-                    _show(questions[number].concept, item, gate, threshold, watch)
+                    show_slice(questions[number].concept, item, gate, threshold, watch)
             stage.advance(len(batch))
             return answers
 
@@ -87,6 +87,11 @@ def look(
             for number, item in items.items():
                 evidence[number].append(item)
     return evidence
+
+
+def steps_of(questions: Sequence[Question], gate: Gate) -> int:
+    """How many slices ``look`` looks at; one that is seen through two windows counts twice."""
+    return sum(len(slices) for _, slices in _rounds(questions, gate))
 
 
 def _rounds(questions: Sequence[Question], gate: Gate) -> list[tuple[list[int], list[int]]]:
@@ -120,7 +125,8 @@ def _detect(
     return answers
 
 
-def _show(concept: str, item: SliceEvidence, gate: Gate, threshold: float, watch: Watch) -> None:
+def show_slice(concept: str, item: SliceEvidence, gate: Gate, threshold: float, watch: Watch) -> None:
+    """Show what is known of a concept on one slice, as far as it reaches ``threshold`` and lies in ``gate``."""
     index, shape = item.slice_index, gate.stack.slice_shape
 
     def mask() -> NDArray[np.bool_]:

@@ -12,14 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .detection import crop
 from .errors import InputError
 from .gating import Gate
 from .grid import SliceStack
 from .looking import Question, look
 from .request import Mode, SegmentRequest
 from .resizing import resized
-from .result import SliceEvidence
+from .result import SliceEvidence, SoftMask
 from .slice_features import SliceFeatures
 from .watching import Watch
 
@@ -59,35 +58,42 @@ def more_stacks(request: SegmentRequest, stack: SliceStack) -> list[SliceStack]:
     return stacks[1:]
 
 
+def gates_along(request: SegmentRequest, gate: Gate) -> list[Gate]:
+    """``gate`` and the same voxels along each other plane of ``request``.
+
+    Raises:
+        InputError: as ``more_stacks``.
+    """
+    return [gate, *(gate.along(stack) for stack in more_stacks(request, gate.stack))]
+
+
 def look_along_planes(
     features: SliceFeatures,
     questions: Sequence[Question],
-    request: SegmentRequest,
-    gate: Gate,
+    gates: Sequence[Gate],
     threshold: float,
     watch: Watch,
 ) -> list[list[SliceEvidence]]:
     """Evidence per question and slice as ``looking.look`` gives it, from all planes that are asked for.
 
     Args:
-        features: of the volume, cut in the request's own plane.
-        gate: for that plane; along the others the same voxels count.
+        features: of the volume, cut as the first gate's stack is.
+        gates: of each plane; the answer has the slices of the first.
 
     Raises:
-        InputError: as ``more_stacks``.
         Cancelled: between two batches.
     """
-    others = more_stacks(request, gate.stack)
+    gate, *others = gates
     evidence = look(features, questions, gate, threshold, watch)
     if not others:
         return evidence
     # Slices of another plane would be shown in the wrong place.
     unseen = replace(watch, partial=None)
-    by_plane = [look(features.along(stack), questions, gate.along(stack), threshold, unseen) for stack in others]
+    by_plane = [look(features.along(other.stack), questions, other, threshold, unseen) for other in others]
     return [
         fuse(
             PlaneEvidence(gate.stack, items),
-            [PlaneEvidence(stack, seen[number]) for stack, seen in zip(others, by_plane, strict=True)],
+            [PlaneEvidence(other.stack, seen[number]) for other, seen in zip(others, by_plane, strict=True)],
             features.model.card.threshold,
         )
         for number, items in enumerate(evidence)
@@ -129,7 +135,7 @@ def fuse(main: PlaneEvidence, others: Sequence[PlaneEvidence], full_vote: float)
             item.slice_index,
             float(scores[:, item.slice_index].mean()),
             item.presence,
-            semantic=crop(upright[item.slice_index]),
+            semantic=SoftMask.of(upright[item.slice_index]),
         )
         for item in main.evidence
     ]

@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .detection import crop
 from .gating import Gate
 from .judging import judge, mask_of, probability_of
 from .models.tracker import PointPrompt, TrackedMask, Tracker, TrackerFeatures
 from .models.tracking_session import TrackingSession
 from .request import Stage
-from .resizing import resized
-from .result import StopReason, Track
+from .resizing import mask_at
+from .result import SoftMask, StopReason, Track
 from .seeding import Seed, Target
 from .stopping import Doubt, StopRules
 from .walking import Kept, Walk
@@ -176,7 +175,7 @@ class _Run:
         shape = self._gate.stack.slice_shape
 
         def mask() -> Mask:
-            full = resized(kept.soft, shape) > 0.5
+            full = mask_at(kept.soft, shape)
             return full if kept.sure else self._gate.cut(index, full)
 
         self._watch.show(self._targets[number].concept, index, kept.score, mask)
@@ -185,8 +184,8 @@ class _Run:
 def _as_shown(seed: Seed, answer: TrackedMask) -> Kept:
     """A seed as part of the track: masks as they were given, points as they were answered."""
     if seed.mask is not None:
-        return Kept(crop(seed.mask.astype(np.float32)), float(seed.mask.any()), seed.slice_index, sure=True)
-    return Kept(crop(probability_of(answer)), float(answer.object_score.sigmoid()), seed.slice_index, sure=True)
+        return Kept(SoftMask.of(seed.mask), float(seed.mask.any()), seed.slice_index, sure=True)
+    return Kept(SoftMask.of(probability_of(answer)), float(answer.object_score.sigmoid()), seed.slice_index, sure=True)
 
 
 def _track(target: Target, shown: Mapping[int, tuple[Mask, Kept]], forward: Walk, backward: Walk) -> Track:
@@ -214,7 +213,7 @@ def _between(index: int, one: Kept, other: Kept) -> Kept:
     nearness = abs(index - other.origin) / max(abs(index - one.origin) + abs(index - other.origin), 1)
     soft = nearness * one.soft.full() + (1 - nearness) * other.soft.full()
     score = nearness * one.score + (1 - nearness) * other.score
-    return Kept(crop(soft), score, one.origin)
+    return Kept(SoftMask.of(soft), score, one.origin)
 
 
 def _corrected(target: Target, track: Track) -> Target:

@@ -71,7 +71,7 @@ def segment_provenance(result: SegmentResult, concept: ConceptResult) -> dict[st
         "prompt": concept.prompt,
         "window": _window(concept.window),
         "slices": [min(looked_at), max(looked_at)] if looked_at else None,
-        **_limits(result.gate),
+        **_limits(result.gate_of(concept.concept)),
         **result.provenance.as_dict(),
     }
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from .concepts import prompt_for, split_phrases
 from .errors import InputError
 from .grid import Plane, SliceStack
 from .intensity import Window
@@ -70,8 +71,10 @@ class SegmentRequest:
         mode: how the stack becomes a volume.
         prompts: what was drawn, by concept.
         region: only voxels in this box are segmented, or None for all.
-        inside: bool ``[k, j, i]`` on the volume's grid: only voxels where it is True are segmented ("tumor inside
-            liver"), or None for all.
+        inside: where all else must lie ("tumor inside liver"), or None for anywhere: bool ``[k, j, i]`` on the volume's
+            grid, True where something may be; or words. Where they name a concept of this request that one is found
+            first, wherever it is, and the others in it or in a hole of its slices; other words are looked for first and
+            do not come back.
         more_planes: planes to look along as well; the soft masks are averaged.
         assembly: which clean-up steps run.
         grouping: what becomes one segment.
@@ -85,7 +88,7 @@ class SegmentRequest:
     mode: Mode = Mode.SLICES
     prompts: Mapping[str, TargetPrompts] = field(default_factory=dict)
     region: BoxMark | None = None
-    inside: NDArray[np.bool_] | None = None
+    inside: NDArray[np.bool_] | str | None = None
     more_planes: tuple[Plane, ...] = ()
     assembly: AssemblyOptions = AssemblyOptions()
     grouping: Grouping = Grouping.CONCEPT
@@ -111,10 +114,30 @@ class SegmentRequest:
                     )
         if self.more_planes and any(prompts.boxes for prompts in self.prompts.values()):
             raise InputError("Boxes are drawn in one plane and do not go with more planes; leave the other planes out.")
+        if isinstance(self.inside, str):
+            self._check_container(self.inside)
         if self.mode is Mode.FROM_PROMPTS:
             bare = [concept for concept in self.concepts if concept not in self.prompts]
             if bare:
                 raise InputError(f"Nothing was drawn for '{bare[0]}'; draw a point, a box or a slice of it first.")
+
+    @property
+    def container(self) -> str | None:
+        """The concept that the others must lie in, or the words for one that is not asked for; None without words."""
+        if not isinstance(self.inside, str):
+            return None
+        if self.inside in self.concepts:
+            return self.inside
+        meant = prompt_for(self.inside)
+        return next((concept for concept in self.concepts if prompt_for(concept) == meant), self.inside)
+
+    def _check_container(self, words: str) -> None:
+        if len(split_phrases(words)) != 1:
+            raise InputError(
+                f"'{words}' does not name one structure to look inside of; give a phrase, such as 'liver'."
+            )
+        if set(self.concepts) == {self.container}:
+            raise InputError(f"'{words}' cannot lie inside of itself; add a concept that lies in it, such as 'tumor'.")
 
     def slice_range(self, stack: SliceStack) -> range:
         """The slices of ``stack`` that are asked for.
@@ -149,8 +172,9 @@ class Progress:
 
     Attributes:
         stage: what is being done.
-        done: slices (or concepts, when assembling) finished.
-        total: slices (or concepts) in all.
+        done: slices (or concepts, when assembling) finished; it never falls while slices are segmented.
+        total: slices (or concepts) in all; one that is looked at several times, as along another plane, counts each
+            time.
         seconds_left: estimate for this stage, None until something was measured.
     """
 

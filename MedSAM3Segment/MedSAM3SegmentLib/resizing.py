@@ -38,6 +38,11 @@ def resized(soft: SoftMask, shape: tuple[int, int]) -> NDArray[np.float32]:
     return whole
 
 
+def mask_at(soft: SoftMask, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """The mask ``[row, column]`` at the volume's resolution."""
+    return np.asarray(resized(soft, shape) > 0.5)
+
+
 def _interpolated(probability: NDArray[np.float32], rows: _Places, columns: _Places) -> NDArray[np.float32]:
     lower, upper, fraction = rows
     along = probability[lower] * (1 - fraction)[:, None] + probability[upper] * fraction[:, None]

@@ -19,6 +19,9 @@ from .grid import SliceStack
 from .intensity import Window
 from .request import AssemblyOptions, Mode
 
+#: Probabilities below this are kept as nothing.
+_NOTHING = 0.02
+
 
 @dataclass(frozen=True, eq=False)
 class SoftMask:
@@ -34,6 +37,18 @@ class SoftMask:
     top: int
     left: int
     probability: NDArray[np.float16]
+
+    @classmethod
+    def of(cls, probability: NDArray[np.floating | np.bool_]) -> SoftMask:
+        """A probability map or mask ``[row, column]``, without what is next to nothing around it."""
+        shown = probability > _NOTHING
+        rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
+        size = (int(probability.shape[0]), int(probability.shape[1]))
+        if rows.size == 0:
+            return cls(size, 0, 0, np.zeros((0, 0), np.float16))
+        top, left = int(rows[0]), int(columns[0])
+        part = probability[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
+        return cls(size, top, left, part.astype(np.float16))
 
     def full(self) -> NDArray[np.float32]:
         """The whole map, float32 ``size``."""
@@ -235,6 +250,7 @@ class Provenance:
         versions: package name to version.
         mode: how the stack became a volume.
         prompts: what was drawn, in words, by concept.
+        inside: what all else had to lie in, in words; empty where that was nothing.
     """
 
     model: ModelIdentity
@@ -247,6 +263,7 @@ class Provenance:
     versions: Mapping[str, str] = field(default_factory=dict)
     mode: str = Mode.SLICES.value
     prompts: Mapping[str, str] = field(default_factory=dict)
+    inside: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -260,6 +277,7 @@ class Provenance:
             "versions": dict(self.versions),
             "mode": self.mode,
             "prompts": dict(self.prompts),
+            "inside": self.inside,
         }
 
 
@@ -284,6 +302,10 @@ class SegmentResult:
     assembly: AssemblyOptions = field(default_factory=AssemblyOptions)
     gate: Gate | None = None
 
+    def gate_of(self, concept: str) -> Gate | None:
+        """Outside of what nothing of one concept was segmented."""
+        return None if self.gate is None else self.gate.for_concept(concept)
+
     def label_map(self) -> NDArray[np.uint16]:
         """Concept ``n`` (from 1) over the ones before it, uint16 ``[k, j, i]``."""
         labels = np.zeros(self.stack.grid.shape, np.uint16)
@@ -294,11 +316,13 @@ class SegmentResult:
     def with_threshold(self, threshold: float) -> SegmentResult:
         """The same evidence cut at another threshold; the model does not run.
 
-        Of objects that were followed those drop out whose score is below; none is followed anew.
+        Of objects that were followed those drop out whose score is below; none is followed anew. Where concepts lie in
+        another one, they stay in what that was.
         """
         from .assembly import assemble
 
         concepts = tuple(
-            assemble(concept, self.stack, threshold, self.assembly, self.gate) for concept in self.concepts
+            assemble(concept, self.stack, threshold, self.assembly, self.gate_of(concept.concept))
+            for concept in self.concepts
         )
         return replace(self, concepts=concepts, provenance=replace(self.provenance, threshold=threshold))

@@ -6,34 +6,44 @@ Called by every door (panel, effect, console, shell, agent), in-process or insid
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import numpy as np
 import torch
 
 from .assembly import assemble
 from .concepts import Vocabulary, advice_for, prompt_for
-from .errors import InputError
+from .containment import Found, find_in_order, parts_of
+from .examples import Examples, check_examples, in_words
 from .exemplars import Exemplars
 from .features import FeatureCache
-from .few_shot import LIKENESS_THRESHOLD, Example, in_words, labelled_slices, look_like, with_labelled_slices
-from .following import detects, follow_concepts, follows, tracker_of
+from .few_shot import (
+    LIKENESS_THRESHOLD,
+    labelled_slices,
+    look_like,
+    on_some_slices,
+    steps_like,
+    with_labelled_slices,
+)
+from .following import detects, follows, tracker_of
 from .gating import Gate
 from .grid import SliceStack
 from .intensity import Window, choose_window, is_ct
-from .looking import Question, look
+from .looking import Question, show_slice, steps_of
 from .models.concept_model import VISUAL_PHRASE, ConceptModel
-from .planes import look_along_planes, more_stacks
+from .one_run import OneRun
+from .planes import gates_along, look_along_planes, more_stacks
 from .prompt_geometry import boxes_on
-from .request import CancelCheck, Mode, PartialCallback, ProgressCallback, SegmentRequest, Stage
+from .request import CancelCheck, PartialCallback, ProgressCallback, SegmentRequest, Stage
 from .result import ConceptResult, Provenance, SegmentResult, SliceEvidence
 from .slice_features import SliceFeatures
 from .versions import package_versions
 from .volume import Volume
 from .watching import Watch
+
+#: Questions that are asked together, and the gates along which they are.
+_Looks = list[tuple[list[Question], list[Gate]]]
 
 
 class Segmenter:
@@ -87,37 +97,41 @@ class Segmenter:
             ModelError: the model cannot do what the mode needs.
             Cancelled: ``cancel`` said so between two batches.
         """
-        started = time.monotonic()
-        request = _fitting(request, volume)
-        stack = SliceStack.along(volume.grid, request.plane)
-        gate = Gate.of(request, stack)
-        threshold = self.model.card.threshold if request.threshold is None else request.threshold
-        questions = [self._question(volume, stack, request, concept) for concept in request.concepts]
-        if any(follows(request, concept) for concept in request.concepts):
+        run = self._begin(volume, request, self.model.card.threshold, Watch(progress, cancel, partial))
+        parts = parts_of(run.request)
+        questions = {concept: self._question(run, concept) for part in parts for concept in part.concepts}
+        if any(follows(part, concept) for part in parts for concept in part.concepts):
             tracker_of(self.model, request.mode)
-        said: list[str] = []
-        watch = Watch(progress, cancel, partial, said.append)
 
-        features = SliceFeatures(self.model, self.cache, volume, stack)
-        evidence = self._look(features, questions, request, gate, threshold, watch)
-        looked = time.monotonic()
-        concepts = [_unassembled(question, items, stack) for question, items in zip(questions, evidence, strict=True)]
-        concepts = follow_concepts(concepts, request, features, gate, threshold, watch)
-        followed = time.monotonic()
-        seconds = {"segmenting": looked - started}
-        if any(concept.tracks for concept in concepts):
-            seconds["propagating"] = followed - looked
-        provenance = self._provenance(volume, stack, request, threshold)
-        return self._assembled(volume, request, gate, concepts, provenance, seconds, watch, said)
+        def looks(part: SegmentRequest, gate: Gate) -> _Looks:
+            return _looks([questions[concept] for concept in part.concepts], part, gate)
+
+        run = run.over(sum(_steps(looks(part, run.gate)) for part in parts))
+
+        def find(part: SegmentRequest, gate: Gate) -> list[ConceptResult]:
+            asked = looks(part, gate) if gate.slices else []
+            run.watch.skip(_steps(looks(part, run.gate)) - _steps(asked))
+            evidence: dict[str, list[SliceEvidence]] = {}
+            with run.timed("segmenting"):
+                for together, gates in asked:
+                    seen = look_along_planes(run.features, together, gates, run.threshold, run.watch)
+                    evidence |= {question.concept: items for question, items in zip(together, seen, strict=True)}
+            concepts = [run.unassembled(questions[name], evidence.get(name, [])) for name in part.concepts]
+            return run.followed(concepts, part, gate)
+
+        found = find_in_order(run.request, run.gate, run.threshold, find, run.watch)
+        drawn = {concept: prompts.in_words() for concept, prompts in request.prompts.items()}
+        return self._assembled(run, found, drawn)
 
     @torch.inference_mode()
     def segment_like(
         self,
         volume: Volume,
-        examples: Mapping[str, Sequence[Example]],
+        examples: Examples,
         request: SegmentRequest,
         progress: ProgressCallback | None = None,
         cancel: CancelCheck | None = None,
+        partial: PartialCallback | None = None,
     ) -> SegmentResult:
         """Segment in ``volume`` what ``examples`` show, without words, through the tracker's memory.
 
@@ -126,89 +140,71 @@ class Segmenter:
                 they are.
             request: in the mode ``slices`` every slice is compared with the examples by itself, in the mode
                 ``propagate`` what is found so is also followed. The threshold is 0.5 unless it names one.
-            progress, cancel: as for ``segment``.
+            progress, cancel, partial: as for ``segment``.
 
         Raises:
             InputError: the request or an example does not fit, or a concept has no example.
             ModelError: the model has no tracker.
             Cancelled: ``cancel`` said so between two slices.
         """
-        started = time.monotonic()
-        missing = [concept for concept in request.concepts if not examples.get(concept)]
-        if missing:
-            raise InputError(f"There is no example of '{missing[0]}'; give one, or leave the concept out.")
-        if request.mode is Mode.FROM_PROMPTS or request.prompts or request.more_planes:
-            raise InputError("Examples do not go with drawn prompts or more planes; leave those out.")
+        check_examples(request, examples)
+        run = self._begin(volume, request, LIKENESS_THRESHOLD, Watch(progress, cancel, partial))
+        stack = run.gate.stack
+        examples = {name: [on_some_slices(one, volume, stack) for one in examples[name]] for name in request.concepts}
+        run = run.over(sum(steps_like(examples[name], run.gate) for name in request.concepts))
+
+        def find(part: SegmentRequest, gate: Gate) -> list[ConceptResult]:
+            concepts = []
+            for name in part.concepts:
+                run.watch.skip(steps_like(examples[name], run.gate) - steps_like(examples[name], gate))
+                window_of = functools.partial(self._window, request, name)
+
+                def show(item: SliceEvidence, name: str = name) -> None:
+                    show_slice(name, item, gate, run.threshold, run.watch)
+
+                with run.timed("segmenting"):
+                    evidence = look_like(examples[name], run.features, window_of, gate, run.watch, show)
+                concepts.append(run.unassembled(Question(name, name, window_of(volume)), evidence))
+            concepts = run.followed(concepts, part, gate)
+            for number, concept in enumerate(concepts):
+                labelled = labelled_slices(examples[concept.concept], volume, stack)
+                assembled = assemble(concept, stack, run.threshold, run.request.assembly, gate)
+                concepts[number] = with_labelled_slices(assembled, labelled, stack)
+            return concepts
+
+        found = find_in_order(run.request, run.gate, run.threshold, find, run.watch)
+        return self._assembled(run, found, {name: in_words(examples[name]) for name in request.concepts})
+
+    def _begin(self, volume: Volume, request: SegmentRequest, threshold: float, watch: Watch) -> OneRun:
+        """What a call for ``request`` works with.
+
+        Args:
+            threshold: where the request names none.
+        """
         request = _fitting(request, volume)
-        stack = SliceStack.along(volume.grid, request.plane)
-        gate = Gate.of(request, stack)
-        threshold = LIKENESS_THRESHOLD if request.threshold is None else request.threshold
-        said: list[str] = []
-        watch = Watch(progress, cancel, None, said.append)
-        features = SliceFeatures(self.model, self.cache, volume, stack)
-        concepts = []
-        for name in request.concepts:
-            window_of = functools.partial(self._window, request, name)
-            evidence = look_like(examples[name], features, window_of, gate, watch)
-            concepts.append(_unassembled(Question(name, name, window_of(volume)), evidence, stack))
-        looked = time.monotonic()
-        concepts = follow_concepts(concepts, request, features, gate, threshold, watch)
-        seconds = {"segmenting": looked - started, "propagating": time.monotonic() - looked}
-        for number, concept in enumerate(concepts):
-            labelled = labelled_slices(examples[concept.concept], volume, stack)
-            found = assemble(concept, stack, threshold, request.assembly, gate)
-            concepts[number] = with_labelled_slices(found, labelled, stack)
-        provenance = self._provenance(volume, stack, request, threshold)
-        shown = {name: in_words(examples[name]) for name in request.concepts}
-        return self._assembled(
-            volume, request, gate, concepts, replace(provenance, prompts=shown), seconds, watch, said
-        )
+        gate = Gate.of(request, SliceStack.along(volume.grid, request.plane))
+        if request.threshold is not None:
+            threshold = request.threshold
+        features = SliceFeatures(self.model, self.cache, volume, gate.stack)
+        return OneRun(volume, request, gate, features, threshold, watch.only_of(request.concepts))
 
-    def _assembled(
-        self,
-        volume: Volume,
-        request: SegmentRequest,
-        gate: Gate,
-        concepts: Sequence[ConceptResult],
-        provenance: Provenance,
-        seconds: Mapping[str, float],
-        watch: Watch,
-        said: Sequence[str],
-    ) -> SegmentResult:
+    def _assembled(self, run: OneRun, found: Found, prompts: Mapping[str, str]) -> SegmentResult:
         """The result, once every concept has its evidence and tracks."""
-        started = time.monotonic()
-        stage = watch.begin(Stage.ASSEMBLING, len(concepts))
+        options = run.request.assembly
+        stage = run.watch.begin(Stage.ASSEMBLING, len(found.concepts))
         done = []
-        for concept in concepts:
-            done.append(assemble(concept, gate.stack, provenance.threshold, request.assembly, gate))
-            stage.advance()
-        seconds = {**seconds, "assembling": time.monotonic() - started}
-        messages = (*self._messages(volume), *said)
-        return SegmentResult(gate.stack, tuple(done), provenance, seconds, messages, request.assembly, gate)
+        with run.timed("assembling"):
+            for concept in found.concepts:
+                gate = found.gate.for_concept(concept.concept)
+                done.append(assemble(concept, gate.stack, run.threshold, options, gate))
+                stage.advance()
+        provenance = self._provenance(run, prompts, found.inside)
+        messages = (*self._messages(run.volume), *run.said)
+        return SegmentResult(run.gate.stack, tuple(done), provenance, run.seconds, messages, options, found.gate)
 
-    def _look(
-        self,
-        features: SliceFeatures,
-        questions: Sequence[Question],
-        request: SegmentRequest,
-        gate: Gate,
-        threshold: float,
-        watch: Watch,
-    ) -> list[list[SliceEvidence]]:
-        """Evidence per question: on all slices, or where boxes alone need it on theirs, or none."""
-        everywhere = [question for question in questions if detects(request, question.concept)]
-        seen = look_along_planes(features, everywhere, request, gate, threshold, watch) if everywhere else []
-        evidence = {question.concept: items for question, items in zip(everywhere, seen, strict=True)}
-        for question in questions:
-            slices = sorted({box.middle for box in question.exemplars.boxes if box.positive})
-            if question not in everywhere and question.is_phrase and slices:
-                boxed = replace(gate, slices=tuple(slices))
-                (evidence[question.concept],) = look(features, [question], boxed, threshold, watch)
-        return [evidence.get(question.concept, []) for question in questions]
-
-    def _question(self, volume: Volume, stack: SliceStack, request: SegmentRequest, concept: str) -> Question:
-        window = self._window(request, concept, volume)
-        prompts = request.prompts.get(concept)
+    def _question(self, run: OneRun, concept: str) -> Question:
+        window, stack = self._window(run.request, concept, run.volume), run.gate.stack
+        prompts = run.request.prompts.get(concept)
         if prompts is None:
             return Question(concept, prompt_for(concept), window, advice_for(concept))
         exemplars = Exemplars.of(boxes_on(stack, prompts.boxes), stack.spacing[0])
@@ -220,18 +216,20 @@ class Segmenter:
         preset = self.vocabulary.window_for(concept) if is_ct(volume) else None
         return choose_window(volume, preset, request.window)
 
-    def _provenance(self, volume: Volume, stack: SliceStack, request: SegmentRequest, threshold: float) -> Provenance:
+    def _provenance(self, run: OneRun, prompts: Mapping[str, str], inside: str) -> Provenance:
+        volume, request, stack = run.volume, run.request, run.gate.stack
         return Provenance(
             model=self.model.identity,
             device=str(self.model.device),
             plane=", ".join(cut.plane.value for cut in (stack, *more_stacks(request, stack))),
-            threshold=threshold,
+            threshold=run.threshold,
             input_name=volume.name,
             input_sha256=volume.content_hash,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             versions=package_versions(),
             mode=request.mode.value,
-            prompts={concept: prompts.in_words() for concept, prompts in request.prompts.items()},
+            prompts=prompts,
+            inside=inside,
         )
 
     def _messages(self, volume: Volume) -> tuple[str, ...]:
@@ -251,16 +249,17 @@ def _fitting(request: SegmentRequest, volume: Volume) -> SegmentRequest:
     return replace(request, assembly=replace(request.assembly, drop_isolated=False))
 
 
-def _unassembled(question: Question, evidence: Sequence[SliceEvidence], stack: SliceStack) -> ConceptResult:
-    return ConceptResult(
-        concept=question.concept,
-        prompt=question.prompt,
-        window=question.window,
-        evidence=tuple(evidence),
-        found=False,
-        reason="",
-        mask=np.zeros(stack.grid.shape, bool),
-        instance_map=np.zeros(stack.grid.shape, np.uint16),
-        instances=(),
-        messages=question.messages,
-    )
+def _looks(questions: Sequence[Question], request: SegmentRequest, gate: Gate) -> _Looks:
+    """What is looked for on all slices along every plane, and where boxes alone need it on theirs."""
+    gates = gates_along(request, gate)
+    everywhere = [question for question in questions if detects(request, question.concept)]
+    looks = [(everywhere, gates)] if everywhere else []
+    for question in questions:
+        slices = sorted({box.middle for box in question.exemplars.boxes if box.positive})
+        if question not in everywhere and question.is_phrase and slices:
+            looks.append(([question], [replace(gate, slices=tuple(slices))]))
+    return looks
+
+
+def _steps(looks: _Looks) -> int:
+    return sum(steps_of(questions, gate) for questions, gates in looks for gate in gates)

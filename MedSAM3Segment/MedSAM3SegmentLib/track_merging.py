@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .resizing import resized
+from .resizing import mask_at
 from .result import Track
 
 Mask = NDArray[np.bool_]
@@ -41,7 +41,7 @@ def _overlap(one: Track, other: Track, shape: tuple[int, int]) -> float:
     """What both have on the slices that both are on, as a part of the smaller one there."""
     both, first, second = 0, 0, 0
     for index in one.masks.keys() & other.masks.keys():
-        a, b = (resized(track.masks[index], shape) > 0.5 for track in (one, other))
+        a, b = (mask_at(track.masks[index], shape) for track in (one, other))
         both += int(np.count_nonzero(a & b))
         first, second = first + int(np.count_nonzero(a)), second + int(np.count_nonzero(b))
     return both / max(min(first, second), 1)

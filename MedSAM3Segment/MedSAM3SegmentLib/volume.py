@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -37,6 +37,13 @@ class Volume:
             raise ValueError(f"The array has shape {self.array.shape[:3]}, its grid {self.grid.shape}.")
         if self.array.ndim not in (3, 4):
             raise ValueError(f"A volume has 3 axes, or 4 with colour, not {self.array.ndim}.")
+
+    def renamed(self, name: str, messages: tuple[str, ...], is_sequence: bool) -> Volume:
+        """The same content under another name; what was hashed already is not hashed again."""
+        volume = replace(self, name=name, messages=messages, is_sequence=is_sequence)
+        if "content_hash" in self.__dict__:
+            volume.__dict__["content_hash"] = self.content_hash
+        return volume
 
     @property
     def is_colour(self) -> bool:

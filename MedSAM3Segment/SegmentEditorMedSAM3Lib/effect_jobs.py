@@ -1,4 +1,8 @@
-"""The effect's actions on their way: one at a time, advanced by a timer, written through the effect's host."""
+"""The effect's actions on their way: one at a time, advanced by a timer, written through the effect's host.
+
+Slices that are known already show in the views while an action runs, in a node of their own: neither the segment nor
+the editor's undo knows of them. They are gone as soon as the action has ended, however it did.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +14,26 @@ import slicer
 from slicer.i18n import tr as _
 
 from MedSAM3PanelLib.job_runner import RunningJob, listener_of
+from MedSAM3PanelLib.previews import Previews
 from MedSAM3SceneLib.kept_volume import KeptVolume
 from MedSAM3SceneLib.local_jobs import JobSource
+from MedSAM3SceneLib.preview_segmentation import Colour
+from MedSAM3SceneLib.run_order import PlacedPartial
 from MedSAM3SceneLib.segment_actions import ActionWords
 from MedSAM3SceneLib.segment_edit_run import EditOrder, SegmentEditRun
 from MedSAM3SceneLib.segmentation_run import RunState
-from MedSAM3SegmentLib.errors import MedSAM3Error
+from MedSAM3SegmentLib.errors import MedSAM3Error, ModelError
 
 from .options_frame import OptionsFrame
+
+#: How the engine's refusal is told; which models have a tracker is known to the engine alone.
+_NO_TRACKER = "has no tracker"
 
 _PANEL = ("MedSAM3Segment", "vtkMRMLScriptedModuleNode")
 
 
 class HostVoxels:
-    """Changes segments through the effect's host, as Slicer's own effects do (a MedSAM3SceneLib.editing.VoxelTool)."""
+    """Changes segments through the effect's host, as other effects do (a MedSAM3SceneLib.voxel_editing.VoxelTool)."""
 
     def __init__(self, scripted_effect: Any) -> None:
         self._host = scripted_effect
@@ -57,6 +67,7 @@ class EffectJobs:
         self._engine = engine
         self._job: RunningJob | None = None
         self._volume = KeptVolume()
+        self._previews = Previews(lambda _concept: self._segment_colour())
 
     @property
     def is_running(self) -> bool:
@@ -80,7 +91,12 @@ class EffectJobs:
             device,
             self._volume.read,
         )
-        listener = listener_of(self._options.progress.show, None, self._end, self._options.progress.show_waiting)
+
+        def show_partial(piece: PlacedPartial) -> None:
+            self._previews.show_partial(order.volume_node, (piece.partial.concept,), piece)
+
+        progress = self._options.progress
+        listener = listener_of(progress.show, show_partial, self._end, progress.show_waiting)
         try:
             run = SegmentEditRun(order, self._engine(), HostVoxels(self._host), listener)
         except MedSAM3Error as error:
@@ -94,6 +110,7 @@ class EffectJobs:
         """Ask the action to end."""
         if self._job is not None and self.is_running:
             self._options.progress.show_cancelling()
+            self._previews.remove()
             self._job.cancel()
 
     def stop(self, why: str) -> None:
@@ -116,17 +133,27 @@ class EffectJobs:
 
     def _end(self, run: SegmentEditRun) -> None:
         self._job = None
+        self._previews.remove()
         self._options.show_running(False)
-        if run.state is RunState.DONE:
-            messages = run.messages
-        else:
-            messages = [str(run.error)]
-            if not isinstance(run.error, MedSAM3Error):
-                messages = [_("The action failed: {error}").format(error=run.error)]
-                logging.error("MedSAM3: an action of the Segment Editor effect failed.", exc_info=run.error)
+        messages = run.messages if run.state is RunState.DONE else [self._words_of(run.error, run.order.model)]
         self._options.show_messages(messages)
         for message in messages:
             logging.info("MedSAM3: %s", message)
+
+    def _words_of(self, error: Exception, model: str) -> str:
+        """What went wrong, for a user who has the effect's buttons and no modes."""
+        if isinstance(error, ModelError) and _NO_TRACKER in str(error):
+            return self._options.words_without_tracker(model)
+        if isinstance(error, MedSAM3Error):
+            return str(error)
+        logging.error("MedSAM3: an action of the Segment Editor effect failed.", exc_info=error)
+        return str(_("The action failed: {error}").format(error=error))
+
+    def _segment_colour(self) -> Colour:
+        """The colour of the selected segment, which is the one that is worked on."""
+        editor = self._host.parameterSetNode()
+        segment = editor.GetSegmentationNode().GetSegmentation().GetSegment(editor.GetSelectedSegmentID())
+        return tuple(segment.GetColor())
 
 
 def _chosen_model(scene: Any) -> tuple[str, str]:

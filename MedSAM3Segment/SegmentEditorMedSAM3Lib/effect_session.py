@@ -257,7 +257,7 @@ class EffectSession(VTKObservationMixin):
         self._show_selected()
 
     def _on_scene_close(self, _caller: Any, _event: Any) -> None:
-        self._jobs.stop(_("The scene was closed; nothing was written."))
+        self._jobs.close(_("The scene was closed; nothing was written."))
 
 
 def _slice_widgets() -> list[Any]:

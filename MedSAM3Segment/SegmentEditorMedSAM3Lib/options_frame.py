@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import qt
@@ -113,6 +112,23 @@ class OptionsFrame:
         else:
             self.progress.end()
 
+    def words_without_tracker(self, model: str) -> str:
+        """What can be done with these options where the model cannot follow what was drawn."""
+        words = _(
+            "The model {model} finds things by a phrase but cannot follow what was drawn; choose another model in the"
+            ' MedSAM3 Segment module, or type a phrase, remove the points, choose "{example}" for boxes and press'
+            ' "{this_slice}" or "{whole_volume}".'
+        )
+        example = self.readingSelector.findData(BoxReading.THINGS_LIKE_THIS.value)
+        return str(
+            words.format(
+                model=model,
+                example=self.readingSelector.itemText(example),
+                this_slice=self.sliceButton.text,
+                whole_volume=self.volumeButton.text,
+            )
+        )
+
     def show_messages(self, messages: Sequence[str]) -> None:
         """Show sentences for the user, in place of earlier ones."""
         self.messageLabel.text = "\n".join(messages)
@@ -197,7 +213,7 @@ class OptionsFrame:
         bar.objectName = "MedSAM3ProgressBar"
         label = qt.QLabel()
         label.objectName = "MedSAM3ProgressLabel"
-        self.progress = ProgressDisplay(SimpleNamespace(progressBar=bar, progressLabel=label))
+        self.progress = ProgressDisplay(bar, label)
         self.cancelButton = qt.QPushButton(_("Cancel"))
         self.cancelButton.objectName = "MedSAM3CancelButton"
         self._on(self.cancelButton, "clicked()", lambda: self._tell("cancel"))

@@ -12,7 +12,7 @@ from ..errors import InputError
 from .volume_options import union_on
 
 if TYPE_CHECKING:
-    from ..few_shot import Example
+    from ..examples import Example
     from ..volume import Volume
 
 
@@ -66,7 +66,7 @@ def read_examples(files: Sequence[ExampleFiles], volume: Volume) -> list[Example
     Raises:
         InputError: a file cannot be read, or a mask is empty or lies on other voxels than its image.
     """
-    from ..few_shot import Example
+    from ..examples import Example
     from ..images import read_volume
 
     examples = []

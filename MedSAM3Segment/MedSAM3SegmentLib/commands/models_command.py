@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..byte_sizes import size_in_words
 from ..errors import Cancelled, InputError, ModelError
 from .interruption import Interruption
 from .terminal import Terminal
@@ -72,14 +73,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
 def _list(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
     del options, interruption
     from ..models.known_models import known_models
-    from ..models.memory import in_gigabytes
     from ..models.model_store import installed_models, store_folder
 
     installed = installed_models()
     table = _new_table("NAME", "SIZE", "SHA-256", "LICENCE", "BASE", "WHERE")
     for model in installed:
         weights = next((digest for name, digest in model.sha256.items() if not name.endswith((".json", ".txt"))), "")
-        size = in_gigabytes(model.size)
+        size = size_in_words(model.size)
         table.add_row(
             model.name, size, weights[:16], model.card.licence or "-", model.card.base or "-", str(model.folder)
         )
@@ -121,20 +121,16 @@ def _add(options: argparse.Namespace, terminal: Terminal, interruption: Interrup
 
 def _question(installation: Installation) -> str:
     """Names licence and size again, for those who see nothing else."""
-    from ..models.memory import in_gigabytes
-
     licence = installation.card.licence or "a licence that is not stated"
-    return f"Download {in_gigabytes(installation.size)} under {licence}? [y/N] "
+    return f"Download {size_in_words(installation.size)} under {licence}? [y/N] "
 
 
 def _show(installation: Installation, terminal: Terminal) -> None:
-    from ..models.memory import in_gigabytes
-
     card = installation.card
     where = f" ({installation.licence_url})" if installation.licence_url else ""
     terminal.result(f"{installation.name}: {card.description or 'a model without a description'}")
     terminal.result(f"Licence: {card.licence or 'not stated'}{where}")
-    terminal.result(f"Size: {in_gigabytes(installation.size)}")
+    terminal.result(f"Size: {size_in_words(installation.size)}")
     if card.base:
         terminal.result(f"Base: {card.base}")
 

@@ -22,8 +22,8 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--point``, ``--box``, their negatives, ``--mask`` and what they mean."""
     group = parser.add_argument_group(
         "what is drawn",
-        "Positions are R,A,S in millimetres (R to the patient's right). With several concepts put CONCEPT: before "
-        "each. Join value and option with '=', as in --point=-12,30,4.",
+        "Positions are R,A,S in millimetres (R to the patient's right), as in --point -12,30,4. With several concepts "
+        "put CONCEPT: before each.",
     )
     for option, metavar, meaning in (
         ("--point", "R,A,S", "a place in the object"),

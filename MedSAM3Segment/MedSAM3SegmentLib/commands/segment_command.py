@@ -36,6 +36,7 @@ examples:
       --report tumor.json --preview tumor.png
   medsam3 segment ct.nii.gz --mode propagate --concept liver --output liver.seg.nrrd
   medsam3 segment ct.nii.gz --mode "from prompts" --mask one-slice.seg.nrrd --output whole.seg.nrrd
+  medsam3 segment ct.nii.gz --concept "liver; tumor" --inside liver --output both.seg.nrrd
   medsam3 segment ct.nii.gz --concept tumor --inside liver.seg.nrrd --segments-per instance --output tumors.seg.nrrd
   medsam3 segment new.nii.gz --example old.nii.gz=old.seg.nrrd --model my-model --output new.seg.nrrd
 

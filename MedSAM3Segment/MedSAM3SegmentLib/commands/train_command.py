@@ -22,7 +22,7 @@ from .terminal import Terminal, duration
 if TYPE_CHECKING:
     from ..models.concept_model import ConceptModel
     from ..training.model_making import Lessons, Report
-    from ..training.trainer import Schedule, TrainingState
+    from ..training.schedule import Schedule, TrainingState
 
 #: Steps and highest learning rate where none are given: of a model trained on (MedSAM-3's published rate), and of a
 #: new one (the demo model's are in its recipe).
@@ -264,7 +264,7 @@ def _lessons(options: argparse.Namespace) -> Lessons:
 
 
 def _schedule(options: argparse.Namespace, rate: float | None) -> Schedule:
-    from ..training.trainer import Schedule
+    from ..training.schedule import Schedule
 
     rate = options.learning_rate or rate
     schedule = Schedule(options.steps or _STEPS)

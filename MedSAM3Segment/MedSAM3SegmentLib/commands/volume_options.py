@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,9 +34,9 @@ def add_volume_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("from slices to a volume")
     group.add_argument(
         "--inside",
-        metavar="FILE",
-        type=Path,
-        help="only inside of the segments of this file, as in 'tumor inside liver'",
+        metavar="FILE|CONCEPT",
+        help="only inside of the segments of this file, or of another concept, which is found first, as in 'tumor "
+        "inside liver'; one that is not asked for with --concept is not written",
     )
     group.add_argument("--region", metavar="R,A,S/R,A,S", help="only in the box between two corners, in millimetres")
     group.add_argument(
@@ -71,14 +73,23 @@ def with_volume_options(options: argparse.Namespace, request: SegmentRequest, gr
         InputError: an option cannot be understood, or the mask cannot be read or lies on other voxels.
     """
     steps = {_STEPS[word]: False for word in options.without}
+    file = _file_inside(options.inside, request.concepts)
     return replace(
         request,
         region=None if options.region is None else BoxMark(corners_of(options.region)),
-        inside=None if options.inside is None else union_on(options.inside, grid),
+        inside=options.inside if file is None else union_on(file, grid),
         more_planes=tuple(Plane(plane) for plane in options.also_plane),
         assembly=AssemblyOptions(largest_only=options.keep_largest, **steps),
         grouping=_GROUPINGS[options.segments_per],
     )
+
+
+def _file_inside(text: str | None, concepts: Sequence[str]) -> Path | None:
+    """The file that ``--inside`` names; None where it names a concept, or is not there."""
+    if text is None or not text.strip() or text in concepts:
+        return None
+    looks_like_one = Path(text).exists() or len(Path(text).parts) > 1 or re.search(r"\.\w+$", text)
+    return Path(text) if looks_like_one else None
 
 
 def union_on(path: Path, grid: VoxelGrid) -> NDArray[np.bool_]:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 
 from ..errors import Cancelled
+from ..examples import Examples, check_examples
 from ..request import CancelCheck, PartialCallback, ProgressCallback, SegmentRequest
 from ..result import SegmentResult
 from ..volume import Volume
 from .connection import Connection
 from .events import Advanced, PartialArrived, WasCancelled
 from .job import EngineJob
-from .orders import JobOrder, read_events
+from .orders import JobOrder, OrderedExample, SentVolume, read_events
 from .records import encode
 from .sending import read_proof, send_volume
 from .status import EngineStatus, status_of
 
 #: Seconds between two looks at a job that is waited for.
 _LOOK = 0.02
-
-_CANCELLED = "The segmentation was cancelled; nothing was written."
 
 
 class EngineClient:
@@ -60,15 +58,20 @@ class EngineClient:
         model: str = "demo",
         device: str = "auto",
         partials: bool = True,
+        examples: Examples | None = None,
     ) -> EngineJob:
         """Ask for a segmentation; returns at once.
 
         Args:
-            volume: must not be changed until the job has ended.
+            volume: must not be changed until the job has ended, nor those of the examples.
             model, device: as ``models.loading.load_model`` takes them.
             partials: whether to report slices as they are done.
+            examples: what shows each concept in place of words, as for ``segment_like``.
+
+        Raises:
+            InputError: the request does not go with examples.
         """
-        return submit_to(lambda: self._connection, self._id, volume, request, model, device, partials)
+        return submit_to(lambda: self._connection, self._id, volume, request, model, device, partials, examples)
 
     def segment(
         self,
@@ -87,13 +90,27 @@ class EngineClient:
         job = self.submit(volume, request, model=self.model, device=self.device, partials=partial is not None)
         return follow(job, progress, cancel, partial)
 
+    def segment_like(
+        self,
+        volume: Volume,
+        examples: Examples,
+        request: SegmentRequest,
+        progress: ProgressCallback | None = None,
+        cancel: CancelCheck | None = None,
+        partial: PartialCallback | None = None,
+    ) -> SegmentResult:
+        """Segment what ``examples`` show and wait, as ``segmenter.Segmenter.segment_like`` does; else as ``segment``.
+
+        The volumes of the examples are sent once, as any other.
+        """
+        job = self.submit(
+            volume, request, model=self.model, device=self.device, partials=partial is not None, examples=examples
+        )
+        return follow(job, progress, cancel, partial)
+
     def unload(self) -> None:
         """Let go of models and features once the running job is done; volumes stay."""
         self._connection.send("POST", "/unload")
-
-    def shutdown(self) -> None:
-        """End the service; its jobs are cancelled."""
-        self._connection.send("POST", "/shutdown")
 
 
 def submit_to(
@@ -104,23 +121,30 @@ def submit_to(
     model: str,
     device: str,
     partials: bool,
+    examples: Examples | None = None,
 ) -> EngineJob:
     """Start a job on the service that ``connect`` gives, which is called in the job's thread and may take its time."""
+    shown: Examples = {}
+    if examples is not None:
+        check_examples(request, examples)
+        shown = {concept: examples[concept] for concept in request.concepts}
     known: list[Connection] = []
 
     def work(job: EngineJob) -> None:
         connection = connect()
         known.append(connection)
         proof = read_proof(connection)
-        content_hash = send_volume(connection, volume, proof, lambda: job.cancel_wanted)
+        for each in (*(example.volume for group in shown.values() for example in group), volume):
+            send_volume(connection, each, proof, lambda: job.cancel_wanted)
         order = JobOrder(
             id=job.id,
             client=client,
-            volume=content_hash,
-            volume_name=volume.name,
-            volume_messages=volume.messages,
-            volume_is_sequence=volume.is_sequence,
-            model=_as_found_elsewhere(model),
+            volume=SentVolume.of(volume),
+            examples={
+                concept: tuple(OrderedExample(SentVolume.of(one.volume), one.mask, one.slices) for one in group)
+                for concept, group in shown.items()
+            },
+            model=_as_found_there(model, proof),
             device=device,
             partials=partials,
             compress=not proof,
@@ -128,7 +152,7 @@ def submit_to(
             request=request,
         )
         if job.cancel_wanted:
-            raise Cancelled(_CANCELLED)
+            raise Cancelled()
         told = False
         with connection.stream("/jobs", encode(order)) as pieces:
             for event in read_events(pieces):
@@ -143,23 +167,18 @@ def submit_to(
 
     def send_cancel(job: EngineJob) -> None:
         if not known:
-            job.report(WasCancelled(_CANCELLED))  # the service may take seconds to start, and needs not know
+            job.report(WasCancelled())  # the service may take seconds to start, and needs not know
         for connection in known:
             connection.send("DELETE", f"/jobs/{job.id}")
 
     return EngineJob(work, send_cancel).start()
 
 
-def _as_found_elsewhere(model: str) -> str:
-    """A model's name with its paths made whole: the service runs in another folder."""
-    pieces = [piece.strip() for piece in model.split("+")]
-    if Path(model).expanduser().exists():
-        pieces = [model]
-    paths = [Path(piece).expanduser() for piece in pieces]
-    is_path = [len(path.parts) > 1 and path.exists() for path in paths]
-    return "+".join(
-        str(path.absolute()) if there else piece for piece, path, there in zip(pieces, paths, is_path, strict=True)
-    )
+def _as_found_there(model: str, proof: str) -> str:
+    """A model's name as the service finds it, which runs in another folder, and sees this disk if there is a proof."""
+    from ..models.sources import with_whole_paths
+
+    return with_whole_paths(model) if proof else model
 
 
 def follow(

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..errors import EngineError, InputError, MedSAM3Error, ModelError
-from .events import FailureKind
+from ..errors import EngineError, InputError, MedSAM3Error
+from .events import Failed, FailureKind
 from .hello import HELLO, proof_of
 from .orders import PROTOCOL
 
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
 
 #: Seconds to wait for a connection, and for the next bytes; a service gives a sign of life every few seconds.
 TIMEOUT = (5.0, 60.0)
-
-#: What the kinds of failure are here.
-ERROR_OF_KIND: dict[FailureKind, type[MedSAM3Error]] = {
-    FailureKind.INPUT: InputError,
-    FailureKind.MODEL: ModelError,
-    FailureKind.ENGINE: EngineError,
-}
 
 
 @dataclass(frozen=True)
@@ -73,10 +66,17 @@ class Connection:
         with self._answer("GET", path, timeout=timeout) as answer:
             return answer.json()
 
-    def send(self, method: str, path: str, data: bytes | Iterable[bytes] = b"", encoding: str = "") -> Any:
-        """Send bytes and take JSON; raises as ``get`` does."""
+    def send(
+        self, method: str, path: str, data: bytes | Iterable[bytes] = b"", encoding: str = "", patience: float = 0.0
+    ) -> Any:
+        """Send bytes and take JSON; raises as ``get`` does.
+
+        Args:
+            patience: seconds to wait for the answer beyond the usual ones.
+        """
         headers = {"Content-Encoding": encoding} if encoding else {}
-        with self._answer(method, path, data=data, headers=headers) as answer:
+        timeout = (TIMEOUT[0], TIMEOUT[1] + patience)
+        with self._answer(method, path, data=data, headers=headers, timeout=timeout) as answer:
             return answer.json()
 
     @contextmanager
@@ -153,6 +153,6 @@ def _refusal(answer: requests.Response) -> MedSAM3Error:
     """The error that a service answered with."""
     try:
         body = answer.json()
-        return ERROR_OF_KIND[FailureKind(body["kind"])](str(body["message"]))
+        return Failed(str(body["message"]), FailureKind(body["kind"])).error
     except (OSError, ValueError, KeyError, TypeError):
         return EngineError(f"The engine answered with HTTP status {answer.status_code}; check its address.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ..errors import CANCELLED, EngineError, InputError, MedSAM3Error, ModelError
 from ..request import PartialMask, Progress
 from ..result import SegmentResult
 
@@ -15,6 +16,13 @@ class FailureKind(StrEnum):
     INPUT = "input"
     MODEL = "model"
     ENGINE = "engine"
+
+
+_ERRORS: dict[FailureKind, type[MedSAM3Error]] = {
+    FailureKind.INPUT: InputError,
+    FailureKind.MODEL: ModelError,
+    FailureKind.ENGINE: EngineError,
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,17 @@ class Failed:
     message: str
     kind: FailureKind = FailureKind.ENGINE
 
+    @classmethod
+    def of(cls, error: MedSAM3Error) -> Failed:
+        """What an error is as an event."""
+        kinds = (kind for kind, kind_error in _ERRORS.items() if isinstance(error, kind_error))
+        return cls(str(error), next(kinds, FailureKind.ENGINE))
+
+    @property
+    def error(self) -> MedSAM3Error:
+        """What the event is as an error."""
+        return _ERRORS[self.kind](self.message)
+
 
 @dataclass(frozen=True)
 class WasCancelled:
@@ -76,7 +95,7 @@ class WasCancelled:
         message: one sentence for the user.
     """
 
-    message: str
+    message: str = CANCELLED
 
 
 Event = Queued | Loading | Advanced | PartialArrived | Done | Failed | WasCancelled

@@ -9,8 +9,7 @@ from collections.abc import Callable
 
 from ..errors import Cancelled, MedSAM3Error
 from ..result import SegmentResult
-from .connection import ERROR_OF_KIND
-from .events import Done, Event, Failed, FailureKind, WasCancelled
+from .events import Done, Event, Failed, WasCancelled
 
 #: Reports events of a job while it is sent and read; asks whether to stop.
 JobWork = Callable[["EngineJob"], None]
@@ -89,7 +88,7 @@ class EngineJob:
         if isinstance(self._end, WasCancelled):
             raise Cancelled(self._end.message)
         assert self._end is not None
-        raise ERROR_OF_KIND[self._end.kind](self._end.message)
+        raise self._end.error
 
     def wait_for_news(self, seconds: float) -> None:
         """Wait until something happens, for at most ``seconds``."""
@@ -115,8 +114,8 @@ class EngineJob:
             self.report(WasCancelled(str(error)))
         except MedSAM3Error as error:
             if self.cancel_wanted:
-                self.report(WasCancelled("The segmentation was cancelled; nothing was written."))
-            self.report(Failed(str(error), _kind_of(error)))
+                self.report(WasCancelled())
+            self.report(Failed.of(error))
         except MemoryError:
             self.report(Failed("There was not enough memory to take the result; close other programs and try again."))
         except Exception as error:  # a thread that ends without a word would leave the panel waiting
@@ -127,9 +126,3 @@ class EngineJob:
             self._send_cancel(self)
         except MedSAM3Error:
             return  # a service that is gone has stopped
-
-
-def _kind_of(error: MedSAM3Error) -> FailureKind:
-    return next(
-        (kind for kind, kind_error in ERROR_OF_KIND.items() if isinstance(error, kind_error)), FailureKind.ENGINE
-    )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..errors import InputError
+from ..examples import Examples
 from ..volume import Volume
 from .events import Event, Queued, WasCancelled
 from .orders import JobOrder
@@ -16,8 +17,6 @@ from .orders import JobOrder
 MOST_QUEUED = 1000
 MOST_OF_ONE_CLIENT = 250
 
-_CANCELLED = "The segmentation was cancelled; nothing was written."
-
 
 @dataclass(eq=False)
 class QueuedJob:
@@ -25,6 +24,7 @@ class QueuedJob:
 
     Attributes:
         volume: kept with the job, so that it is there when its turn comes.
+        examples: what shows each concept in place of words, or nothing; kept too.
         model: what the order's model was found as.
         tell: takes the job's events; may be called from any thread.
         cancelled: whether its client wants no answer any more.
@@ -32,6 +32,7 @@ class QueuedJob:
 
     order: JobOrder
     volume: Volume
+    examples: Examples
     model: str
     tell: Callable[[Event], None]
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -116,7 +117,7 @@ class JobQueue:
             self._remove(found)
             self._tell_positions()
         found.cancelled.set()
-        found.tell(WasCancelled(_CANCELLED))
+        found.tell(WasCancelled())
         return True
 
     def close(self) -> None:
@@ -130,7 +131,7 @@ class JobQueue:
             self.finished += len(waiting)
             self._changed.notify_all()
         for job in waiting:
-            job.tell(WasCancelled(_CANCELLED))
+            job.tell(WasCancelled())
 
     def counts(self) -> tuple[int, int]:
         """Jobs that run and that wait."""

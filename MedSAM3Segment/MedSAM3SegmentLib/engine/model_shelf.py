@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import gc
-import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
+from ..any_segmenter import AnySegmenter
 from ..errors import ModelError
 from ..features import DEFAULT_BUDGET, FeatureCache
-from ..request import CancelCheck, PartialCallback, ProgressCallback, SegmentRequest
-from ..result import SegmentResult
-from ..volume import Volume
 from .status import CacheUse
 
 #: Bytes of models that are kept by default: full-size SAM 3 with its tracker in float32, and half as much again.
 DEFAULT_MODEL_BUDGET = 6 * 1024**3
-
-
-class AnySegmenter(Protocol):
-    """What turns a request into a result."""
-
-    def segment(
-        self,
-        volume: Volume,
-        request: SegmentRequest,
-        progress: ProgressCallback | None = None,
-        cancel: CancelCheck | None = None,
-        partial: PartialCallback | None = None,
-    ) -> SegmentResult: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,12 +117,10 @@ class ModelShelf:
 
     def uses(self) -> tuple[CacheUse, ...]:
         """What is kept, by name and place."""
-        models = list(self._models.values())
-        places = dict.fromkeys(("RAM", *(model.place for model in models)))
-        kept = [
-            CacheUse("models", place, sum(m.size for m in models if m.place == place), self.budget, len(models))
-            for place in places
-        ]
+        sizes: dict[str, list[int]] = {"RAM": []}
+        for model in list(self._models.values()):
+            sizes.setdefault(model.place, []).append(model.size)
+        kept = [CacheUse("models", place, sum(there), self.budget, len(there)) for place, there in sizes.items()]
         return (*kept, *self.features.uses())
 
 
@@ -164,11 +145,10 @@ def installed_source(model: str) -> str:
     """
     from ..models.known_models import find_known
     from ..models.model_store import find_installed
-    from ..models.sources import DEMO
+    from ..models.sources import DEMO, names_in
 
     found = []
-    for piece in re.split(r"\+(?!$)", model):
-        name = piece.strip()
+    for name in names_in(model):
         known = find_known(name)
         folder: Path | None = find_installed(name) or (find_installed(known.name) if known is not None else None)
         if name != DEMO and folder is None:

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..grid import VoxelGrid
 from ..request import SegmentRequest
+from ..volume import Volume
 from .events import Advanced, Done, Event, Failed, Loading, PartialArrived, Queued, WasCancelled
 from .records import decode, encode
 
 #: Changes when a client and a service of different versions would not understand each other.
-PROTOCOL = 1
+PROTOCOL = 2
 
 #: Longest frame that a client takes, packed.
 _LONGEST_FRAME = 16 * 1024**3
@@ -55,14 +57,42 @@ class VolumeOffer:
 
 
 @dataclass(frozen=True, eq=False)
+class SentVolume:
+    """A volume that was sent, as a job names it.
+
+    Attributes:
+        content_hash: by which the service has its voxels.
+        name, messages, is_sequence: of ``Volume``; they are not part of its content.
+    """
+
+    content_hash: str
+    name: str
+    messages: tuple[str, ...]
+    is_sequence: bool
+
+    @classmethod
+    def of(cls, volume: Volume) -> SentVolume:
+        return cls(volume.content_hash, volume.name, volume.messages, volume.is_sequence)
+
+
+@dataclass(frozen=True, eq=False)
+class OrderedExample:
+    """An ``examples.Example`` whose volume was sent."""
+
+    volume: SentVolume
+    mask: NDArray[np.bool_]
+    slices: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, eq=False)
 class JobOrder:
     """A job as a client submits it.
 
     Attributes:
         id: 32 hexadecimal digits, chosen by the client.
         client: 32 hexadecimal digits; jobs of different clients take turns.
-        volume: content hash of a volume that was sent.
-        volume_name, volume_messages, volume_is_sequence: of ``Volume``; they are not part of its content.
+        volume: what is to be segmented.
+        examples: what shows each concept in place of words, or nothing.
         model, device: as ``models.loading.load_model`` takes them.
         partials: whether partial results are wanted.
         compress: whether long answers are to be compressed.
@@ -71,10 +101,8 @@ class JobOrder:
 
     id: str
     client: str
-    volume: str
-    volume_name: str
-    volume_messages: tuple[str, ...]
-    volume_is_sequence: bool
+    volume: SentVolume
+    examples: Mapping[str, tuple[OrderedExample, ...]]
     model: str
     device: str
     partials: bool

@@ -12,10 +12,12 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from ..errors import EngineError, MedSAM3Error
+from ..examples import Examples
 from ..request import CancelCheck, PartialCallback, ProgressCallback, SegmentRequest
 from ..result import SegmentResult
 from ..volume import Volume
@@ -36,6 +38,8 @@ _STOP_PATIENCE = 10.0
 
 _LONGEST_LOG = 2**20
 
+_STOPPED = "The engine was stopped while it was starting; try again."
+
 
 class StartedProcess(Protocol):
     """What is needed of ``subprocess.Popen``."""
@@ -51,6 +55,14 @@ class Starter(Protocol):
     """Starts a command with an environment, its output going to a file."""
 
     def __call__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> StartedProcess: ...
+
+
+@dataclass(frozen=True, eq=False)
+class _Started:
+    """A service that this process has started, whether it answers yet or not."""
+
+    token: str
+    process: StartedProcess
 
 
 class EngineProcess:
@@ -79,9 +91,12 @@ class EngineProcess:
         self._options = tuple(options)
         self._start = start or start_process
         self._id = uuid.uuid4().hex
+        #: Held while a service is started, which may take minutes; ``stop`` and ``status`` never wait for it.
+        self._start_lock = threading.Lock()
         self._lock = threading.Lock()
         self._engine: RunningEngine | None = None
-        self._started: StartedProcess | None = None
+        self._started: _Started | None = None
+        self._stops = 0
 
     @property
     def log_path(self) -> Path:
@@ -96,9 +111,10 @@ class EngineProcess:
         model: str = "demo",
         device: str = "auto",
         partials: bool = True,
+        examples: Examples | None = None,
     ) -> EngineJob:
         """Ask for a segmentation as ``EngineClient.submit`` does; starts the service first if none runs."""
-        return submit_to(self.connect, self._id, volume, request, model, device, partials)
+        return submit_to(self.connect, self._id, volume, request, model, device, partials, examples)
 
     def segment(
         self,
@@ -112,22 +128,36 @@ class EngineProcess:
         job = self.submit(volume, request, model=self.model, device=self.device, partials=partial is not None)
         return follow(job, progress, cancel, partial)
 
+    def segment_like(
+        self,
+        volume: Volume,
+        examples: Examples,
+        request: SegmentRequest,
+        progress: ProgressCallback | None = None,
+        cancel: CancelCheck | None = None,
+        partial: PartialCallback | None = None,
+    ) -> SegmentResult:
+        """Segment what ``examples`` show and wait, as ``EngineClient.segment_like`` does."""
+        job = self.submit(
+            volume, request, model=self.model, device=self.device, partials=partial is not None, examples=examples
+        )
+        return follow(job, progress, cancel, partial)
+
     def connect(self) -> Connection:
         """The way to a running service; starts one if there is none, which takes seconds.
 
         Raises:
             EngineError: it could not be started.
         """
-        with self._lock:
-            engine = self._answering()
-            if engine is None:
-                engine = self._engine = self._start_one()
-            return _connection(engine)
-
-    def client(self) -> EngineClient:
-        """A client of the running service; raises as ``connect`` does."""
-        connection = self.connect()
-        return EngineClient(connection.address, connection.token, model=self.model, device=self.device)
+        stops = self._stops
+        with self._start_lock:
+            with self._lock:
+                if self._stops != stops:
+                    raise EngineError(_STOPPED)
+                engine = self._answering()
+                if engine is None:
+                    started = self._started = self._start_one()
+            return _connection(engine or self._answer_of(started))
 
     def status(self) -> EngineStatus | None:
         """What the service holds and does, or None when none runs; starts none. Call it from a thread in a GUI."""
@@ -153,13 +183,16 @@ class EngineProcess:
         Blocks for as long as the service takes to end; by force after a while.
         """
         with self._lock:
+            self._stops += 1
             engine = self._answering(join=False)
             started, self._engine, self._started = self._started, None, None
-        if engine is not None and not _leave(engine):
+        was_left = engine is None or _leave(engine)
+        if started is None or (engine is not None and engine.token == started.token and not was_left):
             return
-        if started is not None and started.poll() is None:
-            started.kill()
-            _wait_for(lambda: started.poll() is not None)
+        process = started.process
+        if process.poll() is None:
+            process.kill()
+            _wait_for(lambda: process.poll() is not None)
 
     def _answering(self, join: bool = True) -> RunningEngine | None:
         """A service that runs and knows its token: the one from before, or another of this user, which is joined."""
@@ -177,7 +210,7 @@ class EngineProcess:
         self._engine = None
         return None
 
-    def _start_one(self) -> RunningEngine:
+    def _start_one(self) -> _Started:
         token = secrets.token_urlsafe(32)
         log = self.log_path
         library = Path(__file__).resolve().parents[2]
@@ -191,21 +224,35 @@ class EngineProcess:
         }
         command = [self._python, "-m", "MedSAM3SegmentLib", "serve", "--parent", str(os.getpid()), *self._options]
         try:
-            started = self._start(command, environment, log)
+            return _Started(token, self._start(command, environment, log))
         except OSError as error:
             raise EngineError(f"The engine could not be started with {self._python} ({error.strerror}).") from None
+
+    def _answer_of(self, started: _Started) -> RunningEngine:
+        """Wait until a service that was started answers.
+
+        Raises:
+            EngineError: it ended, takes too long, or was stopped.
+        """
         deadline = time.monotonic() + _START_PATIENCE
         while time.monotonic() < deadline:
-            for engine in running_engines():
-                if engine.token == token and knows_token(_connection(engine)):
-                    self._started = started
-                    return engine
-            code = started.poll()
+            answering = [
+                engine
+                for engine in running_engines()
+                if engine.token == started.token and knows_token(_connection(engine))
+            ]
+            with self._lock:
+                if self._started is not started:
+                    raise EngineError(_STOPPED)
+                if answering:
+                    self._engine = answering[0]
+                    return answering[0]
+            code = started.process.poll()
             if code is not None:
-                raise EngineError(f"The engine could not be started (exit code {code}); {log} says more.")
+                raise EngineError(f"The engine could not be started (exit code {code}); {self.log_path} says more.")
             time.sleep(0.05)
-        started.kill()
-        raise EngineError(f"The engine did not answer within {_START_PATIENCE:.0f} seconds; {log} says more.")
+        started.process.kill()
+        raise EngineError(f"The engine did not answer within {_START_PATIENCE:.0f} seconds; {self.log_path} says more.")
 
 
 def start_process(command: Sequence[str], environment: Mapping[str, str], log: Path) -> StartedProcess:

@@ -108,6 +108,8 @@ class _Decoder:
         options = [option for option in get_args(hint) if option is not type(None)]
         if plain is None and len(options) < len(get_args(hint)):
             return None
+        if isinstance(plain, str) and str in options:
+            return plain
         return self.value(plain, options[0], name)
 
     def _array(self, plain: Any, hint: Any, name: str) -> Any:

@@ -73,6 +73,8 @@ def announced(address: str, token: str) -> Iterator[None]:
             file.write(text)
         part.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            part.unlink()
         raise InputError(f"The file {path} could not be written ({error.strerror}); free some space.") from None
     try:
         yield
@@ -87,17 +89,19 @@ def running_engines() -> list[RunningEngine]:
         return []
     found = []
     for path in run_folder().glob(_PATTERN):
-        engine = _read(path)
-        if engine is not None and engine.process.is_alive:
-            found.append((path.stat().st_mtime, engine))
-        elif engine is not None:
+        read = _read(path)
+        if read is None:
+            continue
+        if read[1].process.is_alive:
+            found.append(read)
+        else:
             with suppress(OSError):
                 path.unlink()
     return [engine for _, engine in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
 
-def _read(path: Path) -> RunningEngine | None:
-    """What a run file says; None if it is damaged, or could have been written by another user."""
+def _read(path: Path) -> tuple[float, RunningEngine] | None:
+    """When a run file was written and what it says; None if it is damaged, gone, or may be another user's."""
     try:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode) or not _is_own(status) or (os.name == "posix" and status.st_mode & 0o077):
@@ -106,7 +110,7 @@ def _read(path: Path) -> RunningEngine | None:
         engine = RunningEngine(str(plain["address"]), str(plain["token"]), int(plain["pid"]), str(plain["started"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return engine
+    return status.st_mtime, engine
 
 
 def _is_own(status: os.stat_result) -> bool:

@@ -21,6 +21,9 @@ from .records import encode
 #: Bytes that are written or compressed at a time; cancelling waits for one.
 _PIECE = 4 * 2**20
 
+#: Bytes a second that a service reads back and hashes at the least, on a disk across a network.
+SLOWEST_DISK = 2e7
+
 #: Longest proof that is read; what is longer is somebody's file.
 _LONGEST_PROOF = 128
 
@@ -62,7 +65,8 @@ def send_volume(connection: Connection, volume: Volume, proof: str, cancel: Canc
         _write(path, array, cancel)
     else:
         connection.send("PUT", f"/volumes/{ticket}", _compressed(array, cancel), encoding="deflate")
-    connection.send("POST", f"/volumes/{ticket}/complete")
+    # The service reads and hashes all of it before it answers.
+    connection.send("POST", f"/volumes/{ticket}/complete", patience=array.nbytes / SLOWEST_DISK)
     return offer.content_hash
 
 
@@ -102,5 +106,5 @@ def _pieces(array: NDArray[Any], cancel: CancelCheck) -> Iterator[memoryview]:
     content = array.reshape(-1).view(np.uint8).data
     for start in range(0, len(content), _PIECE):
         if cancel():
-            raise Cancelled("The segmentation was cancelled; nothing was written.")
+            raise Cancelled()
         yield content[start : start + _PIECE]

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
+import numpy as np
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -18,14 +19,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from .. import __version__
-from ..errors import InputError, MedSAM3Error, ModelError
+from ..errors import InputError, MedSAM3Error
+from ..examples import Example, check_examples
 from ..volume import Volume
 from .access import TokenCheck, TooLargeError, body_of, pieces_of
+from .events import Failed
 from .hello import HELLO, proof_of
 from .job_answer import JobAnswer, JobFrames
 from .job_queue import JobQueue, QueuedJob
 from .model_shelf import ModelShelf, installed_source
-from .orders import PROTOCOL, JobOrder, VolumeOffer
+from .orders import PROTOCOL, JobOrder, SentVolume, VolumeOffer
 from .process_life import Parents, ProcessMark
 from .records import decode
 from .status import EngineStatus
@@ -84,7 +87,6 @@ class Service:
                 Route("/parents/{pid:int}", self._join, methods=["POST"]),
                 Route("/parents/{pid:int}", self._leave, methods=["DELETE"]),
                 Route("/unload", self._unload, methods=["POST"]),
-                Route("/shutdown", self._shutdown, methods=["POST"]),
             ],
             middleware=[
                 Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
@@ -164,23 +166,27 @@ class Service:
     async def _submit(self, request: Request) -> Response:
         data = await body_of(request, MOST_ORDER_BYTES)
         order = await run_in_threadpool(_read_order, data, self._store.budget)
-        kept = self._store.get(order.volume)
-        volume = Volume(
-            kept.array,
-            kept.grid,
-            kept.modality,
-            order.volume_name,
-            order.volume_messages,
-            order.volume_is_sequence,
-        )
-        # Hashing takes as long as reading, and the store has done it.
-        volume.__dict__["content_hash"] = order.volume
+        volume = self._volume(order.volume)
+        examples = {
+            concept: tuple(Example(self._volume(one.volume), one.mask, one.slices) for one in group)
+            for concept, group in order.examples.items()
+        }
         _check_masks(order, volume)
+        if examples:
+            check_examples(order.request, examples)
         model = order.model if self._store.is_proof(order.proof) else installed_source(order.model)
         frames = JobFrames(order.compress)
-        self._queue.put(QueuedJob(order, volume, model, frames.tell))
+        self._queue.put(QueuedJob(order, volume, examples, model, frames.tell))
         _log.info("job %s: submitted, %d concepts", order.id[:8], len(order.request.concepts))
         return JobAnswer(frames.until_the_end(request), lambda: self._queue.cancel(order.id))
+
+    def _volume(self, sent: SentVolume) -> Volume:
+        """A volume that was sent, under the name that a job has for it.
+
+        Raises:
+            InputError: it is not there, or no more.
+        """
+        return self._store.get(sent.content_hash).renamed(sent.name, sent.messages, sent.is_sequence)
 
     async def _cancel(self, request: Request) -> Response:
         return JSONResponse({"known": self._queue.cancel(request.path_params["job"])})
@@ -201,11 +207,6 @@ class Service:
         self._worker.unload()
         return JSONResponse({})
 
-    async def _shutdown(self, request: Request) -> Response:
-        del request
-        self._end()
-        return JSONResponse({})
-
 
 def _read_order(data: bytes, most_bytes: int) -> JobOrder:
     order = decode(data, JobOrder, most_bytes, finite=True)
@@ -219,33 +220,33 @@ def _read_order(data: bytes, most_bytes: int) -> JobOrder:
 def _check_masks(order: JobOrder, volume: Volume) -> None:
     request = order.request
     masks = [mark.mask for prompts in request.prompts.values() for mark in prompts.masks]
-    for mask in (*masks, *([] if request.inside is None else [request.inside])):
+    for mask in (*masks, *([request.inside] if isinstance(request.inside, np.ndarray) else [])):
         if mask.shape != volume.grid.shape:
             raise InputError(f"A mask has shape {mask.shape}, its volume {volume.grid.shape}; draw it on this volume.")
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
     del request
-    kind = "model" if isinstance(error, ModelError) else "input"
+    assert isinstance(error, MedSAM3Error)
     status = 413 if isinstance(error, TooLargeError) else 400
-    return JSONResponse({"kind": kind, "message": str(error)}, status_code=status)
+    return _refusal(Failed.of(error), status)
 
 
 async def _refuse_http(request: Request, error: Exception) -> Response:
     del request
     status = getattr(error, "status_code", 400)
-    return _engine_refusal(
-        f"The engine does not do that (HTTP status {status}); use the same version at both ends.", status
+    return _refusal(
+        Failed(f"The engine does not do that (HTTP status {status}); use the same version at both ends."), status
     )
 
 
 async def _refuse_defect(request: Request, error: Exception) -> Response:
     del request
     _log.warning("a request failed: %s", type(error).__name__)
-    return _engine_refusal(
-        f"Something went wrong in the engine that should not ({type(error).__name__}); try again.", 500
+    return _refusal(
+        Failed(f"Something went wrong in the engine that should not ({type(error).__name__}); try again."), 500
     )
 
 
-def _engine_refusal(message: str, status: int) -> Response:
-    return JSONResponse({"kind": "engine", "message": message}, status_code=status)
+def _refusal(failed: Failed, status: int) -> Response:
+    return JSONResponse(asdict(failed), status_code=status)

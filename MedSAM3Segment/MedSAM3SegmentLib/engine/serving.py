@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -57,10 +58,11 @@ class ServingEngine:
         address: for clients on this machine.
 
     Raises:
-        InputError: the address cannot be listened at.
+        InputError: the address cannot be listened at, or the certificate not be used.
     """
 
     def __init__(self, binding: Binding, token: str, shelf: ModelShelf, store: VolumeStore, parents: Parents) -> None:
+        _check_certificate(binding)
         self._socket = _listening(binding)
         _allow_many_files()
         host, port = self._socket.getsockname()[:2]
@@ -118,6 +120,25 @@ def _allow_many_files() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _check_certificate(binding: Binding) -> None:
+    """Load what TLS needs once: the server itself does so in a thread, when its address has been announced.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    if not binding.certificate:
+        return
+    try:
+        # Without a password, a key that has one would be asked for on the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(binding.certificate, binding.key or None, password="")
+    except OSError as error:
+        why = "" if isinstance(error, ssl.SSLError) else f" ({error.strerror})"
+        raise InputError(
+            f"The certificate {binding.certificate} cannot be used with the key {binding.key}{why}; give two PEM files "
+            "that belong together, the key without a password."
+        ) from None
 
 
 def _listening(binding: Binding) -> socket.socket:

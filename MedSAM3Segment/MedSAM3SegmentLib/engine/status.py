@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..byte_sizes import size_in_words
 from ..errors import EngineError
 
 
@@ -53,16 +54,12 @@ class EngineStatus:
         """One line for people."""
         model = f"{self.model} on {self.device}" if self.model else "no model loaded"
         caches = ", ".join(
-            f"{cache.name} in {cache.place} {_size(cache.bytes_held)} of {_size(cache.budget)}"
+            f"{cache.name} in {cache.place} {size_in_words(cache.bytes_held)} of {size_in_words(cache.budget)}"
             for cache in self.caches
             if cache.items or cache.place == "RAM"
         )
         jobs = f"{self.running} running, {self.queued} waiting, {self.finished} finished"
         return f"process {self.pid}: {model}; {caches}; jobs: {jobs}"
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 5e7 else f"{count / 1e6:.1f} MB"
 
 
 def status_of(plain: Any) -> EngineStatus:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..byte_sizes import size_in_words
 from ..errors import InputError
 from ..volume import Volume
 from .orders import VolumeOffer
@@ -87,7 +88,10 @@ class VolumeStore:
         with self._lock:
             volume = self._volumes.get(content_hash)
             if volume is None:
-                raise InputError("The engine no longer has the volume; try again.")
+                raise InputError(
+                    "The engine no longer has a volume that was sent; try again, or start it with a larger "
+                    "--volume-budget."
+                )
             self._volumes.move_to_end(content_hash)
             return volume
 
@@ -103,8 +107,8 @@ class VolumeStore:
         size = _checked_size(offer)
         if size > self.budget:
             raise InputError(
-                f"The volume takes {size / 1e9:.1f} GB and the engine keeps {self.budget / 1e9:.1f} GB at most; crop "
-                "it, or start the engine with a larger --volume-budget."
+                f"The volume takes {size_in_words(size)} and the engine keeps {size_in_words(self.budget)} at most; "
+                "crop it, or start the engine with a larger --volume-budget."
             )
         self._forget_late_ones()
         with self._lock:

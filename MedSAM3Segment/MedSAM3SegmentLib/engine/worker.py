@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 
-from ..errors import Cancelled, EngineError, MedSAM3Error, ModelError
+from ..errors import Cancelled, MedSAM3Error
 from ..request import PartialMask, Progress
 from .events import Advanced, Done, Event, Failed, FailureKind, Loading, PartialArrived, WasCancelled
 from .job_queue import JobQueue, QueuedJob
@@ -72,7 +72,7 @@ class Worker:
         except Cancelled as error:
             return WasCancelled(str(error))
         except MedSAM3Error as error:
-            return Failed(str(error), _kind_of(error))
+            return Failed.of(error)
         except Exception as error:
             _log.warning("job %s: %s", job.order.id[:8], type(error).__name__)
             if not _is_out_of_memory(error):
@@ -90,7 +90,7 @@ class Worker:
     def _result_of(self, job: QueuedJob) -> Event:
         order = job.order
         if job.cancelled.is_set():
-            raise Cancelled("The segmentation was cancelled; nothing was written.")
+            raise Cancelled()
         if not self._shelf.has(job.model, order.device):
             job.tell(Loading(order.model))
         model = self._shelf.get(job.model, order.device)
@@ -101,16 +101,10 @@ class Worker:
         def partial(mask: PartialMask) -> None:
             job.tell(PartialArrived(mask))
 
-        result = model.segmenter.segment(
-            job.volume, order.request, progress, job.cancelled.is_set, partial if order.partials else None
-        )
-        return Done(result)
-
-
-def _kind_of(error: MedSAM3Error) -> FailureKind:
-    if isinstance(error, EngineError):
-        return FailureKind.ENGINE
-    return FailureKind.MODEL if isinstance(error, ModelError) else FailureKind.INPUT
+        told = progress, job.cancelled.is_set, partial if order.partials else None
+        if job.examples:
+            return Done(model.segmenter.segment_like(job.volume, job.examples, order.request, *told))
+        return Done(model.segmenter.segment(job.volume, order.request, *told))
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -17,7 +17,7 @@ from ..grid import Plane, SliceStack
 from ..prompts import MaskMark, TargetPrompts
 from ..request import Mode, SegmentRequest
 from ..segmenter import Segmenter
-from ..training.phantom import ORGANS, Phantom, make_phantom, tilted_grid
+from ..training.phantom import ORGANS, Contrast, Phantom, make_phantom, tilted_grid
 from ..training.spoiling import spoil_slices, stored_as
 from ..volume import Volume
 from .metrics import dice
@@ -31,10 +31,10 @@ _HEIGHT_MM, _PIXELS, _PIXEL_MM = 200.0, 128, 2.9
 _NEIGHBOURS = 3
 
 
-def phantom_with_slices(seed: int, spacing_mm: float) -> tuple[Phantom, SliceStack]:
-    """A phantom of 200 mm whose slices are ``spacing_mm`` apart."""
+def phantom_with_slices(seed: int, spacing_mm: float, contrast: Contrast | None = None) -> tuple[Phantom, SliceStack]:
+    """A phantom of 200 mm with slices ``spacing_mm`` apart, CT-like or MR-like as its seed decides, or as asked."""
     grid = tilted_grid((round(_HEIGHT_MM / spacing_mm) + 1, _PIXELS, _PIXELS), (_PIXEL_MM, _PIXEL_MM, spacing_mm))
-    return make_phantom(seed, grid), SliceStack.along(grid, Plane.AXIAL)
+    return make_phantom(seed, grid, contrast), SliceStack.along(grid, Plane.AXIAL)
 
 
 def organs_of(phantom: Phantom) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ class CarriedOrgan:
     """One organ carried from one mask on its middle slice.
 
     Attributes:
-        dice: over the whole volume, the given slice included.
+        dice: over the whole volume but the given slice, which comes back as it was given.
         stops: by how many slices it stopped too early (below 0) or too late, at each end inside the stack.
     """
 
@@ -67,22 +67,24 @@ def carry_from_middle(
             otherwise the drawn slice is all there is (mode ``from prompts``).
     """
     phantom, stack = phantom_with_slices(seed, spacing_mm)
-    prompts = {}
+    prompts, others = {}, {}
     for organ in organs_of(phantom):
         first, last = _ends(stack.extract(phantom.masks[organ]))
         given = np.zeros(phantom.masks[organ].shape, bool)
         middle = (first + last) // 2
         stack.extract(given)[middle] = stack.extract(phantom.masks[organ])[middle]
         prompts[organ] = TargetPrompts(masks=(MaskMark(given),), is_phrase=in_words)
+        others[organ] = [index for index in range(stack.count) if index != middle]
     mode = Mode.PROPAGATE if in_words else Mode.FROM_PROMPTS
     request = SegmentRequest(tuple(prompts), plane=Plane.AXIAL, mode=mode, prompts=prompts)
     carried = []
     for concept in segmenter.segment(phantom.volume, request).concepts:
-        truth = phantom.masks[concept.concept]
-        true, found = _ends(stack.extract(truth)), _ends(stack.extract(concept.mask))
+        truth, mask = stack.extract(phantom.masks[concept.concept]), stack.extract(concept.mask)
+        true, found = _ends(truth), _ends(mask)
         misses = ((true[0] - found[0], true[0] > 0), (found[1] - true[1], true[1] < stack.count - 1))
         stops = tuple(miss for miss, inside in misses if inside)
-        carried.append(CarriedOrgan(seed, concept.concept, dice(concept.mask, truth), stops))
+        rest = others[concept.concept]
+        carried.append(CarriedOrgan(seed, concept.concept, dice(mask[rest], truth[rest]), stops))
     return carried
 
 

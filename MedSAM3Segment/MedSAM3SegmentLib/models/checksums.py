@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
 from .fingerprint import file_sha256
-from .weight_files import PYTORCH_ENDINGS, SAFETENSORS_ENDINGS, open_weights
+from .weight_endings import PYTORCH_ENDINGS, SAFETENSORS_ENDINGS
+
+if TYPE_CHECKING:
+    import torch
 
 CHECKSUM_FILE = "checksums.json"
 
@@ -21,12 +22,16 @@ _SMALL_FILES = ("config.json", "adapter_config.json", "tokenizer.json", "vocab.j
 
 def tensor_digest(tensor: torch.Tensor) -> str:
     """The first 128 bits of the SHA-256 of a tensor's bytes, hexadecimal."""
+    import torch
+
     raw = tensor.detach().contiguous().view(-1).view(torch.uint8) if tensor.numel() else tensor.new_empty(0)
     return hashlib.sha256(raw.numpy().data).hexdigest()[:32]
 
 
 def write_checksums(folder: Path) -> None:
     """Record the hashes of what is in a model folder now."""
+    from .weight_files import open_weights
+
     files = [path for path in sorted(folder.iterdir()) if _counts(path)]
     tensors: dict[str, dict[str, str]] = {}
     for path in files:
@@ -78,6 +83,8 @@ def check_files(folder: Path, known: dict[str, str] | None = None) -> None:
 def _difference(path: Path, digests: dict[str, str] | None) -> str:
     if digests is None:
         return f"The file {path} differs from the one that belongs to this model; install the model again."
+    from .weight_files import open_weights
+
     weights = open_weights(path)
     for name in digests:
         if name not in weights.shapes:

@@ -7,8 +7,9 @@ Tokens, proxies, the endpoint and offline mode are huggingface_hub's own affair 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -36,6 +37,9 @@ _PYTORCH = ("*.pt", "*.pth", "*.bin")
 
 #: Files of a tokenizer.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json")
+
+#: Bytes between two questions whether a download is still wanted; on a slow line a second or so.
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -102,52 +106,85 @@ def download(
     folder: Path,
     *,
     progress: Callable[[str, int], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
 ) -> None:
     """Fetch a repository's files; what a broken-off attempt left is completed, and hashes are compared.
 
     Args:
         progress: told the file and how many bytes more of it are there.
+        cancel: asked whenever more bytes are there; True ends the download.
 
     Raises:
         ModelError: the hub cannot be reached, refused, or sent something else than it promised.
-        Cancelled: Ctrl-C came; what is there stays for next time.
+        Cancelled: ``cancel`` said so, or Ctrl-C came; what is there stays for next time.
     """
     from huggingface_hub import hf_hub_download
 
+    arrived: Counter[str] = Counter()
+
+    def count(name: str, more: int) -> None:
+        if cancel is not None and cancel():
+            raise Cancelled(f"The download of {model.hub_id} was cancelled.")
+        arrived[name] += more
+        if progress is not None:
+            progress(name, more)
+
     for file in model.files:
+        count(file.name, 0)
         try:
-            with _explained(model.hub_id):
+            with _explained(model.hub_id), _in_small_pieces() if cancel is not None else nullcontext():
                 hf_hub_download(
                     model.hub_id,
                     file.name,
                     revision=model.revision,
                     local_dir=folder,
                     endpoint=_endpoint(),
-                    tqdm_class=_counter(file.name, progress),
+                    tqdm_class=_counter(file.name, count),
                 )
         except KeyboardInterrupt:
             raise Cancelled(f"The download of {model.hub_id} was stopped; it goes on from there next time.") from None
+        # Of what was there before, nothing was counted.
+        count(file.name, max(0, file.size - arrived[file.name]))
         path = folder / file.name
         if file.sha256 and file_sha256(path) != file.sha256:
             path.unlink()
             raise ModelError(f"The file {file.name} of {model.hub_id} arrived damaged and was deleted; try again.")
 
 
-def _counter(name: str, progress: Callable[[str, int], None] | None) -> Any:
+@contextmanager
+def _in_small_pieces() -> Iterator[None]:
+    """Fetch files by plain HTTP, so that they can be left: the hub's other way, xet, ends with the whole file."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_DISABLE_XET, constants.DOWNLOAD_CHUNK_SIZE
+    constants.HF_HUB_DISABLE_XET, constants.DOWNLOAD_CHUNK_SIZE = True, min(before[1], _PIECE)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_DISABLE_XET, constants.DOWNLOAD_CHUNK_SIZE = before
+
+
+def _counter(name: str, count: Callable[[str, int], None]) -> Any:
     """A progress bar, as huggingface_hub wants one, that draws nothing and passes the bytes on."""
     from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
-    class Counter(tqdm):  # type: ignore[misc, type-arg, unused-ignore]
+    class ByteCounter(tqdm):  # type: ignore[misc, type-arg, unused-ignore]
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **{**options, "disable": True})  # type: ignore[no-untyped-call]
             self.update(int(options.get("initial") or 0))
 
         def update(self, n: float | None = 1) -> bool | None:
-            if progress is not None:
-                progress(name, int(n or 0))
+            count(name, int(n or 0))
             return None
 
-    return Counter
+        # A bar that has these is not given a second one, whose bytes would be counted twice.
+        def update_transfer(self, n: float | None = 1) -> None:
+            """Bytes that came over the network; ``update`` counts them once they are in the file."""
+
+        def set_transfer_postfix_str(self, *_: Any, **__: Any) -> None:
+            """How fast."""
+
+    return ByteCounter
 
 
 def tokenizer_of(hub_id: str) -> HubModel:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import InputError, ModelError
+from ..errors import Cancelled, InputError, ModelError
 from .checksums import CHECKSUM_FILE, check_files, write_checksums
 from .fingerprint import file_sha256
 from .hub import HubModel, describe, download, tokenizer_of
@@ -29,6 +29,9 @@ _COMPANIONS = (
     CARD_FILE,
     CHECKSUM_FILE,
 )
+
+#: Bytes that are copied at a time.
+_PIECE = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -87,33 +90,50 @@ def install(
     installation: Installation,
     *,
     progress: Callable[[str, int], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
 ) -> Path:
     """Fetch or copy a model, check it whole, and put it into the store.
 
     Args:
         progress: told the file and how many bytes more of it are there.
+        cancel: asked between pieces of files; True ends the installation, and nothing of it is kept.
 
     Returns:
         Its folder.
 
     Raises:
         ModelError: it is incomplete, damaged or of an unsupported kind; nothing is installed.
-        Cancelled: the user stopped; a download goes on from there next time.
+        Cancelled: ``cancel`` said so, or Ctrl-C came; after that a download goes on from there next time.
     """
+
+    def check_wanted() -> None:
+        if cancel is not None and cancel():
+            raise Cancelled(f"The installation of {installation.name} was cancelled; nothing of it was kept.")
+
+    def count(name: str, more: int) -> None:
+        check_wanted()
+        if progress is not None:
+            progress(name, more)
+
     with new_model(installation.name) as draft:
-        for part in installation.hub:
-            download(part, draft, progress=progress)
+        try:
+            for part in installation.hub:
+                download(part, draft, progress=progress, cancel=cancel)
+        except Cancelled:
+            if cancel is not None and cancel():
+                discard_draft(installation.name)
+                check_wanted()
+            raise
         try:
             for file in installation.files:
-                shutil.copy2(file, draft / file.name)
-                if progress is not None:
-                    progress(file.name, file.stat().st_size)
+                _copy(file, draft / file.name, count)
             _check_known(installation, draft)
             check_files(draft)
             card = _own_card(installation, draft)
             card.save(draft)
             check_model(draft, card)
             write_checksums(draft)
+            check_wanted()
         except BaseException:
             discard_draft(installation.name)
             raise
@@ -121,6 +141,15 @@ def install(
     folder = find_installed(installation.name)
     assert folder is not None
     return folder
+
+
+def _copy(file: Path, target: Path, count: Callable[[str, int], None]) -> None:
+    """Copy a file; ``count`` is told of each piece and may raise."""
+    with file.open("rb") as source, target.open("wb") as copy:
+        while piece := source.read(_PIECE):
+            copy.write(piece)
+            count(file.name, len(piece))
+    shutil.copystat(file, target)
 
 
 def check_model(folder: Path, card: ModelCard) -> None:

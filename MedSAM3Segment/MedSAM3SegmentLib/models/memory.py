@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
+from ..byte_sizes import size_in_words
 from ..errors import InputError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def fitting_batch(model: ConceptModel, wanted: int) -> int:
     needed = estimate_memory(model, 1).working
     if needed > free:
         raise InputError(
-            f"One slice needs about {in_gigabytes(needed)} of memory on {model.device} and {in_gigabytes(free)} are "
+            f"One slice needs about {size_in_words(needed)} of memory on {model.device} and {size_in_words(free)} are "
             "free; close other programs, or use a smaller --resolution or another --device."
         )
     return max(1, min(wanted, free // needed))
@@ -118,11 +119,6 @@ class _WindowsMemoryStatus(ctypes.Structure):
         ),
         ("extended", ctypes.c_ulonglong),
     )
-
-
-def in_gigabytes(size: int) -> str:
-    """``1.5 GB``."""
-    return f"{size / 1e9:.1f} GB" if size >= 5e7 else f"{size / 1e6:.1f} MB"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

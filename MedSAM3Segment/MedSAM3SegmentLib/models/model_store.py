@@ -45,7 +45,8 @@ def installed_models() -> list[InstalledModel]:
         ModelError: a card or a record of hashes cannot be read.
     """
     store = store_folder()
-    folders = sorted(path for path in store.iterdir() if path.is_dir()) if store.is_dir() else []
+    # What is on its way lies in a folder whose name no model may have.
+    folders = sorted(path for path in store.iterdir() if _is_plain(path.name)) if store.is_dir() else []
     return [_installed(folder) for folder in folders if (folder / CARD_FILE).is_file()]
 
 

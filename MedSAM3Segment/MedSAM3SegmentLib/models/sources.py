@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import ModelError
 from .model_card import ModelCard
 from .model_store import find_installed, installed_models
-from .weight_files import PYTORCH_ENDINGS, SAFETENSORS_ENDINGS
+from .weight_endings import PYTORCH_ENDINGS, SAFETENSORS_ENDINGS
 
 #: What ``--model`` takes for the model that ships.
 DEMO = "demo"
@@ -56,7 +56,7 @@ def resolve(source: str, adapters: Sequence[str] = ()) -> tuple[ModelSource, tup
     """
     from .adapters import is_adapter
 
-    pieces = [source] if Path(source).expanduser().exists() else re.split(r"\+(?!$)", source)
+    pieces = pieces_of(source)
     paths = [find(piece.strip()) for piece in (*pieces, *adapters)]
     if is_adapter(_weights_or_folder(paths[0])):
         base = _base_of(paths[0])
@@ -72,6 +72,22 @@ def resolve(source: str, adapters: Sequence[str] = ()) -> tuple[ModelSource, tup
     base_path = paths[0]
     folder = base_path if base_path.is_dir() else base_path.parent
     return ModelSource(find_weights(base_path), folder), tuple(_weights_or_folder(path) for path in paths[1:])
+
+
+def pieces_of(source: str) -> tuple[str, ...]:
+    """The base and the adapters that a ``--model`` value names; a path that exists is one, also with a ``+`` in it."""
+    return (source,) if Path(source).expanduser().exists() else names_in(source)
+
+
+def names_in(source: str) -> tuple[str, ...]:
+    """``BASE+ADAPTER`` taken apart without a look at any disk."""
+    return tuple(piece.strip() for piece in re.split(r"\+(?!$)", source))
+
+
+def with_whole_paths(source: str) -> str:
+    """A ``--model`` value for a process that runs in another folder: every path that exists here is absolute."""
+    pieces = [(piece, Path(piece).expanduser()) for piece in pieces_of(source)]
+    return "+".join(str(path.absolute()) if piece != DEMO and path.exists() else piece for piece, path in pieces)
 
 
 def find(source: str) -> Path:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import torch
 
 from ..errors import ModelError
+from .weight_endings import PYTORCH_ENDINGS, SAFETENSORS_ENDINGS
 
 #: Bytes read through one mapping of a safetensors file before it is mapped anew, which lets go of the pages read.
 WINDOW_BYTES = 64 * 2**20
@@ -25,9 +26,6 @@ _FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF
 
 #: The same for PyTorch's files, whose table of contents takes longer to read.
 PICKLE_WINDOW_BYTES = 256 * 2**20
-
-SAFETENSORS_ENDINGS = (".safetensors",)
-PYTORCH_ENDINGS = (".pt", ".pth", ".bin", ".ckpt")
 
 
 class WeightFile(Protocol):

@@ -17,7 +17,7 @@ from .phantom import CONCEPTS
 if TYPE_CHECKING:
     from ..models.concept_model import ConceptModel
     from .model_making import Lessons
-    from .trainer import TrainingState
+    from .schedule import TrainingState
 
 #: Other words for the phantom's concepts that the demo model learns.
 SYNONYMS: dict[str, tuple[str, ...]] = {
@@ -145,7 +145,8 @@ def train_demo(
 
     from .architecture import Architecture
     from .model_making import train_model, train_new_model, until_cancelled
-    from .trainer import Schedule, save_snapshot
+    from .schedule import Schedule
+    from .trainer import save_snapshot
 
     # One thread: small matrices gain nothing from more, and the sums come out the same on every machine's core count.
     torch.set_num_threads(1)

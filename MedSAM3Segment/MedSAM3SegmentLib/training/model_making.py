@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..models.model_card import ModelCard
     from .architecture import Architecture
     from .batches import BatchPlan
-    from .trainer import Schedule, TrainingState
+    from .schedule import Schedule, TrainingState
 
 Report = Callable[["TrainingState"], None]
 

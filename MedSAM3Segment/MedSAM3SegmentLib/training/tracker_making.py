@@ -11,13 +11,13 @@ from ..errors import InputError
 from ..request import CancelCheck
 from .model_making import until_cancelled
 from .samples import LabelledStack
+from .schedule import Schedule
 from .tracker_architecture import TrackerArchitecture, new_tracker
 from .tracker_clips import ClipMaker, ClipPlan, encode_stacks
-from .trainer import Schedule
 
 if TYPE_CHECKING:
     from ..models.concept_model import ConceptModel
-    from .trainer import TrainingState
+    from .schedule import TrainingState
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,23 +13,20 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
-from ..errors import Cancelled
 from ..models.concept_model import ConceptModel, ImageFeatures
 from ..models.network_loading import TrackerNetworks
 from ..models.tracker import MaskPrompt, PointPrompt, TrackedMask, Tracker, TrackerFeatures
 from ..models.tracker_memory import ObjectMemory
 from ..request import CancelCheck
+from .schedule import Schedule, TrainingState, Weights, run_schedule
 from .tracker_clips import Clip, ClipMaker, correcting_click, seed_prompt
 from .tracker_losses import SliceAnswer, TrackerLossWeights, tracker_loss
-from .trainer import Schedule, TrainingState, save_snapshot
+from .trainer import save_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..models.model_card import ModelCard
-
-#: Steps between reports.
-_REPORT_EVERY = 20
 
 
 def train_tracker(
@@ -60,38 +56,18 @@ def train_tracker(
     tracker = Tracker(TrackerNetworks(networks.model.to(model.device), networks.neck.to(model.device)))
     modules = torch.nn.ModuleDict({"model": networks.model, "neck": networks.neck})
     weights = weights or TrackerLossWeights()
-    parameters = [p for p in modules.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": schedule.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ],
-        lr=schedule.learning_rate,
-        betas=(0.9, 0.98),
-    )
-    average = copy.deepcopy(modules)
-    started, sums, counted = time.monotonic(), dict[str, float](), 0
     trained = model
-    for step in range(schedule.steps):
-        if cancel is not None and cancel():
-            raise Cancelled(f"Training was stopped after {step} of {schedule.steps} steps; snapshots are in {output}.")
-        for group in optimiser.param_groups:
-            group["lr"] = schedule.rate(step)
-        terms = tracker_loss(list(follow(tracker, clips.draw(), clips)), weights)
-        optimiser.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(parameters, schedule.clip)
-        optimiser.step()
-        _draw_near(average, modules, 1 - min(schedule.average, (step + 1) / (step + 10)))
-        for name, term in terms.items():
-            sums[name] = sums.get(name, 0.0) + term.item()
-        counted += 1
-        if report is not None and ((step + 1) % _REPORT_EVERY == 0 or step + 1 == schedule.steps):
-            left = (time.monotonic() - started) / (step + 1) * (schedule.steps - step - 1)
-            report(TrainingState(step + 1, schedule.steps, {k: v / counted for k, v in sums.items()}, left))
-            sums, counted = {}, 0
-        if (step + 1) % schedule.save_every == 0 or step + 1 == schedule.steps:
-            trained = _save(model, average, card, output)
+
+    def draw_losses() -> Mapping[str, torch.Tensor]:
+        return tracker_loss(list(follow(tracker, clips.draw(), clips)), weights)
+
+    def save(average: Weights) -> None:
+        nonlocal trained
+        halves = copy.deepcopy(modules)
+        halves.load_state_dict(average)
+        trained = _save(model, halves.half(), card, output)
+
+    run_schedule(modules, schedule, draw_losses, save, output, report=report, cancel=cancel)
     return trained
 
 
@@ -184,17 +160,9 @@ def _soft(mask: NDArray[np.bool_], size: int) -> torch.Tensor:
     return resized
 
 
-@torch.no_grad()
-def _draw_near(average: torch.nn.Module, modules: torch.nn.Module, share: float) -> None:
-    """Move a running average a little towards the weights of now."""
-    for kept, now in zip(average.state_dict().values(), modules.state_dict().values(), strict=True):
-        if now.is_floating_point():
-            kept.lerp_(now, share)
-
-
-def _save(model: ConceptModel, average: torch.nn.ModuleDict, card: ModelCard, output: Path) -> ConceptModel:
-    """Write the model folder in half precision; the model as it was written."""
-    network, halves = model.network, copy.deepcopy(average).half()
+def _save(model: ConceptModel, halves: torch.nn.ModuleDict, card: ModelCard, output: Path) -> ConceptModel:
+    """Write the model folder with a tracker in half precision; the model as it was written."""
+    network = model.network
     tracker = TrackerNetworks(halves["model"], halves["neck"])
     written = ConceptModel(network, model.tokenizer, card, str(model.device), tracker=tracker)
     save_snapshot(written, network.state_dict(), output)

@@ -1,0 +1,26 @@
+"""Being told that a scene is closed, without being kept alive by it."""
+
+from __future__ import annotations
+
+import weakref
+from types import MethodType
+from typing import Any
+
+
+def call_on_close(scene: Any, method: MethodType) -> None:
+    """Call a method of an object whenever ``scene`` is closed, for as long as the object lives.
+
+    Args:
+        scene: a vtkMRMLScene, which would keep the object of a method that it calls itself.
+        method: bound to an object.
+    """
+    reference = weakref.WeakMethod(method)
+
+    def closing(_caller: Any, _event: Any) -> None:
+        living = reference()
+        if living is not None:
+            living()
+
+    tag = scene.AddObserver(scene.StartCloseEvent, closing)
+    # When Python ends, the scene may be gone already.
+    weakref.finalize(method.__self__, scene.RemoveObserver, tag).atexit = False

@@ -1,0 +1,83 @@
+"""What one call of the segmenter works with, whichever way concepts are found."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from .following import follow_concepts, follows
+from .gating import Gate
+from .looking import Question
+from .request import SegmentRequest, Stage
+from .result import ConceptResult, SliceEvidence
+from .slice_features import SliceFeatures
+from .volume import Volume
+from .watching import Watch
+
+
+@dataclass(frozen=True, eq=False)
+class OneRun:
+    """A request on its way to a result.
+
+    Attributes:
+        gate: of the request, before any of its concepts cuts another.
+        features: of the volume, cut as the gate's stack is.
+        threshold: lowest score that counts.
+        said: sentences for the user, as they come.
+        seconds: by stage, as they pass.
+    """
+
+    volume: Volume
+    request: SegmentRequest
+    gate: Gate
+    features: SliceFeatures
+    threshold: float
+    watch: Watch
+    said: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "watch", replace(self.watch, say=self.said.append))
+
+    def over(self, steps: int) -> OneRun:
+        """The same with one progress for all the slices that will be looked at."""
+        return replace(self, watch=self.watch.over(Stage.SEGMENTING, steps))
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Count the time that passes in a stage, in which the run may be several times."""
+        started = time.monotonic()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - started
+
+    def unassembled(self, question: Question, evidence: Sequence[SliceEvidence]) -> ConceptResult:
+        """A concept with its evidence, and nothing made of it yet."""
+        shape = self.volume.grid.shape
+        return ConceptResult(
+            concept=question.concept,
+            prompt=question.prompt,
+            window=question.window,
+            evidence=tuple(evidence),
+            found=False,
+            reason="",
+            mask=np.zeros(shape, bool),
+            instance_map=np.zeros(shape, np.uint16),
+            instances=(),
+            messages=question.messages,
+        )
+
+    def followed(self, concepts: list[ConceptResult], part: SegmentRequest, gate: Gate) -> list[ConceptResult]:
+        """The concepts of a part of the request with tracks, where they are followed and may be anywhere at all.
+
+        Raises:
+            InputError: what was drawn does not fit the volume.
+            Cancelled: between two slices.
+        """
+        if not gate.slices or not any(follows(part, concept) for concept in part.concepts):
+            return concepts
+        with self.timed("propagating"):
+            return follow_concepts(concepts, part, self.features, gate, self.threshold, self.watch)

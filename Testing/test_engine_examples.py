@@ -1,0 +1,182 @@
+"""Segmenting by examples over a real socket: what arrives, what is sent how often, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine_on_socket import TOKEN, Engine, volume_of, wait_until, works
+from MedSAM3SegmentLib.engine import sending
+from MedSAM3SegmentLib.engine.client import EngineClient
+from MedSAM3SegmentLib.engine.model_shelf import ModelShelf, load_segmenter
+from MedSAM3SegmentLib.engine.process_life import Parents
+from MedSAM3SegmentLib.engine.serving import Binding, ServingEngine
+from MedSAM3SegmentLib.engine.volume_store import VolumeStore
+from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
+from MedSAM3SegmentLib.examples import Example
+from MedSAM3SegmentLib.grid import Plane
+from MedSAM3SegmentLib.request import PartialMask, Progress, SegmentRequest, Stage
+from MedSAM3SegmentLib.result import SegmentResult
+from MedSAM3SegmentLib.segmenter import Segmenter
+from MedSAM3SegmentLib.training.phantom import Phantom, make_phantom
+from MedSAM3SegmentLib.volume import Volume
+from same_values import assert_same
+from slow_segmenter import SlowSegmenter
+from test_engine_jobs import uploads
+
+IT = SegmentRequest(("it",))
+
+
+def example_in(volume: Volume, value: int = 2, slices: tuple[int, ...] | None = None) -> Example:
+    return Example(volume, np.asarray(volume.array == value), slices)
+
+
+@pytest.mark.parametrize("same_disk", [True, False])
+def test_the_segmenter_sees_examples_as_they_were_given(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, same_disk: bool
+) -> None:
+    if not same_disk:
+        monkeypatch.setattr(sending, "_own_file", lambda _: None)
+    volume, other = volume_of(), volume_of(1, (5, 9, 7), np.float32)
+    request = SegmentRequest(("it", "that"), plane=Plane.CORONAL)
+    examples = {"it": (example_in(volume, 2, (1, 3)), example_in(other)), "that": (example_in(other, -2),)}
+    seen: list[tuple[Any, ...]] = []
+    segment_like = engine.slow.segment_like
+
+    def look(*given: Any) -> SegmentResult:
+        seen.append(given[:3])
+        return segment_like(*given)
+
+    engine.slow.segment_like = look
+    result = engine.client().segment_like(volume, examples, request)
+
+    assert_same(seen[0], (volume, examples, request))
+    assert [one.volume.content_hash for one in seen[0][1]["it"]] == [volume.content_hash, other.content_hash]
+    assert_same(result, SlowSegmenter().segment_like(volume, examples, request))
+
+
+def test_the_volumes_of_examples_are_sent_once_as_any_other(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    ways = uploads(monkeypatch)
+    volume, other = volume_of(), volume_of(1)
+    client = engine.client()
+    client.segment_like(volume, {"it": [example_in(other)]}, IT)
+    assert ways == ["file"] * 2
+    client.segment_like(volume, {"it": [example_in(other, 1), example_in(volume)]}, IT)
+    client.segment_like(other, {"it": [example_in(volume)]}, IT)
+    client.segment(other, IT)
+    assert ways == ["file"] * 2
+
+
+def test_a_request_that_does_not_go_with_examples_is_refused_before_anything_is_sent(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways = uploads(monkeypatch)
+    volume = volume_of()
+    examples = {"it": [example_in(volume)]}
+    for request, words in (
+        (SegmentRequest(("it", "that")), "'that'"),
+        (SegmentRequest(("it",), more_planes=(Plane.CORONAL,)), "more planes"),
+        (SegmentRequest(("it",), inside="liver"), "say nothing of 'liver'"),
+    ):
+        with pytest.raises(InputError, match=words):
+            engine.client().segment_like(volume, examples, request)
+    with pytest.raises(InputError, match="no example"):
+        engine.client().submit(volume, IT, examples={})
+    assert ways == []
+    assert engine.slow.concepts == []
+
+
+def test_an_example_that_does_not_fit_its_volume_is_refused_by_the_service(engine: Engine) -> None:
+    """As another program's client may send it."""
+    volume = volume_of()
+    example = example_in(volume)
+    for mask, words in ((np.ones((6, 8, 9), bool), "own voxels"), (np.zeros((6, 8, 10), bool), "is empty")):
+        object.__setattr__(example, "mask", mask)
+        with pytest.raises(InputError, match=words):
+            engine.client().segment_like(volume, {"it": [example]}, IT)
+    works(engine)
+
+
+def test_two_volumes_that_the_engine_cannot_keep_at_once_are_refused_in_words(tmp_path: Path) -> None:
+    volume, other = volume_of(), volume_of(1)
+    engine = Engine(tmp_path, volume_budget=volume.array.nbytes + 1)
+    try:
+        with pytest.raises(InputError, match="--volume-budget"):
+            engine.client().segment_like(volume, {"it": [example_in(other)]}, IT)
+        works(engine)
+    finally:
+        engine.serving.stop()
+
+
+def test_progress_partial_results_and_cancel_are_those_of_any_job(engine: Engine) -> None:
+    volume = volume_of()
+    examples = {"it": [example_in(volume_of(1))]}
+    steps: list[Progress] = []
+    shown: list[PartialMask] = []
+    engine.client().segment_like(volume, examples, IT, steps.append, None, shown.append)
+    assert [step.done for step in steps] == [mask.slice_index + 1 for mask in shown] == [1, 2, 3, 4, 5, 6]
+    engine.slow.free, before = 8, engine.slow.slices
+    with pytest.raises(Cancelled):
+        engine.client().segment_like(volume_of(2, (400, 4, 4)), examples, IT, cancel=engine.slow.held.is_set)
+    wait_until(lambda: engine.client().status().running == 0)
+    assert engine.slow.slices == before + 9, "the one that was worked on is the last"
+
+
+@pytest.fixture(scope="module")
+def phantoms() -> tuple[Phantom, Phantom]:
+    """Of seeds that the demo model was not trained on."""
+    return make_phantom(5001), make_phantom(5002)
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Any:
+    engines: list[ServingEngine] = []
+
+    def serve(model: str) -> EngineClient:
+        serving = ServingEngine(Binding(), TOKEN, ModelShelf(load_segmenter), VolumeStore(10**9, tmp_path), Parents())
+        engines.append(serving)
+        serving.start()
+        return EngineClient(serving.address, TOKEN, model=model, device="cpu")
+
+    yield serve
+    for serving in engines:
+        assert serving.stop()
+
+
+def test_the_demo_model_finds_an_organ_by_another_body_and_by_one_slice_of_the_same(
+    serve: Callable[[str], EngineClient], phantoms: tuple[Phantom, Phantom]
+) -> None:
+    """The same as in this process; one drawn slice stays as it is and is carried to the others."""
+    old, new = phantoms
+    drawn = np.zeros(new.volume.grid.shape, bool)
+    middle = int(np.median(np.flatnonzero(new.masks["liver"].any(axis=(1, 2)))))
+    drawn[middle] = new.masks["liver"][middle]
+    request = SegmentRequest(("it",), slices=(middle - 5, middle + 6))
+    there = np.arange(len(drawn))[:, None, None]
+    truth = new.masks["liver"] & (middle - 5 <= there) & (there < middle + 6)
+    client = serve("demo")
+    reports: list[Progress] = []
+    shown: list[PartialMask] = []
+    for example in (Example(old.volume, old.masks["liver"], tuple(range(10, 30, 2))), Example(new.volume, drawn)):
+        result = client.segment_like(new.volume, {"it": [example]}, request, reports.append, None, shown.append)
+        mask = result.concepts[0].mask
+        assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.8
+        looking = [report for report in reports if report.stage is Stage.SEGMENTING]
+        assert looking[-1].done == looking[-1].total
+    alone = Segmenter.load("demo", "cpu").segment_like(new.volume, {"it": [example]}, request)
+    assert_same(result.concepts, alone.concepts)
+    assert np.array_equal(mask[middle], drawn[middle])
+    assert {piece.slice_index for piece in shown} == set(range(middle - 5, middle + 6))
+    assert result.provenance.prompts == {"it": f"1 example ({new.volume.name})"}
+
+
+def test_a_model_without_a_tracker_is_said_in_words(
+    serve: Callable[[str], EngineClient], tiny_model_folder: Path
+) -> None:
+    volume = volume_of(shape=(7, 20, 24))
+    with pytest.raises(ModelError, match="no tracker, which segmenting by examples needs"):
+        serve(str(tiny_model_folder)).segment_like(volume, {"it": [example_in(volume)]}, IT)

@@ -1,0 +1,65 @@
+"""What the panel looks for before it starts the engine is what the engine imports."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from MedSAM3SceneLib import engine_packages
+
+#: Import names of what is a part of every Slicer and is never looked for.
+IN_SLICER = {"numpy", "PIL"}
+
+#: Runs ``medsam3 serve`` and a job of a small model, and tells what the library itself imported on the way.
+_WATCHED = """
+import builtins, json, os, signal, sys, threading
+sys.path[:0] = {path!r}
+imported, real = set(), builtins.__import__
+
+def watch(name, globals=None, locals=None, fromlist=(), level=0):
+    if level == 0 and str((globals or {{}}).get("__name__", "")).startswith("MedSAM3SegmentLib"):
+        imported.add(name.partition(".")[0])
+    return real(name, globals, locals, fromlist, level)
+
+builtins.__import__ = watch
+from MedSAM3SegmentLib.cli import main
+from MedSAM3SegmentLib.engine.client import EngineClient
+from MedSAM3SegmentLib.engine.run_files import running_engines
+from MedSAM3SegmentLib.errors import MedSAM3Error
+from MedSAM3SegmentLib.request import SegmentRequest
+from engine_on_socket import volume_of
+
+def use():
+    while not running_engines():
+        pass
+    engine = running_engines()[0]
+    client = EngineClient(engine.address, engine.token, model={model!r}, device="cpu")
+    result = client.segment(volume_of(), SegmentRequest(("liver",), threshold=0.3))
+    print(json.dumps([bool(result.concepts[0].found), sorted(imported)]), flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=use, daemon=True).start()
+main(["serve", "--quiet"])
+"""
+
+
+def test_all_that_the_engine_imports_is_looked_for(tiny_model_folder: Path, tmp_path: Path) -> None:
+    program = _WATCHED.format(path=sys.path, model=str(tiny_model_folder))
+    environment = {**os.environ, "MEDSAM3_RUN": str(tmp_path / "run"), "TMPDIR": str(tmp_path)}
+    ran = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    found, imported = json.loads(ran.stdout.splitlines()[-1])
+
+    assert found, "a job was done, so that everything was imported"
+    foreign = {name for name in imported if name not in sys.stdlib_module_names and not name.startswith("MedSAM3")}
+    assert {"rich", "uvicorn", "transformers", "torch"} <= foreign
+    assert foreign <= IN_SLICER | set(engine_packages.NEEDED)
+
+
+def test_each_package_that_is_looked_for_can_be_found_by_its_name() -> None:
+    assert engine_packages.NEEDED[0] == "torch", "the PyTorch extension comes before all else"
+    assert engine_packages.missing_packages() == ()

@@ -1,0 +1,81 @@
+"""What a model is called on the way to an engine that runs in another folder, or on another machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine_on_socket import LIVER, Engine, volume_of
+from MedSAM3SegmentLib.engine import client as client_module
+from MedSAM3SegmentLib.engine.model_shelf import FeatureShelf, LoadedModel, ModelShelf, installed_source
+from MedSAM3SegmentLib.errors import ModelError
+from MedSAM3SegmentLib.models.model_store import STORE_VARIABLE
+from slow_segmenter import SlowSegmenter
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The client's folder with models in it."""
+    for name in ("my-model", "my-adapter", "T1+T2", "demo", "home/kept"):
+        (tmp_path / "here" / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HOME", str(tmp_path / "here" / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "here" / "home"))
+    monkeypatch.setenv(STORE_VARIABLE, str(tmp_path / "models"))
+    return tmp_path / "here"
+
+
+@pytest.mark.parametrize(
+    ("typed", "heard"),
+    [
+        ("my-model", "{}/my-model"),
+        ("./my-model", "{}/my-model"),
+        ("~/kept", "{}/home/kept"),
+        ("my-model + ./my-adapter", "{}/my-model+{}/my-adapter"),
+        ("sam3+my-adapter", "sam3+{}/my-adapter"),
+        ("T1+T2", "{}/T1+T2"),
+        ("demo", "demo"),
+        ("sam3", "sam3"),
+        ("no-such-model+", "no-such-model+"),
+    ],
+)
+def test_a_folder_of_the_client_is_named_so_that_the_engine_finds_it(
+    engine: Engine, here: Path, typed: str, heard: str
+) -> None:
+    engine.client().submit(volume_of(), LIVER, model=typed).wait(20)
+
+    assert engine.loaded == [heard.replace("{}", str(here))]
+
+
+def test_an_engine_that_does_not_see_the_clients_disk_is_told_names_as_they_were_typed(
+    engine: Engine, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del here
+    monkeypatch.setattr(client_module, "read_proof", lambda _: "")
+    with pytest.raises(ModelError, match=r"The model 'my-model' is not installed on the engine's machine"):
+        engine.client().submit(volume_of(), LIVER, model="my-model").wait(20)
+
+
+def test_what_lies_on_the_engines_disk_is_not_told_to_a_remote_client(here: Path) -> None:
+    """The answer is the same for a path that exists and one that does not."""
+    assert (here / "T1+T2").exists()
+    for name in ("T1+T2", "T3+T2"):
+        with pytest.raises(ModelError, match=rf"'{name[:2]}' is not installed"):
+            installed_source(name)
+
+
+def test_models_are_counted_where_they_are() -> None:
+    def load(model: str, device: str, features: FeatureShelf) -> LoadedModel:
+        del features
+        return LoadedModel(SlowSegmenter(), model, device, 100)
+
+    shelf = ModelShelf(load)
+    assert [(use.place, use.items, use.bytes_held) for use in shelf.uses()[:1]] == [("RAM", 0, 0)]
+    for model, device in (("a", "cpu"), ("b", "cuda:0"), ("c", "cuda:0")):
+        shelf.get(model, device)
+
+    assert [(use.name, use.place, use.items, use.bytes_held) for use in shelf.uses()[:2]] == [
+        ("models", "RAM", 1, 100),
+        ("models", "GPU", 2, 200),
+    ]

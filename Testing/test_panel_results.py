@@ -1,0 +1,366 @@
+"""What the panel, the console and the effect keep of a run: until there is another one, and not beyond the scene."""
+
+from __future__ import annotations
+
+import gc
+import time
+import weakref
+
+import numpy as np
+import pytest
+
+from MedSAM3SceneLib import segmentation_run
+from MedSAM3SceneLib.edited_slices import read_written
+from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+from MedSAM3SceneLib.local_jobs import LocalJobs
+from MedSAM3SceneLib.preview_segmentation import PREVIEW_ATTRIBUTE, PreviewSegmentation
+from MedSAM3SceneLib.volumes import read_volume_node
+from MedSAM3SegmentLib.errors import ModelError
+from MedSAM3SegmentLib.grid import SliceStack
+from opened_effect import HeldSegmenter, finish, open_effect, options
+from scene_nodes import add_volume, misplaced, segment_in_world, snapshot
+from slicer_stand_ins import load_module
+
+LATTICE = np.diag([-2.0, -2.0, 3.0, 1.0])
+VALUES = {"liver": 1, "left kidney": 2}
+
+
+def phantom(name="ct"):
+    array = np.zeros((12, 20, 22), np.int16)
+    array[2:9, 2:10, 2:12] = 1
+    array[3:8, 12:18, 14:20] = 2
+    return add_volume(array, ijk_to_ras=LATTICE, name=name), array
+
+
+def opened(bench, segmenter=None):
+    widget = bench.open_panel("MedSAM3Segment")
+    widget.logic.segmenter = segmenter or FakeSegmenter(VALUES, score=0.6)
+    return widget
+
+
+def run(bench, widget, concepts="liver; left kidney"):
+    widget.ui.conceptsEdit.plainText = concepts
+    widget.ui.applyButton.click()
+    bench.wait(lambda: not widget.panel.is_busy)
+
+
+def segmentations(scene, previews=False):
+    nodes = [
+        scene.GetNthNodeByClass(n, "vtkMRMLSegmentationNode")
+        for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode"))
+    ]
+    return [node for node in nodes if bool(node.GetAttribute(PREVIEW_ATTRIBUTE)) is previews]
+
+
+def shown_voxels(scene):
+    """How many voxels the preview shows, None where there is none."""
+    found = segmentations(scene, previews=True)
+    if not found:
+        return None
+    return sum(len(segment_in_world(found[0], i)) for i in found[0].GetSegmentation().GetSegmentIDs())
+
+
+def rows(widget):
+    table = widget.ui.resultsTable
+    return [[table.item(row, column).text() for column in range(5)] for row in range(table.rowCount)]
+
+
+def break_off(bench, widget):
+    """Begin a second run and cancel it."""
+    held = HeldSegmenter(VALUES, after=3)
+    widget.logic.segmenter = held
+    widget.ui.applyButton.click()
+    bench.wait(held.asked.is_set)
+    assert not widget.ui.undoButton.enabled
+    assert not widget.ui.thresholdSlider.enabled
+    widget.ui.cancelButton.click()
+    bench.wait(lambda: not widget.panel.is_busy)
+    assert "cancelled" in widget.ui.resultLabel.text
+
+
+def fail(bench, widget):
+    """Begin a second run, which fails."""
+
+    class Broken(FakeSegmenter):
+        def segment(self, *_):
+            raise ModelError("The model file is damaged; install it again.")
+
+    widget.logic.segmenter = Broken(VALUES)
+    widget.ui.applyButton.click()
+    bench.wait(lambda: not widget.panel.is_busy)
+    assert bench.dialogs.texts("error")
+
+
+@pytest.mark.parametrize("ends", [break_off, fail])
+def test_a_result_and_its_undo_are_there_until_there_is_another_result(bench, ends):
+    scene = bench.slicer.mrmlScene
+    phantom()
+    widget = opened(bench)
+    run(bench, widget)
+    (node,) = segmentations(scene)
+    shown, done = rows(widget), snapshot(node)
+
+    ends(bench, widget)
+
+    assert rows(widget) == shown
+    assert widget.ui.thresholdSlider.enabled
+    assert widget.ui.thresholdSlider.value == pytest.approx(0.5)
+    widget.ui.thresholdSlider.bench_drag_to(0.95)
+    bench.wait(lambda: shown_voxels(scene) == 0)
+    widget.ui.thresholdSlider.bench_let_go()
+    bench.wait(lambda: not widget.panel.is_busy)
+    assert [row[1] for row in rows(widget)] == ["not found", "not found"]
+    widget.ui.undoButton.click()
+    assert snapshot(node) == done
+    assert widget.ui.undoButton.enabled
+    widget.ui.undoButton.click()
+    assert node.GetSegmentation().GetNumberOfSegments() == 0
+    assert (widget.ui.undoButton.enabled, widget.ui.redoButton.enabled) == (False, True)
+    widget.ui.redoButton.click()
+    assert snapshot(node) == done
+
+
+def test_a_drag_that_a_run_overtakes_shows_nothing_of_the_old_result(bench):
+    scene = bench.slicer.mrmlScene
+    phantom()
+    widget = opened(bench)
+    run(bench, widget)
+    held = HeldSegmenter(VALUES)
+    widget.logic.segmenter = held
+    widget.ui.thresholdSlider.bench_drag_to(0.4)
+
+    widget.ui.applyButton.click()
+    bench.wait(held.asked.is_set)
+    bench.spin(0.3)
+
+    assert shown_voxels(scene) is None
+    held.may.set()
+    bench.wait(lambda: not widget.panel.is_busy)
+
+
+def test_a_threshold_that_cannot_be_shown_is_said_once_and_the_next_one_shows(bench, monkeypatch):
+    scene = bench.slicer.mrmlScene
+    phantom()
+    widget = opened(bench)
+    run(bench, widget)
+    result = type(widget.logic.result)
+    with_threshold, asked = result.with_threshold, []
+
+    def failing(self, threshold):
+        asked.append(threshold)
+        if threshold > 0.8:
+            raise MemoryError("no room")
+        return with_threshold(self, threshold)
+
+    monkeypatch.setattr(result, "with_threshold", failing)
+    widget.ui.thresholdSlider.bench_drag_to(0.9)
+    bench.wait(lambda: "no room" in widget.ui.resultLabel.text)
+    bench.spin(0.2)
+
+    assert asked == [pytest.approx(0.9)]
+    assert shown_voxels(scene) is None
+    widget.ui.thresholdSlider.bench_drag_to(0.3)
+    bench.wait(lambda: shown_voxels(scene))
+    assert not bench.slot_errors
+
+
+def remove_views(bench):
+    scene = bench.slicer.mrmlScene
+    removed = [scene.GetNthNodeByClass(n, "vtkMRMLSliceNode") for n in range(3)]
+    for node in removed:
+        scene.RemoveNode(node)
+    return removed
+
+
+def test_this_slice_is_refused_without_a_view_and_offered_again_with_one(bench):
+    scene = bench.slicer.mrmlScene
+    phantom()
+    segmenter = FakeSegmenter(VALUES)
+    widget = opened(bench, segmenter)
+    bench.enter(widget)
+    widget.ui.conceptsEdit.plainText = "liver"
+    removed = remove_views(bench)
+    widget.ui.modeSelector.setCurrentIndex(0)
+    assert widget.panel.form.parameters.mode.name == "THIS_SLICE"
+
+    assert not widget.ui.applyButton.enabled
+    assert "slice view" in widget.ui.applyButton.toolTip
+    widget.panel.apply()
+    bench.spin(0.2)
+    assert segmenter.requests == []
+
+    for node in removed:
+        scene.AddNode(node)
+    widget.ui.conceptsEdit.plainText = "left kidney"
+    assert widget.ui.applyButton.enabled
+    assert widget.ui.viewSelector.count == 3
+
+
+class Gated(FakeSegmenter):
+    """Finds one concept at once, and lets the others wait for a word."""
+
+    def __init__(self):
+        super().__init__(VALUES)
+        self.held = HeldSegmenter(VALUES)
+
+    def segment(self, volume, request, *told):
+        if request.concepts == ("liver",):
+            return super().segment(volume, request, *told)
+        return self.held.segment(volume, request, *told)
+
+
+def test_the_console_is_given_its_own_segmentation_whoever_ends_meanwhile(bench, monkeypatch):
+    (one, array), (two, _) = phantom("one"), phantom("two")
+    segmenter = Gated()
+    logic = opened(bench, segmenter).logic
+    other = logic.start(two, "left kidney")
+    bench.wait(segmenter.held.asked.is_set)
+    to_end = segmentation_run.run_to_end
+
+    def with_the_other_ending_last(run, pump, cancel=None):
+        def let_the_other_end():
+            pump()
+            if run.ended and not other.ended:
+                segmenter.held.may.set()
+                bench.wait(lambda: other.ended)
+
+        to_end(run, let_the_other_end, cancel)
+
+    monkeypatch.setattr(segmentation_run, "run_to_end", with_the_other_ending_last)
+    node = logic.segment(one, "liver")
+
+    assert other.ended
+    assert logic.written.segmentation_node is not node
+    segmentation = node.GetSegmentation()
+    assert segmentation.GetNumberOfSegments() == 1
+    assert misplaced(node, segmentation.GetNthSegmentID(0), one, array == 1) == 0
+
+
+@pytest.mark.usefixtures("scene")
+def test_what_a_run_left_in_memory_goes_with_the_scene(scene):
+    volume, _ = phantom()
+    logic = load_module("MedSAM3Segment").MedSAM3SegmentLogic(FakeSegmenter(VALUES))
+    logic.segment(volume, "liver; spleen")
+    held = [weakref.ref(thing) for thing in (logic.result, logic.result.concepts[0], logic.last.placed)]
+    assert logic.canUndo()
+
+    scene.Clear(False)
+
+    assert (logic.last, logic.result, logic.written, logic.messages) == (None, None, None, [])
+    assert not logic.canUndo()
+    assert logic.writeThreshold(0.3) is None
+    until_gone(held)
+    again, array = phantom("again")
+    node = logic.segment(again, "liver")
+    assert misplaced(node, node.GetSegmentation().GetNthSegmentID(0), again, array == 1) == 0
+
+
+@pytest.mark.usefixtures("scene")
+def test_a_logic_that_nobody_holds_is_not_kept_for_the_end_of_the_scene(scene):
+    volume, _ = phantom()
+    logic = load_module("MedSAM3Segment").MedSAM3SegmentLogic(FakeSegmenter(VALUES))
+    logic.segment(volume, "liver")
+    held = [weakref.ref(logic), weakref.ref(logic.result)]
+
+    del logic
+
+    until_gone(held)
+    scene.Clear(False)
+
+
+def until_gone(held):
+    """Memory is given back on a thread."""
+    for _ in range(200):
+        gc.collect()
+        if all(reference() is None for reference in held):
+            return
+        time.sleep(0.01)
+    raise AssertionError([reference() for reference in held])
+
+
+def test_the_effect_gives_its_volume_back_with_the_scene(bench):
+    effect = open_effect(bench)
+    options(effect).volumeButton.click()
+    finish(effect)
+    kept = weakref.ref(effect.effect.session._jobs._volume._placed)
+    assert kept() is not None
+
+    bench.slicer.mrmlScene.Clear(False)
+
+    until_gone([kept])
+
+
+def test_another_segment_that_is_selected_while_the_effect_writes_makes_nobody_say_nothing_was_written(bench):
+    effect = open_effect(bench)
+    segmentation = effect.segmentation.GetSegmentation()
+    tag = segmentation.AddObserver(
+        segmentation.SourceRepresentationModified, lambda *_: effect.editor.widget.setCurrentSegmentID("spleen")
+    )
+
+    options(effect).volumeButton.click()
+    finish(effect)
+    segmentation.RemoveObserver(tag)
+
+    assert effect.editor.node.GetSelectedSegmentID() == "spleen"
+    assert len(segment_in_world(effect.segmentation, "liver")) > 0
+    assert read_written(segmentation.GetSegment("liver")) is not None
+    assert "nothing was written" not in options(effect).messageLabel.text
+    assert "found" in options(effect).messageLabel.text
+
+
+def test_more_concepts_than_a_byte_counts_are_shown_each_at_its_place(bench):
+    volume, _ = phantom()
+    concepts = [f"thing {number}" for number in range(300)]
+    placed = read_volume_node(volume)
+    stack = SliceStack.along(placed.volume.grid)
+    preview = PreviewSegmentation(volume, placed, concepts, lambda _: (0.5, 0.5, 0.5))
+    for number, index in ((43, 2), (299, 5)):
+        preview.show_slice(concepts[number], stack, index, np.ones(stack.slice_shape, bool))
+    preview.repaint()
+
+    for number, index in ((43, 2), (299, 5)):
+        only = np.zeros(placed.volume.grid.shape, bool)
+        stack.extract(only)[index] = True
+        segment_id = preview.node.GetSegmentation().GetNthSegmentID(number)
+        assert misplaced(preview.node, segment_id, volume, only) == 0
+    empty = preview.node.GetSegmentation().GetNthSegmentID(298)
+    assert len(segment_in_world(preview.node, empty)) == 0
+    assert bench is not None
+
+
+def test_a_preview_leaves_nothing_behind(bench):
+    volume, _ = phantom()
+    scene = bench.slicer.mrmlScene
+    before = scene.GetNumberOfNodesByClass("vtkMRMLSegmentationDisplayNode")
+    preview = PreviewSegmentation(volume, read_volume_node(volume), ["liver"], lambda _: (0.5, 0.5, 0.5))
+    PreviewSegmentation(volume, read_volume_node(volume), ["liver"], lambda _: (0.5, 0.5, 0.5)).remove()
+
+    assert not preview.is_there
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationDisplayNode") == before
+
+
+@pytest.mark.parametrize("where", ["panel", "effect"])
+def test_a_preview_that_fails_does_not_end_the_run(bench, monkeypatch, caplog, where):
+    calls = []
+
+    def failing(*_):
+        calls.append(1)
+        raise OverflowError("too many")
+
+    monkeypatch.setattr(PreviewSegmentation, "show_slice", failing)
+    if where == "panel":
+        volume, array = phantom()
+        widget = opened(bench)
+        run(bench, widget, "liver")
+        (node,) = segmentations(bench.slicer.mrmlScene)
+        assert misplaced(node, node.GetSegmentation().GetNthSegmentID(0), volume, array == 1) == 0
+    else:
+        effect = open_effect(bench)
+        effect.effect.engine = lambda: LocalJobs(effect.segmenter)
+        options(effect).volumeButton.click()
+        finish(effect)
+        assert len(segment_in_world(effect.segmentation, "liver")) > 0
+
+    assert len(calls) == 1, "it is not tried again for each slice"
+    assert "cannot be shown" in caplog.text
+    assert segmentations(bench.slicer.mrmlScene, previews=True) == []
