@@ -240,6 +240,24 @@ def test_two_runs_that_write_at_the_same_time_write_each_into_its_own_node(scene
             assert misplaced(run.written.segmentation_node, part.segment_id, volume, array == value) == 0
 
 
+def test_a_run_that_nobody_goes_on_with_does_not_hold_up_those_of_the_next_scene(scene):
+    left = begin(phantom()[0], SegmentWriter())
+    advance_into_writing(left, scene, set())
+    scene.Clear(False)
+
+    volume, array = phantom()
+    run = begin(volume, SegmentWriter())
+    for _ in range(2000):
+        if not run.advance(0):
+            break
+
+    assert run.state is RunState.DONE
+    assert misplaced(run.written.segmentation_node, run.written.concepts[0].segment_id, volume, array == 1) == 0
+    assert not left.ended
+    left.abandon(WHY)
+    assert misplaced(run.written.segmentation_node, run.written.concepts[1].segment_id, volume, array == 2) == 0
+
+
 def whole_volume(setting, logic=None):
     words = ActionWords(Action.WHOLE_VOLUME, "liver", "liver")
     logic = logic or setting.logic

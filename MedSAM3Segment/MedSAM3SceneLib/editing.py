@@ -27,8 +27,8 @@ class SegmentWriter:
     Like Slicer's Segment Editor it remembers the undo states of the segmentation it worked on last.
     """
 
-    # All writers work with the one segment editor node of the scene.
-    _at_work: ClassVar[SegmentWriter | None] = None
+    # The node that an action is on its way for: all writers work with the one segment editor node of the scene.
+    _at_work_on: ClassVar[Any | None] = None
 
     def __init__(self) -> None:
         self._logic = slicer.vtkSlicerSegmentEditorLogic()
@@ -37,14 +37,16 @@ class SegmentWriter:
     @property
     def is_writing(self) -> bool:
         """Whether an ``action`` of any writer is on its way; nothing else can be begun or undone meanwhile."""
-        return SegmentWriter._at_work is not None
+        node = SegmentWriter._at_work_on
+        # Whoever writes into a node that was removed cannot go on.
+        return node is not None and node.GetScene() is not None
 
     @contextmanager
     def action(self, segmentation_node: Any, volume_node: Any) -> Iterator[None]:
         """As ``begin``, for what is written inside; whatever breaks that off takes all of it back."""
         if self.is_writing:
             raise RuntimeError("an action is on its way already")
-        SegmentWriter._at_work = self
+        SegmentWriter._at_work_on = segmentation_node
         try:
             self.begin(segmentation_node, volume_node)
             try:
@@ -55,7 +57,8 @@ class SegmentWriter:
                     self._logic.Undo()
                 raise
         finally:
-            SegmentWriter._at_work = None
+            if SegmentWriter._at_work_on is segmentation_node:
+                SegmentWriter._at_work_on = None
 
     def begin(self, segmentation_node: Any, volume_node: Any) -> None:
         """Start one action on ``segmentation_node``: take over the user's editing settings and save one undo state.

@@ -182,6 +182,7 @@ class SegmentationRun:
         masks = yield from in_thread(lambda: masks_of(result, self.grouping))
         while self._writer.is_writing:
             # Another run, which somebody waits for, is between two of its segments.
+            breathe()
             yield WAITING
         self._check_wanted()
         self.state = RunState.WRITING

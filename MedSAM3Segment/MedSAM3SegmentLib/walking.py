@@ -55,6 +55,7 @@ class Walk:
         going: whether it is being followed now.
         origin: the seed it was last shown on.
         last: slice and mask, at the decoder's size, where it was last sure.
+        largest: pixels of the largest mask so far.
         doubtful: slices since then, with the mask and what speaks against it.
         kept: what was found, by slice.
         renewals: how often a detection showed it anew.
@@ -64,6 +65,7 @@ class Walk:
     going: bool = False
     origin: int = 0
     last: tuple[int, Mask] = (0, np.zeros((0, 0), bool))
+    largest: int = 0
     doubtful: list[tuple[int, Kept, Doubt]] = field(default_factory=list)
     kept: dict[int, Kept] = field(default_factory=dict)
     renewals: int = 0
@@ -73,7 +75,8 @@ class Walk:
         """Start from a seed; one without the object ends it."""
         self._accept_contradicted()
         if mask.any():
-            self.going, self.origin, self.last = True, index, (index, mask)
+            self.going, self.origin = True, index
+            self._be_sure(index, mask)
         elif self.going:
             self.stop(index, Doubt(StopReason.OBJECT_GONE, "drawn as empty"))
 
@@ -82,7 +85,7 @@ class Walk:
         doubt = verdict.doubt
         if doubt is None:
             self._accept_contradicted()
-            self.last = (index, verdict.mask)
+            self._be_sure(index, verdict.mask)
             self.kept[index] = verdict.kept
             return
         if doubt.reason is StopReason.LEFT_REGION:
@@ -107,6 +110,13 @@ class Walk:
             index, _, doubt = self.doubtful[0]
         self.stops.append(Stop(index, not self.reverse, doubt.reason, doubt.detail))
         self.going, self.doubtful = False, []
+
+    def is_ending(self, mask: Mask, rules: StopRules) -> bool:
+        """Whether ``mask`` is so small, or in doubt already, that what comes next may be another object."""
+        return bool(self.doubtful) or int(np.count_nonzero(mask)) < rules.ending_area * self.largest
+
+    def _be_sure(self, index: int, mask: Mask) -> None:
+        self.last, self.largest = (index, mask), max(self.largest, int(np.count_nonzero(mask)))
 
     def _accept_contradicted(self) -> None:
         """What only detections spoke against was right after all; what the tracker itself doubted stays out."""
