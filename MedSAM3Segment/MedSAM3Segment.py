@@ -187,6 +187,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         view=None,
         partial=None,
         like=None,
+        assembly=None,
     ):
         """Segment ``volumeNode``, write one segment per concept that was found, and return; the window stays alive.
 
@@ -215,6 +216,8 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         :param partial: called with a MedSAM3SceneLib.run_order.PlacedPartial as slices become known.
         :param like: (volume node, segmentation node), or a list of such pairs; what their segments show is found, and
             the concepts are only its names. Slices that are segmented in ``volumeNode`` itself come back as they are.
+        :param assembly: clean-up steps to switch, such as ``{"largest_only": True, "fill_gaps": False}``; the names are
+            those of MedSAM3SegmentLib.request.AssemblyOptions, which can be given too.
         :return: the segmentation node. A concept that was not found has no segment; ``messages`` says so.
         :raises MedSAM3SegmentLib.errors.MedSAM3Error: with one sentence that says what to do; the scene is unchanged.
         """
@@ -239,6 +242,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
             "grouping": grouping,
             "view": view,
             "like": like,
+            "assembly": assembly,
         }
         told = {name: call for name, call in (("progress", progress), ("partial", partial)) if call is not None}
         run = self._newRun(volumeNode, concepts, segmentationNode, options, RunListener(ended=self._keep, **told))

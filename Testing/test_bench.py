@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 EFFECT = Path(__file__).parents[1] / "MedSAM3Segment" / "SegmentEditorMedSAM3Lib" / "SegmentEditorEffect.py"
+
+#: Where the constants are counted, an extension that takes references to them away ends the whole run.
+needs_counted_constants = pytest.mark.skipif(
+    sys.version_info >= (3, 12), reason="since Python 3.12 None, True and False are not counted"
+)
 
 
 @pytest.fixture
@@ -235,6 +242,43 @@ def test_the_panel_opens_and_is_cleaned_up(bench, volume):
     bench.enter(panel)
     bench.close_panel(panel)
     bench.slicer.mrmlScene.Clear(False)
+
+
+@needs_counted_constants
+def test_qt_counts_the_constants_that_it_returns():
+    """PySide6 6.12.0 does not: each call loses a reference, and Python aborts when none is left."""
+    from slicer_bench.pythonqt import QtCore
+
+    timer = QtCore.QTimer()
+    calls = {
+        "a method without a result": (None, lambda: timer.setInterval(1)),
+        "a pointer to nothing": (None, timer.parent),
+        "a property that is not there": (None, lambda: timer.property("absent")),
+        "a signal that is sent": (True, lambda: timer.objectNameChanged.emit("name")),
+    }
+    lost = {}
+    for what, (constant, call) in calls.items():
+        before = sys.getrefcount(constant)
+        for _ in range(1000):
+            call()
+        lost[what] = before - sys.getrefcount(constant)
+
+    assert {what: count for what, count in lost.items() if count > 100} == {}
+
+
+@needs_counted_constants
+def test_opening_the_bench_again_and_again_takes_no_reference_to_none_away(tmp_path):
+    from slicer_bench import open_bench
+
+    counts = []
+    for _ in range(4):
+        with pytest.MonkeyPatch.context() as monkeypatch, open_bench(monkeypatch, tmp_path) as opened:
+            opened.open_panel("MedSAM3Segment")
+        gc.collect()
+        counts.append(sys.getrefcount(None))
+
+    # The first opening imports what the later ones only use.
+    assert min(counts[1:]) >= counts[0], f"References to None after each opening: {counts}"
 
 
 def _matrix(matrix):

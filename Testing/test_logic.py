@@ -1,19 +1,22 @@
 """What a user of Slicer's console gets from MedSAM3SegmentLogic, on real nodes and with a segmenter without a model."""
 
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from MedSAM3SceneLib.editing import SegmentWriter
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from MedSAM3SceneLib.local_jobs import LocalJobs
+from MedSAM3SceneLib.segmentation_run import run_to_end
+from MedSAM3SceneLib.threshold_run import ThresholdRun
 from MedSAM3SegmentLib.assembly import assemble
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
 from MedSAM3SegmentLib.grid import Plane
 from MedSAM3SegmentLib.intensity import Window
-from MedSAM3SegmentLib.request import Grouping, Mode
+from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, Mode
 from scene_nodes import add_segmentation, add_transform, add_volume, misplaced, rigid, segment_in_world, snapshot
 from slicer_stand_ins import load_module
 
@@ -149,6 +152,9 @@ def test_bad_input_is_said_in_words_and_changes_nothing(scene):
         ({"window": "moon"}, "no window named 'moon'"),
         ({"window": (10, 10)}, "empty"),
         ({"threshold": 2}, "not between 0 and 1"),
+        ({"assembly": {"largest": True}}, "no clean-up step named 'largest'; use one of link, "),
+        ({"assembly": {"fill_gaps": "no"}}, "'fill_gaps' cannot be 'no'; use True or False"),
+        ({"assembly": "largest_only"}, "'largest_only' are not understood; write for example"),
     ):
         with pytest.raises(InputError, match=why):
             logic.segment(volume, ["liver"], node, **options)
@@ -221,18 +227,26 @@ def test_a_region_of_interest_is_the_same_box_in_the_volume_whatever_moved_it(sc
     assert stacked.max(axis=1) == pytest.approx([-1, -1, 7], abs=1e-4)
 
 
-def test_each_object_can_become_a_segment():
+class AssemblingSegmenter(FakeSegmenter):
+    """Makes objects of what it finds, as the real one does."""
+
+    def segment(self, volume, request, *told):
+        result = super().segment(volume, request, *told)
+        return replace(
+            result, concepts=tuple(assemble(c, result.stack, 0.5, request.assembly) for c in result.concepts)
+        )
+
+
+def two_tumors():
     array = np.zeros((8, 9, 10), np.int16)
     array[1:4, 1:4, 1:4] = 1
     array[5:7, 6:8, 6:9] = 1
-    volume = add_volume(array, ijk_to_ras=np.diag([-4, -4, 5, 1]))
+    return add_volume(array, ijk_to_ras=np.diag([-4, -4, 5, 1])), array
 
-    class TwoObjects(FakeSegmenter):
-        def segment(self, volume, request, *told):
-            result = super().segment(volume, request, *told)
-            return replace(result, concepts=tuple(assemble(c, result.stack, 0.5) for c in result.concepts))
 
-    logic = make_logic(TwoObjects({"tumor": 1}))
+def test_each_object_can_become_a_segment():
+    volume, array = two_tumors()
+    logic = make_logic(AssemblingSegmenter({"tumor": 1}))
     node = logic.segment(volume, ["tumor"], grouping="one segment per instance")
 
     found = segments(node)
@@ -243,6 +257,34 @@ def test_each_object_can_become_a_segment():
     assert misplaced(node, found["tumor 2"], volume, small == 1) == 0
     logic.segment(volume, ["tumor"], node, grouping="one segment per instance")
     assert list(segments(node)) == ["tumor 1", "tumor 2"]
+
+
+def test_every_clean_up_step_can_be_switched_by_its_name():
+    segmenter = FakeSegmenter({"liver": 1})
+    logic, volume = make_logic(segmenter), phantom()[0]
+    usual = AssemblyOptions()
+    others = [{step.name: not step.default} for step in fields(AssemblyOptions)]
+
+    for assembly in (None, {}, replace(usual, link=False), *others):
+        logic.segment(volume, ["liver"], assembly=assembly)
+
+    asked = [request.assembly for request in segmenter.requests]
+    assert asked == [usual, usual, replace(usual, link=False), *(replace(usual, **other) for other in others)]
+
+
+def test_only_the_largest_object_is_written_and_stays_the_only_one_at_another_threshold():
+    volume, array = two_tumors()
+    big = array.copy()
+    big[4:] = 0
+    logic = make_logic(AssemblingSegmenter({"tumor": 1}))
+
+    node = logic.segment(volume, ["tumor"], assembly={"largest_only": True})
+
+    assert misplaced(node, segments(node)["tumor"], volume, big == 1) == 0
+    run_to_end(ThresholdRun(logic.last, 0.3, SegmentWriter()), lambda: None)
+    assert misplaced(node, segments(node)["tumor"], volume, big == 1) == 0
+    logic.segment(volume, ["tumor"], node)
+    assert misplaced(node, segments(node)["tumor"], volume, array == 1) == 0
 
 
 def test_of_a_sequence_the_shown_frame_is_segmented_and_said(scene):

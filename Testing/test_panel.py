@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from MedSAM3SceneLib.preview_segmentation import PREVIEW_ATTRIBUTE
 from MedSAM3SegmentLib.errors import ModelError
-from MedSAM3SegmentLib.request import Grouping, Mode
+from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, Mode
 from scene_nodes import add_segmentation, add_volume, misplaced, segment_in_world, snapshot
 from slicer_stand_ins import load_module
 
@@ -469,6 +469,72 @@ def test_choices_are_kept_in_the_scene_and_nothing_secret_is(bench, tmp_path):
 
     assert widget.ui.conceptsEdit.plainText == "liver\nspleen"
     assert widget.ui.modeSelector.currentIndex == 2
+
+
+#: The check boxes of the clean-up steps.
+STEP_BOXES = {
+    "link": "linkCheckBox",
+    "hysteresis": "hysteresisCheckBox",
+    "fill_gaps": "fillGapsCheckBox",
+    "drop_isolated": "dropIsolatedCheckBox",
+    "largest_only": "largestOnlyCheckBox",
+}
+
+
+def steps_shown(widget):
+    return AssemblyOptions(**{step: getattr(widget.ui, box).checked for step, box in STEP_BOXES.items()})
+
+
+def test_every_clean_up_step_has_a_box_that_reaches_the_request(bench):
+    phantom()
+    segmenter = FakeSegmenter({"liver": 1})
+    widget = opened(bench, segmenter)
+    usual = AssemblyOptions()
+    assert steps_shown(widget) == usual
+    run(bench, widget, "liver")
+
+    for box in STEP_BOXES.values():
+        getattr(widget.ui, box).click()
+        run(bench, widget, "liver")
+        getattr(widget.ui, box).click()
+
+    assert list(STEP_BOXES) == [step.name for step in fields(AssemblyOptions)]
+    expected = [usual, *(replace(usual, **{step: not getattr(usual, step)}) for step in STEP_BOXES)]
+    assert [request.assembly for request in segmenter.requests] == expected
+
+
+def test_clean_up_steps_are_kept_in_the_scene_and_a_scene_without_them_has_the_usual_ones(bench, tmp_path):
+    scene = bench.slicer.mrmlScene
+    phantom()
+    segmenter = FakeSegmenter({"liver": 1})
+    widget = opened(bench, segmenter)
+    widget.ui.conceptsEdit.plainText = "liver"
+    widget.ui.fillGapsCheckBox.click()
+    widget.ui.largestOnlyCheckBox.click()
+    path = tmp_path / "scene.mrml"
+    scene.SetURL(str(path))
+    assert scene.Commit()
+    scene.Clear(False)
+    bench.wait(lambda: steps_shown(widget) == AssemblyOptions())
+
+    scene.Import()
+    bench.enter(widget)
+    assert steps_shown(widget) == AssemblyOptions(fill_gaps=False, largest_only=True)
+    widget.panel.form.parameters.volume = phantom("again")[0]
+    run(bench, widget, "liver")
+    assert segmenter.requests[-1].assembly == AssemblyOptions(fill_gaps=False, largest_only=True)
+
+    bench.leave(widget)
+    node = widget.logic.getParameterNode()
+    for step in STEP_BOXES:
+        node.UnsetParameter(step)
+    assert not any(node.HasParameter(step) for step in STEP_BOXES)
+    assert scene.Commit()
+    scene.Clear(False)
+    scene.Import()
+    bench.enter(widget)
+    assert widget.ui.conceptsEdit.plainText == "liver"
+    assert steps_shown(widget) == AssemblyOptions()
 
 
 def test_typing_offers_the_vocabulary_and_what_was_asked_before(bench):

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import Default, WithinRange, parameterNodeWrapper
 
 from MedSAM3SegmentLib.grid import Plane
-from MedSAM3SegmentLib.request import Grouping, Mode
+from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, Mode
 
 _MOST_SLICES = 99999
 
@@ -89,6 +89,7 @@ class PanelParameters:
         roi: only what is in this box.
         inside_segmentation, inside_segment: only what is in this segment, by its ID.
         all_planes: whether all three planes are looked along.
+        link, hysteresis, fill_gaps, drop_isolated, largest_only: the clean-up steps, as in ``AssemblyOptions``.
         model, device: as ``medsam3 segment`` takes them.
     """
 
@@ -105,5 +106,10 @@ class PanelParameters:
     inside_segment: str
     grouping: Annotated[PanelGrouping, Default(PanelGrouping.CONCEPT)]
     all_planes: bool
+    link: Annotated[bool, Default(AssemblyOptions.link)]
+    hysteresis: Annotated[bool, Default(AssemblyOptions.hysteresis)]
+    fill_gaps: Annotated[bool, Default(AssemblyOptions.fill_gaps)]
+    drop_isolated: Annotated[bool, Default(AssemblyOptions.drop_isolated)]
+    largest_only: Annotated[bool, Default(AssemblyOptions.largest_only)]
     model: Annotated[str, Default("demo")]
     device: Annotated[str, Default("auto")]

@@ -9,6 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MedSAM3SegmentLib.grid import Plane
+from MedSAM3SegmentLib.request import AssemblyOptions
 
 from .parameter_node import PanelMode, PanelParameters
 
@@ -87,6 +88,13 @@ class RequestForm:
         plane = parameters.plane.engine_plane
         others = [name for name in (Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL) if name is not plane]
         inside = (parameters.inside_segmentation, parameters.inside_segment)
+        assembly = AssemblyOptions(
+            link=parameters.link,
+            hysteresis=parameters.hysteresis,
+            fill_gaps=parameters.fill_gaps,
+            drop_isolated=parameters.drop_isolated,
+            largest_only=parameters.largest_only,
+        )
         return {
             "mode": parameters.mode.engine_mode,
             "plane": plane,
@@ -94,6 +102,7 @@ class RequestForm:
             "roi": parameters.roi,
             "inside": inside if parameters.inside_segmentation is not None else None,
             "grouping": parameters.grouping.engine_grouping,
+            "assembly": assembly,
             "morePlanes": others if parameters.all_planes else (),
             "view": view if parameters.mode is PanelMode.THIS_SLICE else None,
             "model": parameters.model or "demo",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from enum import StrEnum
 from typing import TypeVar
 
@@ -11,13 +12,14 @@ from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.grid import Plane
 from MedSAM3SegmentLib.intensity import Window
 from MedSAM3SegmentLib.prompts import TargetPrompts
-from MedSAM3SegmentLib.request import Grouping, Mode, SegmentRequest
+from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, Mode, SegmentRequest
 
 Word = TypeVar("Word", bound=StrEnum)
 
 
 def request_from(
     concepts: str | Iterable[str],
+    *,
     plane: str = Plane.ACQUIRED,
     window: str | tuple[float, float] | Window | None = None,
     threshold: float | None = None,
@@ -27,6 +29,7 @@ def request_from(
     grouping: str = Grouping.CONCEPT,
     prompts: Mapping[str, TargetPrompts] | None = None,
     inside: str | None = None,
+    assembly: AssemblyOptions | Mapping[str, bool] | None = None,
 ) -> SegmentRequest:
     """The request for what was typed.
 
@@ -41,6 +44,7 @@ def request_from(
         grouping: ``one segment per concept`` or ``one segment per instance``.
         prompts: what was drawn, by concept.
         inside: words for what all else must lie in, one of the concepts or something that is looked for first.
+        assembly: which clean-up steps run, as ``assembly_from`` takes them, or None for the usual ones.
 
     Raises:
         InputError: one of them cannot be used; the message says which and why.
@@ -60,8 +64,31 @@ def request_from(
         prompts=dict(prompts or {}),
         inside=inside,
         more_planes=tuple(_one_of(Plane, name, "plane") for name in more_planes),
+        assembly=assembly_from(assembly),
         grouping=_one_of(Grouping, grouping, "grouping"),
     )
+
+
+def assembly_from(steps: AssemblyOptions | Mapping[str, bool] | None) -> AssemblyOptions:
+    """The clean-up steps that were chosen, such as ``{"largest_only": True, "fill_gaps": False}``.
+
+    Args:
+        steps: True or False by the names of ``AssemblyOptions``; those that are not named stay as they usually are.
+
+    Raises:
+        InputError: a step has another name, or is neither True nor False.
+    """
+    if steps is None or isinstance(steps, AssemblyOptions):
+        return steps or AssemblyOptions()
+    names = [step.name for step in fields(AssemblyOptions)]
+    if not isinstance(steps, Mapping):
+        raise InputError(f"The clean-up steps {steps!r} are not understood; write for example {{'{names[-1]}': True}}.")
+    for name, runs in steps.items():
+        if name not in names:
+            raise InputError(f"There is no clean-up step named '{name}'; use one of {', '.join(names)}.")
+        if not isinstance(runs, bool):
+            raise InputError(f"The clean-up step '{name}' cannot be {runs!r}; use True or False.")
+    return AssemblyOptions(**steps)
 
 
 def mode_named(text: str) -> Mode:

@@ -94,7 +94,8 @@ class FakeSegmenter:
             input_sha256=volume.content_hash,
             created="2000-01-01T00:00:00+00:00",
         )
-        return SegmentResult(stack, concepts, provenance, {"segmenting slices": 0.0}, volume.messages)
+        seconds = {"segmenting slices": 0.0}
+        return SegmentResult(stack, concepts, provenance, seconds, volume.messages, request.assembly)
 
     def segment_like(
         self,

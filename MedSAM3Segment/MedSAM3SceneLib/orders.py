@@ -10,7 +10,7 @@ from typing import Any
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.grid import SliceStack
 from MedSAM3SegmentLib.prompts import TargetPrompts
-from MedSAM3SegmentLib.request import Grouping, Mode, SegmentRequest
+from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, Mode, SegmentRequest
 
 from .console import mode_named, request_from
 from .drawn_regions import box_of_roi, drawn_prompts, mask_of_segment
@@ -37,6 +37,7 @@ def order_for(
     inside: tuple[Any, str] | str | None = None,
     more_planes: Iterable[str] = (),
     grouping: str = Grouping.CONCEPT,
+    assembly: AssemblyOptions | Mapping[str, bool] | None = None,
     view: Any | None = None,
     like: Any | None = None,
     model: str = "demo",
@@ -66,7 +67,19 @@ def order_for(
         concepts = () if pairs is None else shown_concepts(pairs)
     # What was drawn is read once the volume is, so until then nothing is followed yet.
     words = inside if isinstance(inside, str) else None
-    plain = request_from(concepts, plane, window, threshold, slices, Mode.SLICES, more_planes, grouping, prompts, words)
+    plain = request_from(
+        concepts,
+        plane=plane,
+        window=window,
+        threshold=threshold,
+        slices=slices,
+        mode=Mode.SLICES,
+        more_planes=more_planes,
+        grouping=grouping,
+        prompts=prompts,
+        inside=words,
+        assembly=assembly,
+    )
     chosen_mode = mode_named(mode)
     is_drawn = chosen_mode is Mode.FROM_PROMPTS and not prompts
     if is_drawn and segmentation_node is None:
