@@ -12,6 +12,7 @@ import pytest
 from made_results import axial_grid, result_of
 from MedSAM3SegmentLib.intensity import Window
 from MedSAM3SegmentLib.report import report_of, segment_provenance, write_report
+from MedSAM3SegmentLib.request import AssemblyOptions
 from MedSAM3SegmentLib.result import SliceEvidence
 from MedSAM3SegmentLib.volume import Volume
 
@@ -93,3 +94,10 @@ def test_a_segment_knows_what_was_asked_and_what_ran() -> None:
     assert provenance["model"]["demo"] is True
     assert provenance["input"]["sha256"] == VOLUME.content_hash
     json.dumps(provenance, allow_nan=False)
+
+
+def test_which_clean_up_steps_ran_is_kept() -> None:
+    steps = AssemblyOptions(fill_gaps=False, largest_only=True)
+    result = replace(result_of(VOLUME, {"liver": _mask()}), assembly=steps)
+    for kept in (segment_provenance(result, result.concepts[0]), report_of(result, VOLUME)):
+        assert AssemblyOptions(**kept["clean_up"]) == steps

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ def report_of(result: SegmentResult, volume: Volume, seconds: Mapping[str, float
         The keys of ``result.Provenance.as_dict`` (``model``, ``device``, ``plane``, ``threshold``, ``created``,
         ``versions``), ``input`` with modality, voxel counts and spacing along ``(i, j, k)`` in millimetres, ``slices``
         (first and last that were looked at, and how many the stack has), ``window`` (that of all concepts, or one named
-        ``by concept`` without ends where they differ), ``concepts`` in the order of the request, ``seconds`` by stage,
-        and ``messages``.
+        ``by concept`` without ends where they differ), ``clean_up`` (which steps of ``AssemblyOptions`` were on),
+        ``concepts`` in the order of the request, ``seconds`` by stage, and ``messages``.
     """
     report = result.provenance.as_dict()
     windows = list(dict.fromkeys(concept.window for concept in result.concepts))
@@ -46,6 +47,7 @@ def report_of(result: SegmentResult, volume: Volume, seconds: Mapping[str, float
             "of": result.stack.count,
         },
         "window": _window(windows[0]) if len(windows) == 1 else {"name": "by concept", "low": None, "high": None},
+        "clean_up": asdict(result.assembly),
         "concepts": [_concept(concept, result.stack.grid.voxel_volume_mm3) for concept in result.concepts],
         "seconds": {stage: round(value, 3) for stage, value in (seconds or result.seconds).items()},
         "messages": list(result.messages),
@@ -61,9 +63,9 @@ def segment_provenance(result: SegmentResult, concept: ConceptResult) -> dict[st
     """What was asked for one segment, and the run's own provenance.
 
     Keys besides those of ``result.Provenance.as_dict``: ``concept`` (as typed), ``prompt`` (as the model was asked),
-    ``window`` (name, low, high), ``slices`` (first and last slice that was looked at) and, where only a part of the
-    volume was segmented, ``limited_to``: index ranges ``i``, ``j``, ``k`` and whether another segment's ``mask`` was
-    one.
+    ``window`` (name, low, high), ``slices`` (first and last slice that was looked at), ``clean_up`` (which steps of
+    ``AssemblyOptions`` were on) and, where only a part of the volume was segmented, ``limited_to``: index ranges ``i``,
+    ``j``, ``k`` and whether another segment's ``mask`` was one.
     """
     looked_at = list(concept.score_by_slice)
     return {
@@ -71,6 +73,7 @@ def segment_provenance(result: SegmentResult, concept: ConceptResult) -> dict[st
         "prompt": concept.prompt,
         "window": _window(concept.window),
         "slices": [min(looked_at), max(looked_at)] if looked_at else None,
+        "clean_up": asdict(result.assembly),
         **_limits(result.gate_of(concept.concept)),
         **result.provenance.as_dict(),
     }
