@@ -149,6 +149,30 @@ def test_a_few_slices_without_detection_do_not_end_it() -> None:
     assert sorted(track.masks) == list(range(8, 30))
 
 
+def test_a_tip_that_only_detections_miss_is_kept_while_it_shrinks() -> None:
+    """Slices are 2 mm thick, so 6 mm are three of them, on both ends."""
+    organ = ball(8, 29)
+    seen = {z: mask for z, mask in organ.items() if 12 <= z <= 25}
+    (track,) = followed(organ, target(Seed(18, organ[18]), fresh=detections(seen)))
+    assert (min(track.masks), max(track.masks)) == (9, 28)
+    assert {stop.slice_index for stop in track.stops} == {8, 29}
+
+
+def test_of_thin_slices_the_stop_is_beyond_what_was_kept() -> None:
+    thin = SliceStack.along(axial_grid((DEPTH, EDGE, EDGE), (1.0, 1.0, 0.5)))
+    taper = {z: disc(16 - 0.5 * abs(z - 20)) for z in range(2, 39)}
+    seen = {z: taper[z] for z in range(12, 29)}
+    whole = Gate.of(SegmentRequest(("it",)), thin)
+    evidence = [
+        SliceEvidence(z, 0.9, 0.9, semantic=SoftMask.of(seen[z])) if z in seen else SliceEvidence(z, 0.01, 0)
+        for z in range(DEPTH)
+    ]
+    (track,) = followed(taper, target(Seed(20, taper[20]), fresh=FreshDetections(evidence, 0.5, whole)), gate=whole)
+    for stop in track.stops:
+        assert stop.slice_index not in track.masks
+        assert stop.slice_index - (1 if stop.forward else -1) in track.masks
+
+
 def test_detections_further_on_say_that_it_goes_on() -> None:
     organ = ball(4, 35)
     seen = {z: mask for z, mask in organ.items() if not 20 <= z <= 25}

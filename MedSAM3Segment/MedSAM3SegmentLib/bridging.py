@@ -23,7 +23,7 @@ Mask = NDArray[np.bool_]
 LONGEST_BRIDGE_MM = 25.0
 
 #: A slice that nobody showed and that has less than this part of the area between its neighbours was not seen well.
-LEAST_AREA = 0.6
+LEAST_AREA = 0.75
 
 
 def bridge(track: Track, shape: tuple[int, int], thickness: float) -> Track:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .assembly import assemble
 from .bridging import bridge
@@ -111,14 +110,9 @@ def follow_concepts(
         def features_of(index: int, window: Window = window) -> TrackerFeatures:
             return tracker.build_features(features.of([index], window))
 
-        def picture_of(index: int, window: Window = window) -> NDArray[np.uint8]:
-            return features.picture(index, window)
-
         targets = [jobs[n].target for n in chosen]
         dtype, asked = features.model.network.dtype, request.slice_range(gate.stack)
-        done = follow(
-            targets, tracker, features_of, gate, watch, memory_dtype=dtype, asked=asked, picture_of=picture_of
-        )
+        done = follow(targets, tracker, features_of, gate, watch, memory_dtype=dtype, asked=asked)
         for n, track in zip(chosen, done, strict=True):
             tracks[n] = track
     result = list(concepts)

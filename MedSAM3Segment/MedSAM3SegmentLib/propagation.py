@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .brightness import Brightness
 from .gating import Gate
-from .judging import Looks, judge, mask_of, probability_of
+from .judging import judge, mask_of, probability_of
 from .models.tracker import PointPrompt, TrackedMask, Tracker, TrackerFeatures
 from .models.tracking_session import TrackingSession
 from .request import Stage
@@ -30,9 +29,6 @@ Mask = NDArray[np.bool_]
 #: Gives one slice's features for the tracker.
 FeaturesOf = Callable[[int], TrackerFeatures]
 
-#: Gives one slice as the model is shown it, uint8 ``[row, column]`` or ``[row, column, 3]``.
-PictureOf = Callable[[int], NDArray[np.uint8]]
-
 
 def follow(
     targets: Sequence[Target],
@@ -43,7 +39,6 @@ def follow(
     rules: StopRules = StopRules(),  # noqa: B008 (frozen)
     memory_dtype: torch.dtype = torch.float32,
     asked: range | None = None,
-    picture_of: PictureOf | None = None,
 ) -> list[Track]:
     """Follow every target both ways from its seeds.
 
@@ -57,7 +52,6 @@ def follow(
         gate: outside of which nothing is followed.
         asked: the range of slices that was asked for, if a region leaves fewer; None for the whole stack.
         watch: is shown each slice as it is known.
-        picture_of: to compare the brightness of objects by; None compares nothing.
 
     Returns:
         One track per target, in their order.
@@ -68,14 +62,13 @@ def follow(
     if not targets:
         return []
     asked = range(gate.stack.count) if asked is None else asked
-    tracks = _Run(targets, tracker, features_of, gate, watch, rules, memory_dtype, asked, picture_of).tracks()
+    tracks = _Run(targets, tracker, features_of, gate, watch, rules, memory_dtype, asked).tracks()
     corrected = {n: _corrected(target, tracks[n]) for n, target in enumerate(targets) if target.corrections}
     changed = {n: target for n, target in corrected.items() if len(target.seeds) > len(targets[n].seeds)}
     for n in corrected.keys() - changed.keys():
         watch.tell(f"The negative marks for '{targets[n].concept}' changed nothing: the object is not there.")
     if changed:
-        once_more = list(changed.values())
-        again = _Run(once_more, tracker, features_of, gate, watch, rules, memory_dtype, asked, picture_of).tracks()
+        again = _Run(list(changed.values()), tracker, features_of, gate, watch, rules, memory_dtype, asked).tracks()
         for n, track in zip(changed, again, strict=True):
             tracks[n] = track
     return tracks
@@ -94,7 +87,6 @@ class _Run:
         rules: StopRules,
         memory_dtype: torch.dtype,
         asked: range,
-        picture_of: PictureOf | None,
     ) -> None:
         self._targets = targets
         self._features_of = features_of
@@ -103,9 +95,7 @@ class _Run:
         self._rules = rules
         self._asked = asked
         self._session = TrackingSession(tracker, gate.stack.count, memory_dtype=memory_dtype)
-        self._picture_of = picture_of
         self._shown: list[dict[int, tuple[Mask, Kept]]] = [{} for _ in targets]
-        self._brightness: list[dict[int, Brightness | None]] = [{} for _ in targets]
 
     def tracks(self) -> list[Track]:
         """Follow everything."""
@@ -137,7 +127,8 @@ class _Run:
 
     def _sweep(self, order: range, reverse: bool, stage: StageWatch) -> list[Walk]:
         """Follow all targets over the slices of ``order``."""
-        walks = [Walk(reverse) for _ in self._targets]
+        tip = int(self._rules.tip_mm / self._gate.stack.spacing[0])
+        walks = [Walk(reverse, tip) for _ in self._targets]
         seeds = [{seed.slice_index for seed in target.seeds} for target in self._targets]
         ahead = set[int]().union(*seeds)
         for index in order:
@@ -150,8 +141,7 @@ class _Run:
                 features = self._features_of(index)
                 for n, answer in self._session.step(index, features, reverse=reverse, objects=active).items():
                     assert isinstance(n, int)
-                    looks = self._looks(n, walks[n].origin, index)
-                    verdict = judge(answer, index, walks[n], self._targets[n], self._gate, self._rules, looks)
+                    verdict = judge(answer, index, walks[n], self._targets[n], self._gate, self._rules)
                     self._show(n, index, verdict.kept)
                     walks[n].go_on(index, verdict, self._rules)
                     if verdict.detected is not None and self._is_due(walks[n], index):
@@ -169,16 +159,6 @@ class _Run:
                 reason = StopReason.LEFT_REGION if order.stop in self._asked else StopReason.END_OF_RANGE
                 walk.stop(order.stop, Doubt(reason, f"followed to slice {order.stop - order.step}"))
         return walks
-
-    def _looks(self, number: int, origin: int, index: int) -> Looks | None:
-        """What an object looked like on ``origin``, to be compared with slice ``index``."""
-        if self._picture_of is None:
-            return None
-        known = self._brightness[number]
-        if origin not in known:
-            shown = mask_at(self._shown[number][origin][1].soft, self._gate.stack.slice_shape)
-            known[origin] = Brightness.of(self._picture_of(origin), shown)
-        return Looks(known[origin], self._picture_of(index))
 
     def _is_due(self, walk: Walk, index: int) -> bool:
         """Whether it is time to show an object to the tracker anew."""

@@ -119,7 +119,6 @@ class StopReason(StrEnum):
 
     OBJECT_GONE = "the object score fell"
     AREA_JUMP = "the area jumped"
-    BRIGHTNESS_CHANGED = "what is seen there is of another brightness"
     DETECTION_DISAGREES = "a fresh detection disagrees"
     LEFT_REGION = "the object left the region"
     END_OF_RANGE = "the range of slices ended"

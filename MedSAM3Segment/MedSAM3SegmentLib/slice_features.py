@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from .features import FeatureCache, FeatureKey
 from .grid import SliceStack
-from .intensity import Window, prepare_slices, to_display
+from .intensity import Window, prepare_slices
 from .models.concept_model import ConceptModel, ImageFeatures
 from .volume import Volume
 
@@ -40,10 +38,6 @@ class SliceFeatures:
     def elsewhere(self, volume: Volume, stack: SliceStack) -> SliceFeatures:
         """Of another volume, with the same model and cache."""
         return SliceFeatures(self.model, self._cache, volume, stack)
-
-    def picture(self, index: int, window: Window) -> NDArray[np.uint8]:
-        """One slice as it is shown to the model, ``[row, column]`` or ``[row, column, 3]``, at its own resolution."""
-        return np.asarray(to_display(self._slices[index : index + 1], window)[0])
 
     def of(self, indices: Sequence[int], window: Window) -> ImageFeatures:
         """Features of some slices, seen through ``window``; only those not kept from before are computed."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .brightness import Brightness
 from .result import StopReason
 
 Mask = NDArray[np.bool_]
@@ -29,9 +28,7 @@ class StopRules:
         renewal_interval: slices between two such times at least.
         most_renewals: such times, at most, for each way that an object is followed; the memory grows with each.
         return_overlap: intersection over union with where it was last sure, from which an object has come back.
-        brightness: how far its brightness may lie off that of where it was shown, in standard deviations of its pixels
-            there. This is asked at its ends only, where a neighbour may take its place: within, discs follow vertebrae.
-        ending_area: part of its largest area below which an object may be ending.
+        tip_mm: how far an object that shrinks is followed where detections no longer see it; they miss tips first.
     """
 
     area_factor: float = 2.0
@@ -44,8 +41,7 @@ class StopRules:
     renewal_interval: int = 6
     most_renewals: int = 3
     return_overlap: float = 0.3
-    brightness: float = 3.0
-    ending_area: float = 0.5
+    tip_mm: float = 6.0
 
 
 @dataclass(frozen=True)
@@ -95,15 +91,6 @@ def doubt_of_area(area: float, last: float, apart: float, steps: int, pixel: flo
         return None
     detail = f"{last:.0f} to {area:.0f} mm2, {area / last:.2f} times as much"
     return Doubt(StopReason.AREA_JUMP, detail, shrunk=area < last)
-
-
-def doubt_of_brightness(now: Brightness, shown: Brightness, rules: StopRules) -> Doubt | None:
-    """Whether what is seen is not what was shown: a neighbour that is next in the same place, for one."""
-    distance = shown.distance(now)
-    if distance <= rules.brightness:
-        return None
-    detail = f"{now.median:.0f} of 255 where {shown.median:.0f} was shown, {distance:.1f} standard deviations"
-    return Doubt(StopReason.BRIGHTNESS_CHANGED, detail)
 
 
 def iou(one: Mask, other: Mask) -> float:

@@ -12,6 +12,9 @@ from .stopping import Doubt, StopRules
 
 Mask = NDArray[np.bool_]
 
+#: What is smaller than the slice before by this factor at least is getting smaller.
+_TAPERS = 0.95
+
 
 @dataclass(frozen=True, eq=False)
 class Kept:
@@ -52,20 +55,20 @@ class Walk:
     """One object, followed one way.
 
     Attributes:
+        tip: slices beyond the last sure one that may be its tip, though detections do not see it there.
         going: whether it is being followed now.
         origin: the seed it was last shown on.
         last: slice and mask, at the decoder's size, where it was last sure.
-        largest: pixels of the largest mask so far.
         doubtful: slices since then, with the mask and what speaks against it.
         kept: what was found, by slice.
         renewals: how often a detection showed it anew.
     """
 
     reverse: bool
+    tip: int = 0
     going: bool = False
     origin: int = 0
     last: tuple[int, Mask] = (0, np.zeros((0, 0), bool))
-    largest: int = 0
     doubtful: list[tuple[int, Kept, Doubt]] = field(default_factory=list)
     kept: dict[int, Kept] = field(default_factory=dict)
     renewals: int = 0
@@ -75,8 +78,7 @@ class Walk:
         """Start from a seed; one without the object ends it."""
         self._accept_contradicted()
         if mask.any():
-            self.going, self.origin = True, index
-            self._be_sure(index, mask)
+            self.going, self.origin, self.last = True, index, (index, mask)
         elif self.going:
             self.stop(index, Doubt(StopReason.OBJECT_GONE, "drawn as empty"))
 
@@ -85,7 +87,7 @@ class Walk:
         doubt = verdict.doubt
         if doubt is None:
             self._accept_contradicted()
-            self._be_sure(index, verdict.mask)
+            self.last = (index, verdict.mask)
             self.kept[index] = verdict.kept
             return
         if doubt.reason is StopReason.LEFT_REGION:
@@ -99,8 +101,10 @@ class Walk:
     def stop(self, index: int, doubt: Doubt) -> None:
         """End here, or where the doubt began.
 
-        A slice much smaller than the one before, after which nothing comes, is the object's tip.
+        A slice much smaller than the one before, after which nothing comes, is the object's tip; so are the next few
+        that only detections speak against, as long as they get smaller.
         """
+        self._keep_tip()
         if len(self.doubtful) > 1 and self.doubtful[0][2].shrunk:
             (tip, kept, _), (_, after, _) = self.doubtful[:2]
             if after.score <= 0.5:
@@ -108,15 +112,22 @@ class Walk:
                 self.doubtful.pop(0)
         if self.doubtful:
             index, _, doubt = self.doubtful[0]
+        elif index in self.kept:
+            index += -1 if self.reverse else 1
         self.stops.append(Stop(index, not self.reverse, doubt.reason, doubt.detail))
         self.going, self.doubtful = False, []
 
-    def is_ending(self, mask: Mask, rules: StopRules) -> bool:
-        """Whether ``mask`` is so small, or in doubt already, that what comes next may be another object."""
-        return bool(self.doubtful) or int(np.count_nonzero(mask)) < rules.ending_area * self.largest
-
-    def _be_sure(self, index: int, mask: Mask) -> None:
-        self.last, self.largest = (index, mask), max(self.largest, int(np.count_nonzero(mask)))
+    def _keep_tip(self) -> None:
+        """Keep what shrinks right behind the last sure slice and only detections speak against."""
+        area = int(np.count_nonzero(self.last[1]))
+        while self.doubtful:
+            index, kept, doubt = self.doubtful[0]
+            now = int(np.count_nonzero(kept.soft.probability > 0.5))
+            contradicted = doubt.reason is StopReason.DETECTION_DISAGREES
+            if not contradicted or abs(index - self.last[0]) > self.tip or now >= _TAPERS * area:
+                return
+            self.kept[index], area = kept, now
+            self.doubtful.pop(0)
 
     def _accept_contradicted(self) -> None:
         """What only detections spoke against was right after all; what the tracker itself doubted stays out."""

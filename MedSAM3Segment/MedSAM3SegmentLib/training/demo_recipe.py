@@ -91,7 +91,7 @@ class TrackerStage:
     phantoms: int = 240
     first_seed: int = 1000
     thickness_mm: tuple[float, float] = (1.8, 6.5)
-    steps: int = 5000
+    steps: int = 4000
     learning_rate: float = 7e-4
     seed: int = 1
 
