@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine_on_socket import LIVER, Engine, volume_of
-from MedSAM3SegmentLib.engine import client as client_module
+from MedSAM3SegmentLib.engine import remote_segmenter
 from MedSAM3SegmentLib.engine.model_shelf import FeatureShelf, LoadedModel, ModelShelf, installed_source
 from MedSAM3SegmentLib.errors import ModelError
 from MedSAM3SegmentLib.models.model_store import STORE_VARIABLE
@@ -52,7 +52,7 @@ def test_an_engine_that_does_not_see_the_clients_disk_is_told_names_as_they_were
     engine: Engine, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del here
-    monkeypatch.setattr(client_module, "read_proof", lambda _: "")
+    monkeypatch.setattr(remote_segmenter, "read_proof", lambda _: "")
     with pytest.raises(ModelError, match=r"The model 'my-model' is not installed on the engine's machine"):
         engine.client().submit(volume_of(), LIVER, model="my-model").wait(20)
 

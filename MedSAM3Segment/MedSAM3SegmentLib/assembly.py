@@ -164,9 +164,7 @@ def _cleaned(
     if weak:
         steps.append(f"{_slices(weak)} kept below the threshold, because an object goes on there.")
     if options.fill_gaps:
-        kept, filled = fill_gaps(kept, fillable, stack.slice_shape)
-        if gate is not None:
-            kept = [_cut(group, filled, gate) for group in kept]
+        kept, filled = fill_gaps(kept, fillable, stack.slice_shape, gate)
         if filled:
             steps.append(f"{_slices(filled)} filled, because the object is on both sides.")
     dropped = len(groups) - len(kept)
@@ -175,23 +173,6 @@ def _cleaned(
         if fewer:
             steps.append(f"{_objects(fewer)} dropped, because only the largest was asked for.")
     return _Assembled(tuple(instance for group in kept for instance in group.instances), dropped, tuple(steps))
-
-
-def _cut(group: LinkedGroup, slices: Collection[int], gate: Gate) -> LinkedGroup:
-    """The group without what lies outside of ``gate`` on ``slices``, which were filled after all others were cut."""
-    instances = []
-    for instance in group.instances:
-        regions = []
-        for region in instance:
-            if region.slice_index in slices:
-                whole = np.zeros(gate.stack.slice_shape, bool)
-                whole[region.window] = region.mask
-                cut = Region.of(region.slice_index, region.score, gate.cut(region.slice_index, whole))
-                regions += [] if cut is None else [cut]
-            else:
-                regions.append(region)
-        instances.append(tuple(regions))
-    return LinkedGroup(tuple(instances))
 
 
 def _seen(item: SliceEvidence, low: float, stack: SliceStack, gate: Gate | None) -> list[Region]:

@@ -6,18 +6,14 @@ interpolated; assembly alone may fill single slices only, since it does not know
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .resizing import mask_at
 from .result import SoftMask, Track
 from .shape_interpolation import shape_between
-
-Mask = NDArray[np.bool_]
 
 #: Slices are bridged over at most this far, in millimetres from the slice before to the slice after.
 LONGEST_BRIDGE_MM = 25.0
@@ -38,7 +34,12 @@ def bridge(track: Track, shape: tuple[int, int], thickness: float) -> Track:
     sure = {*track.seeds, *track.drawn}
     masks = {index: mask_at(soft, shape) for index, soft in track.masks.items()}
     kept = [index for index in sorted(masks) if masks[index].any()]
-    weak = {index for index in kept[1:-1] if index not in sure and _is_weak(index, kept, masks)}
+    areas = {index: int(np.count_nonzero(masks[index])) for index in kept}
+    weak = {
+        index
+        for below, index, above in zip(kept, kept[1:], kept[2:], strict=False)
+        if index not in sure and areas[index] < LEAST_AREA * min(areas[below], areas[above])
+    }
     firm = [index for index in kept if index not in weak]
     made, scores = dict(track.masks), dict(track.object_scores)
     for before, after in pairwise(firm):
@@ -51,11 +52,3 @@ def bridge(track: Track, shape: tuple[int, int], thickness: float) -> Track:
             made[index] = SoftMask.of(mask | masks.get(index, mask))
             scores[index] = max(scores.get(index, 0.0), min(scores.get(before, 0.0), scores.get(after, 0.0)))
     return replace(track, masks=dict(sorted(made.items())), object_scores=dict(sorted(scores.items())))
-
-
-def _is_weak(index: int, kept: Collection[int], masks: dict[int, Mask]) -> bool:
-    """Whether a slice shows much less than the slices next to it."""
-    below = max((other for other in kept if other < index), default=index)
-    above = min((other for other in kept if other > index), default=index)
-    neighbours = min(int(masks[below].sum()), int(masks[above].sum()))
-    return bool(masks[index].sum() < LEAST_AREA * neighbours)

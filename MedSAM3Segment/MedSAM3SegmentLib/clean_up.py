@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from .gating import Gate
 from .grid import SliceStack
 from .regions import LinkedGroup, Region, Regions
 from .shape_interpolation import shape_between
@@ -68,7 +69,7 @@ class SizeRule:
 
 
 def fill_gaps(
-    groups: Sequence[LinkedGroup], fillable: Collection[int], shape: tuple[int, int]
+    groups: Sequence[LinkedGroup], fillable: Collection[int], shape: tuple[int, int], gate: Gate | None = None
 ) -> tuple[list[LinkedGroup], list[int]]:
     """Fill every single slice that an object skips, half-way between its neighbours.
 
@@ -76,6 +77,7 @@ def fill_gaps(
         groups: the objects.
         fillable: slices that may be filled: looked at, and not drawn by a person.
         shape: (rows, columns) of a slice.
+        gate: outside of which nothing is filled.
 
     Returns:
         The objects, and the slices that were filled. What another object has on such a slice stays its own.
@@ -85,7 +87,7 @@ def fill_gaps(
     for group in groups:
         instances = []
         for instance in group.instances:
-            added = [region for region in _between(instance, fillable, shape) if not _is_taken(region, groups)]
+            added = [region for region in _between(instance, fillable, shape, gate) if not _is_taken(region, groups)]
             filled += [region.slice_index for region in added]
             instances.append(tuple(sorted([*instance, *added], key=lambda region: region.slice_index)))
         result.append(LinkedGroup(tuple(instances)))
@@ -106,7 +108,7 @@ def _size(instance: Regions) -> int:
     return sum(region.area for region in instance)
 
 
-def _between(instance: Regions, fillable: Collection[int], shape: tuple[int, int]) -> list[Region]:
+def _between(instance: Regions, fillable: Collection[int], shape: tuple[int, int], gate: Gate | None) -> list[Region]:
     """The missing slices of one object."""
     seen = sorted({region.slice_index for region in instance})
     made = []
@@ -116,7 +118,7 @@ def _between(instance: Regions, fillable: Collection[int], shape: tuple[int, int
         sides = [[region for region in instance if region.slice_index == index] for index in (before, after)]
         score = min(max(region.score for region in side) for side in sides)
         mask = shape_between(*(_painted(side, shape) for side in sides))(0.5)
-        region = Region.of(before + 1, score, mask)
+        region = Region.of(before + 1, score, mask if gate is None else gate.cut(before + 1, mask))
         if region is not None:
             made.append(region)
     return made

@@ -1,28 +1,13 @@
-"""A segmenter that lives in another process: what panel, effect, console and agent call."""
+"""The service at one address, here or on another machine: what panel, effect, console and agent call."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable
-
-from ..errors import Cancelled
-from ..examples import Examples, check_examples
-from ..request import CancelCheck, PartialCallback, ProgressCallback, SegmentRequest
-from ..result import SegmentResult
-from ..volume import Volume
 from .connection import Connection
-from .events import Advanced, PartialArrived, WasCancelled
-from .job import EngineJob
-from .orders import JobOrder, OrderedExample, SentVolume, read_events
-from .records import encode
-from .sending import read_proof, send_volume
+from .remote_segmenter import RemoteSegmenter
 from .status import EngineStatus, status_of
 
-#: Seconds between two looks at a job that is waited for.
-_LOOK = 0.02
 
-
-class EngineClient:
+class EngineClient(RemoteSegmenter):
     """Asks one service.
 
     Args:
@@ -38,9 +23,12 @@ class EngineClient:
     def __init__(
         self, address: str, token: str, *, certificate: str = "", model: str = "demo", device: str = "auto"
     ) -> None:
-        self.model, self.device = model, device
+        super().__init__(model, device)
         self._connection = Connection(address, token, certificate)
-        self._id = uuid.uuid4().hex
+
+    def connect(self) -> Connection:
+        """The one connection there is; the service is asked only by what is sent."""
+        return self._connection
 
     def status(self) -> EngineStatus:
         """What the service holds and does. Takes as long as the network; call it from a thread in a GUI.
@@ -50,157 +38,6 @@ class EngineClient:
         """
         return status_of(self._connection.get("/status"))
 
-    def submit(
-        self,
-        volume: Volume,
-        request: SegmentRequest,
-        *,
-        model: str = "demo",
-        device: str = "auto",
-        partials: bool = True,
-        examples: Examples | None = None,
-    ) -> EngineJob:
-        """Ask for a segmentation; returns at once.
-
-        Args:
-            volume: must not be changed until the job has ended, nor those of the examples.
-            model, device: as ``models.loading.load_model`` takes them.
-            partials: whether to report slices as they are done.
-            examples: what shows each concept in place of words, as for ``segment_like``.
-
-        Raises:
-            InputError: the request does not go with examples.
-        """
-        return submit_to(lambda: self._connection, self._id, volume, request, model, device, partials, examples)
-
-    def segment(
-        self,
-        volume: Volume,
-        request: SegmentRequest,
-        progress: ProgressCallback | None = None,
-        cancel: CancelCheck | None = None,
-        partial: PartialCallback | None = None,
-    ) -> SegmentResult:
-        """Segment and wait, as ``segmenter.Segmenter.segment`` does; callbacks run in the calling thread.
-
-        Raises:
-            Cancelled: ``cancel`` said so.
-            MedSAM3Error: it failed.
-        """
-        job = self.submit(volume, request, model=self.model, device=self.device, partials=partial is not None)
-        return follow(job, progress, cancel, partial)
-
-    def segment_like(
-        self,
-        volume: Volume,
-        examples: Examples,
-        request: SegmentRequest,
-        progress: ProgressCallback | None = None,
-        cancel: CancelCheck | None = None,
-        partial: PartialCallback | None = None,
-    ) -> SegmentResult:
-        """Segment what ``examples`` show and wait, as ``segmenter.Segmenter.segment_like`` does; else as ``segment``.
-
-        The volumes of the examples are sent once, as any other.
-        """
-        job = self.submit(
-            volume, request, model=self.model, device=self.device, partials=partial is not None, examples=examples
-        )
-        return follow(job, progress, cancel, partial)
-
     def unload(self) -> None:
         """Let go of models and features once the running job is done; volumes stay."""
         self._connection.send("POST", "/unload")
-
-
-def submit_to(
-    connect: Callable[[], Connection],
-    client: str,
-    volume: Volume,
-    request: SegmentRequest,
-    model: str,
-    device: str,
-    partials: bool,
-    examples: Examples | None = None,
-) -> EngineJob:
-    """Start a job on the service that ``connect`` gives, which is called in the job's thread and may take its time."""
-    shown: Examples = {}
-    if examples is not None:
-        check_examples(request, examples)
-        shown = {concept: examples[concept] for concept in request.concepts}
-    known: list[Connection] = []
-
-    def work(job: EngineJob) -> None:
-        connection = connect()
-        known.append(connection)
-        proof = read_proof(connection)
-        for each in (*(example.volume for group in shown.values() for example in group), volume):
-            send_volume(connection, each, proof, lambda: job.cancel_wanted)
-        order = JobOrder(
-            id=job.id,
-            client=client,
-            volume=SentVolume.of(volume),
-            examples={
-                concept: tuple(OrderedExample(SentVolume.of(one.volume), one.mask, one.slices) for one in group)
-                for concept, group in shown.items()
-            },
-            model=_as_found_there(model, proof),
-            device=device,
-            partials=partials,
-            compress=not proof,
-            proof=proof,
-            request=request,
-        )
-        if job.cancel_wanted:
-            raise Cancelled()
-        told = False
-        with connection.stream("/jobs", encode(order)) as pieces:
-            for event in read_events(pieces):
-                if event is not None:
-                    job.report(event)
-                if job.ended:
-                    return
-                if job.cancel_wanted and not told:
-                    # The first word of it may have come before the job did.
-                    told = True
-                    send_cancel(job)
-
-    def send_cancel(job: EngineJob) -> None:
-        if not known:
-            job.report(WasCancelled())  # the service may take seconds to start, and needs not know
-        for connection in known:
-            connection.send("DELETE", f"/jobs/{job.id}")
-
-    return EngineJob(work, send_cancel).start()
-
-
-def _as_found_there(model: str, proof: str) -> str:
-    """A model's name as the service finds it, which runs in another folder, and sees this disk if there is a proof."""
-    from ..models.sources import with_whole_paths
-
-    return with_whole_paths(model) if proof else model
-
-
-def follow(
-    job: EngineJob,
-    progress: ProgressCallback | None = None,
-    cancel: CancelCheck | None = None,
-    partial: PartialCallback | None = None,
-) -> SegmentResult:
-    """Wait for a job, with callbacks in the calling thread; raises as ``EngineJob.wait`` does."""
-    try:
-        while True:
-            ended = job.ended
-            for event in job.poll():
-                if progress is not None and isinstance(event, Advanced):
-                    progress(event.progress)
-                elif partial is not None and isinstance(event, PartialArrived):
-                    partial(event.partial)
-            if ended:
-                return job.wait(0)
-            if cancel is not None and cancel():
-                job.cancel()
-            job.wait_for_news(_LOOK)
-    except BaseException:
-        job.cancel()
-        raise

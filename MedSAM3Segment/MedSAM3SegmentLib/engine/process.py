@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,13 +16,9 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import EngineError, MedSAM3Error
-from ..examples import Examples
-from ..request import CancelCheck, PartialCallback, ProgressCallback, SegmentRequest
-from ..result import SegmentResult
-from ..volume import Volume
-from .client import EngineClient, follow, submit_to
+from .client import EngineClient
 from .connection import Connection, knows_token
-from .job import EngineJob
+from .remote_segmenter import RemoteSegmenter
 from .run_files import RunningEngine, run_folder, running_engines
 from .status import EngineStatus
 
@@ -65,7 +60,7 @@ class _Started:
     process: StartedProcess
 
 
-class EngineProcess:
+class EngineProcess(RemoteSegmenter):
     """The engine of this user on this machine.
 
     ``submit`` never blocks: what takes time happens in the job's thread. All methods may be called from any thread.
@@ -86,11 +81,10 @@ class EngineProcess:
         model: str = "demo",
         device: str = "auto",
     ) -> None:
-        self.model, self.device = model, device
+        super().__init__(model, device)
         self._python = python
         self._options = tuple(options)
         self._start = start or start_process
-        self._id = uuid.uuid4().hex
         #: Held while a service is started, which may take minutes; ``stop`` and ``status`` never wait for it.
         self._start_lock = threading.Lock()
         self._lock = threading.Lock()
@@ -102,46 +96,6 @@ class EngineProcess:
     def log_path(self) -> Path:
         """What the service wrote; it names no patient, phrase or token."""
         return run_folder() / "engine.log"
-
-    def submit(
-        self,
-        volume: Volume,
-        request: SegmentRequest,
-        *,
-        model: str = "demo",
-        device: str = "auto",
-        partials: bool = True,
-        examples: Examples | None = None,
-    ) -> EngineJob:
-        """Ask for a segmentation as ``EngineClient.submit`` does; starts the service first if none runs."""
-        return submit_to(self.connect, self._id, volume, request, model, device, partials, examples)
-
-    def segment(
-        self,
-        volume: Volume,
-        request: SegmentRequest,
-        progress: ProgressCallback | None = None,
-        cancel: CancelCheck | None = None,
-        partial: PartialCallback | None = None,
-    ) -> SegmentResult:
-        """Segment and wait, as ``EngineClient.segment`` does."""
-        job = self.submit(volume, request, model=self.model, device=self.device, partials=partial is not None)
-        return follow(job, progress, cancel, partial)
-
-    def segment_like(
-        self,
-        volume: Volume,
-        examples: Examples,
-        request: SegmentRequest,
-        progress: ProgressCallback | None = None,
-        cancel: CancelCheck | None = None,
-        partial: PartialCallback | None = None,
-    ) -> SegmentResult:
-        """Segment what ``examples`` show and wait, as ``EngineClient.segment_like`` does."""
-        job = self.submit(
-            volume, request, model=self.model, device=self.device, partials=partial is not None, examples=examples
-        )
-        return follow(job, progress, cancel, partial)
 
     def connect(self) -> Connection:
         """The way to a running service; starts one if there is none, which takes seconds.
