@@ -17,19 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from MedSAM3SegmentLib.concepts import (
-    LEFT,
-    RIGHT,
-    Code,
-    Concept,
-    Vocabulary,
-    advice_for,
-    prompt_for,
-    split_phrases,
-)
+from MedSAM3SegmentLib.concepts import Vocabulary, advice_for
 from MedSAM3SegmentLib.errors import InputError, ModelError
 from MedSAM3SegmentLib.intensity import CT_WINDOWS
+from MedSAM3SegmentLib.phrases import prompt_for, split_phrases
 from MedSAM3SegmentLib.resources import resource_path
+from MedSAM3SegmentLib.terminology import LEFT, RIGHT, Code, Concept, terminology_entry
 from shared_data import DATA, needs_shared
 
 VOCABULARY = Vocabulary.load()
@@ -282,7 +275,7 @@ def test_left_and_right_are_two_concepts_that_differ_in_laterality_alone():
     for left in sided:
         right = VOCABULARY.find(left.phrase.replace("left", "right", 1))
         assert RIGHT in (right.type_modifier, right.anatomic_region_modifier)
-        assert VOCABULARY.terminology_entry(left).replace(str(LEFT), str(RIGHT)) == VOCABULARY.terminology_entry(right)
+        assert terminology_entry(left).replace(str(LEFT), str(RIGHT)) == terminology_entry(right)
 
 
 def test_completion_offers_the_beginning_before_the_word_before_the_synonym():
@@ -475,7 +468,7 @@ def test_slicer_reads_every_entry_as_it_was_meant():
     slicer = pytest.importorskip("slicer")
     logic = slicer.vtkSlicerTerminologiesModuleLogic
     for concept in VOCABULARY.concepts:
-        text = VOCABULARY.terminology_entry(concept)
+        text = terminology_entry(concept)
         entry = slicer.vtkSlicerTerminologyEntry()
         assert logic.DeserializeTerminologyEntry(text, entry), text
         assert logic.SerializeTerminologyEntry(entry) == text
@@ -492,18 +485,18 @@ def test_what_has_no_code_is_a_tissue_to_slicer():
         "Segmentation category and type - DICOM master list~SCT^85756007^Tissue~SCT^85756007^Tissue~^^"
         "~Anatomic codes - DICOM master list~^^~^^"
     )
-    assert VOCABULARY.terminology_entry(None) == tissue
-    assert VOCABULARY.terminology_entry(VOCABULARY.find("optic cup")) == tissue
+    assert terminology_entry(None) == tissue
+    assert terminology_entry(VOCABULARY.find("optic cup")) == tissue
     uncoded = [concept for concept in VOCABULARY.concepts if concept.type is None]
     assert len(uncoded) < 15
 
 
 def test_the_left_side_of_an_organ_and_of_a_finding_go_where_slicer_wants_them():
-    assert VOCABULARY.terminology_entry(VOCABULARY.find("left kidney")) == (
+    assert terminology_entry(VOCABULARY.find("left kidney")) == (
         "Segmentation category and type - DICOM master list~SCT^123037004^Anatomical Structure~SCT^64033007^Kidney"
         "~SCT^7771000^Left~Anatomic codes - DICOM master list~^^~^^"
     )
-    assert VOCABULARY.terminology_entry(VOCABULARY.find("right kidney tumor")) == (
+    assert terminology_entry(VOCABULARY.find("right kidney tumor")) == (
         "Segmentation category and type - DICOM master list~SCT^49755003^Morphologically Altered Structure"
         "~SCT^108369006^Neoplasm~^^~Anatomic codes - DICOM master list~SCT^64033007^Kidney~SCT^24028007^Right"
     )
@@ -616,7 +609,7 @@ def test_any_json_is_a_vocabulary_or_an_input_error(tmp_path_factory, entries):
     assert not complaint or ("mine.json" in complaint and complaint.endswith("."))
     for concept in vocabulary.concepts:
         assert vocabulary.find(concept.phrase) is concept
-        assert vocabulary.terminology_entry(concept).count("~") == 6
+        assert terminology_entry(concept).count("~") == 6
 
 
 # Shipped files and import ---------------------------------------------------------------------------------------------

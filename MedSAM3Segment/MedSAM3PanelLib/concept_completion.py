@@ -8,7 +8,8 @@ from typing import Any
 import qt
 import slicer
 
-from MedSAM3SegmentLib.concepts import Vocabulary, split_phrases
+from MedSAM3SegmentLib.concepts import Vocabulary
+from MedSAM3SegmentLib.phrases import split_phrases
 
 _SETTING = "MedSAM3/RecentConcepts"
 

@@ -11,8 +11,8 @@ from slicer.i18n import tr as _
 from MedSAM3SceneLib.run_order import PlacedPartial
 from MedSAM3SceneLib.segmentation_run import SegmentationRun
 from MedSAM3SceneLib.slice_views import jump_to_slice
-from MedSAM3SegmentLib.concepts import split_phrases
 from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
+from MedSAM3SegmentLib.phrases import split_phrases
 
 from .concept_completion import ConceptCompletion, remember_concepts
 from .previews import Previews

@@ -7,10 +7,10 @@ from dataclasses import fields
 from enum import StrEnum
 from typing import TypeVar
 
-from MedSAM3SegmentLib.concepts import split_phrases
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.grid import Plane
 from MedSAM3SegmentLib.intensity import Window
+from MedSAM3SegmentLib.phrases import split_phrases
 from MedSAM3SegmentLib.prompts import TargetPrompts
 from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, Mode, SegmentRequest
 

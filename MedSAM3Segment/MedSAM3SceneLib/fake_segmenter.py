@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.concepts import prompt_for
 from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.examples import Examples
 from MedSAM3SegmentLib.grid import SliceStack
 from MedSAM3SegmentLib.intensity import choose_window
+from MedSAM3SegmentLib.phrases import prompt_for
 from MedSAM3SegmentLib.request import (
     CancelCheck,
     PartialCallback,

@@ -13,10 +13,10 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from .concepts import prompt_for, split_phrases
 from .errors import InputError
 from .grid import Plane, SliceStack
 from .intensity import Window
+from .phrases import prompt_for, split_phrases
 from .prompts import BoxMark, BoxReading, TargetPrompts
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import torch
 
 from .assembly import assemble
-from .concepts import Vocabulary, advice_for, prompt_for
+from .concepts import Vocabulary, advice_for
 from .containment import Found, find_in_order, parts_of
 from .examples import Examples, check_examples, in_words
 from .exemplars import Exemplars
@@ -33,6 +33,7 @@ from .intensity import Window, choose_window, is_ct
 from .looking import Question, show_slice, steps_of
 from .models.concept_model import VISUAL_PHRASE, ConceptModel
 from .one_run import OneRun
+from .phrases import prompt_for
 from .planes import gates_along, look_along_planes, more_stacks
 from .prompt_geometry import boxes_on
 from .request import CancelCheck, PartialCallback, ProgressCallback, SegmentRequest, Stage

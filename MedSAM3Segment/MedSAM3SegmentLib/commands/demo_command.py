@@ -17,6 +17,7 @@ from ..itk_images import image_on_grid, quiet_itk
 from ..report import write_report
 from ..request import SegmentRequest
 from ..segmentation_files import Segment, write_segmentation
+from ..terminology import terminology_entry
 from ..training.demo_recipe import DemoRecipe
 from ..versions import package_versions
 from ..whole_file import check_folder
@@ -187,7 +188,7 @@ def _write_truth(path: Path, phantom: Phantom, seed: int) -> None:
             name,
             phantom.masks[name],
             vocabulary.colour_for(name),
-            vocabulary.terminology_entry(vocabulary.find(name)),
+            terminology_entry(vocabulary.find(name)),
         )
         for name in phantom.present
     ]

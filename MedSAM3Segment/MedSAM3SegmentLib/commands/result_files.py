@@ -12,6 +12,7 @@ from ..concepts import Vocabulary
 from ..report import segment_provenance
 from ..request import Grouping
 from ..segmentation_files import PROVENANCE_TAG, Segment, provenance_text, write_label_map, write_segmentation
+from ..terminology import terminology_entry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +39,7 @@ def write_result(path: Path, result: SegmentResult, grouping: Grouping = Groupin
             name,
             concept.mask if label is None else concept.instance_map == label,
             vocabulary.colour_for(concept.concept),
-            vocabulary.terminology_entry(vocabulary.find(concept.concept)),
+            terminology_entry(vocabulary.find(concept.concept)),
             {PROVENANCE_TAG: provenance_text(_provenance(result, concept, label))},
         )
         for name, concept, label in _parts(result, grouping)

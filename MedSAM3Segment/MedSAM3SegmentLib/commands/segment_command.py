@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..concepts import advice_for, split_phrases
+from ..concepts import advice_for
 from ..errors import Cancelled, InputError
 from ..grid import Plane, SliceStack, VoxelGrid
 from ..intensity import CT_WINDOWS, Window
+from ..phrases import split_phrases
 from ..request import Mode, Progress, SegmentRequest, Stage
 from .example_options import ExampleFiles, add_example_option, examples_of, read_examples
 from .interruption import Interruption

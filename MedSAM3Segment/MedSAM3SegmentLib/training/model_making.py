@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..concepts import Vocabulary, prompt_for
+from ..concepts import Vocabulary
 from ..errors import Cancelled
+from ..phrases import prompt_for
 from ..request import CancelCheck
 from .samples import LabelledStack, manifest_stacks
 
