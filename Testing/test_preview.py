@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from made_results import axial_grid, result_of
 from MedSAM3SegmentLib.concepts import Vocabulary
 from MedSAM3SegmentLib.grid import Plane
-from MedSAM3SegmentLib.preview import MOST_TILES, USUAL_TILES, choose_tiles, draw_preview
+from MedSAM3SegmentLib.preview import draw_preview
+from MedSAM3SegmentLib.telling_slices import MOST_TILES, USUAL_TILES, choose_tiles
 from MedSAM3SegmentLib.volume import Volume
 from random_grids import grids
 

@@ -5,33 +5,25 @@ Slices are shown at their physical aspect ratio, as a radiologist sees them. Dra
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .amounts import amount, is_plain_picture
 from .concepts import Vocabulary
 from .grid import Plane
-from .intensity import Window, to_display
+from .intensity import to_display
+from .picture_text import NAME_SIZE, SHADOW, TEXT, Colour, Position, draw_names, fitted, font
 from .result import ConceptResult, SegmentResult
+from .telling_slices import choose_tiles
 from .volume import Volume
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
-    from PIL.ImageFont import FreeTypeFont, ImageFont
-
-Colour = tuple[int, int, int]
-Position = tuple[int, int]
-
-#: Most slices in one picture, and how many are shown where there are as many.
-MOST_TILES = 12
-USUAL_TILES = 6
-
-#: A slice that shows this part of a concept's largest cross-section tells as much as the largest one itself.
-_NEARLY_LARGEST = 0.75
 
 # Pixels: edge of a square tile (others have its area) when there are one, two, or more, and the longest edge of any.
 _TILE_EDGES = (760, 560, 380)
@@ -42,13 +34,11 @@ _GAP = 8
 _MARGIN = 24
 _LEGEND_COLUMN, _LEGEND_ROW = 300, 28
 _SWATCH = 16
-_TITLE, _NORMAL, _SMALL, _TINY = 26, 17, 15, 14
+_TITLE, _NORMAL, _SMALL = 26, 17, 15
 
 _BACKGROUND: Colour = (18, 21, 25)
-_TEXT: Colour = (232, 235, 238)
 _FAINT: Colour = (146, 154, 162)
 _WARNING: Colour = (255, 191, 71)
-_SHADOW: Colour = (0, 0, 0)
 _FILL_OPACITY = 0.35
 
 # Brightness (of 255) up to which a pixel shows nothing, and how much of that is left around what is shown.
@@ -63,19 +53,6 @@ _SMALLEST_VIEW = 0.4
 _SCREEN_LEFT = {Plane.AXIAL: "R", Plane.CORONAL: "R", Plane.SAGITTAL: "A"}
 
 DEMO_LINE = "DEMO MODEL: trained on synthetic pictures; this says nothing about a real patient."
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One slice of the picture.
-
-    Attributes:
-        index: of the slice along the stack.
-        window: the intensity window to show it through.
-    """
-
-    index: int
-    window: Window
 
 
 def draw_preview(volume: Volume, result: SegmentResult, vocabulary: Vocabulary | None = None) -> Image:
@@ -113,7 +90,7 @@ def draw_preview(volume: Volume, result: SegmentResult, vocabulary: Vocabulary |
     draw = ImageDraw.Draw(canvas)
     top = _MARGIN - 6
     for line in heading:
-        draw.text((_MARGIN, top), _fitted(line.text, line.size, width - 2 * _MARGIN), line.colour, _font(line.size))
+        draw.text((_MARGIN, top), fitted(line.text, line.size, width - 2 * _MARGIN), line.colour, font(line.size))
         top += line.height
     for n, concept in enumerate(result.concepts):
         corner = (_MARGIN + n % per_row * _LEGEND_COLUMN, legend_top + n // per_row * _LEGEND_ROW)
@@ -129,69 +106,12 @@ def draw_preview(volume: Volume, result: SegmentResult, vocabulary: Vocabulary |
         shown = _overlaid(picture, [(colours[n], mask[tile.index]) for n, mask in masks.items()], size)
         canvas.paste(shown, corner)
         named = {result.concepts[n].concept: masks[n][tile.index] for n in masks if largest[n] is tile}
-        _draw_names(draw, corner, size, named)
+        draw_names(draw, corner, size, named)
         caption = f"slice {tile.index}" if stack.count > 1 else ""
         if len(_window_names(result)) > 1:
             caption = f"{caption} · {tile.window.name}".lstrip(" ·")
         _draw_caption(draw, corner, size, caption, left_side)
     return canvas
-
-
-def is_plain_picture(volume: Volume) -> bool:
-    """Whether the volume is a PNG or JPEG, or frames: its pixels have no size, and its left side is nobody's right."""
-    picture = 1 in volume.grid.shape and not volume.modality and volume.array.dtype == np.uint8
-    return volume.is_sequence or picture
-
-
-def amount(volume: Volume, voxels: int) -> str:
-    """How much of ``volume`` that is: millilitres, or pixels of a plain picture."""
-    if is_plain_picture(volume):
-        return f"{voxels} px"
-    millilitres = voxels * volume.grid.voxel_volume_mm3 / 1000
-    return f"{millilitres:.0f} mL" if millilitres >= 100 else f"{millilitres:.3g} mL"
-
-
-def choose_tiles(result: SegmentResult) -> list[Tile]:
-    """The slices to show, in order: the largest cross-section of each concept, and some between for the whole course.
-
-    One slice stands for several concepts where it shows nearly the largest cross-section of each. Where nothing was
-    found, the slices are those with the best scores and some between.
-    """
-    areas = {
-        n: np.count_nonzero(result.stack.extract(concept.mask), axis=(1, 2))
-        for n, concept in enumerate(result.concepts)
-        if concept.found
-    }
-    if not areas:
-        return _tiles_of_nothing(result)
-    chosen: dict[int, Window] = {}
-    untold = dict(areas)
-    while untold and len(chosen) < MOST_TILES:
-        share = {n: area / area.max() for n, area in untold.items()}
-        # Whole numbers count concepts that a slice tells; the rest, always below 1, decides between equals.
-        value = sum((part >= _NEARLY_LARGEST) + 0.5 * part / len(share) for part in share.values())
-        index = int(np.argmax(value))
-        told = [n for n, part in share.items() if part[index] >= _NEARLY_LARGEST]
-        chosen[index] = result.concepts[told[0]].window
-        for n in told:
-            del untold[n]
-    return _spread(chosen, np.flatnonzero(sum(areas.values())).tolist(), next(iter(chosen.values())))
-
-
-def _tiles_of_nothing(result: SegmentResult) -> list[Tile]:
-    chosen: dict[int, Window] = {}
-    for concept in result.concepts[:USUAL_TILES]:
-        best = max(concept.evidence, key=lambda item: item.score)
-        chosen[best.slice_index] = concept.window
-    first = result.concepts[0]
-    return _spread(chosen, sorted(first.score_by_slice), first.window)
-
-
-def _spread(chosen: dict[int, Window], candidates: Sequence[int], window: Window) -> list[Tile]:
-    """``chosen`` and, up to the usual number, each time the candidate that is farthest from all that are shown."""
-    while len(chosen) < USUAL_TILES and (free := [index for index in candidates if index not in chosen]):
-        chosen[max(free, key=lambda index: min(abs(index - shown) for shown in chosen))] = window
-    return [Tile(index, chosen[index]) for index in sorted(chosen)]
 
 
 def _colours(result: SegmentResult, vocabulary: Vocabulary) -> list[Colour]:
@@ -277,12 +197,12 @@ def _heading(volume: Volume, result: SegmentResult) -> list[_Line]:
     window = f"window {windows[0]}" if len(windows) == 1 else f"{len(windows)} windows"
     parts = ["" if is_plain_picture(volume) else f"{run.plane} slices", window, f"threshold {run.threshold:g}"]
     setting = " · ".join(filter(None, [*parts, run.model.name]))
-    lines = [_Line(volume.name, _TITLE, _TEXT, 38), _Line(setting, _SMALL, _FAINT, 26)]
+    lines = [_Line(volume.name, _TITLE, TEXT, 38), _Line(setting, _SMALL, _FAINT, 26)]
     if run.model.is_demo:
         lines.append(_Line(DEMO_LINE, _NORMAL, _WARNING, 28))
     if not any(concept.found for concept in result.concepts):
-        lines.append(_Line("Nothing was found.", _NORMAL, _TEXT, 28))
-    return [*lines, _Line("", _TINY, _TEXT, 12)]
+        lines.append(_Line("Nothing was found.", _NORMAL, TEXT, 28))
+    return [*lines, _Line("", NAME_SIZE, TEXT, 12)]
 
 
 def _window_names(result: SegmentResult) -> list[str]:
@@ -294,76 +214,15 @@ def _draw_legend_entry(draw: ImageDraw, corner: Position, concept: ConceptResult
     box = (left, top + 2, left + _SWATCH, top + 2 + _SWATCH)
     draw.rounded_rectangle(box, 4, colour if concept.found else None, colour, 2)
     text_left = left + _SWATCH + 10
-    note_width = draw.textlength(note, _font(_SMALL)) + 12
-    name = _fitted(concept.concept, _NORMAL, _LEGEND_COLUMN - _SWATCH - 26 - note_width)
-    draw.text((text_left, top), name, _TEXT if concept.found else _FAINT, _font(_NORMAL))
-    note_left = text_left + draw.textlength(name, _font(_NORMAL)) + 10
-    draw.text((note_left, top + 2), note, _FAINT, _font(_SMALL))
+    note_width = draw.textlength(note, font(_SMALL)) + 12
+    name = fitted(concept.concept, _NORMAL, _LEGEND_COLUMN - _SWATCH - 26 - note_width)
+    draw.text((text_left, top), name, TEXT if concept.found else _FAINT, font(_NORMAL))
+    note_left = text_left + draw.textlength(name, font(_NORMAL)) + 10
+    draw.text((note_left, top + 2), note, _FAINT, font(_SMALL))
 
 
 def _draw_caption(draw: ImageDraw, corner: Position, size: tuple[int, int], caption: str, left_side: str) -> None:
     left, bottom = corner[0] + 8, corner[1] + size[1] - 6
-    draw.text((left, bottom), caption, _TEXT, _font(_SMALL), anchor="ls", stroke_width=2, stroke_fill=_SHADOW)
+    draw.text((left, bottom), caption, TEXT, font(_SMALL), anchor="ls", stroke_width=2, stroke_fill=SHADOW)
     middle = corner[1] + size[1] // 2
-    draw.text((left, middle), left_side, _FAINT, _font(_SMALL), anchor="lm", stroke_width=2, stroke_fill=_SHADOW)
-
-
-def _draw_names(
-    draw: ImageDraw, corner: Position, size: tuple[int, int], masks: Mapping[str, NDArray[np.bool_]]
-) -> None:
-    """Each name in its mask, or beside it where it would cover too much of it or another name.
-
-    A name without room is left out; the legend has it.
-    """
-    taken: list[tuple[float, float, float, float]] = []
-    for name, mask in masks.items():
-        if not mask.any():
-            continue
-        text = _fitted(name, _TINY, size[0] - 8)
-        half_width, half_height = draw.textlength(text, _font(_TINY)) / 2 + 3, _TINY / 2 + 3
-        for x, y in _places_for_name(mask, size, half_width, half_height):
-            x = min(max(x, half_width), size[0] - half_width)
-            y = min(max(y, half_height), size[1] - half_height)
-            box = (x - half_width, y - half_height, x + half_width, y + half_height)
-            if any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
-                continue
-            taken.append(box)
-            place = (corner[0] + x, corner[1] + y)
-            draw.text(place, text, _TEXT, _font(_TINY), anchor="mm", stroke_width=1, stroke_fill=_SHADOW)
-            break
-
-
-def _places_for_name(
-    mask: NDArray[np.bool_], size: tuple[int, int], half_width: float, half_height: float
-) -> list[tuple[float, float]]:
-    """Where the middle of a name may go, in pixels of the tile, best first."""
-    rows, columns = np.nonzero(mask)
-    per_row, per_column = size[1] / mask.shape[0], size[0] / mask.shape[1]
-    x, y = (columns.mean() + 0.5) * per_column, (rows.mean() + 0.5) * per_row
-    top, bottom = rows.min() * per_row, (rows.max() + 1) * per_row
-    left, right = columns.min() * per_column, (columns.max() + 1) * per_column
-    beside = [
-        (x, top - half_height),
-        (x, bottom + half_height),
-        (right + half_width, y),
-        (left - half_width, y),
-    ]
-    has_room = bottom - top > 4 * half_height and right - left > 2 * half_width
-    return [(x, y), *beside] if has_room else beside
-
-
-def _fitted(text: str, size: int, width: float) -> str:
-    """``text``, in one line and cut with an ellipsis where it is wider than ``width`` pixels."""
-    text = " ".join(text.split())
-    font = _font(size)
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text.rstrip() + "…"
-
-
-def _font(size: int) -> FreeTypeFont | ImageFont:
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size)
+    draw.text((left, middle), left_side, _FAINT, font(_SMALL), anchor="lm", stroke_width=2, stroke_fill=SHADOW)

@@ -303,7 +303,7 @@ def _table(volume: Volume, result: SegmentResult) -> Table:
 def _row(volume: Volume, concept: ConceptResult) -> tuple[str | Text, ...]:
     from rich.text import Text
 
-    from ..preview import amount
+    from ..amounts import amount
 
     best = f"{max(concept.score_by_slice.values(), default=0.0):.2f}"
     if not concept.found:
@@ -334,7 +334,7 @@ def _parse_slices(text: str | None) -> tuple[int, int] | None:
 
 
 def _describe(volume: Volume, stack: SliceStack) -> str:
-    from ..preview import is_plain_picture
+    from ..amounts import is_plain_picture
 
     voxels = " x ".join(map(str, volume.grid.shape[::-1]))
     if volume.is_sequence:
