@@ -147,7 +147,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
             next ones None before the first run in a scene.
         written: the MedSAM3SceneLib.segmentations.WrittenResult of the last run: which segment holds which concept.
         messages: what the user should know of the last run, one sentence each.
-        last: the MedSAM3SceneLib.segmentation_run.SegmentationRun of the last run that wrote something.
+        last: the MedSAM3SceneLib.segmentation_run.WritingRun of the last run that wrote something.
     """
 
     def __init__(self, segmenter=None, engine=None):
@@ -222,7 +222,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         :raises MedSAM3SegmentLib.errors.MedSAM3Error: with one sentence that says what to do; the scene is unchanged.
         """
         from MedSAM3SceneLib.run_order import RunListener
-        from MedSAM3SceneLib.segmentation_run import run_to_end
+        from MedSAM3SceneLib.scene_run import run_to_end
         from MedSAM3SegmentLib.errors import InputError
 
         if self._waiting:
@@ -278,7 +278,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         :raises MedSAM3SegmentLib.errors.MedSAM3Error: the run cannot begin.
         """
         from MedSAM3PanelLib.job_runner import listener_of
-        from MedSAM3SceneLib.segmentation_run import RunState
+        from MedSAM3SceneLib.scene_run import RunState
 
         def ended(run):
             self._keep(run)
@@ -303,7 +303,8 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         """
         from MedSAM3PanelLib.job_runner import listener_of
         from MedSAM3SceneLib.orders import preview_order
-        from MedSAM3SceneLib.segmentation_run import RunState, SegmentationRun
+        from MedSAM3SceneLib.scene_run import RunState
+        from MedSAM3SceneLib.segmentation_run import SegmentationRun
 
         def ended(run):
             _tell(onDone if run.state is RunState.DONE else onFailed, run if run.error is None else run.error)
@@ -318,7 +319,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         :return: a MedSAM3PanelLib.job_runner.RunningJob, or None when there is no result.
         """
         from MedSAM3PanelLib.job_runner import listener_of
-        from MedSAM3SceneLib.segmentation_run import RunState
+        from MedSAM3SceneLib.scene_run import RunState
         from MedSAM3SceneLib.threshold_run import ThresholdRun
 
         if self.last is None or self.written is None:

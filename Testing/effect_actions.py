@@ -6,9 +6,9 @@ from typing import Any
 
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from MedSAM3SceneLib.local_jobs import LocalJobs
+from MedSAM3SceneLib.scene_run import run_to_end
 from MedSAM3SceneLib.segment_actions import Action, ActionWords
 from MedSAM3SceneLib.segment_edit_run import EditOrder, SegmentEditRun
-from MedSAM3SceneLib.segmentation_run import run_to_end
 from MedSAM3SegmentLib.prompts import BoxReading
 
 

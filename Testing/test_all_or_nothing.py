@@ -15,9 +15,10 @@ from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from MedSAM3SceneLib.labelmaps import labelmap_on_lattice
 from MedSAM3SceneLib.local_jobs import LocalJobs
 from MedSAM3SceneLib.orders import order_for
+from MedSAM3SceneLib.scene_run import RunState, run_to_end
 from MedSAM3SceneLib.segment_actions import Action, ActionWords
 from MedSAM3SceneLib.segment_edit_run import EditOrder, SegmentEditRun
-from MedSAM3SceneLib.segmentation_run import RunState, SegmentationRun, run_to_end
+from MedSAM3SceneLib.segmentation_run import SegmentationRun
 from MedSAM3SceneLib.voxel_editing import modify_segment
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid

@@ -454,9 +454,9 @@ def test_the_segment_says_where_it_came_from():
 
 def test_a_removed_segment_or_node_ends_the_run_without_a_change():
     from MedSAM3SceneLib.local_jobs import LocalJobs
+    from MedSAM3SceneLib.scene_run import RunState, run_to_end
     from MedSAM3SceneLib.segment_actions import ActionWords
     from MedSAM3SceneLib.segment_edit_run import EditOrder, SegmentEditRun
-    from MedSAM3SceneLib.segmentation_run import RunState, run_to_end
     from MedSAM3SegmentLib.errors import Cancelled
 
     for remove in ("segment", "segmentation", "volume"):

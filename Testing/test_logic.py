@@ -10,7 +10,7 @@ import pytest
 from MedSAM3SceneLib.editing import SegmentWriter
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from MedSAM3SceneLib.local_jobs import LocalJobs
-from MedSAM3SceneLib.segmentation_run import run_to_end
+from MedSAM3SceneLib.scene_run import run_to_end
 from MedSAM3SceneLib.threshold_run import ThresholdRun
 from MedSAM3SegmentLib.assembly import assemble
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError

@@ -17,7 +17,8 @@ from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from MedSAM3SceneLib.local_jobs import LocalJobs
 from MedSAM3SceneLib.orders import order_for
 from MedSAM3SceneLib.provenance import read_provenance
-from MedSAM3SceneLib.segmentation_run import SegmentationRun, run_to_end
+from MedSAM3SceneLib.scene_run import run_to_end
+from MedSAM3SceneLib.segmentation_run import SegmentationRun
 from MedSAM3SceneLib.threshold_run import ThresholdRun
 from MedSAM3SegmentLib.assembly import assemble
 from MedSAM3SegmentLib.request import Grouping

@@ -9,7 +9,7 @@ import weakref
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib import segmentation_run
+from MedSAM3SceneLib import scene_run
 from MedSAM3SceneLib.edited_slices import read_written
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from MedSAM3SceneLib.local_jobs import LocalJobs
@@ -215,7 +215,7 @@ def test_the_console_is_given_its_own_segmentation_whoever_ends_meanwhile(bench,
     logic = opened(bench, segmenter).logic
     other = logic.start(two, "left kidney")
     bench.wait(segmenter.held.asked.is_set)
-    to_end = segmentation_run.run_to_end
+    to_end = scene_run.run_to_end
 
     def with_the_other_ending_last(run, pump, cancel=None):
         def let_the_other_end():
@@ -226,7 +226,7 @@ def test_the_console_is_given_its_own_segmentation_whoever_ends_meanwhile(bench,
 
         to_end(run, let_the_other_end, cancel)
 
-    monkeypatch.setattr(segmentation_run, "run_to_end", with_the_other_ending_last)
+    monkeypatch.setattr(scene_run, "run_to_end", with_the_other_ending_last)
     node = logic.segment(one, "liver")
 
     assert other.ended

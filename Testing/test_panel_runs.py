@@ -13,7 +13,8 @@ from MedSAM3SceneLib.local_jobs import LocalJobs
 from MedSAM3SceneLib.orders import order_for, preview_order
 from MedSAM3SceneLib.preview_segmentation import PREVIEW_ATTRIBUTE, PreviewSegmentation, remove_previews
 from MedSAM3SceneLib.run_order import RunListener
-from MedSAM3SceneLib.segmentation_run import RunState, SegmentationRun, run_to_end
+from MedSAM3SceneLib.scene_run import RunState, run_to_end
+from MedSAM3SceneLib.segmentation_run import SegmentationRun
 from MedSAM3SceneLib.slice_views import jump_to_slice
 from MedSAM3SceneLib.threshold_run import ThresholdRun
 from MedSAM3SceneLib.volumes import read_volume_node

@@ -321,7 +321,7 @@ def test_a_remote_engine_is_used_and_its_figures_are_shown(bench, engine):
     assert engine.loaded == ["demo"]
     assert ui.resultsTable.rowCount == 1
     assert bench.dialogs.texts("error") == []
-    assert widget.logic.last.order.volume_node is volume
+    assert widget.logic.last.volume_node is volume
     widget.panel.setup.engine.look()
     bench.wait(lambda: "demo is loaded" in ui.engineLabel.text)
 

@@ -9,7 +9,7 @@ import qt
 import slicer
 
 from MedSAM3SceneLib.run_order import RunListener
-from MedSAM3SceneLib.segmentation_run import SegmentationRun
+from MedSAM3SceneLib.scene_run import SceneRun
 
 #: Milliseconds between two looks at a run; steps take less.
 _INTERVAL = 20
@@ -22,7 +22,7 @@ class RunningJob:
         run: what is on its way; its ``state`` says how far it is.
     """
 
-    def __init__(self, run: SegmentationRun) -> None:
+    def __init__(self, run: SceneRun) -> None:
         self.run = run
         # Owned by Qt: what Python owns may be freed on any thread that happens to collect garbage.
         self._timer = qt.QTimer(slicer.app)
@@ -58,7 +58,7 @@ class RunningJob:
 def listener_of(
     progress: Callable[[Any], None] | None,
     partial: Callable[[Any], None] | None,
-    ended: Callable[[SegmentationRun], None],
+    ended: Callable[[Any], None],
     waiting: Callable[[int], None] | None,
 ) -> RunListener:
     """A listener of those that are given."""

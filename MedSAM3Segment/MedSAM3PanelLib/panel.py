@@ -9,7 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MedSAM3SceneLib.run_order import PlacedPartial
-from MedSAM3SceneLib.segmentation_run import SegmentationRun
+from MedSAM3SceneLib.segmentation_run import SegmentationRun, WritingRun
 from MedSAM3SceneLib.slice_views import jump_to_slice
 from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
 from MedSAM3SegmentLib.phrases import split_phrases
@@ -38,7 +38,7 @@ class Panel:
         self.ui = ui
         self.logic = logic
         self._job: Any = None
-        self._shown: SegmentationRun | None = None
+        self._shown: WritingRun | None = None
         self.previews = Previews()
         self.progress = ProgressDisplay(ui.progressBar, ui.progressLabel)
         self.form = RequestForm(ui, self.update)
@@ -180,7 +180,7 @@ class Panel:
             return
         self.update()
 
-    def _done(self, run: SegmentationRun) -> None:
+    def _done(self, run: WritingRun) -> None:
         self._end_job()
         self._shown = run
         self.table.show(run.result, run.written)
@@ -193,7 +193,7 @@ class Panel:
     def _previewed(self, run: SegmentationRun) -> None:
         self._end_job()
         concepts = [concept.concept for concept in run.result.concepts]
-        self.previews.show_labels(run.order.volume_node, run.placed, concepts, run.labels)
+        self.previews.show_labels(run.volume_node, run.placed, concepts, run.labels)
         self.threshold.follow(self._shown)
         said = [concept.reason for concept in run.result.concepts]
         self.ui.previewLabel.text = "\n".join([*said, *run.messages])
@@ -232,8 +232,8 @@ class Panel:
     def go_to_slice(self, index: int) -> None:
         """Let the slice views show slice ``index`` of the last result."""
         run = self._shown
-        if run is not None and run.result is not None and run.order.volume_node.GetScene() is not None:
-            jump_to_slice(run.order.volume_node, run.placed, run.result.stack, index)
+        if run is not None and run.result is not None and run.volume_node.GetScene() is not None:
+            jump_to_slice(run.volume_node, run.placed, run.result.stack, index)
 
     def _say(self, words: str) -> None:
         """Show ``words`` below the buttons; nothing takes no room."""

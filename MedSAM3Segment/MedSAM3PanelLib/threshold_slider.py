@@ -8,7 +8,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from MedSAM3SceneLib.segmentation_run import SegmentationRun
+from MedSAM3SceneLib.segmentation_run import WritingRun
 
 from .background import Background
 from .previews import Previews
@@ -34,14 +34,14 @@ class ThresholdSlider:
         self._previews = previews
         self._released = released
         self._said = said
-        self._run: SegmentationRun | None = None
+        self._run: WritingRun | None = None
         self._wanted: float | None = None
         self._setting = False
         self._background = Background()
         slider.connect("valueIsChanging(double)", self._drag)
         slider.connect("valueChanged(double)", self._release)
 
-    def follow(self, run: SegmentationRun | None) -> None:
+    def follow(self, run: WritingRun | None) -> None:
         """Move the threshold of ``run`` from now on; None for no run, when there is nothing to move."""
         self._stop()
         self._run = run
@@ -71,9 +71,9 @@ class ThresholdSlider:
 
     def _show(self, labels: Any) -> None:
         run = self._run
-        if run is not None and run.result is not None and run.order.volume_node.GetScene() is not None:
+        if run is not None and run.result is not None and run.volume_node.GetScene() is not None:
             concepts = [concept.concept for concept in run.result.concepts]
-            self._previews.show_labels(run.order.volume_node, run.placed, concepts, labels)
+            self._previews.show_labels(run.volume_node, run.placed, concepts, labels)
         self._work_out()
 
     def _fail(self, error: Exception) -> None:

@@ -14,7 +14,7 @@ from .steps import Steps
 from .volumes import PlacedVolume
 
 if TYPE_CHECKING:
-    from .segmentation_run import SegmentationRun
+    from .scene_run import SceneRun
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,4 +74,4 @@ class RunListener:
     progress: Callable[[Progress], None] = _ignore
     waiting: Callable[[int], None] = _ignore
     partial: Callable[[PlacedPartial], None] = _ignore
-    ended: Callable[[SegmentationRun], None] = _ignore
+    ended: Callable[[SceneRun], None] = _ignore

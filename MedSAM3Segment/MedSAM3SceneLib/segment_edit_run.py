@@ -1,6 +1,6 @@
 """One action of the Segment Editor effect, from the click to the changed segment.
 
-As ``segmentation_run``: what takes a while happens elsewhere, and the rest comes in short steps.
+As ``scene_run`` says: what takes a while happens elsewhere, and the rest comes in short steps.
 """
 
 from __future__ import annotations
@@ -12,22 +12,21 @@ from typing import Any
 from MedSAM3SegmentLib.correcting import slice_scores
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.report import segment_provenance
-from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.result import ConceptResult, SegmentResult
 
 from .edited_slices import WrittenSlices, write_written, written_slices
-from .editing import SegmentWriter
 from .frames import node_to_node
 from .labelmaps import content_of
 from .local_jobs import JobSource
 from .provenance import write_provenance
-from .run_order import RunListener, RunOrder
+from .run_order import RunListener
+from .scene_run import RunState, SceneRun
 from .segment_actions import ActionWords, CutChange, Question, VolumeChange, question_for, surroundings
 from .segment_changes import edited_lattice
 from .segment_voxels import labelmap_mask
-from .segmentation_run import RunState, SegmentationRun
+from .segmentations import check_segmentation_node
 from .steps import Steps, in_thread
-from .volumes import PlacedVolume, read_in_steps
+from .volumes import PlacedVolume, check_volume_node, read_in_steps
 from .voxel_editing import VoxelTool, is_masking, modify_segment
 
 
@@ -71,7 +70,7 @@ class _Memory:
     of_held: Callable[[Any | None], WrittenSlices]
 
 
-class SegmentEditRun(SegmentationRun):
+class SegmentEditRun(SceneRun):
     """An action that is on its way; ended when nothing was found, too, with the segment as it was.
 
     Attributes:
@@ -85,18 +84,23 @@ class SegmentEditRun(SegmentationRun):
         segmentation_node = order.editor.GetSegmentationNode()
         if segmentation_node is None or segmentation_node.GetSegmentation().GetSegment(order.segment_id) is None:
             raise InputError("No segment is selected; add one, or select the one to work on.")
+        check_volume_node(order.volume_node)
+        check_segmentation_node(segmentation_node)
+        super().__init__((order.volume_node, segmentation_node), listener)
+        self.order = order
         self.changed = False
-        self._edit = order
+        self._segmentation_node = segmentation_node
+        self._jobs = jobs
         self._tool = tool
-        whole = RunOrder(order.volume_node, _no_request, segmentation_node, order.model, order.device, order.save_state)
-        super().__init__(whole, jobs, SegmentWriter(), listener)
 
     def _all_steps(self) -> Steps[None]:
-        edit, segmentation_node = self._edit, self.order.segmentation_node
-        self.placed = placed = yield from edit.read(edit.volume_node)
-        around = surroundings(segmentation_node, edit.segment_id, edit.volume_node, placed, edit.slice_node)
-        question = yield from in_thread(lambda: question_for(edit.words, around))
-        result = yield from self._answer(replace(placed, volume=question.volume), question.request)
+        order, segmentation_node = self.order, self._segmentation_node
+        self.placed = placed = yield from order.read(order.volume_node)
+        around = surroundings(segmentation_node, order.segment_id, order.volume_node, placed, order.slice_node)
+        question = yield from in_thread(lambda: question_for(order.words, around))
+        result = yield from self._answer(
+            self._jobs, replace(placed, volume=question.volume), question.request, order.model, order.device
+        )
         (concept,) = result.concepts
         self.messages = [*result.messages, _reason(concept, question), *concept.messages, *question.notes]
         if not concept.found:
@@ -112,7 +116,7 @@ class SegmentEditRun(SegmentationRun):
             self._write(labelmap, memory, result, concept)
 
     def _segment(self) -> Any:
-        return self.order.segmentation_node.GetSegmentation().GetSegment(self._edit.segment_id)
+        return self._segmentation_node.GetSegmentation().GetSegment(self.order.segment_id)
 
     def _changed_labelmap(
         self, question: Question, concept: ConceptResult, placed: PlacedVolume
@@ -121,10 +125,10 @@ class SegmentEditRun(SegmentationRun):
 
         A single slice counts as drawn, so nothing is remembered of it.
         """
-        edit, segmentation_node = self._edit, self.order.segmentation_node
-        to_segmentation = node_to_node(edit.volume_node, segmentation_node) @ placed.to_node
+        order, segmentation_node = self.order, self._segmentation_node
+        to_segmentation = node_to_node(order.volume_node, segmentation_node) @ placed.to_node
         ijk_to_segmentation = to_segmentation @ question.volume.grid.ijk_to_ras
-        lattice = edited_lattice(edit.editor, edit.segment_id, ijk_to_segmentation)
+        lattice = edited_lattice(order.editor, order.segment_id, ijk_to_segmentation)
         content = content_of(self._segment())
         change = question.change
 
@@ -142,13 +146,13 @@ class SegmentEditRun(SegmentationRun):
         return (yield from in_thread(work))
 
     def _write(self, labelmap: Any, memory: _Memory | None, result: SegmentResult, concept: ConceptResult) -> None:
-        edit = self._edit
-        edit.save_state()
-        modify_segment(edit.editor, edit.segment_id, labelmap, self._tool)
+        order = self.order
+        order.save_state()
+        modify_segment(order.editor, order.segment_id, labelmap, self._tool)
         self.changed = True
-        write_provenance(self._segment(), segment_provenance(result, concept) | {"action": edit.words.action.value})
+        write_provenance(self._segment(), segment_provenance(result, concept) | {"action": order.words.action.value})
         if memory is not None:
-            held = memory.of_held(content_of(self._segment())) if is_masking(edit.editor) else memory.of_all
+            held = memory.of_held(content_of(self._segment())) if is_masking(order.editor) else memory.of_all
             write_written(self._segment(), held)
 
     def _check_wanted(self) -> None:
@@ -164,8 +168,3 @@ def _reason(concept: ConceptResult, question: Question) -> str:
         return concept.reason
     scores = concept.score_by_slice.values()
     return f"Found on this slice; the score is {max(scores):.2f}." if scores else "Found on this slice."
-
-
-def _no_request(placed: PlacedVolume) -> SegmentRequest:
-    del placed
-    raise AssertionError("an action makes its own request")

@@ -1,174 +1,57 @@
-"""One segmentation from the click to the segments: read, hand in, follow, write.
-
-Everything that takes a while happens elsewhere, in the engine or on a thread, and everything that must happen on the
-thread of the scene is cut into short steps. The panel takes a step whenever its timer ticks, the console between two
-repaints; neither ever stands still. Nodes are looked at again before each step, because a user may have removed them.
-"""
+"""One segmentation from the click to the segments: read, hand in, follow, write."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from enum import StrEnum
-from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.concepts import Vocabulary
-from MedSAM3SegmentLib.engine.events import (
-    Advanced,
-    Done,
-    Event,
-    Failed,
-    Loading,
-    PartialArrived,
-    Queued,
-    WasCancelled,
-)
-from MedSAM3SegmentLib.errors import Cancelled
-from MedSAM3SegmentLib.examples import Examples
-from MedSAM3SegmentLib.grid import SliceStack
-from MedSAM3SegmentLib.request import Grouping, Progress, SegmentRequest, Stage
+from MedSAM3SegmentLib.request import Grouping
 from MedSAM3SegmentLib.result import SegmentResult
 
 from .editing import SegmentWriter
-from .local_jobs import Job, JobSource
-from .run_order import PlacedPartial, RunListener, RunOrder
+from .local_jobs import JobSource
+from .run_order import RunListener, RunOrder
+from .scene_run import RunState, SceneRun
 from .segmentations import WrittenResult, check_segmentation_node, masks_of, messages_of, write_in_steps
-from .steps import WAITING, WORKING, Steps, breathe, in_thread, release
+from .steps import WAITING, Steps, breathe, in_thread
 from .volumes import PlacedVolume, check_volume_node, read_in_steps
 
-#: Seconds of steps between two repaints. One step more may follow, so this stays well below what is felt.
-STEP_BUDGET = 0.015
 
-
-class RunState(StrEnum):
-    """How far a run has come."""
-
-    READING = "reading the volume"
-    SUBMITTING = "handing the volume to the engine"
-    SEGMENTING = "segmenting"
-    CONVERTING = "preparing segments"
-    WRITING = "writing segments"
-    DONE = "done"
-    CANCELLED = "cancelled"
-    FAILED = "failed"
-
-
-_ENDED = (RunState.DONE, RunState.CANCELLED, RunState.FAILED)
-
-
-class SegmentationRun:
-    """A run that is on its way.
+class WritingRun(SceneRun):
+    """A run whose result becomes the segments of one segmentation.
 
     Attributes:
-        state: how far it has come.
-        placed: the volume as it was read, once it is.
+        volume_node: what was segmented.
+        segmentation_node: where segments are written, or None for a new node.
         grouping: what becomes one segment, once the request is made.
-        result: what the engine found, once it has.
-        labels: of a run that is not written, once it is done: concept ``n`` (from 1) as uint16 ``[k, j, i]``.
-        written: what became of it in the scene, once it is done.
-        messages: what the user should know, once it is done.
-        error: why it ended otherwise.
+        written: what became of the result in the scene, once it is done.
 
     Raises:
         InputError: the nodes cannot be used; nothing was begun.
     """
 
     def __init__(
-        self, order: RunOrder, jobs: JobSource, writer: SegmentWriter, listener: RunListener | None = None
+        self,
+        volume_node: Any,
+        segmentation_node: Any | None,
+        writer: SegmentWriter,
+        listener: RunListener | None,
+        save_state: Callable[[], None] | None,
     ) -> None:
-        check_volume_node(order.volume_node)
-        if order.segmentation_node is not None:
-            check_segmentation_node(order.segmentation_node)
-        self.order = order
-        self.state = RunState.READING
-        self.placed: PlacedVolume | None = None
-        self.result: SegmentResult | None = None
-        self.labels: NDArray[np.uint16] | None = None
-        self.written: WrittenResult | None = None
-        self.messages: list[str] = []
-        self.error: Exception | None = None
+        check_volume_node(volume_node)
+        if segmentation_node is not None:
+            check_segmentation_node(segmentation_node)
+        super().__init__([node for node in (volume_node, segmentation_node) if node is not None], listener)
+        self.volume_node = volume_node
+        self.segmentation_node = segmentation_node
         self.grouping = Grouping.CONCEPT
-        self._jobs = jobs
-        self._job: Job | None = None
+        self.written: WrittenResult | None = None
         self._writer = writer
-        self._listener = listener or RunListener()
-        self._scene = order.volume_node.GetScene()
-        self._cancelled = False
-        self._stepping = False
-        self._broken_off: Cancelled | None = None
-        self._steps = self._all_steps()
-
-    @property
-    def ended(self) -> bool:
-        return self.state in _ENDED
-
-    def advance(self, budget: float = STEP_BUDGET) -> bool:
-        """Do what can be done now, for about ``budget`` seconds; False when the run is over."""
-        if self.ended or self._stepping:
-            return not self.ended
-        until = time.monotonic() + budget
-        try:
-            while True:
-                self._check_wanted()
-                waits = self._step() is WAITING
-                if self._broken_off is not None:
-                    raise self._broken_off
-                if waits or time.monotonic() >= until:
-                    return True
-        except StopIteration:
-            self._end(RunState.DONE, None)
-        except Cancelled as stopped:
-            self._end(RunState.CANCELLED, stopped)
-        except Exception as error:
-            self._end(RunState.FAILED, error)
-        return False
-
-    def cancel(self) -> None:
-        """Ask the run to end without a change to the scene. What is being written already is written to its end."""
-        self._cancelled = True
-        if self._job is not None:
-            self._job.cancel()
-
-    def abandon(self, why: str) -> None:
-        """End the run at once; whatever the engine still says of it is not heard, and what it wrote is taken back.
-
-        What is written by a single step, and by the last one, stays: the run is done then.
-
-        Args:
-            why: one sentence.
-        """
-        self.cancel()
-        if self._stepping and self.state is RunState.WRITING:
-            # The step that changes the scene is what called; it is broken off behind it.
-            self._broken_off = Cancelled(why)
-        elif not self.ended:
-            self._end(RunState.CANCELLED, Cancelled(why))
-
-    def forget(self) -> None:
-        """Let go of what the run holds, which is much; others may still hold it."""
-        held: list[object] = [self.result, self.placed]
-        self.result = self.placed = None
-        release(held)
-
-    def _all_steps(self) -> Steps[None]:
-        order = self.order
-        # Whoever shows partial slices needs its colours.
-        vocabulary = yield from in_thread(Vocabulary.load)
-        whole = yield from read_in_steps(order.volume_node)
-        placed, request = yield from order.prepare(whole)
-        self.placed, self.grouping = placed, request.grouping
-        examples = None if order.examples is None else (yield from order.examples(whole))
-        result = yield from self._answer(placed, request, examples)
-        self.state = RunState.CONVERTING
-        self._check_wanted()
-        if not order.is_written:
-            self.labels = yield from in_thread(result.label_map)
-            self.messages = list(result.messages)
-            return
-        yield from self._write_segments(result, placed, vocabulary)
+        self._save_state = save_state
 
     def _write_segments(
         self, result: SegmentResult, placed: PlacedVolume, vocabulary: Vocabulary, clear_missing: bool = False
@@ -178,7 +61,6 @@ class SegmentationRun:
         Args:
             clear_missing: see ``segmentations.write_in_steps``.
         """
-        order = self.order
         masks = yield from in_thread(lambda: masks_of(result, self.grouping))
         while self._writer.is_writing:
             # Another run, which somebody waits for, is between two of its segments.
@@ -190,110 +72,48 @@ class SegmentationRun:
             result,
             masks,
             placed,
-            order.volume_node,
-            order.segmentation_node,
+            self.volume_node,
+            self.segmentation_node,
             vocabulary,
             self._writer,
-            order.save_state,
+            self._save_state,
             clear_missing=clear_missing,
         )
         self.messages = messages_of(result, self.written)
 
-    def _answer(
-        self, placed: PlacedVolume, request: SegmentRequest, examples: Examples | None = None
-    ) -> Steps[SegmentResult]:
-        """Hand the request in and follow it to its result."""
-        self.state = RunState.SUBMITTING
-        submit = partial(self._jobs.submit, placed.volume, request, model=self.order.model, device=self.order.device)
-        self._job = yield from in_thread(submit if examples is None else partial(submit, examples=examples))
-        self.state = RunState.SEGMENTING
-        stack = SliceStack.along(placed.volume.grid, request.plane)
-        self.result = yield from self._follow(self._job, placed, stack)
-        return self.result
 
-    def _follow(self, job: Job, placed: PlacedVolume, stack: SliceStack) -> Steps[SegmentResult]:
-        if self._cancelled:
-            job.cancel()
-        while True:
-            events = job.poll()
-            for event in events:
-                result = self._hear(event, placed, stack)
-                if result is not None:
-                    return result
-                yield WORKING
-            breathe()
-            yield WAITING
+class SegmentationRun(WritingRun):
+    """A run that is on its way.
 
-    def _hear(self, event: Event, placed: PlacedVolume, stack: SliceStack) -> SegmentResult | None:
-        match event:
-            case Done(result=result):
-                return result
-            case WasCancelled(message=message):
-                raise Cancelled(message)
-            case Failed():
-                raise event.error
-            case PartialArrived(partial=partial) if not self._cancelled:
-                self._listener.partial(PlacedPartial(partial, placed, stack))
-            case Advanced(progress=progress) if not self._cancelled:
-                self._listener.progress(progress)
-            case Queued(position=position) if position > 0:
-                self._listener.waiting(position)
-            case Loading():
-                self._listener.progress(Progress(Stage.LOADING, 0, 1))
-        return None
-
-    def _check_wanted(self) -> None:
-        """Whether somebody still wants the result, and its nodes are there.
-
-        Raises:
-            Cancelled: not so.
-        """
-        if self.state is RunState.WRITING:
-            # Half a result would be worse than one that nobody asked for any more.
-            return
-        if self.ended or (self._cancelled and self.state is not RunState.SEGMENTING):
-            raise Cancelled()
-        for node in filter(None, (self.order.volume_node, self.order.segmentation_node)):
-            if self._scene is None or not self._scene.IsNodePresent(node):
-                self.cancel()
-                raise Cancelled(
-                    f"'{node.GetName()}' was removed, or the scene was closed, while it was segmented; "
-                    "nothing was written."
-                )
-
-    def _step(self) -> bool:
-        self._stepping = True
-        try:
-            return next(self._steps)
-        finally:
-            self._stepping = False
-
-    def _end(self, state: RunState, error: Exception | None) -> None:
-        if self.ended:
-            return
-        if not self._stepping:
-            # Whoever is told shall find the scene as it stays.
-            self._steps.close()
-        self.state = state
-        self.error = error
-        self._listener.ended(self)
-
-
-def run_to_end(run: SegmentationRun, pump: Callable[[], None], cancel: Callable[[], bool] | None = None) -> None:
-    """Advance ``run`` to its end.
-
-    Args:
-        pump: lets the window answer, between two steps.
-        cancel: asked between two steps; True cancels.
+    Attributes:
+        order: what it was told.
+        labels: of a run that is not written, once it is done: concept ``n`` (from 1) as uint16 ``[k, j, i]``.
 
     Raises:
-        Exception: why the run did not end well.
+        InputError: the nodes cannot be used; nothing was begun.
     """
-    going = True
-    while going:
-        if cancel is not None and cancel():
-            run.cancel()
-        going = run.advance()
-        pump()
-    if run.error is not None:
-        raise run.error
+
+    def __init__(
+        self, order: RunOrder, jobs: JobSource, writer: SegmentWriter, listener: RunListener | None = None
+    ) -> None:
+        super().__init__(order.volume_node, order.segmentation_node, writer, listener, order.save_state)
+        self.order = order
+        self.labels: NDArray[np.uint16] | None = None
+        self._jobs = jobs
+
+    def _all_steps(self) -> Steps[None]:
+        order = self.order
+        # Whoever shows partial slices needs its colours.
+        vocabulary = yield from in_thread(Vocabulary.load)
+        whole = yield from read_in_steps(order.volume_node)
+        placed, request = yield from order.prepare(whole)
+        self.placed, self.grouping = placed, request.grouping
+        examples = None if order.examples is None else (yield from order.examples(whole))
+        result = yield from self._answer(self._jobs, placed, request, order.model, order.device, examples)
+        self.state = RunState.CONVERTING
+        self._check_wanted()
+        if not order.is_written:
+            self.labels = yield from in_thread(result.label_map)
+            self.messages = list(result.messages)
+            return
+        yield from self._write_segments(result, placed, vocabulary)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from MedSAM3SegmentLib.concepts import Vocabulary
 
 from .editing import SegmentWriter
-from .local_jobs import JobSource
-from .run_order import RunListener, RunOrder
-from .segmentation_run import RunState, SegmentationRun
+from .run_order import RunListener
+from .scene_run import RunState
+from .segmentation_run import WritingRun
 from .steps import Steps, in_thread
 
 
-class ThresholdRun(SegmentationRun):
+class ThresholdRun(WritingRun):
     """Writes the result of ``before`` at another threshold, as one action; concepts that fall out are emptied.
 
     Args:
@@ -27,7 +27,7 @@ class ThresholdRun(SegmentationRun):
 
     def __init__(
         self,
-        before: SegmentationRun,
+        before: WritingRun,
         threshold: float,
         writer: SegmentWriter,
         listener: RunListener | None = None,
@@ -35,13 +35,7 @@ class ThresholdRun(SegmentationRun):
     ) -> None:
         if before.written is None or before.result is None or before.placed is None:
             raise ValueError("Only a run that is done has a threshold to move.")
-        order = RunOrder(
-            before.order.volume_node,
-            before.order.prepare,
-            before.written.segmentation_node,
-            save_state=save_state,
-        )
-        super().__init__(order, _NoJobs(), writer, listener)
+        super().__init__(before.volume_node, before.written.segmentation_node, writer, listener, save_state)
         self.grouping = before.grouping
         self.placed = before.placed
         self._before = before.result
@@ -52,7 +46,3 @@ class ThresholdRun(SegmentationRun):
         self.state = RunState.CONVERTING
         self.result = result = yield from in_thread(lambda: self._before.with_threshold(self._threshold))
         yield from self._write_segments(result, self.placed, Vocabulary.load(), clear_missing=True)
-
-
-class _NoJobs(JobSource):
-    """Nothing is asked of an engine."""

@@ -19,9 +19,9 @@ from MedSAM3SceneLib.kept_volume import KeptVolume
 from MedSAM3SceneLib.local_jobs import JobSource
 from MedSAM3SceneLib.preview_segmentation import Colour
 from MedSAM3SceneLib.run_order import PlacedPartial
+from MedSAM3SceneLib.scene_run import RunState
 from MedSAM3SceneLib.segment_actions import ActionWords
 from MedSAM3SceneLib.segment_edit_run import EditOrder, SegmentEditRun
-from MedSAM3SceneLib.segmentation_run import RunState
 from MedSAM3SegmentLib.errors import MedSAM3Error, ModelError
 
 from .options_frame import OptionsFrame
