@@ -26,18 +26,11 @@ from MedSAM3SegmentLib.training.architecture import Architecture, new_network, t
 from MedSAM3SegmentLib.training.phantom import CONCEPTS, make_phantom, tilted_grid
 from MedSAM3SegmentLib.training.samples import LabelledStack, phantom_stacks, stack_with_labels
 from MedSAM3SegmentLib.training.schedule import Schedule, TrainingState
+from MedSAM3SegmentLib.training.shown_objects import correcting_click, seed_prompt
 from MedSAM3SegmentLib.training.spoiling import spoil_stack
+from MedSAM3SegmentLib.training.stack_objects import EncodedStack, StackObject, encode_stacks, find_objects
 from MedSAM3SegmentLib.training.tracker_architecture import TrackerArchitecture, new_tracker
-from MedSAM3SegmentLib.training.tracker_clips import (
-    ClipMaker,
-    ClipPlan,
-    EncodedStack,
-    StackObject,
-    correcting_click,
-    encode_stacks,
-    find_objects,
-    seed_prompt,
-)
+from MedSAM3SegmentLib.training.tracker_clips import ClipMaker, ClipPlan
 from MedSAM3SegmentLib.training.tracker_losses import SliceAnswer, TrackerLossWeights, tracker_loss
 from MedSAM3SegmentLib.training.tracker_making import TrackerRecipe, add_tracker
 from tiny_model import TINY_ARCHITECTURE
@@ -186,7 +179,7 @@ def test_prompts_show_the_object() -> None:
     mask[10:20, 30:45] = True
     kinds = set()
     for _ in range(60):
-        prompt = seed_prompt(mask, ClipPlan(), rng)
+        prompt = seed_prompt(mask, ClipPlan().seeds, rng)
         if isinstance(prompt, MaskPrompt):
             kinds.add("mask")
             assert abs(int(prompt.mask.sum()) - mask.sum()) <= 60
@@ -266,7 +259,7 @@ def test_training_goes_the_very_way_of_a_session(model: ConceptModel, encoded: l
         answers = list(tracker_trainer.follow(tracker, clip, clips))
         clips.rng.bit_generator.state = state
         clips.rng.random()  # whether to correct
-        prompt = seed_prompt(clip.masks[0][0], plan, clips.rng)
+        prompt = seed_prompt(clip.masks[0][0], plan.seeds, clips.rng)
         session = TrackingSession(tracker, clip.depth)
         with torch.inference_mode():
             slices = [tracker.build_features(ImageFeatures(token[None].float())) for token in clip.tokens]

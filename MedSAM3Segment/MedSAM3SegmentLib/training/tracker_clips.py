@@ -1,27 +1,17 @@
-"""From labelled stacks to what a tracker is trained on: runs of slices, objects on them, and how they are shown."""
+"""From labelled stacks to what a tracker is trained on: runs of slices, and the objects that it follows on them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..intensity import prepare_slices
-from ..models.concept_model import ConceptModel
-from ..models.tracker import MaskPrompt, PointPrompt
-from .samples import LabelledStack
-from .spoiling import spoil_stack
+from .stack_objects import EncodedStack, StackObject
 
 Mask = NDArray[np.bool_]
-
-#: Components of fewer voxels or slices than this are crumbs and no objects.
-_FEWEST_VOXELS, _FEWEST_SLICES = 60, 3
-
-#: Slices that go through the vision backbone together while stacks are encoded.
-_BATCH = 16
 
 #: A person shows an object where it is well seen: slices with less of it than this share of its largest area are
 #: rarely chosen.
@@ -30,105 +20,6 @@ _WELL_SEEN = 0.3
 #: What goes on so many slices beyond an end, not more than so many pixels from where the object was as many slices
 #: before, with this part of the smaller of both, may be taken for it.
 _END_REACH, _NEXT_TO, _PART_OF_IT = 3, 3, 0.15
-
-#: Share of the slices that are spoiled in a stack with spoiled slices.
-_SPOILED_SLICES = 1 / 3
-
-
-@dataclass(frozen=True, eq=False)
-class StackObject:
-    """One thing in a stack that can be followed: a 3D component of a concept.
-
-    Attributes:
-        concept: what it is a component of.
-        box: where it lies, along slices, rows and columns.
-        mask: ``[slice, row, column]`` within the box.
-    """
-
-    concept: str
-    box: tuple[slice, slice, slice]
-    mask: Mask
-
-    @property
-    def first(self) -> int:
-        return int(self.box[0].start)
-
-    @property
-    def last(self) -> int:
-        return int(self.box[0].stop) - 1
-
-    def is_on(self, index: int) -> bool:
-        return self.first <= index <= self.last
-
-    def area(self, index: int) -> int:
-        """Pixels on slice ``index``."""
-        return int(np.count_nonzero(self.mask[index - self.first])) if self.is_on(index) else 0
-
-    def on_slice(self, index: int, shape: tuple[int, int]) -> Mask:
-        """Its mask ``[row, column]`` on the whole of slice ``index``."""
-        whole = np.zeros(shape, bool)
-        if self.is_on(index):
-            whole[self.box[1:]] = self.mask[index - self.first]
-        return whole
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedStack:
-    """A stack as the vision backbone, which is not trained, sees it.
-
-    Attributes:
-        tokens: float16 ``[slice, token, channel]``.
-        shape: rows and columns of the masks.
-        objects: what can be followed.
-        spoiled: slices on which objects are hard to see; nobody would show one there.
-    """
-
-    tokens: torch.Tensor
-    shape: tuple[int, int]
-    objects: tuple[StackObject, ...]
-    spoiled: frozenset[int] = frozenset()
-
-
-def encode_stacks(
-    model: ConceptModel, stacks: Iterable[LabelledStack], rng: np.random.Generator, *, spoiled_share: float = 0.0
-) -> Iterator[EncodedStack]:
-    """Each stack through the vision backbone, once, in a window that varies a little; stacks of no object are left
-    out.
-
-    Args:
-        spoiled_share: of the stacks of grey slices; a third of the slices of each of these is spoiled.
-    """
-    for stack in stacks:
-        objects = find_objects(stack)
-        if not objects:
-            continue
-        spoiled = frozenset[int]()
-        if rng.random() < spoiled_share and stack.slices.ndim == 3:
-            stack, spoiled = spoil_stack(stack, _SPOILED_SLICES, rng)
-        window, tokens = stack.random_window(rng), []
-        for start in range(0, len(stack.slices), _BATCH):
-            pictures = prepare_slices(stack.slices[start : start + _BATCH], window, model.image_size)
-            with torch.inference_mode():
-                tokens.append(model.encode_images(pictures).tokens.half().cpu())
-        rows, columns = stack.codes.shape[1:]
-        yield EncodedStack(torch.cat(tokens), (rows, columns), objects, spoiled)
-
-
-def find_objects(stack: LabelledStack) -> tuple[StackObject, ...]:
-    """The 3D components of every concept, each once, without crumbs."""
-    from scipy import ndimage
-
-    found: dict[tuple[object, ...], StackObject] = {}
-    for number, concept in enumerate(stack.concepts):
-        labels, _ = ndimage.label((stack.codes >> np.uint32(number)) & 1, np.ones((3, 3, 3)))
-        for value, box in enumerate(ndimage.find_objects(labels), start=1):
-            mask = labels[box] == value
-            if len(mask) < _FEWEST_SLICES or np.count_nonzero(mask) < _FEWEST_VOXELS:
-                continue
-            # The same body may go by two names: each kidney is also a component of "kidney".
-            key = (*((part.start, part.stop) for part in box), np.packbits(mask).tobytes())
-            found.setdefault(key, StackObject(concept, box, mask))
-    return tuple(found.values())
 
 
 @dataclass(frozen=True)
@@ -274,69 +165,3 @@ def _gives_way(thing: StackObject, stack: EncodedStack, step: int) -> bool:
 
 def _largest(thing: StackObject) -> int:
     return int(np.count_nonzero(thing.mask, axis=(1, 2)).max())
-
-
-def seed_prompt(mask: Mask, plan: ClipPlan, rng: np.random.Generator) -> MaskPrompt | PointPrompt:
-    """How a person or a detection may show an object ``[row, column]``: mask, box or points, none of them perfect."""
-    kind = rng.choice(3, p=plan.seeds)
-    if kind == 0:
-        return MaskPrompt(torch.from_numpy(_redrawn(mask, rng)))
-    rows, columns = np.nonzero(mask)
-    height, width = mask.shape
-    if kind == 1:
-        shake = rng.normal(0, 0.7, 4)
-        edges = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) + shake
-        x0, y0, x1, y1 = (edges / [width, height, width, height]).clip(0, 1).tolist()
-        return PointPrompt(box=(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
-    count = int(rng.integers(1, 4))
-    inner = rng.integers(0, len(rows), count)
-    points = [_fraction(rows[i], columns[i], mask.shape) for i in inner]
-    labels = [1] * count
-    if count > 1 and rng.random() < 0.4:
-        outside = np.argwhere(_ring(mask))
-        if len(outside):
-            row, column = outside[int(rng.integers(len(outside)))]
-            points.append(_fraction(row, column, mask.shape))
-            labels.append(0)
-    return PointPrompt(tuple(points), tuple(labels))
-
-
-def correcting_click(found: Mask, wanted: Mask) -> tuple[tuple[float, float], int] | None:
-    """The middle of the largest error and whether it belongs to the object; None if there is no error worth a click.
-
-    Args:
-        found: ``[row, column]``.
-        wanted: of the same shape.
-    """
-    from scipy import ndimage
-
-    best, click = 1.0, None
-    for wrong, label in ((wanted & ~found, 1), (found & ~wanted, 0)):
-        depth = ndimage.distance_transform_edt(np.pad(wrong, 1))[1:-1, 1:-1]
-        if depth.max() > best:
-            best = float(depth.max())
-            row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-            click = (_fraction(int(row), int(column), wanted.shape), label)
-    return click
-
-
-def _redrawn(mask: Mask, rng: np.random.Generator) -> Mask:
-    """As it is, or a pixel wider or narrower, as others would draw it."""
-    from scipy import ndimage
-
-    choice = rng.random()
-    if choice < 0.7:
-        return mask
-    changed = ndimage.binary_dilation(mask) if choice < 0.85 else ndimage.binary_erosion(mask)
-    return np.asarray(changed) if changed.any() else mask
-
-
-def _ring(mask: Mask) -> Mask:
-    """What lies around a mask, near but not at its edge."""
-    from scipy import ndimage
-
-    return np.asarray(ndimage.binary_dilation(mask, iterations=12) & ~ndimage.binary_dilation(mask, iterations=4))
-
-
-def _fraction(row: int, column: int, shape: tuple[int, ...]) -> tuple[float, float]:
-    return (float(column) + 0.5) / shape[1], (float(row) + 0.5) / shape[0]

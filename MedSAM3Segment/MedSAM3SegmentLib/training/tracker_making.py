@@ -12,8 +12,9 @@ from ..request import CancelCheck
 from .model_making import until_cancelled
 from .samples import LabelledStack
 from .schedule import Schedule
+from .stack_objects import encode_stacks
 from .tracker_architecture import TrackerArchitecture, new_tracker
-from .tracker_clips import ClipMaker, ClipPlan, encode_stacks
+from .tracker_clips import ClipMaker, ClipPlan
 
 if TYPE_CHECKING:
     from ..models.concept_model import ConceptModel

@@ -19,7 +19,8 @@ from ..models.tracker import MaskPrompt, PointPrompt, TrackedMask, Tracker, Trac
 from ..models.tracker_memory import ObjectMemory
 from ..request import CancelCheck
 from .schedule import Schedule, TrainingState, Weights, run_schedule
-from .tracker_clips import Clip, ClipMaker, correcting_click, seed_prompt
+from .shown_objects import correcting_click, seed_prompt
+from .tracker_clips import Clip, ClipMaker
 from .tracker_losses import SliceAnswer, TrackerLossWeights, tracker_loss
 from .trainer import save_snapshot
 
@@ -119,7 +120,7 @@ def _follow_object(
         memory.tracked.pop(position, None)
         return readings
 
-    readings = prompt(0, seed_prompt(masks[0], plan, rng))
+    readings = prompt(0, seed_prompt(masks[0], plan.seeds, rng))
     if readings:
         yield answered(0, readings)
     for number in range(1, len(masks)):
