@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from engine_on_socket import engine
+from local_hub import hub
 from slicer_scene import scene
 from tiny_model import tiny_model_folder
 
-__all__ = ["bench", "engine", "scene", "tiny_model_folder"]
+__all__ = ["bench", "engine", "hub", "scene", "tiny_model_folder"]
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,12 +33,14 @@ class Engine:
         slow: the segmenter behind every model's name; the names that were loaded are in ``loaded``.
     """
 
-    def __init__(self, folder: Path, volume_budget: int = 10**8, model_budget: int = 10**9) -> None:
+    def __init__(
+        self, folder: Path, volume_budget: int = 10**8, model_budget: int = 10**9, binding: Binding | None = None
+    ) -> None:
         self.slow = SlowSegmenter()
         self.loaded: list[str] = []
         self.store = VolumeStore(volume_budget, folder)
         self.shelf = ModelShelf(self._load, model_budget)
-        self.serving = ServingEngine(Binding(), TOKEN, self.shelf, self.store, Parents())
+        self.serving = ServingEngine(binding or Binding(), TOKEN, self.shelf, self.store, Parents())
         self.serving.start()
         self.address = self.serving.address
 
@@ -58,6 +62,17 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     yield engine
     assert engine.serving.stop()
     assert not list(tmp_path.glob("medsam3-volumes-*"))
+
+
+def tls_binding(folder: Path) -> Binding:
+    """A certificate of its own making for this machine; skips the test where nothing is there to make it with."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the program openssl to make a certificate")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    subprocess.run([*command, *names, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    return Binding(certificate=str(certificate), key=str(key))
 
 
 def volume_of(seed: int = 0, shape: tuple[int, int, int] = (6, 8, 10), dtype: type = np.int16) -> Volume:

@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -25,7 +27,6 @@ class LocalHub:
         damaged: file names that are sent with a flipped byte.
         break_after: bytes after which the next sending of a large file breaks off, once.
         hold_after: bytes after which the sending of a large file waits for ``go_on``.
-        offers_xet: whether files are said to be had by the hub's other protocol, which is not spoken here.
         requests: method, path and Range header of everything it was asked.
     """
 
@@ -35,7 +36,6 @@ class LocalHub:
     break_after: int | None = None
     hold_after: int | None = None
     go_on: threading.Event = field(default_factory=threading.Event)
-    offers_xet: bool = False
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     address: str = ""
 
@@ -59,6 +59,17 @@ def running_hub() -> Iterator[LocalHub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
+    """The hub that models are fetched from in a test."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub-home"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with running_hub() as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.address)
+        yield running
+        running.go_on.set()
 
 
 def _sha256(path: Path) -> str:
@@ -118,8 +129,6 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
         if name in self.hub.damaged:
             data = data[:-1] + bytes([data[-1] ^ 1])
-        if self.hub.offers_xet:
-            headers |= {"X-Xet-Hash": etag, "X-Xet-Refresh-Route": f"{self.hub.address}/no-such-route"}
         status, start = 200, 0
         asked = self.headers.get("Range", "")
         if asked.startswith("bytes="):

@@ -124,4 +124,5 @@ if __name__ == "__main__":
     from MedSAM3SegmentLib.engine import model_shelf
 
     model_shelf.load_segmenter = load_slow
+    model_shelf.check_abilities = lambda *_: None
     sys.exit(cli.main())

@@ -20,6 +20,7 @@ from MedSAM3SegmentLib.engine import job_queue, sending
 from MedSAM3SegmentLib.engine.client import EngineClient
 from MedSAM3SegmentLib.engine.events import Queued, WasCancelled
 from MedSAM3SegmentLib.engine.job import EngineJob
+from MedSAM3SegmentLib.engine.model_shelf import LoadedModel
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.result import SegmentResult
@@ -150,6 +151,31 @@ def test_cancel_does_not_wait_for_the_slice_that_is_worked_on(engine: Engine, fr
         job.wait(20)
     is_idle(engine)
     assert engine.slow.slices == free + 1
+
+
+def test_cancel_does_not_wait_for_the_model_that_is_being_loaded(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loading takes a minute where the model is large; it goes on, and the next job finds it loaded."""
+    begun, go_on = threading.Event(), threading.Event()
+    load = engine.shelf._load
+
+    def held(*names: Any) -> LoadedModel:
+        begun.set()
+        assert go_on.wait(20)
+        return load(*names)
+
+    monkeypatch.setattr(engine.shelf, "_load", held)
+    job = engine.client().submit(volume_of(), LIVER)
+    assert begun.wait(20)
+    job.cancel()
+    with pytest.raises(Cancelled):
+        job.wait(20)
+    assert not go_on.is_set()
+    go_on.set()
+    works(engine)
+    assert engine.loaded == ["demo"]
+    assert engine.slow.concepts == ["liver"], "the job that was cancelled never ran"
 
 
 def test_cancel_may_come_before_the_service_knows_of_the_job(engine: Engine) -> None:

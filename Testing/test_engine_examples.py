@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from engine_on_socket import TOKEN, Engine, volume_of, wait_until, works
 from MedSAM3SegmentLib.engine import sending
 from MedSAM3SegmentLib.engine.client import EngineClient
-from MedSAM3SegmentLib.engine.model_shelf import ModelShelf, load_segmenter
+from MedSAM3SegmentLib.engine.model_shelf import ModelShelf, check_abilities, load_segmenter
 from MedSAM3SegmentLib.engine.process_life import Parents
 from MedSAM3SegmentLib.engine.serving import Binding, ServingEngine
 from MedSAM3SegmentLib.engine.volume_store import VolumeStore
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
 from MedSAM3SegmentLib.examples import Example
 from MedSAM3SegmentLib.grid import Plane
-from MedSAM3SegmentLib.request import PartialMask, Progress, SegmentRequest, Stage
+from MedSAM3SegmentLib.request import Mode, PartialMask, Progress, SegmentRequest, Stage
+from MedSAM3SegmentLib.resources import resource_path
 from MedSAM3SegmentLib.result import SegmentResult
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.training.phantom import Phantom, make_phantom
 from MedSAM3SegmentLib.volume import Volume
 from same_values import assert_same
 from slow_segmenter import SlowSegmenter
-from test_engine_jobs import uploads
+from test_engine_volumes import uploads
 
 IT = SegmentRequest(("it",))
 
@@ -40,7 +43,7 @@ def test_the_segmenter_sees_examples_as_they_were_given(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, same_disk: bool
 ) -> None:
     if not same_disk:
-        monkeypatch.setattr(sending, "_own_file", lambda _: None)
+        monkeypatch.setattr(sending, "_file_of_store", lambda _: None)
     volume, other = volume_of(), volume_of(1, (5, 9, 7), np.float32)
     request = SegmentRequest(("it", "that"), plane=Plane.CORONAL)
     examples = {"it": (example_in(volume, 2, (1, 3)), example_in(other)), "that": (example_in(other, -2),)}
@@ -137,7 +140,9 @@ def serve(tmp_path: Path) -> Any:
     engines: list[ServingEngine] = []
 
     def serve(model: str) -> EngineClient:
-        serving = ServingEngine(Binding(), TOKEN, ModelShelf(load_segmenter), VolumeStore(10**9, tmp_path), Parents())
+        serving = ServingEngine(
+            Binding(), TOKEN, ModelShelf(load_segmenter, check=check_abilities), VolumeStore(10**9, tmp_path), Parents()
+        )
         engines.append(serving)
         serving.start()
         return EngineClient(serving.address, TOKEN, model=model, device="cpu")
@@ -174,9 +179,26 @@ def test_the_demo_model_finds_an_organ_by_another_body_and_by_one_slice_of_the_s
     assert result.provenance.prompts == {"it": f"1 example ({new.volume.name})"}
 
 
-def test_a_model_without_a_tracker_is_said_in_words(
+def test_a_model_without_a_tracker_is_said_in_words_before_it_is_loaded(
     serve: Callable[[str], EngineClient], tiny_model_folder: Path
 ) -> None:
     volume = volume_of(shape=(7, 20, 24))
+    client = serve(str(tiny_model_folder))
     with pytest.raises(ModelError, match="no tracker, which segmenting by examples needs"):
-        serve(str(tiny_model_folder)).segment_like(volume, {"it": [example_in(volume)]}, IT)
+        client.segment_like(volume, {"it": [example_in(volume)]}, IT)
+    with pytest.raises(ModelError, match="no tracker, which the mode 'propagate' needs"):
+        client.segment(volume, SegmentRequest(("it",), mode=Mode.PROPAGATE))
+    assert client.status().model is None
+    client.segment(volume, SegmentRequest(("it",), slices=(0, 1)))
+    assert client.status().has_tracker is False
+
+
+def test_the_tracker_is_part_of_what_is_said_of_a_model(serve: Callable[[str], EngineClient]) -> None:
+    client = serve("demo")
+    client.segment(volume_of(shape=(3, 20, 24)), SegmentRequest(("it",), slices=(0, 1)))
+    status = client.status()
+    assert status.has_tracker is True
+    (models,) = [cache for cache in status.caches if cache.name == "models"]
+    with safe_open(str(resource_path("demo-model") / "model.safetensors"), "np") as file:
+        numbers = sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    assert models.bytes_held == pytest.approx(4 * numbers, rel=0.001), "each number in float32 on the CPU"

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import subprocess
-import sys
+import asyncio
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,17 +11,18 @@ import numpy as np
 import pytest
 
 from engine_on_socket import LIVER, TOKEN, Engine, volume_of, wait_until, works
-from made_results import axial_grid
-from MedSAM3SegmentLib.engine import sending, volume_store
+from made_results import axial_grid, result_of
+from MedSAM3SegmentLib.engine import job_answer
 from MedSAM3SegmentLib.engine.client import EngineClient
-from MedSAM3SegmentLib.engine.events import Advanced, Done, Loading, PartialArrived, Queued
+from MedSAM3SegmentLib.engine.events import Advanced, Done, Event, Loading, PartialArrived, Queued
 from MedSAM3SegmentLib.engine.model_shelf import FeatureShelf, ModelShelf, load_segmenter
+from MedSAM3SegmentLib.engine.orders import read_events
 from MedSAM3SegmentLib.engine.process_life import Parents
 from MedSAM3SegmentLib.engine.serving import Binding, ServingEngine
 from MedSAM3SegmentLib.engine.volume_store import VolumeStore
 from MedSAM3SegmentLib.errors import Cancelled, EngineError, InputError, ModelError
 from MedSAM3SegmentLib.grid import Plane
-from MedSAM3SegmentLib.request import Progress, SegmentRequest
+from MedSAM3SegmentLib.request import PartialMask, Progress, SegmentRequest
 from MedSAM3SegmentLib.result import SegmentResult
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.volume import Volume
@@ -139,134 +137,30 @@ def test_memory_that_runs_out_empties_the_caches_and_the_next_job_works(engine: 
     works(engine)
 
 
-def uploads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """How volumes were sent from now on: by ``file`` or by ``network``."""
-    ways: list[str] = []
-    write, compress = sending._write, sending._compressed
-    monkeypatch.setattr(sending, "_write", lambda *given: (ways.append("file"), write(*given))[1])
-    monkeypatch.setattr(sending, "_compressed", lambda *given: (ways.append("network"), compress(*given))[1])
-    return ways
+def test_events_that_wait_for_a_slow_client_are_bounded_and_the_result_is_among_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(job_answer, "_MOST_WAITING", 20_000)
+    mask = np.random.default_rng(0).random((100, 100)) > 0.5
+    done = Done(result_of(volume_of(), {"liver": np.asarray(volume_of().array > 0)}, Plane.ACQUIRED))
 
+    class Reader:
+        async def is_disconnected(self) -> bool:
+            return False
 
-def test_a_volume_is_sent_once_and_by_file_on_the_same_machine(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    ways = uploads(monkeypatch)
-    volume = volume_of()
-    engine.client().segment(volume, LIVER)
-    again = Volume(volume.array.copy(), volume.grid, volume.modality, "another name")
-    result = engine.client().segment(again, LIVER)
+    async def late() -> list[Event | None]:
+        frames = job_answer.JobFrames(compress=False)
+        for index in range(1000):
+            frames.tell(PartialArrived(PartialMask("liver", index, 0.9, mask)))
+        frames.tell(done)
+        await asyncio.sleep(0)
+        assert sum(len(frame) for frame in frames._frames._queue if frame) < 20_000 + 10_000
+        return list(read_events(iter([piece async for piece in frames.until_the_end(Reader())])))
 
-    assert ways == ["file"]
-    assert result.provenance.input_name == "another name"
-    assert result.provenance.input_sha256 == volume.content_hash
-    engine.client().segment(Volume(volume.array, volume.grid, "MR"), LIVER)
-    assert ways == ["file", "file"]
-
-
-def test_without_the_same_disk_volumes_travel_compressed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending, "_own_file", lambda _: None)
-    ways = uploads(monkeypatch)
-    volume = volume_of(3, (40, 64, 64))
-    with pytest.raises(ModelError, match="not installed"):
-        engine.client().submit(volume, LIVER, model="/etc").wait(20)
-    result = engine.client().segment(volume, LIVER)
-
-    assert ways == ["network"]
-    assert_same(result, SlowSegmenter().segment(volume, LIVER))
-
-
-def test_the_files_of_volumes_are_for_their_user_only(engine: Engine) -> None:
-    engine.client().segment(volume_of(), LIVER)
-    assert engine.store.folder.stat().st_mode & 0o077 == 0
-    for file in engine.store.folder.iterdir():
-        assert file.stat().st_mode & 0o077 == 0, file
-
-
-@pytest.mark.skipif(os.name != "posix", reason="Windows keeps the names of mapped files")
-def test_no_voxels_lie_on_the_disk_under_a_name(engine: Engine) -> None:
-    engine.client().segment(volume_of(), LIVER)
-    assert [file.name for file in engine.store.folder.iterdir()] == ["proof"]
-
-
-def test_volumes_used_least_recently_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, two, three = (volume_of(seed) for seed in range(3))
-    engine = Engine(tmp_path, volume_budget=2 * one.array.nbytes)
-    ways = uploads(monkeypatch)
-    try:
-        for volume in (one, two, one, three, one, two):
-            engine.client().segment(volume, LIVER)
-            held = engine.client().status().caches[-1]
-            assert held.bytes_held <= held.budget
-        # The third volume pushed out the second, which had to come again.
-        assert ways == ["file"] * 4
-    finally:
-        engine.serving.stop()
-
-
-def test_a_volume_too_large_is_refused_in_words(tmp_path: Path) -> None:
-    engine = Engine(tmp_path, volume_budget=10_000)
-    try:
-        with pytest.raises(InputError, match="crop it"):
-            engine.client().segment(volume_of(shape=(10, 30, 30)), LIVER)
-        works(engine)
-    finally:
-        engine.serving.stop()
-
-
-def test_a_full_disk_at_the_clients_end_is_said_in_words(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(sending.Path, "open", full)
-        with pytest.raises(InputError, match="No space left"):
-            engine.client().segment(volume_of(), LIVER)
-    works(engine)
-
-
-def test_a_full_disk_at_the_engines_end_is_said_in_words(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    class FullDisk:
-        def __init__(self, path: Path) -> None:
-            self.path = path
-
-        def open(self, mode: str) -> FullDisk:
-            assert mode == "ab"
-            return self
-
-        def __enter__(self) -> FullDisk:
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            pass
-
-        def tell(self) -> int:
-            return 0
-
-        def write(self, _: bytes) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        def unlink(self, missing_ok: bool) -> None:
-            self.path.unlink(missing_ok)
-
-    real = volume_store._Arrival
-    monkeypatch.setattr(sending, "_own_file", lambda _: None)
-    with monkeypatch.context() as patch:
-        patch.setattr(volume_store, "_Arrival", lambda offer, path: real(offer, FullDisk(path)))
-        with pytest.raises(InputError, match="No space left"):
-            engine.client().segment(volume_of(), LIVER)
-    assert [file.name for file in engine.store.folder.iterdir()] == ["proof"]
-    works(engine)
-
-
-def test_folders_of_killed_engines_are_removed(tmp_path: Path) -> None:
-    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    left = tmp_path / f"medsam3-volumes-{int(ended.stdout)}-abc"
-    mine = tmp_path / f"medsam3-volumes-{os.getpid()}-abc"
-    for folder in (left, mine):
-        folder.mkdir()
-        (folder / "x.voxels").write_bytes(b"patient")
-    VolumeStore(1000, tmp_path).close()
-    assert not left.exists()
-    assert mine.exists()
+    events = asyncio.run(late())
+    assert [type(event) for event in events[:-1]] == [PartialArrived] * (len(events) - 1)
+    assert 5 < len(events) < 20
+    assert_same(done, events[-1])
 
 
 def test_models_used_least_recently_go_first(tmp_path: Path) -> None:

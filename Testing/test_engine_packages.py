@@ -6,12 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
+import pytest
+
 from MedSAM3SceneLib import engine_packages
+from MedSAM3SegmentLib.errors import ModelError
 
 #: Import names of what is a part of every Slicer and is never looked for.
-IN_SLICER = {"numpy", "PIL"}
+IN_SLICER = {"numpy", "PIL", "urllib3"}
 
 #: Runs ``medsam3 serve`` and a job of a small model, and tells what the library itself imported on the way.
 _WATCHED = """
@@ -63,3 +67,33 @@ def test_all_that_the_engine_imports_is_looked_for(tiny_model_folder: Path, tmp_
 def test_each_package_that_is_looked_for_can_be_found_by_its_name() -> None:
     assert engine_packages.NEEDED[0] == "torch", "the PyTorch extension comes before all else"
     assert engine_packages.missing_packages() == ()
+
+
+@pytest.mark.parametrize(
+    ("distribution", "installed", "name", "said"),
+    [
+        ("transformers", "4.57.1", "transformers", "'transformers<6,>=5.22'"),
+        ("huggingface-hub", "0.36.0", "huggingface_hub", "pip_install('huggingface-hub"),
+        ("torch", "2.4.1+cu121", "torch", "PyTorch extension"),
+    ],
+)
+def test_a_version_that_another_extension_left_behind_is_as_good_as_missing(
+    monkeypatch: pytest.MonkeyPatch, distribution: str, installed: str, name: str, said: str
+) -> None:
+    real = engine_packages.version
+    monkeypatch.setattr(engine_packages, "version", lambda asked: installed if asked == distribution else real(asked))
+
+    assert engine_packages.missing_packages() == (name,)
+    with pytest.raises(ModelError) as error:
+        engine_packages.require_packages()
+    assert said in str(error.value)
+
+
+def test_what_tells_no_version_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def untold(distribution: str) -> str:
+        raise PackageNotFoundError(distribution)
+
+    monkeypatch.setattr(engine_packages, "version", untold)
+
+    assert engine_packages.missing_packages() == ()
+    assert engine_packages.held_versions() == ()

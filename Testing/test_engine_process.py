@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from MedSAM3SegmentLib.engine.events import Advanced, Failed, PartialArrived
 from MedSAM3SegmentLib.engine.process import TOKEN_VARIABLE, EngineProcess, StartedProcess, start_process
 from MedSAM3SegmentLib.engine.process_life import Parents, ProcessMark
 from MedSAM3SegmentLib.engine.run_files import FOLDER_VARIABLE, announced, run_folder, running_engines
+from MedSAM3SegmentLib.engine.start_lock import one_at_a_time
 from MedSAM3SegmentLib.errors import Cancelled, EngineError, InputError, MedSAM3Error
 from MedSAM3SegmentLib.request import SegmentRequest
 from slow_segmenter import SECRET
@@ -158,7 +160,7 @@ def test_run_files_are_for_their_user_only(engine_process: EngineProcess, folder
     answers(engine_process)
     assert folder.stat().st_mode & 0o077 == 0
     files = list(folder.iterdir())
-    assert len(files) == 2  # the run file and the log
+    assert len(files) == 3  # the run file, the log and the lock
     for file in files:
         assert file.stat().st_mode & 0o077 == 0, file
 
@@ -268,6 +270,32 @@ def test_two_users_share_one_which_ends_with_the_last(engine_process: EngineProc
     wait_until(lambda: not process.is_alive)
 
 
+def test_two_users_that_need_one_at_the_same_moment_start_one(commands: Commands) -> None:
+    """Two windows of Slicer; a second engine would load the model a second time."""
+    users = [EngineProcess(start=commands, model="0") for _ in range(2)]
+    try:
+        jobs = [user.submit(volume_of(), LIVER, model="0") for user in users]
+        for job in jobs:
+            job.wait(60)
+        assert len(commands.commands) == 1
+        assert pid_of(users[0]) == pid_of(users[1])
+    finally:
+        for user in users:
+            user.stop()
+
+
+def test_who_waits_for_the_start_of_another_can_be_stopped(folder: Path, commands: Commands) -> None:
+    waiting = EngineProcess(start=commands)
+    folder.mkdir(mode=0o700)
+    with one_at_a_time(folder / "starting", lambda: False):
+        job = waiting.submit(volume_of(), LIVER)
+        wait_until(lambda: waiting._start_lock.locked())
+        waiting.stop()
+        with pytest.raises(EngineError, match="was stopped"):
+            job.wait(20)
+    assert commands.commands == []
+
+
 def test_one_that_a_person_started_is_used_and_left_alone(folder: Path) -> None:
     del folder
     started = subprocess.Popen(
@@ -310,6 +338,28 @@ def test_one_that_cannot_be_started_is_said_in_one_sentence() -> None:
         EngineProcess("/no/such/python").connect()
 
 
+def test_a_full_disk_is_named_where_it_kept_the_engine_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then there is no room for a log that says so either."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(EngineError, match=r"no space is left in .*run; free some"):
+        EngineProcess(start=lambda *_: Broken()).connect()
+
+
+def test_one_of_another_version_is_left_to_those_who_use_it(engine_process: EngineProcess, folder: Path) -> None:
+    answers(engine_process)
+    older = pid_of(engine_process)
+    (file,) = folder.glob("engine-*.json")
+    file.write_text(json.dumps({**json.loads(file.read_text()), "version": "0.0.9"}))
+    another = EngineProcess(start=Commands(), model="0")
+    try:
+        answers(another)
+        assert pid_of(another) != older
+        assert pid_of(engine_process) == older
+    finally:
+        another.stop()
+    answers(engine_process)
+
+
 class Silent:
     """A process that runs and never answers."""
 
@@ -321,6 +371,21 @@ class Silent:
 
     def kill(self) -> None:
         self.killed.set()
+
+
+def test_what_a_launcher_started_is_killed_with_it(tmp_path: Path) -> None:
+    """Slicer's Python is a launcher, whose child is the Python that runs the engine."""
+    log = tmp_path / "log"
+    child = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    launcher = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    started = start_process([sys.executable, "-c", launcher], os.environ, log)
+    wait_until(lambda: log.read_text().endswith("\n"))
+    real = ProcessMark.of(int(log.read_text()))
+    assert real.is_alive
+
+    started.kill()
+
+    wait_until(lambda: started.poll() is not None and not real.is_alive)
 
 
 def test_stop_does_not_wait_for_a_process_that_is_just_starting(commands: Commands) -> None:
@@ -367,66 +432,6 @@ def test_a_process_number_that_was_given_away_is_another_process() -> None:
     assert parents.are_gone
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--host", "0.0.0.0"], "in the clear"),
-        (["--host", "192.0.2.1", "--name", "gpu"], "in the clear"),
-        (["--host", "0.0.0.0", "--behind-proxy"], "needs --name"),
-        (["--tls-key", "key.pem"], "both"),
-        (["--tls-key", "no.pem", "--tls-certificate", "no.pem"], "does not exist"),
-        (["--host", "192.0.2.1", "--behind-proxy"], "cannot listen"),
-        (["--port", "99999"], "--port"),
-        (["--volume-budget", "0"], "more than 0"),
-        (["--token-file", "missing"], "cannot be read"),
-    ],
-)
-def test_what_is_not_safe_is_refused(
-    options: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    assert main(["serve", *options]) == 2
-    assert words in capsys.readouterr().err
-    assert not list(tmp_path.glob("medsam3-volumes-*"))
-
-
-@pytest.mark.parametrize(
-    ("certificate", "key", "named"),
-    [("broken", "broken", "certificate.pem"), ("good", "broken", "key.pem"), ("good", "other", "key.pem")],
-)
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the program openssl to make a certificate")
-def test_a_certificate_that_cannot_be_used_is_said_before_the_engine_is_announced(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], certificate: str, key: str, named: str
-) -> None:
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=engine".split()
-    for name in ("good", "other"):
-        (tmp_path / name).mkdir()
-        files = ["-keyout", tmp_path / name / "key.pem", "-out", tmp_path / name / "certificate.pem"]
-        subprocess.run([*command, *files], check=True, capture_output=True)
-    (tmp_path / "broken").mkdir()
-    for name in ("certificate.pem", "key.pem"):
-        (tmp_path / "broken" / name).write_text("-----BEGIN NOTHING-----")
-    options = ["--tls-certificate", str(tmp_path / certificate / "certificate.pem")]
-
-    assert main(["serve", *options, "--tls-key", str(tmp_path / key / "key.pem")]) == 2
-
-    shown = capsys.readouterr()
-    assert shown.out == "", "no address and no token of an engine that does not run"
-    assert named in shown.err
-    assert not list(tmp_path.glob("medsam3-volumes-*"))
-
-
-def test_tokens_that_others_can_read_or_guess_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "token"
-    file.write_text("t" * 40)
-    file.chmod(0o644)
-    assert main(["serve", "--token-file", str(file)]) == 2
-    assert "chmod 600" in capsys.readouterr().err
-    file.write_text("short")
-    file.chmod(0o600)
-    assert main(["serve", "--token-file", str(file)]) == 2
-    assert "at least 32" in capsys.readouterr().err
-
-
 def test_the_run_folder_must_be_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "file" / "run"))
@@ -444,7 +449,7 @@ def test_the_real_service_segments_and_info_shows_what_it_holds(
         assert result.concepts[0].mask.all()
         assert main(["info"]) == 0
         shown = " ".join(capsys.readouterr().out.split())
-        assert f"process {pid_of(process)}: tiny test model on cpu" in shown
+        assert f"process {pid_of(process)}: tiny test model without a tracker on cpu" in shown
         assert "features in RAM" in shown
         process.unload()
         wait_until(lambda: "no model loaded" in (process.status().in_words() if process.status() else ""))

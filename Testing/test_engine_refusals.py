@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
-import subprocess
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -16,19 +14,14 @@ import pytest
 import requests
 
 from engine_on_socket import LIVER, TOKEN, Engine, volume_of, works
-from MedSAM3SegmentLib.engine import service
+from MedSAM3SegmentLib.engine import service, serving
 from MedSAM3SegmentLib.engine.client import EngineClient
 from MedSAM3SegmentLib.engine.connection import Connection, knows_token
-from MedSAM3SegmentLib.engine.model_shelf import LoadedModel, ModelShelf
 from MedSAM3SegmentLib.engine.orders import JobOrder, OrderedExample, SentVolume, VolumeOffer
-from MedSAM3SegmentLib.engine.process_life import Parents
 from MedSAM3SegmentLib.engine.records import encode
-from MedSAM3SegmentLib.engine.serving import Binding, ServingEngine
-from MedSAM3SegmentLib.engine.volume_store import VolumeStore
 from MedSAM3SegmentLib.errors import EngineError, InputError
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.volume import Volume
-from slow_segmenter import SlowSegmenter
 
 
 @pytest.mark.parametrize("token", ["wrong", "", TOKEN[:-1], TOKEN + "x", TOKEN.upper()])
@@ -100,6 +93,30 @@ def test_what_is_no_http_is_dropped(engine: Engine) -> None:
     works(engine)
 
 
+@pytest.mark.parametrize("words", [b"", b"GET /status HTTP/1.1\r\nHost:"])
+def test_a_connection_that_asks_nothing_is_closed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, words: bytes
+) -> None:
+    """Whoever holds many of them, without a token, would leave no room for others."""
+    monkeypatch.setattr(serving, "_PATIENCE", 0.2)
+    host, port = engine.address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 5) as line:
+        line.sendall(words)
+        line.settimeout(20)
+        assert line.recv(1000) == b""
+    works(engine)
+
+
+def test_a_job_that_takes_longer_than_a_request_may_is_not_cut_off(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_PATIENCE", 0.2)
+    engine.slow.seconds = 0.1
+    volume = volume_of()
+    result = engine.client().segment(volume, LIVER)
+    np.testing.assert_array_equal(result.concepts[0].mask, volume.array > 0)
+
+
 def test_a_body_that_is_too_long_is_refused_however_it_is_packed(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +128,21 @@ def test_a_body_that_is_too_long_is_refused_however_it_is_packed(
     assert answer.status_code == 413
     assert is_refused(answer)
     assert post(engine, "/volumes", b"\0" * 100_000).status_code == 413
+    works(engine)
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/volumes"])
+def test_what_the_engine_has_no_memory_for_is_refused(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    def no_memory(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service, "decode", no_memory)
+        answer = post(engine, path, b"much")
+    assert is_refused(answer)
+    assert "not enough memory" in answer.json()["message"]
     works(engine)
 
 
@@ -156,6 +188,22 @@ def test_only_who_reads_the_proof_is_told_a_path(engine: Engine) -> None:
     assert path.parent == engine.store.folder
 
 
+def order_for(volume: Volume) -> JobOrder:
+    digits = "0" * 32
+    return JobOrder(
+        id=digits,
+        client=digits,
+        volume=SentVolume.of(volume),
+        examples={},
+        model="demo",
+        device="auto",
+        partials=False,
+        compress=False,
+        proof="",
+        request=LIVER,
+    )
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -177,19 +225,7 @@ def test_only_who_reads_the_proof_is_told_a_path(engine: Engine) -> None:
 def test_odd_orders_are_refused(engine: Engine, changes: dict[str, object]) -> None:
     volume = volume_of()
     engine.client().segment(volume, LIVER)
-    digits = "0" * 32
-    plain = JobOrder(
-        id=digits,
-        client=digits,
-        volume=SentVolume.of(volume),
-        examples={},
-        model="demo",
-        device="auto",
-        partials=False,
-        compress=False,
-        proof="",
-        request=LIVER,
-    )
+    plain = order_for(volume)
     assert post(engine, "/jobs", encode(plain)).status_code == 200
     assert is_refused(post(engine, "/jobs", encode(replace(plain, **changes))))
     works(engine)
@@ -210,31 +246,9 @@ def test_masks_that_do_not_fit_the_volume_are_refused(engine: Engine) -> None:
     works(engine)
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the program openssl to make a certificate")
-def test_with_tls_the_certificate_is_checked(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
-    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    subprocess.run([*command, *names, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    binding = Binding(certificate=str(certificate), key=str(key))
-    slow = LoadedModel(SlowSegmenter(), "slow", "cpu", 1)
-    serving = ServingEngine(binding, TOKEN, ModelShelf(lambda *_: slow), VolumeStore(10**6, tmp_path), Parents())
-    serving.start()
-    try:
-        assert serving.address.startswith("https://")
-        with pytest.raises(EngineError, match="SSLError"):
-            EngineClient(serving.address, TOKEN).segment(volume_of(), LIVER)
-        with pytest.raises(EngineError):
-            EngineClient(serving.address.replace("https", "http"), TOKEN).segment(volume_of(), LIVER)
-        volume = volume_of()
-        result = EngineClient(serving.address, TOKEN, certificate=str(certificate)).segment(volume, LIVER)
-        np.testing.assert_array_equal(result.concepts[0].mask, volume.array > 0)
-    finally:
-        assert serving.stop()
-
-
-def test_addresses_that_would_send_images_in_the_clear_are_refused() -> None:
-    for address in ("http://gpu.example.org:8765", "http://10.0.0.1", "ftp://127.0.0.1", "gpu", ""):
-        with pytest.raises(InputError):
-            EngineClient(address, TOKEN)
-    EngineClient("https://gpu.example.org", TOKEN)
+def test_events_are_not_kept_back_by_a_proxy_and_no_mask_is_kept_there(engine: Engine) -> None:
+    volume = volume_of()
+    engine.client().segment(volume, LIVER)
+    answer = post(engine, "/jobs", encode(order_for(volume)))
+    assert answer.headers["X-Accel-Buffering"] == "no"
+    assert answer.headers["Cache-Control"] == "no-store"

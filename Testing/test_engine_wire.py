@@ -153,6 +153,7 @@ _tracks = st.builds(
     st.dictionaries(_small, _scores, max_size=2),
     st.lists(_small, max_size=2).map(tuple),
     st.lists(_stops, max_size=2).map(tuple),
+    _flags,
 )
 _sentences = st.lists(_words, max_size=2).map(tuple)
 _concepts = st.builds(

@@ -79,3 +79,24 @@ def test_models_are_counted_where_they_are() -> None:
         ("models", "RAM", 1, 100),
         ("models", "GPU", 2, 200),
     ]
+
+
+def test_a_model_that_has_no_room_beside_another_one_takes_its_place() -> None:
+    """A small GPU holds one model; choosing the other must not end in "out of memory"."""
+    held: list[str] = []
+
+    def load(model: str, device: str, features: FeatureShelf) -> LoadedModel:
+        del features
+        held[:] = [name for name in held if shelf.has(name, device)]
+        if held or model == "too large":
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        held.append(model)
+        return LoadedModel(SlowSegmenter(), model, device, 100)
+
+    shelf = ModelShelf(load)
+    shelf.get("a", "cuda")
+    assert shelf.get("b", "cuda").name == "b"
+    assert not shelf.has("a", "cuda")
+    with pytest.raises(RuntimeError, match="out of memory"):
+        shelf.get("too large", "cuda")
+    assert shelf.get("a", "cuda").name == "a"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 from MedSAM3SceneLib import engine_access
 from MedSAM3SegmentLib.byte_sizes import size_in_words
+from MedSAM3SegmentLib.errors import MedSAM3Error
 
 from .background import Background
 
@@ -28,29 +31,35 @@ class EngineSection:
         self._background = Background()
         ui.remoteAddressEdit.text = engine_access.remote_address()
         ui.remoteTokenEdit.text = engine_access.remote_token()
+        ui.remoteCertificateEdit.currentPath = engine_access.remote_certificate()
         ui.remoteAddressEdit.connect("editingFinished()", self.keep_remote)
         ui.remoteTokenEdit.connect("editingFinished()", self.keep_remote)
+        ui.remoteCertificateEdit.connect("currentPathChanged(QString)", lambda _path: self.keep_remote())
         ui.setupSection.connect("contentsCollapsed(bool)", lambda _collapsed: self.look())
         ui.unloadButton.connect("clicked()", self.unload)
         ui.stopEngineButton.connect("clicked()", self.stop)
-        self._timer = qt.QTimer()
+        self._timer: Any = qt.QTimer(slicer.app)
         self._timer.setInterval(_INTERVAL)
         self._timer.connect("timeout()", self.look)
         self._timer.start()
 
     def keep_remote(self) -> None:
-        """Keep address and token in the application's settings; neither ever goes into a scene."""
-        engine_access.set_remote(self._ui.remoteAddressEdit.text.strip(), self._ui.remoteTokenEdit.text.strip())
+        """Keep address, token and certificate in the application's settings; none ever goes into a scene."""
+        engine_access.set_remote(
+            self._ui.remoteAddressEdit.text.strip(),
+            self._ui.remoteTokenEdit.text.strip(),
+            self._ui.remoteCertificateEdit.currentPath,
+        )
         self.look()
 
     def look(self) -> None:
         """Ask the engine what it holds, if there is one and the section is open."""
         if not self._background.is_busy and not self._ui.setupSection.collapsed:
-            self._background.start(engine_access.status_of_settings, self._show, self._fail)
+            self._begin(lambda engine: engine.status(), self._show)
 
     def unload(self) -> None:
         """Let the engine free the memory that models and features take."""
-        self._background.start(engine_access.unload, lambda _none: self.look(), self._fail)
+        self._begin(lambda engine: engine.unload(), lambda _none: self.look())
 
     def stop(self) -> None:
         """End the engine that runs on this computer."""
@@ -58,20 +67,42 @@ class EngineSection:
 
     def close(self) -> None:
         """Look no more."""
-        self._timer.stop()
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.disconnect("timeout()", self.look)
+            self._timer.deleteLater()
+            self._timer = None
         self._background.stop()
+
+    def _begin(self, work: Callable[[Any], Any], done: Callable[[Any], None]) -> None:
+        """Let the engine do something on a thread."""
+        try:
+            engine = engine_access.engine_in_use()
+        except MedSAM3Error as error:
+            self._fail(error)
+            return
+        self._background.start(lambda: work(engine), done, self._fail)
 
     def _show(self, status: Any) -> None:
         self._ui.engineLabel.text = _("Not started; the first run starts it.") if status is None else _words(status)
+        self._ui.unloadButton.enabled = status is not None
+        # One elsewhere is not this computer's to end.
+        self._ui.stopEngineButton.enabled = status is not None and not engine_access.remote_address()
 
     def _fail(self, error: Exception) -> None:
         self._ui.engineLabel.text = str(error)
+        self._ui.unloadButton.enabled = self._ui.stopEngineButton.enabled = False
 
 
 def _words(status: Any) -> str:
     model = _("no model is loaded")
     if status.model is not None:
-        model = _("{model} is loaded on {device}").format(model=status.model, device=status.device)
+        words = (
+            _("{model} is loaded on {device}")
+            if status.has_tracker
+            else _("{model} is loaded on {device}, without a tracker")
+        )
+        model = words.format(model=status.model, device=status.device)
     kept = "; ".join(
         _("{what} {held} of {budget} ({place})").format(
             what=_cache_words(cache.name),

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
+
+from MedSAM3SegmentLib.models.installing_apart import PlannedModel, install_apart
 
 
 class ModelArrival:
-    """Bytes are counted on the thread that fetches them and read on the window's.
+    """Bytes are counted on the thread that waits for them and read on the window's.
 
     Args:
-        installation: a MedSAM3SegmentLib.models.installing.Installation.
+        planned: what was agreed to.
 
     Attributes:
-        installation: as given.
+        planned: as given.
         done: bytes that are there.
     """
 
-    def __init__(self, installation: Any) -> None:
-        self.installation = installation
+    def __init__(self, planned: PlannedModel) -> None:
+        self.planned = planned
         self.done = 0
         self._cancelled = threading.Event()
 
     @property
     def total(self) -> int:
         """Bytes in all; 0 where that is not known."""
-        return int(self.installation.size)
+        return self.planned.size
 
     @property
     def is_cancelled(self) -> bool:
@@ -42,10 +43,7 @@ class ModelArrival:
         Raises:
             MedSAM3Error: it cannot be had, or was cancelled.
         """
-        # Here, because it imports what takes a while.
-        from MedSAM3SegmentLib.models.installing import install
-
-        return install(self.installation, progress=self._count, cancel=self._cancelled.is_set)
+        return install_apart(self.planned, progress=self._count, cancel=self._cancelled.is_set)
 
     def _count(self, _file: str, more: int) -> None:
         self.done += more

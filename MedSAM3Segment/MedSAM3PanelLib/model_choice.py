@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import ctk
 import slicer
 from slicer.i18n import tr as _
 
+from MedSAM3SceneLib import engine_access
 from MedSAM3SegmentLib.byte_sizes import size_in_words
 from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
+from MedSAM3SegmentLib.models.installing_apart import PlannedModel, plan_apart
 from MedSAM3SegmentLib.models.known_models import known_models
 from MedSAM3SegmentLib.models.model_store import installed_models, remove_model, store_folder
 
@@ -28,21 +32,26 @@ class ModelChoice:
     Args:
         ui: the panel's widgets.
         changed: called when another model was chosen or the installed ones changed.
+        is_busy: whether a run is on its way, which may need its model.
     """
 
-    def __init__(self, ui: Any, changed: Callable[[], None]) -> None:
+    def __init__(self, ui: Any, changed: Callable[[], None], is_busy: Callable[[], bool]) -> None:
         self._ui = ui
         self._changed = changed
+        self._is_busy = is_busy
         self._parameters: Any = None
         self._filling = False
+        self._installed: set[str] = set()
         self._background = Background()
         self._arrival: ModelArrival | None = None
+        # Otherwise its button offers files only.
+        ui.modelFolderEdit.filters = ctk.ctkPathLineEdit.Dirs
         ui.modelSelector.connect("currentIndexChanged(int)", self._choose)
         ui.removeModelButton.connect("clicked()", self.remove)
         ui.addModelButton.connect("clicked()", self.add_known)
         ui.addFolderButton.connect("clicked()", self.add_folder)
         ui.cancelModelButton.connect("clicked()", self.cancel)
-        ui.modelFolderEdit.connect("currentPathChanged(QString)", self._update_buttons)
+        ui.modelFolderEdit.connect("currentPathChanged(QString)", lambda _path: self.update())
         self.refresh()
 
     def connect(self, parameters: Any) -> None:
@@ -52,29 +61,62 @@ class ModelChoice:
 
     def refresh(self) -> None:
         """Show what is installed now."""
-        chosen = self._parameters.model if self._parameters is not None else _DEMO
         try:
             names = [model.name for model in installed_models()]
         except MedSAM3Error as error:
             self._say(str(error))
             names = []
+        self._installed = {_DEMO, *names}
         self._filling = True
         selector = self._ui.modelSelector
         selector.clear()
         selector.addItem(_("Demo (synthetic pictures)"), _DEMO)
         for name in names:
             selector.addItem(name, name)
-        if chosen not in (_DEMO, *names):
-            # A folder or hub id that a script chose, or a model that is not installed here.
-            selector.addItem(chosen, chosen)
-        selector.setCurrentIndex(max(0, selector.findData(chosen)))
         known = self._ui.knownModelSelector
+        offered = known.currentData
         known.clear()
         for model in known_models():
             if model.name not in names:
                 known.addItem(f"{model.name}: {model.card.licence}", model.name)
+        known.setCurrentIndex(max(0, known.findData(offered)))
         self._filling = False
-        self._update_buttons()
+        self.show_choice()
+        self.update()
+
+    def show_choice(self) -> None:
+        """Show the model that is chosen."""
+        chosen = (self._parameters.model if self._parameters is not None else "") or _DEMO
+        selector = self._ui.modelSelector
+        if selector.currentData == chosen:
+            return
+        self._filling = True
+        if selector.findData(chosen) < 0:
+            words = _("{name} (not installed)").format(name=chosen) if self._is_missing(chosen) else chosen
+            selector.addItem(words, chosen)
+        selector.setCurrentIndex(selector.findData(chosen))
+        self._filling = False
+
+    def why_not(self) -> str:
+        """Why the chosen model cannot run on this computer, in one sentence; empty when it can."""
+        chosen = self._ui.modelSelector.currentData or _DEMO
+        if not self._is_missing(chosen):
+            return ""
+        return _(
+            "The model {name} is not installed on this computer; add it in the Set-up section, or choose another."
+        ).format(name=chosen)
+
+    def _is_missing(self, name: str) -> bool:
+        """Whether it is neither installed nor a file or folder, each of which a script may choose too."""
+        return any(part not in self._installed and not Path(part).exists() for part in name.split("+"))
+
+    def update(self) -> None:
+        """Enable what can be pressed."""
+        free = not self._background.is_busy
+        removable = self._ui.modelSelector.currentData not in (_DEMO, None)
+        self._ui.removeModelButton.enabled = free and removable and not self._is_busy()
+        self._ui.addModelButton.enabled = free and self._ui.knownModelSelector.count > 0
+        self._ui.addFolderButton.enabled = free and bool(self._ui.modelFolderEdit.currentPath)
 
     def close(self) -> None:
         """End what is on its way and hear nothing any more."""
@@ -98,39 +140,37 @@ class ModelChoice:
     def remove(self) -> None:
         """Delete the chosen model, after asking."""
         name = self._ui.modelSelector.currentData
-        question = _("Delete the model {name} from {folder}?").format(name=name, folder=store_folder())
-        if name == _DEMO or not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Remove model")):
+        if name in (_DEMO, None) or self._background.is_busy or self._is_busy():
             return
-        with slicer.util.tryWithErrorDisplay(_("The model could not be removed.")):
-            remove_model(name)
-        if self._parameters is not None:
-            self._parameters.model = _DEMO
-        self.refresh()
-        self._changed()
+        question = _("Delete the model {name} from {folder}?").format(name=name, folder=store_folder())
+        if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Remove model")):
+            return
+        self._say(_("Removing {name}...").format(name=name))
+        self._background.start(lambda: _remove(name), self._removed, self._fail)
+        self.update()
 
     def _plan(self, source: Any) -> None:
         if not source or self._background.is_busy:
             return
         self._say(_("Looking at {model}...").format(model=source))
-        self._background.start(lambda: _plan(str(source)), self._ask, self._fail)
+        self._background.start(lambda: plan_apart(str(source)), self._ask, self._fail)
 
-    def _ask(self, installation: Any) -> None:
-        card = installation.card
+    def _ask(self, planned: PlannedModel) -> None:
         facts = _("{name}: {description}\n\nLicence: {licence} {url}\nSize: {size}\nIt is kept in {folder}.").format(
-            name=installation.name,
-            description=card.description or _("a model without a description"),
-            licence=card.licence or _("not stated"),
-            url=installation.licence_url,
-            size=size_in_words(installation.size),
+            name=planned.name,
+            description=planned.description or _("a model without a description"),
+            licence=planned.licence or _("not stated"),
+            url=planned.licence_url,
+            size=size_in_words(planned.size),
             folder=store_folder(),
         )
         if not slicer.util.confirmOkCancelDisplay(facts, windowTitle=_("Add model")):
             self._say("")
             return
-        self._arrival = ModelArrival(installation)
+        self._arrival = ModelArrival(planned)
         self._background.start(self._arrival.install, self._added, self._fail, self._show_arrival)
         self._show_arrival()
-        self._update_buttons()
+        self.update()
 
     def _show_arrival(self) -> None:
         """Show how much of the model is there."""
@@ -156,46 +196,50 @@ class ModelChoice:
         self._say(_("{name} is installed.").format(name=name))
         self._changed()
 
+    def _removed(self, name: str) -> None:
+        if self._parameters is not None and self._parameters.model == name:
+            self._parameters.model = _DEMO
+        self.refresh()
+        self._say(_("{name} was removed.").format(name=name))
+        self._changed()
+
     def _fail(self, error: Exception) -> None:
         self._end_arrival()
+        self.refresh()
         self._say(str(error))
         if not isinstance(error, Cancelled):
-            slicer.util.errorDisplay(str(error), windowTitle=_("Add model"))
+            slicer.util.errorDisplay(str(error), windowTitle=_("Models"))
 
     def _end_arrival(self) -> str:
         """Show that nothing is on its way any more; the name of what was is returned."""
         arrival, self._arrival = self._arrival, None
         self._show_arrival()
-        return arrival.installation.name if arrival is not None else ""
+        return arrival.planned.name if arrival is not None else ""
 
     def _say(self, words: str) -> None:
         """Show ``words`` below the models; nothing takes no room."""
         self._ui.modelMessageLabel.text = words
         self._ui.modelMessageLabel.visible = bool(words)
-        self._update_buttons()
+        self.update()
 
     def _choose(self, _row: int) -> None:
-        if not self._filling and self._parameters is not None:
+        if self._filling:
+            return
+        if self._parameters is not None:
             self._parameters.model = self._ui.modelSelector.currentData or _DEMO
-        self._update_buttons()
+        self.update()
         self._changed()
 
-    def _update_buttons(self, _path: Any = None) -> None:
-        free = not self._background.is_busy
-        self._ui.removeModelButton.enabled = free and self._ui.modelSelector.currentData not in (_DEMO, None)
-        self._ui.addModelButton.enabled = free and self._ui.knownModelSelector.count > 0
-        self._ui.addFolderButton.enabled = free and bool(self._ui.modelFolderEdit.currentPath)
 
-
-def _plan(source: str) -> Any:
-    # Here, because it imports what takes a while, and this is called on a thread.
-    from MedSAM3SegmentLib.models.installing import plan
-
-    return plan(source)
+def _remove(name: str) -> str:
+    """Delete a model that the engine on this computer lets go of first: an open file stays on some systems."""
+    engine_access.unload_local()
+    remove_model(name)
+    return name
 
 
 def _arrival_words(arrival: ModelArrival) -> str:
-    name, done, total = arrival.installation.name, arrival.done, arrival.total
+    name, done, total = arrival.planned.name, arrival.done, arrival.total
     if arrival.is_cancelled:
         return str(_("Cancelling {name}...").format(name=name))
     if not total:

@@ -6,18 +6,18 @@ One engine serves panel, effect, console and agent, so that volumes and features
 from __future__ import annotations
 
 import atexit
-from functools import cache
+from functools import cache, lru_cache
 
 import slicer
 
 from MedSAM3SegmentLib.engine.client import EngineClient
 from MedSAM3SegmentLib.engine.process import EngineProcess
-from MedSAM3SegmentLib.engine.status import EngineStatus
 
 from .engine_packages import require_packages
 
 _ADDRESS = "MedSAM3/RemoteAddress"
 _TOKEN = "MedSAM3/RemoteToken"
+_CERTIFICATE = "MedSAM3/RemoteCertificate"
 
 
 def engine_of_settings() -> EngineClient | EngineProcess:
@@ -27,24 +27,26 @@ def engine_of_settings() -> EngineClient | EngineProcess:
         ModelError: the engine cannot start here because a package is missing.
         InputError: the remote address cannot be used.
     """
-    client = _remote()
-    if client is not None:
-        return client
-    require_packages()
-    return _local()
+    engine = engine_in_use()
+    if isinstance(engine, EngineProcess):
+        require_packages()
+    return engine
 
 
-def status_of_settings() -> EngineStatus | None:
-    """What the engine holds, or None when it is not running. Takes as long as the network; call it on a thread."""
-    client = _remote()
-    if client is not None:
-        return client.status()
-    return _local().status()
+def engine_in_use() -> EngineClient | EngineProcess:
+    """As ``engine_of_settings``, whether it can start or not, to ask it for its status or to unload.
+
+    Call it on the thread of the window, which the settings belong to, and the engine's methods on another one.
+
+    Raises:
+        InputError: the remote address cannot be used.
+    """
+    return _remote() or _local()
 
 
-def unload() -> None:
-    """Let the engine free its models and features; call it on a thread."""
-    (_remote() or _local()).unload()
+def unload_local() -> None:
+    """Let the engine on this computer free its models and features, whichever is used; call it on a thread."""
+    _local().unload()
 
 
 def stop() -> None:
@@ -62,11 +64,23 @@ def remote_token() -> str:
     return _setting(_TOKEN)
 
 
-def set_remote(address: str, token: str) -> None:
-    """Keep address and token in the application's settings, where no scene and no saved file has them."""
+def remote_certificate() -> str:
+    """The PEM file that the remote engine is checked by, empty for the well-known authorities."""
+    return _setting(_CERTIFICATE)
+
+
+def set_remote(address: str, token: str, certificate: str = "") -> None:
+    """Keep where the remote engine is in the application's settings, where no scene and no saved file has it.
+
+    Args:
+        address: such as ``https://gpu.example.org:8765``, or empty for the engine on this computer.
+        token: what opens it.
+        certificate: a PEM file to check it by, or empty for the well-known authorities.
+    """
     settings = slicer.app.userSettings()
     settings.setValue(_ADDRESS, address)
     settings.setValue(_TOKEN, token)
+    settings.setValue(_CERTIFICATE, certificate)
 
 
 def _setting(name: str) -> str:
@@ -76,7 +90,13 @@ def _setting(name: str) -> str:
 
 def _remote() -> EngineClient | None:
     address = remote_address()
-    return EngineClient(address, remote_token()) if address else None
+    return _client(address, remote_token(), remote_certificate()) if address else None
+
+
+@lru_cache(maxsize=1)
+def _client(address: str, token: str, certificate: str) -> EngineClient:
+    """One client for all jobs of this Slicer: the engine lets clients take turns."""
+    return EngineClient(address, token, certificate=certificate)
 
 
 @cache

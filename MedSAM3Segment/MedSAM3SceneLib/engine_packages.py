@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import importlib.util
-import re
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 from MedSAM3SegmentLib.errors import ModelError
 
 #: What the panel installs.
-_REQUIREMENTS = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
+_INSTALLED = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
+
+#: What the PyTorch extension installs, and what comes with Slicer.
+_PYTORCH = "torch>=2.6"
+_BROUGHT = ("SimpleITK>=2.4", "requests>=2.31")
+
+#: Another version of these would break Slicer, or be a PyTorch that does not fit this computer.
+_HELD = ("numpy", "Pillow", "pydicom", "requests", "scipy", "SimpleITK", "torch", "torchvision")
 
 
-def _import_names(requirements: str) -> tuple[str, ...]:
+def _by_import_name(*lines: str) -> dict[str, Requirement]:
     """``huggingface_hub`` for the line ``huggingface-hub>=1.31,<3``, and so on."""
-    names = (re.match(r"[\w.-]+", line) for line in requirements.splitlines())
-    return tuple(name[0].replace("-", "_") for name in names if name)
+    requirements = [Requirement(line) for line in lines]
+    return {requirement.name.replace("-", "_"): requirement for requirement in requirements}
 
+
+_REQUIREMENTS = _by_import_name(_PYTORCH, *_INSTALLED.read_text("utf-8").splitlines(), *_BROUGHT)
 
 #: Import names of what a run needs: PyTorch first, what the panel installs, and what comes with Slicer.
-NEEDED = ("torch", *_import_names(_REQUIREMENTS.read_text("utf-8")), "SimpleITK", "requests")
+NEEDED = tuple(_REQUIREMENTS)
+
+#: What the PyTorch extension is to install.
+PYTORCH_RANGE = str(_REQUIREMENTS["torch"].specifier)
 
 
 def missing_packages() -> tuple[str, ...]:
-    """Those of ``NEEDED`` that are not installed."""
+    """Those of ``NEEDED`` that are not installed, or in a version that cannot be used."""
     return tuple(name for name in NEEDED if not _is_installed(name))
 
 
@@ -36,18 +50,37 @@ def require_packages() -> None:
     missing = missing_packages()
     if "torch" in missing:
         raise ModelError(
-            "PyTorch is not installed in this Slicer; install the PyTorch extension in the Extensions Manager, restart "
-            "Slicer, and press Install in the Set-up section of MedSAM3 Segment."
+            f"PyTorch {PYTORCH_RANGE} is not installed in this Slicer; install the PyTorch extension in the Extensions "
+            "Manager, restart Slicer, and press Install in the Set-up section of MedSAM3 Segment."
         )
     if missing:
         raise ModelError(
-            f"The Python package '{missing[0]}' is not installed in this Slicer; press Install in the Set-up section "
-            f"of MedSAM3 Segment, or run slicer.util.pip_install('{missing[0]}') in the Python console."
+            f"The Python package '{_REQUIREMENTS[missing[0]]}' is not installed in this Slicer; press Install in the "
+            f"Set-up section of MedSAM3 Segment, or run slicer.util.pip_install('{_REQUIREMENTS[missing[0]]}') in the "
+            "Python console."
         )
 
 
+def held_versions() -> tuple[str, ...]:
+    """Lines for pip such as ``numpy==2.4.6``, for what an installation must leave as it is."""
+    found = ((name, _version(name)) for name in _HELD)
+    return tuple(f"{name}=={installed}" for name, installed in found if installed is not None)
+
+
 def _is_installed(name: str) -> bool:
+    requirement = _REQUIREMENTS[name]
     try:
-        return importlib.util.find_spec(name) is not None
+        if importlib.util.find_spec(name) is None:
+            return False
+        installed = _version(requirement.name)
+        # What was built together with Slicer may tell no version.
+        return installed is None or requirement.specifier.contains(installed, prereleases=True)
     except (ImportError, ValueError):
         return False
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

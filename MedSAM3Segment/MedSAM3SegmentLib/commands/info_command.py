@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import EngineError, InputError, ModelError
+from .engine_token import given_token
 from .interruption import Interruption
 from .terminal import Terminal
 
@@ -19,19 +21,30 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     parser = subparsers.add_parser(
         "info",
         help="say what is installed, where it can run and which models are at hand",
-        description="Say what is installed, where it can run and which models are at hand.",
+        description="Say what is installed, where it can run, which models are at hand, and what engines hold.",
         **common,  # type: ignore[arg-type]
+    )
+    parser.add_argument(
+        "--engine",
+        default="",
+        metavar="ADDRESS",
+        help="ask this engine, whose token the environment variable MEDSAM3_ENGINE_TOKEN or --token-file has, in place "
+        "of those of this user on this machine",
+    )
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="file with the token, readable by you only")
+    parser.add_argument(
+        "--certificate", default="", metavar="FILE", help="PEM file of its certificate, if no authority signed it"
     )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
     """Do what ``medsam3 info`` was asked to."""
-    del options, interruption
-    terminal.result(_table())
+    del interruption
+    terminal.result(_table(_engine_at(options) if options.engine else _engines()))
 
 
-def _table() -> Table:
+def _table(engines: str) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -45,7 +58,7 @@ def _table() -> Table:
         "demo model": _demo_model(),
         "other models": _installed_models(),
         "vocabulary": _vocabulary(),
-        "engine": _engines(),
+        "engine": engines,
     }
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
@@ -98,6 +111,22 @@ def _vocabulary() -> str:
     from ..concepts import Vocabulary
 
     return f"{len(Vocabulary.load().concepts)} concepts; any other phrase can be asked for as well"
+
+
+def _engine_at(options: argparse.Namespace) -> str:
+    """What the engine at an address holds.
+
+    Raises:
+        InputError: its token is missing, or the address cannot be used.
+        EngineError: it does not answer.
+    """
+    from ..engine.client import EngineClient
+
+    token = given_token(options.token_file)
+    if token is None:
+        raise InputError("--engine needs the engine's token; give --token-file or set MEDSAM3_ENGINE_TOKEN.")
+    status = EngineClient(options.engine, token, certificate=options.certificate).status()
+    return f"at {options.engine}, {status.in_words()}"
 
 
 def _engines() -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import secrets
-import stat
 import threading
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from .engine_token import given_token
 from .interruption import Interruption
 from .terminal import Terminal, flush_results
 
@@ -24,16 +26,19 @@ _EPILOG = """\
 examples:
   medsam3 serve
   medsam3 serve --host 0.0.0.0 --name gpu.example.org --port 8765 --tls-certificate cert.pem --tls-key key.pem
+  medsam3 serve --port 8765 --name gpu.example.org  # for a reverse proxy on this machine that does TLS
 
 The token comes from the environment variable MEDSAM3_ENGINE_TOKEN or --token-file; without either a new one is made and
-printed. Give address and token to the panel in 3D Slicer. Ctrl-C ends the engine and its jobs.
+printed. Give address and token to the panel in 3D Slicer (Set-up), and the certificate too if no well-known authority
+signed it. --name is what clients call the machine by. A proxy must let volumes through (nginx: client_max_body_size 0).
+Ctrl-C ends the engine and its jobs.
 """
 
 #: Seconds between two looks at whether the service is still wanted.
 _LOOK = 0.5
 
-#: Shortest token that is taken: 128 bits in hexadecimal digits.
-_SHORTEST_TOKEN = 32
+#: What a machine is called by: no scheme, no port, and no ``*``, which would let in every name.
+_NAME = re.compile(r"[\w.-]+|\[[0-9A-Fa-f:.]+\]")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], **common: object) -> None:
@@ -74,38 +79,47 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
 
 def run(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
     """Do what ``medsam3 serve`` was asked to."""
-    from ..engine.model_shelf import FeatureShelf, ModelShelf, load_segmenter
+    from ..engine.model_shelf import FeatureShelf, ModelShelf, check_abilities, load_segmenter
     from ..engine.process_life import Parents, ProcessMark
     from ..engine.run_files import announced
     from ..engine.serving import ServingEngine
     from ..engine.volume_store import VolumeStore
 
     binding = _binding(options)
-    token, is_new = _token(options.token_file)
+    given = given_token(options.token_file)
+    token = given or secrets.token_urlsafe(32)
     features = _bytes(options.feature_budget, "--feature-budget")
-    shelf = ModelShelf(load_segmenter, _bytes(options.model_budget, "--model-budget"), FeatureShelf(features, features))
-    _log_without_details(options.verbose)
+    models = _bytes(options.model_budget, "--model-budget")
+    shelf = ModelShelf(load_segmenter, models, FeatureShelf(features, features), check_abilities)
     store = VolumeStore(_bytes(options.volume_budget, "--volume-budget"))
     parents = Parents(None if options.parent is None else ProcessMark.of(options.parent))
-    try:
-        engine = ServingEngine(binding, token, shelf, store, parents)
-    except InputError:
-        store.close()
-        raise
-    engine.start()
-    try:
-        with announced(engine.address, token) if binding.is_loopback else nullcontext():
-            terminal.result(f"The engine listens at {engine.address}")
-            if is_new:
-                terminal.result(f"Its token is {token}")
-            _wait(engine, parents, interruption)
-    finally:
-        ended = engine.stop()
+    with _logging_without_details(options.verbose):
+        try:
+            engine = ServingEngine(binding, token, shelf, store, parents)
+        except InputError:
+            store.close()
+            raise
+        engine.start()
+        try:
+            with announced(engine.address, token) if binding.is_loopback else nullcontext():
+                terminal.result(f"The engine listens at {_told_address(engine.address, binding)}")
+                if given is None:
+                    terminal.result(f"Its token is {token}")
+                _wait(engine, parents, interruption)
+        finally:
+            ended = engine.stop()
     if not ended or options.parent is not None:
         # All is tidied up. A long step of the model must not keep the process and its GPU memory alive, and Slicer must
         # not wait for Python to take torch apart.
         flush_results()
         os._exit(0)
+
+
+def _told_address(address: str, binding: Binding) -> str:
+    """The address to give to clients: by name, where the engine has one that its certificate is made for."""
+    if binding.is_loopback or not binding.certificate or not binding.names:
+        return address
+    return f"https://{binding.names[0]}:{address.rpartition(':')[2]}"
 
 
 def _wait(engine: ServingEngine, parents: Parents, interruption: Interruption) -> None:
@@ -128,43 +142,18 @@ def _binding(options: argparse.Namespace) -> Binding:
     for file in filter(None, (options.tls_certificate, options.tls_key)):
         if not Path(file).is_file():
             raise InputError(f"The file {file} does not exist; give the PEM files of the certificate and its key.")
+    for name in options.name:
+        if not _NAME.fullmatch(name):
+            raise InputError(f"'{name}' is no --name of a machine; give one such as gpu.example.org, without a port.")
     binding = Binding(options.host, options.port, options.tls_certificate, options.tls_key, tuple(options.name))
     if not binding.is_loopback and not options.tls_certificate and not options.behind_proxy:
         raise InputError(
             f"Listening at {options.host} would send images in the clear; give --tls-certificate and --tls-key, or "
             "--behind-proxy if a reverse proxy does TLS."
         )
-    if options.host in ("0.0.0.0", "::") and not options.name:
+    if binding.is_everywhere and not options.name:
         raise InputError(f"Listening at {options.host} needs --name, the name that clients call this machine by.")
     return binding
-
-
-def _token(file: Path | None) -> tuple[str, bool]:
-    """The token, and whether it is new.
-
-    Raises:
-        InputError: it cannot be read, others can read it, or it is too short.
-    """
-    from ..engine.process import TOKEN_VARIABLE
-
-    # Taken out, so that no process started from here inherits it.
-    token = os.environ.pop(TOKEN_VARIABLE, "")
-    if file is not None:
-        try:
-            if os.name == "posix" and stat.S_IMODE(file.stat().st_mode) & 0o077:
-                raise InputError(f"Others can read {file}; run 'chmod 600 {file}'.")
-            token = file.read_text("ascii").strip()
-        except (OSError, ValueError):
-            raise InputError(
-                f"The token file {file} cannot be read; write one line of letters and digits to it."
-            ) from None
-    elif not token:
-        return secrets.token_urlsafe(32), True
-    if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
-        raise InputError(
-            f"The token must have at least {_SHORTEST_TOKEN} letters, digits, '-' and '_'; make a longer one."
-        )
-    return token, False
 
 
 def _bytes(gigabytes: float, option: str) -> int:
@@ -180,20 +169,28 @@ class _NoDetails(logging.Formatter):
         return getattr(ei[0], "__name__", "an error") if isinstance(ei, tuple) else "an error"
 
 
-def _log_without_details(verbose: bool) -> None:
-    """Log what the service does: jobs by number, never by name, phrase or token."""
+@contextmanager
+def _logging_without_details(verbose: bool) -> Iterator[None]:
+    """Log what the service does, until the end of the block: jobs by number, never by name, phrase or token."""
     handler = logging.StreamHandler()
     handler.setFormatter(_NoDetails("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("MedSAM3SegmentLib.engine")
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
-    logger.propagate = False
-    for name in ("uvicorn", "uvicorn.error", "asyncio"):
-        logging.getLogger(name).handlers = [handler]
-        logging.getLogger(name).setLevel(logging.ERROR)
-        logging.getLogger(name).propagate = False
+    own = logging.getLogger("MedSAM3SegmentLib.engine")
+    others = [logging.getLogger(name) for name in ("uvicorn", "uvicorn.error", "asyncio")]
+    before = [(logger, logger.handlers, logger.level, logger.propagate) for logger in (own, *others)]
+    hook = threading.excepthook
+    for logger in (own, *others):
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(logging.ERROR)
+    own.setLevel(logging.DEBUG if verbose else logging.INFO)
 
     def say_type(args: threading.ExceptHookArgs) -> None:
-        logger.error("a thread ended: %s", args.exc_type.__name__)
+        own.error("a thread ended: %s", args.exc_type.__name__)
 
     threading.excepthook = say_type
+    try:
+        yield
+    finally:
+        threading.excepthook = hook
+        for logger, handlers, level, propagate in before:
+            logger.handlers, logger.propagate = handlers, propagate
+            logger.setLevel(level)

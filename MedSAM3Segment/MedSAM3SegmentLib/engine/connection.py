@@ -8,8 +8,9 @@ import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ..errors import EngineError, InputError, MedSAM3Error
 from .events import Failed, FailureKind
@@ -31,6 +32,9 @@ class Connection:
         address: such as ``http://127.0.0.1:8765``.
         token: the service's.
         certificate: a PEM file to check a TLS service by, or empty for the well-known authorities.
+
+    Raises:
+        InputError: the address is none or would send images in the clear, or token or certificate cannot be used.
     """
 
     address: str
@@ -39,13 +43,15 @@ class Connection:
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.address)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or not _has_port(parts):
             raise InputError(f"'{self.address}' is no engine's address; give one such as http://127.0.0.1:8765.")
         if not self.token.isascii() or not self.token.isprintable() or not self.token:
             raise InputError("The engine's token is empty or holds odd characters; copy it again.")
         if parts.scheme == "http" and not self.is_loopback:
             # A token and a patient's images must not travel in the clear.
             raise InputError(f"The engine at {self.address} is on another machine; use an address with https://.")
+        if self.certificate and not Path(self.certificate).is_file():
+            raise InputError(f"The certificate {self.certificate} does not exist; give the engine's PEM file.")
 
     @property
     def is_loopback(self) -> bool:
@@ -56,20 +62,20 @@ class Connection:
         except ValueError:
             return False
 
-    def get(self, path: str, timeout: tuple[float, float] = TIMEOUT) -> Any:
-        """JSON at ``path``.
+    def get(self, path: str, timeout: tuple[float, float] = TIMEOUT) -> dict[str, Any]:
+        """The JSON object at ``path``.
 
         Raises:
             EngineError: the service cannot be reached.
             MedSAM3Error: what the service answers, by its kind.
         """
         with self._answer("GET", path, timeout=timeout) as answer:
-            return answer.json()
+            return _object_in(self.address, answer)
 
     def send(
         self, method: str, path: str, data: bytes | Iterable[bytes] = b"", encoding: str = "", patience: float = 0.0
-    ) -> Any:
-        """Send bytes and take JSON; raises as ``get`` does.
+    ) -> dict[str, Any]:
+        """Send bytes and take a JSON object; raises as ``get`` does.
 
         Args:
             patience: seconds to wait for the answer beyond the usual ones.
@@ -77,7 +83,7 @@ class Connection:
         headers = {"Content-Encoding": encoding} if encoding else {}
         timeout = (TIMEOUT[0], TIMEOUT[1] + patience)
         with self._answer(method, path, data=data, headers=headers, timeout=timeout) as answer:
-            return answer.json()
+            return _object_in(self.address, answer)
 
     @contextmanager
     def stream(self, path: str, data: bytes) -> Iterator[Iterator[bytes]]:
@@ -91,7 +97,10 @@ class Connection:
                     # As they come: the service flushes each event.
                     yield from answer.raw.stream(2**20, decode_content=False)
                 except (requests.RequestException, OSError, _transport_errors()) as error:
-                    raise _unreachable(self.address, error) from None
+                    raise EngineError(
+                        f"The engine at {self.address} ended before the job was done, or the line to it was cut "
+                        f"({type(error).__name__}); try again."
+                    ) from None
 
             yield pieces()
 
@@ -113,7 +122,7 @@ class Connection:
                 raise _unreachable(self.address, error) from None
             with answer:
                 if answer.status_code >= 300:
-                    raise _refusal(answer)
+                    raise _refusal(self.address, answer)
                 yield answer
 
 
@@ -143,16 +152,53 @@ def _transport_errors() -> type[Exception]:
     return HTTPError
 
 
+def _has_port(parts: SplitResult) -> bool:
+    """Whether the port, if one is given, can be one."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
+
+
+def _object_in(address: str, answer: requests.Response) -> dict[str, Any]:
+    try:
+        found = answer.json()
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise EngineError(f"What answers at {address} is no engine; check the address.")
+    return found
+
+
 def _unreachable(address: str, error: Exception) -> EngineError:
+    import requests
+
+    if isinstance(error, requests.exceptions.SSLError):
+        return EngineError(
+            f"The certificate of the engine at {address} is not trusted here, or is for another name; use the name it "
+            "was made for, and give its PEM file if no well-known authority signed it."
+        )
     return EngineError(
-        f"The engine at {address} does not answer ({type(error).__name__}); start it again and try again."
+        f"The engine at {address} does not answer ({type(error).__name__}); see that it runs there and try again."
     )
 
 
-def _refusal(answer: requests.Response) -> MedSAM3Error:
+#: What answers without a sentence mean. They come from a proxy, or from where nothing is read yet.
+_BARE = {
+    400: "does not go by that name; use another one, or start it with that name after --name",
+    413: "is behind a proxy that lets no volume through; raise its limit (nginx: client_max_body_size)",
+    502: "does not answer the proxy that it is behind; start it there and try again",
+    503: "has too many connections, or does not answer the proxy that it is behind; try again in a moment",
+    504: "does not answer the proxy that it is behind; start it there and try again",
+}
+
+
+def _refusal(address: str, answer: requests.Response) -> MedSAM3Error:
     """The error that a service answered with."""
     try:
         body = answer.json()
         return Failed(str(body["message"]), FailureKind(body["kind"])).error
     except (OSError, ValueError, KeyError, TypeError):
-        return EngineError(f"The engine answered with HTTP status {answer.status_code}; check its address.")
+        status = answer.status_code
+        what = _BARE.get(status, f"answered with HTTP status {status}, as no engine does; check the address")
+        return EngineError(f"The engine at {address} {what}.")

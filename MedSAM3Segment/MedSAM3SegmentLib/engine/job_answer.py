@@ -20,6 +20,13 @@ _LOOK_EVERY = 0.5
 #: Bytes that are sent at a time, so that a slow client slows down its own answer only.
 _PIECE = 2**20
 
+#: Most bytes of a job's events that wait for a slow client. What comes then is dropped, but for the last event, which
+#: holds all that the others told.
+_MOST_WAITING = 64 * 2**20
+
+#: No proxy on the way may keep events until there are more of them, or keep what is a patient's.
+_HEADERS = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
+
 
 class JobFrames:
     """A job's events on their way to its client; made in the service's event loop.
@@ -32,6 +39,7 @@ class JobFrames:
         self._compress = compress
         self._loop = asyncio.get_running_loop()
         self._frames: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._waiting = 0
 
     def tell(self, event: Event) -> None:
         """Send an event; may be called from any thread."""
@@ -42,9 +50,14 @@ class JobFrames:
             frame = frame_of(Failed(f"The result could not be sent ({type(error).__name__}); try again."), False)
             last = True
         with suppress(RuntimeError):  # the loop has ended, and nobody listens
-            self._loop.call_soon_threadsafe(self._frames.put_nowait, frame)
-            if last:
-                self._loop.call_soon_threadsafe(self._frames.put_nowait, None)
+            self._loop.call_soon_threadsafe(self._put, frame, last)
+
+    def _put(self, frame: bytes, last: bool) -> None:
+        if last or self._waiting + len(frame) <= _MOST_WAITING:
+            self._waiting += len(frame)
+            self._frames.put_nowait(frame)
+        if last:
+            self._frames.put_nowait(None)
 
     async def until_the_end(self, request: Request) -> AsyncIterator[bytes]:
         """The frames until the last event or until the client is gone, with signs of life between them."""
@@ -61,6 +74,7 @@ class JobFrames:
             if frame is None:
                 return
             silent = 0.0
+            self._waiting -= len(frame)
             for start in range(0, len(frame), _PIECE):
                 yield frame[start : start + _PIECE]
 
@@ -74,7 +88,7 @@ class JobAnswer(StreamingResponse):
     """
 
     def __init__(self, content: AsyncIterator[bytes], end: Callable[[], object]) -> None:
-        super().__init__(content, media_type="application/octet-stream")
+        super().__init__(content, media_type="application/octet-stream", headers=_HEADERS)
         self._end = end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -28,6 +28,7 @@ class QueuedJob:
         model: what the order's model was found as.
         tell: takes the job's events; may be called from any thread.
         cancelled: whether its client wants no answer any more.
+        is_loading: whether its model is being loaded, which nothing can break off.
     """
 
     order: JobOrder
@@ -36,6 +37,7 @@ class QueuedJob:
     model: str
     tell: Callable[[Event], None]
     cancelled: threading.Event = field(default_factory=threading.Event)
+    is_loading: bool = False
 
 
 class JobQueue:
@@ -106,10 +108,15 @@ class JobQueue:
             self._tell_positions()
 
     def cancel(self, job_id: str) -> bool:
-        """Take a waiting job away, or ask the running one to stop; returns whether there was one."""
+        """Take a waiting job away, or ask the running one to stop; returns whether there was one.
+
+        Nobody waits for a model that is still being loaded; it will be there for the next job.
+        """
         with self._changed:
             if self._running is not None and self._running.order.id == job_id:
                 self._running.cancelled.set()
+                if self._running.is_loading:
+                    self._running.tell(WasCancelled())
                 return True
             found = next((job for job in self._in_turn() if job.order.id == job_id), None)
             if found is None:

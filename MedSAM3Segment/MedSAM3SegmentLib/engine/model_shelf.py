@@ -11,6 +11,7 @@ from pathlib import Path
 from ..any_segmenter import AnySegmenter
 from ..errors import ModelError
 from ..features import DEFAULT_BUDGET, FeatureCache
+from ..request import SegmentRequest
 from .status import CacheUse
 
 #: Bytes of models that are kept by default: full-size SAM 3 with its tracker in float32, and half as much again.
@@ -23,13 +24,15 @@ class LoadedModel:
 
     Attributes:
         name, device: of the model, for people.
-        size: bytes of its weights.
+        size: bytes of its weights, the tracker's included.
+        has_tracker: whether it can follow objects and be shown examples.
     """
 
     segmenter: AnySegmenter
     name: str
     device: str
     size: int
+    has_tracker: bool = False
 
     @property
     def place(self) -> str:
@@ -38,6 +41,9 @@ class LoadedModel:
 
 #: Loads the model that was named onto a device, to keep its features in one of the two caches.
 Loader = Callable[[str, str, "FeatureShelf"], LoadedModel]
+
+#: Refuses a request that the model that was named cannot do, with examples or without.
+AbilityCheck = Callable[[str, SegmentRequest, bool], None]
 
 
 class FeatureShelf:
@@ -75,17 +81,27 @@ class FeatureShelf:
 
 
 class ModelShelf:
-    """Loads models when they are asked for; what was used least recently goes first. One thread only, but for ``uses``.
+    """Loads models when they are asked for; what was used least recently goes first.
+
+    One thread only, but for ``check`` and ``uses``.
 
     Args:
         load: loads one.
         budget: most bytes of weights to keep; the model in use is always kept.
         features: what the models have computed.
+        check: refuses what a model cannot do; None to let the model itself say so.
     """
 
-    def __init__(self, load: Loader, budget: int = DEFAULT_MODEL_BUDGET, features: FeatureShelf | None = None) -> None:
+    def __init__(
+        self,
+        load: Loader,
+        budget: int = DEFAULT_MODEL_BUDGET,
+        features: FeatureShelf | None = None,
+        check: AbilityCheck | None = None,
+    ) -> None:
         self.budget = budget
         self.features = features or FeatureShelf()
+        self.check = check or (lambda *_: None)
         self._load = load
         self._models: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
 
@@ -94,15 +110,28 @@ class ModelShelf:
         return (model, device) in self._models
 
     def get(self, model: str, device: str) -> LoadedModel:
-        """A model, loaded if need be; raises what loading raises."""
+        """A model, loaded if need be; raises what loading raises.
+
+        Where there is no room for it beside what is kept, that goes, and it is loaded again.
+        """
         key = model, device
         if key not in self._models:
-            self._models[key] = self._load(model, device, self.features)
+            self._models[key] = self._loaded(model, device)
         self._models.move_to_end(key)
         while len(self._models) > 1 and sum(kept.size for kept in self._models.values()) > self.budget:
             self._models.popitem(last=False)
             free_unused_memory()
         return self._models[key]
+
+    def _loaded(self, model: str, device: str) -> LoadedModel:
+        try:
+            return self._load(model, device, self.features)
+        except Exception as error:
+            if not self._models or not is_out_of_memory(error):
+                raise
+        # Outside the handler, whose traceback would keep what was loaded so far alive.
+        self.clear()
+        return self._load(model, device, self.features)
 
     def clear(self) -> None:
         """Let go of all models and features, and of the memory that they took."""
@@ -133,8 +162,32 @@ def load_segmenter(model: str, device: str, features: FeatureShelf) -> LoadedMod
     loaded = load_model(model, device)
     place = str(loaded.device)
     cache = features.on(place, free_memory(loaded.device))
-    size = sum(value.numel() * value.element_size() for value in loaded.network.parameters())
-    return LoadedModel(Segmenter(loaded, cache=cache), loaded.identity.name, place, size)
+    tracker = (loaded.tracker.model, loaded.tracker.neck) if loaded.tracker is not None else ()
+    weights = (value for network in (loaded.network, *tracker) for value in network.parameters())
+    size = sum(value.numel() * value.element_size() for value in weights)
+    return LoadedModel(Segmenter(loaded, cache=cache), loaded.identity.name, place, size, bool(tracker))
+
+
+def check_abilities(model: str, request: SegmentRequest, by_examples: bool) -> None:
+    """Refuse what a model could not do before it is loaded, which takes a while, and before its turn has come.
+
+    Args:
+        by_examples: whether examples show each concept in place of words.
+
+    Raises:
+        ModelError: the request needs a tracker and the model has none, or there is no such model.
+    """
+    from ..few_shot import no_tracker as no_tracker_for_examples
+    from ..following import follows, no_tracker
+    from ..models.checkpoint import Checkpoint, Part
+    from ..models.sources import resolve
+
+    if not by_examples and not any(follows(request, concept) for concept in request.concepts):
+        return
+    base, _ = resolve(model)
+    if not Checkpoint.open(base.weights).has(Part.TRACKER):
+        name = base.card.name
+        raise no_tracker_for_examples(name) if by_examples else no_tracker(name, request.mode)
 
 
 def installed_source(model: str) -> str:
@@ -155,6 +208,13 @@ def installed_source(model: str) -> str:
             raise ModelError(f"The model '{name}' is not installed on the engine's machine; choose another one there.")
         found.append(name if name == DEMO else str(folder))
     return "+".join(found)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, on any device."""
+    from ..models import memory
+
+    return memory.is_out_of_memory(error)
 
 
 def free_unused_memory() -> None:

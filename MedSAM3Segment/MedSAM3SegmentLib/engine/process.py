@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from .. import __version__
 from ..errors import EngineError, MedSAM3Error
+from ..own_python import NO_WINDOW, own_environment
 from .client import EngineClient
 from .connection import Connection, knows_token
 from .remote_segmenter import RemoteSegmenter
 from .run_files import RunningEngine, run_folder, running_engines
+from .start_lock import one_at_a_time
 from .status import EngineStatus
 
 #: Environment variable that a started service takes its token from; a command line is seen by everybody.
@@ -31,6 +35,7 @@ _START_PATIENCE = 120.0
 #: Seconds for a service to end by itself.
 _STOP_PATIENCE = 10.0
 
+#: Bytes of the log after which a new one is begun.
 _LONGEST_LOG = 2**20
 
 _STOPPED = "The engine was stopped while it was starting; try again."
@@ -104,14 +109,24 @@ class EngineProcess(RemoteSegmenter):
             EngineError: it could not be started.
         """
         stops = self._stops
+
+        def answering() -> RunningEngine | None:
+            if self._stops != stops:
+                raise EngineError(_STOPPED)
+            return self._answering()
+
         with self._start_lock:
             with self._lock:
-                if self._stops != stops:
-                    raise EngineError(_STOPPED)
-                engine = self._answering()
-                if engine is None:
-                    started = self._started = self._start_one()
-            return _connection(engine or self._answer_of(started))
+                engine = answering()
+            if engine is not None:
+                return _connection(engine)
+            with one_at_a_time(run_folder() / "starting", lambda: self._stops != stops):
+                with self._lock:
+                    # Another process may have started one meanwhile.
+                    engine = answering()
+                    if engine is None:
+                        started = self._started = self._start_one()
+                return _connection(engine or self._answer_of(started))
 
     def status(self) -> EngineStatus | None:
         """What the service holds and does, or None when none runs; starts none. Call it from a thread in a GUI."""
@@ -149,9 +164,13 @@ class EngineProcess(RemoteSegmenter):
             _wait_for(lambda: process.poll() is not None)
 
     def _answering(self, join: bool = True) -> RunningEngine | None:
-        """A service that runs and knows its token: the one from before, or another of this user, which is joined."""
+        """A service that runs and knows its token: the one from before, or another of this user, which is joined.
+
+        One of another version is left to those who use it: it would not do what this one promises.
+        """
         known = [self._engine] if self._engine is not None else []
-        for engine in (*known, *running_engines()):
+        others = [engine for engine in running_engines() if engine.version == __version__]
+        for engine in (*known, *others):
             if not engine.process.is_alive or not knows_token(_connection(engine)):
                 continue
             try:
@@ -167,15 +186,7 @@ class EngineProcess(RemoteSegmenter):
     def _start_one(self) -> _Started:
         token = secrets.token_urlsafe(32)
         log = self.log_path
-        library = Path(__file__).resolve().parents[2]
-        paths = [str(library), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(paths),
-            "PYTHONIOENCODING": "utf-8",
-            "PYTHONUNBUFFERED": "1",
-            TOKEN_VARIABLE: token,
-        }
+        environment = {**own_environment(), TOKEN_VARIABLE: token}
         command = [self._python, "-m", "MedSAM3SegmentLib", "serve", "--parent", str(os.getpid()), *self._options]
         try:
             return _Started(token, self._start(command, environment, log))
@@ -203,6 +214,9 @@ class EngineProcess(RemoteSegmenter):
                     return answering[0]
             code = started.process.poll()
             if code is not None:
+                folder = run_folder()
+                if shutil.disk_usage(folder).free < _LONGEST_LOG:
+                    raise EngineError(f"The engine could not be started: no space is left in {folder}; free some.")
                 raise EngineError(f"The engine could not be started (exit code {code}); {self.log_path} says more.")
             time.sleep(0.05)
         started.process.kill()
@@ -212,21 +226,42 @@ class EngineProcess(RemoteSegmenter):
 def start_process(command: Sequence[str], environment: Mapping[str, str], log: Path) -> StartedProcess:
     """Start a command without a window, its output at the end of ``log``."""
     if log.exists() and log.stat().st_size > _LONGEST_LOG:
-        log.unlink()
-    flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+        # Windows keeps a file that another engine still writes to.
+        with suppress(PermissionError):
+            log.unlink()
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     # Slicer's own sys.stdout has no descriptor to hand on.
     with os.fdopen(descriptor, "ab") as output:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            creationflags=flags,
+            creationflags=NO_WINDOW,
             start_new_session=os.name == "posix",
             cwd=log.parent,
         )
+    return _Launched(process)
+
+
+class _Launched:
+    """A command and what it started: Slicer's Python is a launcher, and the real one, its child, would outlive it."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def poll(self) -> int | None:
+        return self._process.poll()
+
+    def kill(self) -> None:
+        if os.name == "posix":
+            with suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        else:
+            whole_tree = ["taskkill", "/F", "/T", "/PID", str(self._process.pid)]
+            subprocess.run(whole_tree, creationflags=NO_WINDOW, capture_output=True, check=False)
+        self._process.kill()
 
 
 def _connection(engine: RunningEngine) -> Connection:

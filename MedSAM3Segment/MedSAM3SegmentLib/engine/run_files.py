@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from .. import __version__
 from ..errors import InputError
 from .process_life import ProcessMark
 
@@ -26,12 +27,14 @@ class RunningEngine:
 
     Attributes:
         started: of ``ProcessMark``.
+        version: of MedSAM3SegmentLib there.
     """
 
     address: str
     token: str
     pid: int
     started: str
+    version: str = __version__
 
     @property
     def process(self) -> ProcessMark:
@@ -107,7 +110,8 @@ def _read(path: Path) -> tuple[float, RunningEngine] | None:
         if not stat.S_ISREG(status.st_mode) or not _is_own(status) or (os.name == "posix" and status.st_mode & 0o077):
             return None
         plain = json.loads(path.read_text("utf-8"))
-        engine = RunningEngine(str(plain["address"]), str(plain["token"]), int(plain["pid"]), str(plain["started"]))
+        text = {name: str(plain[name]) for name in ("address", "token", "started")}
+        engine = RunningEngine(**text, pid=int(plain["pid"]), version=str(plain.get("version", "")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return status.st_mtime, engine

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import os
+import stat
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import Cancelled, InputError
+from ..errors import Cancelled, InputError, MedSAM3Error
 from ..request import CancelCheck
 from ..volume import Volume
 from .connection import Connection
 from .orders import VolumeOffer
 from .records import encode
+from .volume_store import FOLDER_PREFIX, PROOF_NAME
 
 #: Bytes that are written or compressed at a time; cancelling waits for one.
 _PIECE = 4 * 2**20
 
 #: Bytes a second that a service reads back and hashes at the least, on a disk across a network.
 SLOWEST_DISK = 2e7
-
-#: Longest proof that is read; what is longer is somebody's file.
-_LONGEST_PROOF = 128
 
 
 def read_proof(connection: Connection) -> str:
@@ -35,8 +35,8 @@ def read_proof(connection: Connection) -> str:
     """
     if not connection.is_loopback:
         return ""
-    path = _own_file(connection.get("/proof").get("path"))
-    if path is None or path.stat().st_size > _LONGEST_PROOF:
+    path = _file_of_store(connection.get("/proof").get("path"))
+    if path is None or path.name != PROOF_NAME:
         return ""
     try:
         return path.read_text("ascii")
@@ -60,27 +60,38 @@ def send_volume(connection: Connection, volume: Volume, proof: str, cancel: Canc
     answer = connection.send("POST", "/volumes", encode(offer))
     if answer.get("known"):
         return offer.content_hash
-    ticket, path = str(answer.get("ticket")), _own_file(answer.get("path"))
-    if path is not None and proof:
-        _write(path, array, cancel)
-    else:
-        connection.send("PUT", f"/volumes/{ticket}", _compressed(array, cancel), encoding="deflate")
+    ticket, path = str(answer.get("ticket")), _file_of_store(answer.get("path"))
+    try:
+        if path is not None and proof:
+            _write(path, array, cancel)
+        else:
+            connection.send("PUT", f"/volumes/{ticket}", _compressed(array, cancel), encoding="deflate")
+    except BaseException:
+        # What is there already would take its disk and budget from the next one.
+        with suppress(MedSAM3Error):
+            connection.send("DELETE", f"/volumes/{ticket}")
+        raise
     # The service reads and hashes all of it before it answers.
     connection.send("POST", f"/volumes/{ticket}/complete", patience=array.nbytes / SLOWEST_DISK)
     return offer.content_hash
 
 
-def _own_file(path: Any) -> Path | None:
-    """A file that a service on this machine names, if it is this user's own."""
-    if not isinstance(path, str) or not path:
+def _file_of_store(path: Any) -> Path | None:
+    """A file that a service names, if it is this user's own and lies where services keep volumes.
+
+    At the other end of a forwarded port there may be another machine's service: it must not have other files read or
+    written here.
+    """
+    if not isinstance(path, str):
         return None
     file = Path(path)
     try:
-        status = file.lstat()
+        folder, status = file.parent.lstat(), file.lstat()
     except (OSError, ValueError):
         return None
-    mine = not hasattr(os, "getuid") or status.st_uid == os.getuid()
-    return file if mine and file.is_file() and not file.is_symlink() else None
+    mine = not hasattr(os, "getuid") or status.st_uid == folder.st_uid == os.getuid()
+    plain = stat.S_ISDIR(folder.st_mode) and stat.S_ISREG(status.st_mode)
+    return file if mine and plain and file.parent.name.startswith(FOLDER_PREFIX) else None
 
 
 def _write(path: Path, array: NDArray[Any], cancel: CancelCheck) -> None:

@@ -23,7 +23,7 @@ from ..errors import InputError, MedSAM3Error
 from ..examples import Example, check_examples
 from ..volume import Volume
 from .access import TokenCheck, TooLargeError, body_of, pieces_of
-from .events import Failed
+from .events import Failed, FailureKind
 from .hello import HELLO, proof_of
 from .job_answer import JobAnswer, JobFrames
 from .job_queue import JobQueue, QueuedJob
@@ -81,6 +81,7 @@ class Service:
                 Route("/proof", self._proof),
                 Route("/volumes", self._offer, methods=["POST"]),
                 Route("/volumes/{ticket}", self._receive, methods=["PUT"]),
+                Route("/volumes/{ticket}", self._drop, methods=["DELETE"]),
                 Route("/volumes/{ticket}/complete", self._complete, methods=["POST"]),
                 Route("/jobs", self._submit, methods=["POST"]),
                 Route("/jobs/{job}", self._cancel, methods=["DELETE"]),
@@ -92,7 +93,12 @@ class Service:
                 Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
                 Middleware(TokenCheck, token=token),
             ],
-            exception_handlers={MedSAM3Error: _refuse, HTTPException: _refuse_http, Exception: _refuse_defect},
+            exception_handlers={
+                MedSAM3Error: _refuse,
+                HTTPException: _refuse_http,
+                MemoryError: _refuse_size,
+                Exception: _refuse_defect,
+            },
         )
 
     def start(self) -> None:
@@ -125,6 +131,7 @@ class Service:
             pid=os.getpid(),
             model=model.name if model else None,
             device=model.device if model else None,
+            has_tracker=model.has_tracker if model else None,
             caches=(*self._shelf.uses(), self._store.use()),
             running=running,
             queued=queued,
@@ -159,6 +166,10 @@ class Service:
             raise
         return JSONResponse({})
 
+    async def _drop(self, request: Request) -> Response:
+        self._store.drop(request.path_params["ticket"])
+        return JSONResponse({})
+
     async def _complete(self, request: Request) -> Response:
         await run_in_threadpool(self._store.complete, request.path_params["ticket"])
         return JSONResponse({})
@@ -175,6 +186,7 @@ class Service:
         if examples:
             check_examples(order.request, examples)
         model = order.model if self._store.is_proof(order.proof) else installed_source(order.model)
+        await run_in_threadpool(self._shelf.check, model, order.request, bool(examples))
         frames = JobFrames(order.compress)
         self._queue.put(QueuedJob(order, volume, examples, model, frames.tell))
         _log.info("job %s: submitted, %d concepts", order.id[:8], len(order.request.concepts))
@@ -238,6 +250,12 @@ async def _refuse_http(request: Request, error: Exception) -> Response:
     return _refusal(
         Failed(f"The engine does not do that (HTTP status {status}); use the same version at both ends."), status
     )
+
+
+async def _refuse_size(request: Request, error: Exception) -> Response:
+    del request, error
+    words = "There is not enough memory in the engine for what was sent; send less, or close other programs there."
+    return _refusal(Failed(words, FailureKind.INPUT), 413)
 
 
 async def _refuse_defect(request: Request, error: Exception) -> Response:

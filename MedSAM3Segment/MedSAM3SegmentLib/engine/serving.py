@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import InputError
 from .model_shelf import ModelShelf
@@ -19,6 +22,9 @@ from .volume_store import VolumeStore
 
 #: Most connections at once; each running or waiting job holds one.
 _MOST_CONNECTIONS = 1200
+
+#: Seconds for a connection to ask for something; one that never does would take its place for good.
+_PATIENCE = 30.0
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -42,7 +48,33 @@ class Binding:
 
     @property
     def is_loopback(self) -> bool:
-        return self.host in _LOOPBACK
+        """Whether only this machine can reach it."""
+        return self.host == "localhost" or ((address := self._numbers()) is not None and address.is_loopback)
+
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether that is every address of this machine, which is no name to call it by."""
+        return not self.host or ((address := self._numbers()) is not None and address.is_unspecified)
+
+    def _numbers(self) -> IPv4Address | IPv6Address | None:
+        try:
+            # As the system takes it: ``0`` is an address too.
+            found = socket.getaddrinfo(self.host, None, flags=socket.AI_NUMERICHOST)[0][4][0]
+            return ip_address(str(found))
+        except (OSError, ValueError):
+            return None
+
+
+class _ImpatientProtocol(H11Protocol):
+    """uvicorn's HTTP, which itself waits for the head of a connection's first request for as long as it takes."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(_PATIENCE, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
 
 
 class ServingEngine:
@@ -79,7 +111,7 @@ class ServingEngine:
             ws="none",
             lifespan="off",
             loop="asyncio",
-            http="h11",
+            http=_ImpatientProtocol,
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=3,
             ssl_certfile=binding.certificate or None,

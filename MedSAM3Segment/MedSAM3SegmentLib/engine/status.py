@@ -36,6 +36,7 @@ class EngineStatus:
         pid: of the engine's process, on its own machine.
         model: used last and still loaded, or None.
         device: that model's, such as ``cuda:0``, or None.
+        has_tracker: whether that model can follow objects and be shown examples, or None.
         caches: what is kept between jobs.
         running, queued: jobs.
         finished: jobs since the engine was started, whatever their end.
@@ -45,6 +46,7 @@ class EngineStatus:
     pid: int
     model: str | None
     device: str | None
+    has_tracker: bool | None
     caches: tuple[CacheUse, ...]
     running: int
     queued: int
@@ -52,7 +54,8 @@ class EngineStatus:
 
     def in_words(self) -> str:
         """One line for people."""
-        model = f"{self.model} on {self.device}" if self.model else "no model loaded"
+        tracker = "with its tracker" if self.has_tracker else "without a tracker"
+        model = f"{self.model} {tracker} on {self.device}" if self.model else "no model loaded"
         caches = ", ".join(
             f"{cache.name} in {cache.place} {size_in_words(cache.bytes_held)} of {size_in_words(cache.budget)}"
             for cache in self.caches

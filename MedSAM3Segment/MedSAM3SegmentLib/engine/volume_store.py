@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hmac
 import math
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 import threading
 import time
@@ -30,11 +32,12 @@ from .status import CacheUse
 #: Bytes of volumes that are kept by default: eight CTs of 512 x 512 x 1000 voxels.
 DEFAULT_BUDGET = 4 * 1024**3
 
-#: Seconds after which a volume that was offered and never arrived is forgotten.
-_PATIENCE = 600.0
+#: Seconds without a new byte after which a volume on its way is forgotten; its client has crashed.
+_PATIENCE = 60.0
 
-
-_PREFIX = "medsam3-volumes-"
+#: Beginning of the name of a store's folder, and the name of its proof file; clients look for them.
+FOLDER_PREFIX = "medsam3-volumes-"
+PROOF_NAME = "proof"
 
 
 @dataclass(eq=False)
@@ -44,6 +47,15 @@ class _Arrival:
     offer: VolumeOffer
     path: Path
     last_seen: float = field(default_factory=time.monotonic)
+    size: int = 0
+
+    def is_late(self) -> bool:
+        """Whether nothing was heard of it for long: neither a request, nor bytes that a local client has written."""
+        with suppress(OSError):
+            size = self.path.stat().st_size
+            if size != self.size:
+                self.size, self.last_seen = size, time.monotonic()
+        return time.monotonic() - self.last_seen > _PATIENCE
 
 
 class VolumeStore:
@@ -60,14 +72,15 @@ class VolumeStore:
     def __init__(self, budget: int = DEFAULT_BUDGET, parent: Path | None = None) -> None:
         self.budget = budget
         _remove_left_over(Path(parent or tempfile.gettempdir()))
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-", dir=parent))
         self._proof = secrets.token_hex(32)
-        self.proof_path = self.folder / "proof"
+        self.proof_path = self.folder / PROOF_NAME
         descriptor = os.open(self.proof_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(self._proof)
         self._volumes: OrderedDict[str, Volume] = OrderedDict()
         self._files: dict[str, Path] = {}
+        self._unwanted: list[Path] = []
         self._arrivals: dict[str, _Arrival] = {}
         self._lock = threading.Lock()
 
@@ -118,8 +131,7 @@ class VolumeStore:
         ticket = secrets.token_hex(16)
         path = self.folder / f"{ticket}.voxels"
         try:
-            # The system may have tidied up its temporary files.
-            self.folder.mkdir(mode=0o700, exist_ok=True)
+            self._make_folder_again()
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         except OSError as error:
             raise _disk_error(error) from None
@@ -151,10 +163,15 @@ class VolumeStore:
 
         Raises:
             InputError: voxels are missing, or are not those that were offered.
+            MemoryError: there is no room to map it into.
         """
         arrival = self._arrival(ticket)
         try:
             volume = _open(arrival)
+        except OSError as error:
+            if error.errno == errno.ENOMEM:
+                raise MemoryError from None
+            raise _disk_error(error) from None
         finally:
             self.drop(ticket)
         with self._lock:
@@ -162,8 +179,9 @@ class VolumeStore:
             self._volumes.move_to_end(volume.content_hash)
             self._files[volume.content_hash] = arrival.path
             while sum(kept.array.nbytes for kept in self._volumes.values()) > self.budget:
-                oldest, _ = self._volumes.popitem(last=False)
-                _remove(self._files.pop(oldest))
+                oldest = self._volumes.popitem(last=False)[0]
+                self._unwanted.append(self._files.pop(oldest))
+            self._unwanted = [path for path in self._unwanted if not _remove(path)]
 
     def drop(self, ticket: str) -> None:
         """Forget a volume on its way."""
@@ -185,6 +203,14 @@ class VolumeStore:
             self._arrivals.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _make_folder_again(self) -> None:
+        """The system may have tidied up its temporary files; its name is known then, and somebody may have taken it."""
+        with suppress(FileExistsError):
+            self.folder.mkdir(mode=0o700)
+        status = self.folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or (hasattr(os, "getuid") and status.st_uid != os.getuid()):
+            raise InputError(f"The folder {self.folder} is somebody else's; start the engine again.")
+
     def _arrival(self, ticket: str) -> _Arrival:
         with self._lock:
             arrival = self._arrivals.get(ticket)
@@ -195,8 +221,7 @@ class VolumeStore:
 
     def _forget_late_ones(self) -> None:
         with self._lock:
-            now = time.monotonic()
-            late = [ticket for ticket, item in self._arrivals.items() if now - item.last_seen > _PATIENCE]
+            late = [ticket for ticket, arrival in self._arrivals.items() if arrival.is_late()]
         for ticket in late:
             self.drop(ticket)
 
@@ -233,16 +258,19 @@ def _open(arrival: _Arrival) -> Volume:
     return volume
 
 
-def _remove(path: Path) -> None:
-    """Take a file's name away: what is mapped stays until it is let go. Windows refuses that while it is mapped."""
-    with suppress(OSError):
+def _remove(path: Path) -> bool:
+    """Take a file's name away; what is mapped stays until it is let go. False where Windows refuses it till then."""
+    try:
         path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def _remove_left_over(parent: Path) -> None:
     """Remove the folders of this user's services that were killed: they may hold a patient's voxels."""
-    for folder in parent.glob(f"{_PREFIX}*"):
-        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
+    for folder in parent.glob(f"{FOLDER_PREFIX}*"):
+        pid = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
         with suppress(OSError):
             mine = not hasattr(os, "getuid") or folder.lstat().st_uid == os.getuid()
             if mine and pid.isdigit() and not ProcessMark(int(pid)).is_alive:

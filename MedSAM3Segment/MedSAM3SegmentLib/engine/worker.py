@@ -10,7 +10,7 @@ from ..errors import Cancelled, MedSAM3Error
 from ..request import PartialMask, Progress
 from .events import Advanced, Done, Event, Failed, FailureKind, Loading, PartialArrived, WasCancelled
 from .job_queue import JobQueue, QueuedJob
-from .model_shelf import ModelShelf, free_unused_memory
+from .model_shelf import ModelShelf, free_unused_memory, is_out_of_memory
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class Worker:
             return Failed.of(error)
         except Exception as error:
             _log.warning("job %s: %s", job.order.id[:8], type(error).__name__)
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 return Failed(
                     f"Something went wrong in the engine that should not ({type(error).__name__}); try again."
                 )
@@ -89,11 +89,15 @@ class Worker:
 
     def _result_of(self, job: QueuedJob) -> Event:
         order = job.order
+        job.is_loading = not self._shelf.has(job.model, order.device)
         if job.cancelled.is_set():
             raise Cancelled()
-        if not self._shelf.has(job.model, order.device):
+        if job.is_loading:
             job.tell(Loading(order.model))
         model = self._shelf.get(job.model, order.device)
+        job.is_loading = False
+        if job.cancelled.is_set():
+            raise Cancelled()
 
         def progress(step: Progress) -> None:
             job.tell(Advanced(step))
@@ -105,9 +109,3 @@ class Worker:
         if job.examples:
             return Done(model.segmenter.segment_like(job.volume, job.examples, order.request, *told))
         return Done(model.segmenter.segment(job.volume, order.request, *told))
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    from ..models.memory import is_out_of_memory
-
-    return is_out_of_memory(error)

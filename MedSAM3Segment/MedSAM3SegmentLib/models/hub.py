@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -37,9 +37,6 @@ _PYTORCH = ("*.pt", "*.pth", "*.bin")
 
 #: Files of a tokenizer.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json")
-
-#: Bytes between two questions whether a download is still wanted; on a slow line a second or so.
-_PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -106,33 +103,28 @@ def download(
     folder: Path,
     *,
     progress: Callable[[str, int], None] | None = None,
-    cancel: Callable[[], bool] | None = None,
 ) -> None:
     """Fetch a repository's files; what a broken-off attempt left is completed, and hashes are compared.
 
     Args:
         progress: told the file and how many bytes more of it are there.
-        cancel: asked whenever more bytes are there; True ends the download.
 
     Raises:
         ModelError: the hub cannot be reached, refused, or sent something else than it promised.
-        Cancelled: ``cancel`` said so, or Ctrl-C came; what is there stays for next time.
+        Cancelled: Ctrl-C came; what is there stays for next time.
     """
     from huggingface_hub import hf_hub_download
 
     arrived: Counter[str] = Counter()
 
     def count(name: str, more: int) -> None:
-        if cancel is not None and cancel():
-            raise Cancelled(f"The download of {model.hub_id} was cancelled.")
         arrived[name] += more
         if progress is not None:
             progress(name, more)
 
     for file in model.files:
-        count(file.name, 0)
         try:
-            with _explained(model.hub_id), _in_small_pieces() if cancel is not None else nullcontext():
+            with _explained(model.hub_id):
                 hf_hub_download(
                     model.hub_id,
                     file.name,
@@ -149,19 +141,6 @@ def download(
         if file.sha256 and file_sha256(path) != file.sha256:
             path.unlink()
             raise ModelError(f"The file {file.name} of {model.hub_id} arrived damaged and was deleted; try again.")
-
-
-@contextmanager
-def _in_small_pieces() -> Iterator[None]:
-    """Fetch files by plain HTTP, so that they can be left: the hub's other way, xet, ends with the whole file."""
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_DISABLE_XET, constants.DOWNLOAD_CHUNK_SIZE
-    constants.HF_HUB_DISABLE_XET, constants.DOWNLOAD_CHUNK_SIZE = True, min(before[1], _PIECE)
-    try:
-        yield
-    finally:
-        constants.HF_HUB_DISABLE_XET, constants.DOWNLOAD_CHUNK_SIZE = before
 
 
 def _counter(name: str, count: Callable[[str, int], None]) -> Any:

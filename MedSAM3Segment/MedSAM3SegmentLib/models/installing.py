@@ -8,14 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import Cancelled, InputError, ModelError
+from ..errors import InputError, ModelError
 from .checksums import CHECKSUM_FILE, check_files, write_checksums
 from .fingerprint import file_sha256
 from .hub import HubModel, describe, download, tokenizer_of
 from .known_models import KnownModel, find_known
 from .model_card import CARD_FILE, ModelCard
 from .model_store import discard_draft, find_installed, new_model
-from .sources import find_weights
+from .sources import find_weights, is_hub_id
 
 #: What is copied beside the weights of a model folder.
 _COMPANIONS = (
@@ -72,7 +72,7 @@ def plan(source: str, name: str | None = None, base: str | None = None) -> Insta
     if path.exists():
         return _plan_path(path, name, base)
     known = find_known(source)
-    if known is None and not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+    if known is None and not is_hub_id(source):
         raise InputError(f"'{source}' is neither a file, a folder, a known model nor a hub id; check it.")
     hub_id = known.hub_id if known else source
     parts = [describe(hub_id, known.files if known else ())]
@@ -86,54 +86,33 @@ def plan(source: str, name: str | None = None, base: str | None = None) -> Insta
     return Installation(own, card, size, url, hub=tuple(parts), known=known)
 
 
-def install(
-    installation: Installation,
-    *,
-    progress: Callable[[str, int], None] | None = None,
-    cancel: Callable[[], bool] | None = None,
-) -> Path:
+def install(installation: Installation, *, progress: Callable[[str, int], None] | None = None) -> Path:
     """Fetch or copy a model, check it whole, and put it into the store.
+
+    Takes the model's size in memory and cannot be left but by Ctrl-C; ``installing_apart`` can.
 
     Args:
         progress: told the file and how many bytes more of it are there.
-        cancel: asked between pieces of files; True ends the installation, and nothing of it is kept.
 
     Returns:
         Its folder.
 
     Raises:
         ModelError: it is incomplete, damaged or of an unsupported kind; nothing is installed.
-        Cancelled: ``cancel`` said so, or Ctrl-C came; after that a download goes on from there next time.
+        Cancelled: Ctrl-C came; a download goes on from there next time.
     """
-
-    def check_wanted() -> None:
-        if cancel is not None and cancel():
-            raise Cancelled(f"The installation of {installation.name} was cancelled; nothing of it was kept.")
-
-    def count(name: str, more: int) -> None:
-        check_wanted()
-        if progress is not None:
-            progress(name, more)
-
     with new_model(installation.name) as draft:
-        try:
-            for part in installation.hub:
-                download(part, draft, progress=progress, cancel=cancel)
-        except Cancelled:
-            if cancel is not None and cancel():
-                discard_draft(installation.name)
-                check_wanted()
-            raise
+        for part in installation.hub:
+            download(part, draft, progress=progress)
         try:
             for file in installation.files:
-                _copy(file, draft / file.name, count)
+                _copy(file, draft / file.name, progress)
             _check_known(installation, draft)
             check_files(draft)
             card = _own_card(installation, draft)
             card.save(draft)
             check_model(draft, card)
             write_checksums(draft)
-            check_wanted()
         except BaseException:
             discard_draft(installation.name)
             raise
@@ -143,12 +122,12 @@ def install(
     return folder
 
 
-def _copy(file: Path, target: Path, count: Callable[[str, int], None]) -> None:
-    """Copy a file; ``count`` is told of each piece and may raise."""
+def _copy(file: Path, target: Path, progress: Callable[[str, int], None] | None) -> None:
     with file.open("rb") as source, target.open("wb") as copy:
         while piece := source.read(_PIECE):
             copy.write(piece)
-            count(file.name, len(piece))
+            if progress is not None:
+                progress(file.name, len(piece))
     shutil.copystat(file, target)
 
 

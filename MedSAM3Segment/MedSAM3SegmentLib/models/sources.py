@@ -84,6 +84,11 @@ def names_in(source: str) -> tuple[str, ...]:
     return tuple(piece.strip() for piece in re.split(r"\+(?!$)", source))
 
 
+def is_hub_id(text: str) -> bool:
+    """Whether a text has the form ``OWNER/NAME`` of the hub; ``./NAME`` and the like can only be paths."""
+    return bool(re.fullmatch(r"\w([\w.-]*\w)?/\w([\w.-]*\w)?", text, re.ASCII)) and not re.search(r"--|\.\.", text)
+
+
 def with_whole_paths(source: str) -> str:
     """A ``--model`` value for a process that runs in another folder: every path that exists here is absolute."""
     pieces = [(piece, Path(piece).expanduser()) for piece in pieces_of(source)]
@@ -113,9 +118,12 @@ def find(source: str) -> Path:
         installed = find_installed(known.name)
         if installed is not None:
             return installed
-    if known is not None or re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+    if known is not None or is_hub_id(source):
         raise ModelError(f"The model '{source}' is not installed; run 'medsam3 models add {source}' first.")
-    raise ModelError(f"The model '{source}' is neither a file, a folder nor an installed model; check the name.")
+    raise ModelError(
+        f"The model '{source}' is neither a file, a folder nor an installed model; check it, or see "
+        "'medsam3 models list'."
+    )
 
 
 def find_weights(path: Path) -> Path:

@@ -1,0 +1,139 @@
+"""Installing a model in a process of its own: what it says and leaves is what installing does, and it can be ended."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from local_hub import LocalHub
+from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
+from MedSAM3SegmentLib.models.installing import install, plan
+from MedSAM3SegmentLib.models.installing_apart import PlannedModel, install_apart, plan_apart
+from MedSAM3SegmentLib.models.model_store import find_installed, remove_model, store_folder
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MEDSAM3_MODELS", str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+def agreed(source: str) -> PlannedModel:
+    """What ``plan_apart`` gives, without another process; the first test compares the two."""
+    found = plan(source)
+    card = found.card
+    return PlannedModel(source, found.name, card.description, card.licence, found.licence_url, found.size)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+
+def test_what_is_installed_from_a_folder_is_what_installing_installs(tiny_model_folder: Path) -> None:
+    planned = plan_apart(str(tiny_model_folder))
+    assert planned == agreed(str(tiny_model_folder))
+    arrived: list[int] = []
+    folder = install_apart(planned, progress=lambda _, more: arrived.append(more))
+    assert sum(arrived) == planned.size
+    assert folder == find_installed(planned.name)
+    apart = contents(folder)
+    remove_model(planned.name)
+    assert apart == contents(install(plan(str(tiny_model_folder))))
+
+
+def test_a_download_tells_how_far_it_is(hub: LocalHub, tiny_model_folder: Path) -> None:
+    hub.repositories["someone/tiny"] = tiny_model_folder
+    planned = plan_apart("someone/tiny")
+    assert planned == agreed("someone/tiny")
+    assert planned.licence == "apache-2.0"
+    arrived: list[int] = []
+    install_apart(planned, progress=lambda _, more: arrived.append(more))
+    assert sum(arrived) == planned.size
+    assert max(arrived) < planned.size / 3
+    assert find_installed("tiny") is not None
+
+
+def test_a_download_that_stalls_can_be_left_and_begun_again(
+    hub: LocalHub, tiny_model_folder: Path, store: Path
+) -> None:
+    hub.repositories["someone/tiny"] = tiny_model_folder
+    hub.hold_after = (tiny_model_folder / "model.safetensors").stat().st_size // 2
+    planned, arrived = agreed("someone/tiny"), [0]
+    with pytest.raises(Cancelled, match="nothing of it was kept"):
+        install_apart(
+            planned,
+            progress=lambda _, more: arrived.append(more),
+            cancel=lambda: sum(arrived) > 0.3 * planned.size,
+        )
+    assert not hub.go_on.is_set(), "the hub never went on"
+    assert list(store.iterdir()) == []
+    hub.hold_after = None
+    install_apart(planned, cancel=lambda: False)
+    assert find_installed("tiny") is not None
+
+
+def test_an_installation_that_is_cancelled_while_it_is_checked_leaves_nothing(
+    tiny_model_folder: Path, store: Path
+) -> None:
+    """All is copied by then, and the folder it came from is left alone."""
+    before = contents(tiny_model_folder)
+    planned, arrived = agreed(str(tiny_model_folder)), [0]
+    with pytest.raises(Cancelled):
+        install_apart(
+            planned,
+            progress=lambda _, more: arrived.append(more),
+            cancel=lambda: sum(arrived) == planned.size,
+        )
+    assert list(store.iterdir()) == []
+    assert contents(tiny_model_folder) == before
+
+
+def test_refusals_are_those_of_installing(hub: LocalHub, tiny_model_folder: Path, tmp_path: Path) -> None:
+    hub.gated.add("someone/gated")
+    hub.repositories["someone/gated"] = tiny_model_folder
+    with pytest.raises(ModelError, match="There is no someone/nothing on the hub"):
+        plan_apart("someone/nothing")
+    with pytest.raises(InputError, match="neither a file, a folder"):
+        install_apart(replace(agreed("someone/gated"), source="no model at all"))
+    with pytest.raises(ModelError, match="Access to someone/gated must be granted"):
+        install_apart(agreed("someone/gated"))
+    broken = shutil.copytree(tiny_model_folder, tmp_path / "broken")
+    planned = agreed(str(broken))
+    weights = (broken / "model.safetensors").read_bytes()
+    (broken / "model.safetensors").write_bytes(weights[:-4] + b"\xff\xff\xff\xff")
+    with pytest.raises(ModelError, match=r"model\.safetensors"):
+        install_apart(planned)
+    assert not (store_folder() / "broken").exists()
+
+
+def test_a_model_that_has_changed_since_it_was_agreed_to_is_not_installed(tiny_model_folder: Path) -> None:
+    planned = agreed(str(tiny_model_folder))
+    with pytest.raises(ModelError, match="is not what it was when you agreed to it"):
+        install_apart(replace(planned, licence="another licence"))
+    assert not (store_folder() / planned.name).exists()
+
+
+def test_a_python_that_does_not_start_or_ends_early_is_said(
+    tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match="does not start"):
+        plan_apart(str(tiny_model_folder), python=str(tmp_path / "nothing"))
+    monkeypatch.setenv("PYTHONHOME", str(tmp_path / "nothing"))
+    with pytest.raises(ModelError, match="Python ended early"):
+        plan_apart(str(tiny_model_folder))
+
+
+def test_the_caller_loads_nothing_heavy(tiny_model_folder: Path) -> None:
+    """In Slicer that would hold up the window."""
+    code = (
+        "import sys; from MedSAM3SegmentLib.models.installing_apart import install_apart, plan_apart; "
+        f"print(plan_apart({str(tiny_model_folder)!r}).name, "
+        "{'torch', 'transformers', 'safetensors', 'huggingface_hub', 'numpy'} & set(sys.modules))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == f"{tiny_model_folder.name} set()"
