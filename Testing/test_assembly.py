@@ -17,6 +17,7 @@ from MedSAM3SegmentLib.intensity import Window
 from MedSAM3SegmentLib.request import AssemblyOptions
 from MedSAM3SegmentLib.resizing import resize, resized
 from MedSAM3SegmentLib.result import ConceptResult, Detection, SliceEvidence, SoftMask, Track
+from MedSAM3SegmentLib.track_merging import merge_tracks
 from spoiled_detector import spoiled_case
 
 
@@ -66,13 +67,14 @@ def test_object_through_several_slices_is_found_at_its_place() -> None:
     assert "slices 3 to 6" in result.reason
 
 
-def test_isolated_thin_slice_is_no_object_and_the_reason_says_so() -> None:
+@pytest.mark.parametrize("score", [0.9, 1.0])
+def test_isolated_thin_slice_is_no_object_and_the_reason_says_so(score: float) -> None:
     stack = stack_of(10, thickness=2.0)
-    evidence = [seen(n, (0.9, square(2, 4, 6))) if n == 4 else seen(n) for n in range(10)]
+    evidence = [seen(n, (score, square(2, 4, 6))) if n == 4 else seen(n) for n in range(10)]
     result = assemble(concept_with(stack, evidence), stack, 0.5)
     assert not result.found
     assert not result.mask.any()
-    assert "0.90 on slice 4" in result.reason
+    assert f"{score:.2f} on slice 4" in result.reason
     assert "enough slices" in result.reason
 
 
@@ -268,13 +270,41 @@ def test_slices_that_a_person_drew_come_back_bit_for_bit() -> None:
     stack = stack_of(8, thickness=1.0)
     drawn = {3: rng.random((32, 32)) > 0.5, 5: np.zeros((32, 32), bool)}
     masks = {n: soft(drawn.get(n, np.asarray(square(4, 4, 20, 32) > 0.5))) for n in range(2, 7)}
-    track = Track((3,), 1.0, masks, dict.fromkeys(masks, 0.9), drawn=(3, 5))
+    track = Track((3,), 1.0, masks, dict.fromkeys(masks, 0.9), drawn=(3, 5), shown=True)
     other = Track((6,), 0.7, {n: soft(np.ones((32, 32), bool)) for n in range(8)}, dict.fromkeys(range(8), 0.9))
     concept = replace(concept_with(stack, []), tracks=(other, track))
     for options in (AssemblyOptions(), AssemblyOptions(largest_only=True)):
         slices = stack.extract(assemble(concept, stack, 0.5, options).mask)
         assert np.array_equal(slices[3], drawn[3])
         assert not slices[5].any(), "drawn as empty: neither filled nor given to another object"
+
+
+def test_only_what_a_person_showed_may_be_too_short_to_be_real_however_sure_a_detector_is() -> None:
+    stack = stack_of(10, thickness=2.0, edge=16)
+
+    def track(left: int, shown: bool) -> Track:
+        return Track((4,), 1.0, {4: soft(square(2, left, 6) > 0.5)}, {4: 1.0}, shown=shown)
+
+    concept = replace(concept_with(stack, []), tracks=(track(0, False), track(8, True)))
+    result = assemble(concept, stack, 0.5)
+    assert np.array_equal(stack.extract(result.mask)[4], square(2, 8, 6) > 0.5)
+    assert result.clean_up == ("1 object was dropped as too short to be real: Slice 4 was left out.",)
+
+
+def test_of_two_that_are_as_sure_the_one_a_person_showed_keeps_its_voxels_and_merged_tracks_stay_shown() -> None:
+    stack = stack_of(4, edge=16)
+
+    def track(left: int, edge: int, shown: bool) -> Track:
+        masks = {n: soft(square(2, left, edge) > 0.5) for n in range(4)}
+        return Track((1,), 1.0, masks, dict.fromkeys(masks, 1.0), shown=shown)
+
+    detected, pointed_at = track(0, 8, False), track(6, 8, True)
+    result = assemble(replace(concept_with(stack, []), tracks=(detected, pointed_at)), stack, 0.5)
+    first = stack.extract(result.instance_map)[1]
+    assert len({*first[square(2, 6, 8) > 0.5]}) == 1, "none of it went to the other"
+    merged = merge_tracks([detected, track(1, 8, True)], (16, 16))
+    assert [one.shown for one in merged] == [True]
+    assert np.array_equal(merged[0].masks[1].full() > 0.5, square(2, 1, 8) > 0.5)
 
 
 def test_a_track_below_the_threshold_is_dropped_and_each_kept_one_is_an_instance() -> None:

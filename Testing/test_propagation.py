@@ -336,6 +336,7 @@ def test_a_deep_box_seeds_its_middle_and_ends_where_it_ends() -> None:
     (track,) = followed(organ, one)
     assert sorted(track.masks) == list(range(12, 19))
     assert {stop.reason for stop in track.stops} == {StopReason.LEFT_REGION}
+    assert track.shown, "by a person, whatever the score"
 
 
 def test_boxes_on_one_slice_are_several_objects_and_points_go_with_their_box() -> None:

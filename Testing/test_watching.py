@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 
 import pytest
 
 from MedSAM3SegmentLib import watching
 from MedSAM3SegmentLib.errors import Cancelled
-from MedSAM3SegmentLib.request import Progress, Stage
+from MedSAM3SegmentLib.request import Mode, Progress, SegmentRequest, Stage
+from MedSAM3SegmentLib.segmenter import Segmenter
+from MedSAM3SegmentLib.training.phantom import make_phantom
 from MedSAM3SegmentLib.watching import StageWatch, Watch
 
 #: Seconds a slice takes whose features are kept, and one that must be encoded.
@@ -46,13 +49,33 @@ def test_parts_of_one_stage_count_on_where_the_last_one_ended(work: Work) -> Non
     assert reports[-1].seconds_left == 0
 
 
-def test_another_stage_counts_for_itself(work: Work) -> None:
+def test_slices_that_are_looked_at_and_followed_count_on_and_assembling_counts_for_itself(work: Work) -> None:
     reports: list[Progress] = []
-    watch = Watch(reports.append).over(Stage.SEGMENTING, 30)
-    work(watch.begin(Stage.PROPAGATING, 4), 4, SLOW)
-    assert [(report.stage, report.done, report.total) for report in reports[1:]] == [
-        (Stage.PROPAGATING, done, 4) for done in range(5)
+    watch = Watch(reports.append).over(Stage.SEGMENTING, 3 + 20)
+    work(watch.begin(Stage.SEGMENTING, 3), 3, QUICK)
+    watch.settle(20, 4 + 2)
+    followed = watch.over(Stage.PROPAGATING, 4 + 2)
+    work(followed.begin(Stage.PROPAGATING, 4), 4, SLOW)
+    assert reports[-1].seconds_left == pytest.approx(2 * SLOW)
+    work(followed.begin(Stage.PROPAGATING, 2), 1, SLOW)
+    watch.begin(Stage.ASSEMBLING, 1).advance()
+
+    assert [(report.stage, report.done, report.total) for report in reports] == [
+        *((Stage.SEGMENTING, done, 23) for done in range(4)),
+        *((Stage.PROPAGATING, done, 9) for done in range(4, 9)),
+        *((Stage.ASSEMBLING, done, 1) for done in range(2)),
     ]
+
+
+def test_more_to_follow_than_was_kept_for_it_is_told_and_never_less_than_done(work: Work) -> None:
+    reports: list[Progress] = []
+    watch = Watch(reports.append).over(Stage.SEGMENTING, 10)
+    work(watch.begin(Stage.SEGMENTING, 10), 10, SLOW)
+    watch.settle(4, 0)
+    watch.settle(0, 2)
+    part = watch.begin(Stage.PROPAGATING, 2)
+    part.finish()
+    assert (reports[-1].done, reports[-1].total) == (12, 12)
 
 
 def test_the_time_left_follows_the_pace_when_kept_slices_are_followed_by_new_ones(work: Work) -> None:
@@ -81,3 +104,18 @@ def test_a_run_that_is_ended_says_how_far_all_of_it_was() -> None:
     watch.begin(Stage.SEGMENTING, 10).advance(10)
     with pytest.raises(Cancelled, match="after 10 of 30 slices"):
         watch.begin(Stage.SEGMENTING, 20).check()
+
+
+@pytest.mark.parametrize("inside", [None, "liver"])
+def test_a_run_that_follows_objects_has_one_progress_from_its_first_slice_to_its_last(inside: str | None) -> None:
+    """Through two windows, and with what must lie in another concept, which is looked for and followed after it."""
+    reports: list[Progress] = []
+    request = SegmentRequest(("liver", "tumor", "spine"), mode=Mode.PROPAGATE, slices=(24, 34), inside=inside)
+    Segmenter.load("demo", "cpu").segment(make_phantom(24).volume, request, reports.append)
+
+    stages = [stage for stage, _ in groupby(report.stage for report in reports)]
+    times = 1 if inside is None else 2
+    assert stages == [*[Stage.SEGMENTING, Stage.PROPAGATING] * times, Stage.ASSEMBLING]
+    shares = [report.done / report.total for report in reports if report.stage is not Stage.ASSEMBLING]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0, 1)

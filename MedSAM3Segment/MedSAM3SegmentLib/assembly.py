@@ -25,9 +25,6 @@ from .result import ConceptResult, Instance, SliceEvidence, Track
 #: Below the threshold by this factor a slice still counts if it continues an object that is sure elsewhere.
 CONTINUATION = 0.5
 
-#: A track with this score was begun by a person, and is not doubted.
-_SHOWN_BY_A_PERSON = 1.0
-
 
 @dataclass(frozen=True, eq=False)
 class _Assembled:
@@ -122,7 +119,7 @@ def _from_tracks(
     drawn = {index for track in tracks for index in track.drawn}
     taken: dict[int, NDArray[np.bool_]] = {}
     groups = []
-    for track in sorted(tracks, key=lambda track: -track.score):
+    for track in sorted(tracks, key=lambda track: track.sureness, reverse=True):
         regions = []
         for index, soft in sorted(track.masks.items()):
             if index in drawn and index not in track.drawn:
@@ -136,7 +133,7 @@ def _from_tracks(
             if region is not None:
                 regions.append(region)
         if regions:
-            groups.append(LinkedGroup((tuple(regions),)))
+            groups.append(LinkedGroup((tuple(regions),), track.shown))
     looked_at = set(gate.slices) if gate is not None else set(range(stack.count))
     return _cleaned(groups, stack, SizeRule(stack, threshold, looked_at), looked_at - drawn, options, gate)
 
@@ -153,7 +150,7 @@ def _cleaned(
     steps = []
     kept = [group for group in groups if rule.is_sure(group)]
     if options.drop_isolated:
-        long = [group for group in kept if group.score >= _SHOWN_BY_A_PERSON or rule.is_long_enough(group)]
+        long = [group for group in kept if group.shown or rule.is_long_enough(group)]
         if len(long) < len(kept):
             where = {region.slice_index for group in kept if group not in long for region in group.regions}
             steps.append(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -90,7 +90,7 @@ def fill_gaps(
             added = [region for region in _between(instance, fillable, shape, gate) if not _is_taken(region, groups)]
             filled += [region.slice_index for region in added]
             instances.append(tuple(sorted([*instance, *added], key=lambda region: region.slice_index)))
-        result.append(LinkedGroup(tuple(instances)))
+        result.append(replace(group, instances=tuple(instances)))
     return result, filled
 
 

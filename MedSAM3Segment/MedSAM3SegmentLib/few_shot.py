@@ -151,9 +151,7 @@ def look_like(
     """
     model = features.model
     if model.tracker is None:
-        raise ModelError(
-            f"The model {model.card.name} has no tracker, which segmenting by examples needs; choose another one."
-        )
+        raise no_tracker(model.card.name)
     if not gate.slices:
         return []
     tracker = Tracker(model.tracker)
@@ -180,6 +178,11 @@ def look_like(
         show(evidence[-1])
         stage.advance()
     return evidence
+
+
+def no_tracker(model: str) -> ModelError:
+    """The refusal where a model has no tracker."""
+    return ModelError(f"The model {model} has no tracker, which segmenting by examples needs; choose another one.")
 
 
 def steps_like(examples: Sequence[Example], gate: Gate) -> int:
@@ -232,8 +235,8 @@ def with_labelled_slices(concept: ConceptResult, labelled: Mapping[int, Mask], s
     drawn = tuple(sorted(labelled))
     masks = {**first.masks, **{index: SoftMask.of(mask) for index, mask in labelled.items()}}
     scores = {**first.object_scores, **{index: float(mask.any()) for index, mask in labelled.items()}}
-    shown = replace(first, seeds=drawn, score=1.0, masks=masks, object_scores=scores, drawn=drawn)
-    return replace(concept, tracks=(shown, *tracks[1:]))
+    labelled_track = replace(first, seeds=drawn, score=1.0, masks=masks, object_scores=scores, drawn=drawn, shown=True)
+    return replace(concept, tracks=(labelled_track, *tracks[1:]))
 
 
 def _evidence(index: int, answer: TrackedMask, share: float) -> SliceEvidence:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,8 +16,8 @@ from .grid import SliceStack
 from .intensity import Window
 from .models.concept_model import ConceptModel
 from .models.tracker import Tracker, TrackerFeatures
-from .propagation import follow
-from .request import Mode, SegmentRequest
+from .propagation import follow, steps_to_follow
+from .request import Mode, SegmentRequest, Stage
 from .result import ConceptResult, SliceEvidence, SoftMask, Track
 from .seeding import Target, box_seeds_from_detections, detected_targets, drawn_targets
 from .slice_features import SliceFeatures
@@ -33,11 +33,16 @@ def tracker_of(model: ConceptModel, mode: Mode) -> Tracker:
         ModelError: it has none.
     """
     if model.tracker is None:
-        raise ModelError(
-            f"The model {model.card.name} has no tracker, which the mode '{mode}' needs; choose another model, or the "
-            f"mode '{Mode.SLICES}'."
-        )
+        raise no_tracker(model.card.name, mode)
     return Tracker(model.tracker)
+
+
+def no_tracker(model: str, mode: Mode) -> ModelError:
+    """The refusal where a model has no tracker."""
+    return ModelError(
+        f"The model {model} has no tracker, which the mode '{mode}' needs; choose another model, or the mode "
+        f"'{Mode.SLICES}'."
+    )
 
 
 def follows(request: SegmentRequest, concept: str) -> bool:
@@ -85,12 +90,14 @@ def follow_concepts(
     gate: Gate,
     threshold: float,
     watch: Watch,
+    kept_steps: int = 0,
 ) -> list[ConceptResult]:
     """The concepts with tracks, for those whose objects are followed.
 
     Args:
         concepts: with the evidence there is, not assembled.
         features: the same that were detected on; no slice is encoded twice.
+        kept_steps: of what ``watch`` reports, kept for this by ``most_steps_to_follow``.
 
     Raises:
         InputError: what was drawn does not fit the volume.
@@ -104,8 +111,12 @@ def follow_concepts(
     found = {n: assemble(concepts[n], gate.stack, threshold, request.assembly, gate) for n in followed}
     jobs = [job for n in followed for job in _targets(n, found[n], request, gate, threshold, watch)]
     tracks: list[Track] = [_NOTHING] * len(jobs)
-    for window in dict.fromkeys(concepts[job.number].window for job in jobs):
-        chosen = [n for n, job in enumerate(jobs) if concepts[job.number].window == window]
+    windows = list(dict.fromkeys(concepts[job.number].window for job in jobs))
+    together = [[n for n, job in enumerate(jobs) if concepts[job.number].window == window] for window in windows]
+    steps = sum(steps_to_follow([jobs[n].target for n in chosen]) for chosen in together)
+    watch.settle(kept_steps, steps)
+    watch = watch.over(Stage.PROPAGATING, steps)
+    for window, chosen in zip(windows, together, strict=True):
 
         def features_of(index: int, window: Window = window) -> TrackerFeatures:
             return tracker.build_features(features.of([index], window))
@@ -128,6 +139,19 @@ def follow_concepts(
         evidence = _with_object_scores(concepts[number].evidence, merged)
         result[number] = replace(concepts[number], evidence=evidence, tracks=tuple(merged))
     return result
+
+
+def most_steps_to_follow(request: SegmentRequest, windows: Mapping[str, Window], gate: Gate) -> int:
+    """How many slices are gone through at most to follow the objects of a request, whatever will be found.
+
+    Args:
+        windows: by concept.
+    """
+    followed = [concept for concept in request.concepts if follows(request, concept)]
+    points = [point for name in followed if name in request.prompts for point in request.prompts[name].points]
+    # Up and down through all slices where there are seeds on several, and again for clicks on what is not meant.
+    ways = 2 if all(point.positive for point in points) else 4
+    return ways * len({windows[concept] for concept in followed}) * (gate.slices[-1] + 1 - gate.slices[0])
 
 
 #: Stands in a list until its track is there.

@@ -221,3 +221,22 @@ class SliceStack:
     @property
     def _flip(self) -> tuple[slice, ...]:
         return tuple(slice(None, None, -1) if flip else slice(None) for flip in self.flips)
+
+
+def common_part(
+    shape: tuple[int, ...], block: NDArray[np.bool_], first: NDArray[np.int64]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
+    """Which part of a grid of ``shape`` ``(k, j, i)`` is which part of ``block``; None where they share none.
+
+    Args:
+        block: ``[k, j, i]``.
+        first: the index ``(i, j, k)`` of the grid at which the block begins.
+    """
+    into, part = [], []
+    for axis, (start, size) in enumerate(zip(first[::-1], block.shape, strict=True)):
+        begin, end = max(0, int(start)), min(shape[axis], int(start) + size)
+        if begin >= end:
+            return None
+        into.append(slice(begin, end))
+        part.append(slice(begin - int(start), end - int(start)))
+    return tuple(into), tuple(part)

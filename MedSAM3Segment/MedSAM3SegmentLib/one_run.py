@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .following import follow_concepts, follows
+from .following import follow_concepts, follows, most_steps_to_follow
 from .gating import Gate
+from .intensity import Window
 from .looking import Question
 from .request import SegmentRequest, Stage
 from .result import ConceptResult, SliceEvidence
@@ -43,8 +44,15 @@ class OneRun:
     def __post_init__(self) -> None:
         object.__setattr__(self, "watch", replace(self.watch, say=self.said.append))
 
-    def over(self, steps: int) -> OneRun:
-        """The same with one progress for all the slices that will be looked at."""
+    def over(self, steps: int, parts: Iterable[SegmentRequest], windows: Mapping[str, Window]) -> OneRun:
+        """The same with one progress from the first slice to the last.
+
+        Args:
+            steps: slices that will be looked at.
+            parts: of the request, whose objects may be followed.
+            windows: by concept.
+        """
+        steps += sum(most_steps_to_follow(part, windows, self.gate) for part in parts)
         return replace(self, watch=self.watch.over(Stage.SEGMENTING, steps))
 
     @contextmanager
@@ -77,7 +85,10 @@ class OneRun:
             InputError: what was drawn does not fit the volume.
             Cancelled: between two slices.
         """
+        windows = {concept.concept: concept.window for concept in concepts}
+        kept = most_steps_to_follow(part, windows, self.gate)
         if not gate.slices or not any(follows(part, concept) for concept in part.concepts):
+            self.watch.settle(kept, 0)
             return concepts
         with self.timed("propagating"):
-            return follow_concepts(concepts, part, self.features, gate, self.threshold, self.watch)
+            return follow_concepts(concepts, part, self.features, gate, self.threshold, self.watch, kept)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .grid import SliceStack, VoxelGrid
+from .grid import SliceStack, VoxelGrid, common_part
 from .prompts import BoxMark, MaskMark, PointMark
 
 #: ``(x0, y0, x1, y1)`` as fractions of a slice.
@@ -144,12 +144,10 @@ def placed_on(grid: VoxelGrid, mask: NDArray[np.bool_], own: VoxelGrid) -> NDArr
     if np.abs(corner - offset).max() > _SAME_VOXEL or np.abs(axes - np.eye(3)).max() * extent > _SAME_VOXEL:
         return None
     placed = np.zeros(grid.shape, bool)
-    there, here = [], []
-    for start, count, own_count in zip(offset[::-1], grid.shape, own.shape, strict=True):
-        low, high = max(int(start), 0), max(min(int(start) + own_count, count), max(int(start), 0))
-        there.append(slice(low, high))
-        here.append(slice(low - int(start), high - int(start)))
-    placed[tuple(there)] = mask[tuple(here)]
+    common = common_part(grid.shape, mask, offset)
+    if common is not None:
+        there, here = common
+        placed[there] = mask[here]
     return placed
 
 

@@ -65,6 +65,7 @@ def follow(
     tracks = _Run(targets, tracker, features_of, gate, watch, rules, memory_dtype, asked).tracks()
     corrected = {n: _corrected(target, tracks[n]) for n, target in enumerate(targets) if target.corrections}
     changed = {n: target for n, target in corrected.items() if len(target.seeds) > len(targets[n].seeds)}
+    watch.settle(_steps([targets[n] for n in corrected]), _steps(list(changed.values())))
     for n in corrected.keys() - changed.keys():
         watch.tell(f"The negative marks for '{targets[n].concept}' changed nothing: the object is not there.")
     if changed:
@@ -72,6 +73,24 @@ def follow(
         for n, track in zip(changed, again, strict=True):
             tracks[n] = track
     return tracks
+
+
+def steps_to_follow(targets: Sequence[Target]) -> int:
+    """How many slices ``follow`` goes through at most, both ways together, and again for corrections."""
+    return _steps(targets) + _steps([target for target in targets if target.corrections])
+
+
+def _steps(targets: Sequence[Target]) -> int:
+    return sum(len(way) for way in _ways(targets)) if targets else 0
+
+
+def _ways(targets: Sequence[Target]) -> tuple[range, range]:
+    """The slices with rising and with falling index, from the outermost seed on."""
+    first = min(min(seed.slice_index for seed in target.seeds) for target in targets)
+    last = max(max(seed.slice_index for seed in target.seeds) for target in targets)
+    low = min(min(target.slices.start for target in targets), first)
+    high = max(max(target.slices.stop for target in targets), last + 1)
+    return range(first, high), range(last, low - 1, -1)
 
 
 class _Run:
@@ -99,14 +118,11 @@ class _Run:
 
     def tracks(self) -> list[Track]:
         """Follow everything."""
-        first = min(min(seed.slice_index for seed in target.seeds) for target in self._targets)
-        last = max(max(seed.slice_index for seed in target.seeds) for target in self._targets)
-        low = min(min(target.slices.start for target in self._targets), first)
-        high = max(max(target.slices.stop for target in self._targets), last + 1)
-        stage = self._watch.begin(Stage.PROPAGATING, high - first + last - low + 1)
+        rising, falling = _ways(self._targets)
+        stage = self._watch.begin(Stage.PROPAGATING, len(rising) + len(falling))
         self._show_seeds(stage)
-        forward = self._sweep(range(first, high), False, stage)
-        backward = self._sweep(range(last, low - 1, -1), True, stage)
+        forward = self._sweep(rising, False, stage)
+        backward = self._sweep(falling, True, stage)
         stage.finish()
         return [
             _track(target, shown, there, back)
@@ -203,6 +219,7 @@ def _track(target: Target, shown: Mapping[int, tuple[Mask, Kept]], forward: Walk
         object_scores={index: kept[index].score for index in indices},
         drawn=tuple(seed.slice_index for seed in target.seeds if seed.drawn),
         stops=(*forward.stops, *backward.stops),
+        shown=target.shown,
     )
 
 

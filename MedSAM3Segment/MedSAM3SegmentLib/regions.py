@@ -84,9 +84,11 @@ class LinkedGroup:
 
     Attributes:
         instances: the objects; the detector kept them apart.
+        shown: whether a person showed it.
     """
 
     instances: tuple[Regions, ...]
+    shown: bool = False
 
     @property
     def regions(self) -> Regions:

@@ -172,10 +172,10 @@ class Progress:
 
     Attributes:
         stage: what is being done.
-        done: slices (or concepts, when assembling) finished; it never falls while slices are segmented.
-        total: slices (or concepts) in all; one that is looked at several times, as along another plane, counts each
-            time.
-        seconds_left: estimate for this stage, None until something was measured.
+        done: slices (or concepts, when assembling) finished; it never falls until the last slice is.
+        total: slices (or concepts) in all; one that is looked at several times, as along another plane or when
+            objects are followed, counts each time. It is an upper bound until it is known how far objects reach.
+        seconds_left: estimate for all of these, None until something was measured.
     """
 
     stage: Stage

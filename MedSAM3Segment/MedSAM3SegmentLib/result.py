@@ -158,6 +158,7 @@ class Track:
         object_scores: probability that the object is on the slice, by slice index.
         drawn: slices a person drew; they stay as drawn.
         stops: one for each way it was followed.
+        shown: whether a person showed it, by whatever mark; such an object is not doubted.
     """
 
     seeds: tuple[int, ...]
@@ -166,10 +167,16 @@ class Track:
     object_scores: Mapping[int, float]
     drawn: tuple[int, ...] = ()
     stops: tuple[Stop, ...] = ()
+    shown: bool = False
+
+    @property
+    def sureness(self) -> tuple[float, bool]:
+        """To order tracks by: the score, and among equals a person comes before the detector."""
+        return self.score, self.shown
 
     def in_words(self) -> str:
-        """Where it was begun and why it ended, in one sentence."""
-        begun = f"begun on slice{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
+        """Where it was shown and why it ended, in one sentence."""
+        begun = f"shown on slice{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
         return "; ".join([begun, *(stop.in_words() for stop in self.stops)]) + "."
 
 

@@ -65,6 +65,7 @@ class Target:
         slices: it is followed on these only.
         fresh: detections to check with, or None.
         corrections: clicks on slices that no seed is on; they change what was tracked there.
+        shown: whether a person showed it.
     """
 
     concept: str
@@ -73,6 +74,7 @@ class Target:
     slices: range
     fresh: FreshDetections | None = None
     corrections: tuple[PointOnSlice, ...] = ()
+    shown: bool = False
 
 
 def detected_targets(
@@ -176,7 +178,7 @@ def _drawn_target(
     if deep:
         allowed = range(min(part.start for part in deep), max(part.stop for part in deep))
         slices = range(max(slices.start, allowed.start), min(slices.stop, allowed.stop))
-    return Target(concept, tuple(seeds), 1.0, slices, fresh, tuple(corrections))
+    return Target(concept, tuple(seeds), 1.0, slices, fresh, tuple(corrections), shown=True)
 
 
 def _middles(boxes: Sequence[BoxOnSlices]) -> list[PointOnSlice]:

@@ -107,7 +107,8 @@ class Segmenter:
         def looks(part: SegmentRequest, gate: Gate) -> _Looks:
             return _looks([questions[concept] for concept in part.concepts], part, gate)
 
-        run = run.over(sum(_steps(looks(part, run.gate)) for part in parts))
+        windows = {concept: question.window for concept, question in questions.items()}
+        run = run.over(sum(_steps(looks(part, run.gate)) for part in parts), parts, windows)
 
         def find(part: SegmentRequest, gate: Gate) -> list[ConceptResult]:
             asked = looks(part, gate) if gate.slices else []
@@ -152,7 +153,9 @@ class Segmenter:
         run = self._begin(volume, request, LIKENESS_THRESHOLD, Watch(progress, cancel, partial))
         stack = run.gate.stack
         examples = {name: [on_some_slices(one, volume, stack) for one in examples[name]] for name in request.concepts}
-        run = run.over(sum(steps_like(examples[name], run.gate) for name in request.concepts))
+        steps = sum(steps_like(examples[name], run.gate) for name in request.concepts)
+        windows = {name: self._window(request, name, volume) for name in request.concepts}
+        run = run.over(steps, parts_of(run.request), windows)
 
         def find(part: SegmentRequest, gate: Gate) -> list[ConceptResult]:
             concepts = []
@@ -165,7 +168,7 @@ class Segmenter:
 
                 with run.timed("segmenting"):
                     evidence = look_like(examples[name], run.features, window_of, gate, run.watch, show)
-                concepts.append(run.unassembled(Question(name, name, window_of(volume)), evidence))
+                concepts.append(run.unassembled(Question(name, name, windows[name]), evidence))
             concepts = run.followed(concepts, part, gate)
             for number, concept in enumerate(concepts):
                 labelled = labelled_slices(examples[concept.concept], volume, stack)

@@ -27,7 +27,7 @@ def merge_tracks(tracks: Sequence[Track], shape: tuple[int, int]) -> list[Track]
         shape: (rows, columns) of a slice.
     """
     kept: list[Track] = []
-    for track in sorted(tracks, key=lambda track: -track.score):
+    for track in sorted(tracks, key=lambda track: track.sureness, reverse=True):
         for n, other in enumerate(kept):
             if _overlap(track, other, shape) >= SAME_OBJECT:
                 kept[n] = _joined(other, track)
@@ -58,4 +58,5 @@ def _joined(one: Track, other: Track) -> Track:
         object_scores=dict(sorted(scores.items())),
         drawn=tuple(sorted({*one.drawn, *other.drawn})),
         stops=(*one.stops, *other.stops),
+        shown=one.shown or other.shown,
     )

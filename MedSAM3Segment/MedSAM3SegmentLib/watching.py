@@ -26,7 +26,7 @@ class Watch:
         cancel: asked between batches of slices.
         partial: given each slice's mask as soon as it is known.
         say: given sentences for the user.
-        whole: a stage that others of its kind are parts of, or None where each counts from 0.
+        whole: what all that is done with slices is a part of, or None where each stage counts from 0.
     """
 
     progress: ProgressCallback | None = None
@@ -47,11 +47,14 @@ class Watch:
 
     def begin(self, stage: Stage, total: int) -> StageWatch:
         """Say that a stage of ``total`` steps begins, or a part of the whole one."""
-        return StageWatch(self, stage, total, self.whole if self.whole and self.whole.stage is stage else None)
+        return StageWatch(self, stage, total, None if stage is Stage.ASSEMBLING else self.whole)
 
     def over(self, stage: Stage, total: int) -> Watch:
-        """The same, but all that begins as ``stage`` from now on counts as one of ``total`` steps."""
-        return replace(self, whole=StageWatch(self, stage, total))
+        """The same, but all that begins from now on counts as some of ``total`` steps, of which ``stage`` is first.
+
+        Only assembling does not: it counts concepts.
+        """
+        return replace(self, whole=StageWatch(self, stage, total, self.whole))
 
     def only_of(self, concepts: Collection[str]) -> Watch:
         """The same, but slices of other concepts than these are not shown."""
@@ -70,13 +73,18 @@ class Watch:
         if self.whole is not None:
             self.whole.skip(steps)
 
+    def settle(self, kept: int, needed: int) -> None:
+        """Say that of the whole stage's steps ``kept`` were for something that has only ``needed``."""
+        if self.whole is not None:
+            self.whole.settle(kept, needed)
+
 
 class StageWatch:
     """One stage of a run.
 
     Args:
         total: slices (or concepts) in it.
-        whole: the stage that it is a part of, which alone reports then, or None.
+        whole: what it is a part of, which alone reports then, or None.
 
     Attributes:
         stage: what is being done.
@@ -102,25 +110,38 @@ class StageWatch:
 
     def advance(self, steps: int = 1) -> None:
         """Say that so many more are done."""
-        self._done = min(self._done + steps, self._total)
-        if self._whole is not None:
-            self._whole.advance(steps)
-            return
-        now, worked = time.monotonic(), self._done - self._skipped
-        self._recent.append((now, worked))
-        before, worked_before = self._recent[0]
-        self._report((now - before) / max(worked - worked_before, 1) * (self._total - self._done))
+        self._go_on(steps, self.stage, worked=True)
 
     def skip(self, steps: int) -> None:
         """Say that so many turned out not to be needed; they took no time."""
         if steps > 0:
-            self._skipped += steps
-            self.advance(steps)
+            self._go_on(steps, self.stage, worked=False)
 
     def finish(self) -> None:
         """Say that all is done, also where it ended early."""
-        if self._done < self._total:
-            self.advance(self._total - self._done)
+        self.skip(self._total - self._done)
+
+    def settle(self, kept: int, needed: int) -> None:
+        """See ``Watch.settle``."""
+        self._total = max(self._done, self._total + needed - kept)
+        if self._whole is not None:
+            self._whole.settle(kept, needed)
+
+    def _go_on(self, steps: int, stage: Stage, worked: bool) -> None:
+        self._done = min(self._done + steps, self._total)
+        if self._whole is not None:
+            self._whole._go_on(steps, stage, worked)
+            return
+        if not worked:
+            self._skipped += steps
+        if stage is not self.stage:
+            # What is done with slices now takes another time than before.
+            self.stage = stage
+            self._recent = deque([self._recent[-1]], maxlen=self._recent.maxlen)
+        now, done = time.monotonic(), self._done - self._skipped
+        self._recent.append((now, done))
+        before, done_before = self._recent[0]
+        self._report((now - before) / max(done - done_before, 1) * (self._total - self._done))
 
     def _report(self, seconds_left: float | None) -> None:
         if self._watch.progress is not None and self._whole is None:
