@@ -79,9 +79,9 @@ def files_in(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-def start(*words: str, cwd: Path, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
+def start(*words: str, cwd: Path, stdout: int = subprocess.PIPE, **variables: str) -> subprocess.Popen[str]:
     """``medsam3`` in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(LIBRARY), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(LIBRARY), "OMP_NUM_THREADS": "1", **variables}
     command = [sys.executable, "-m", "MedSAM3SegmentLib", *words]
     return subprocess.Popen(command, cwd=cwd, env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True)
 
@@ -201,7 +201,10 @@ def test_an_older_output_is_replaced_whole_or_kept(segment: Shell) -> None:
         (("--report", "."), "folder"),
         (("--preview", "p.jpg"), "p.jpg"),
         (("--preview", "x.png", "--report", "x.png"), "x.png"),
-        (("--colour", "red"), "--colour"),
+        (("--colour", "red"), "no option --colour; see 'medsam3 segment --help'"),
+        (("--slice", "3:5"), "did you mean --slices?"),
+        (("--region", "1,2,3"), "'1,2,3' is not R,A,S/R,A,S"),
+        (("--region", "1", "2", "3"), "'2' is one word too many"),
     ],
 )
 def test_bad_options_end_with_one_line_and_no_file(
@@ -260,6 +263,28 @@ def test_a_broken_model_is_told_from_bad_input(
     err = capsys.readouterr().err
     assert "no-such-model" in err
     assert "Traceback" not in err
+    assert files_in(here) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("--model", "no-such-model"), 3, "medsam3 models list"),
+        (("--model", "./no-such-folder"), 3, "medsam3 models list"),
+        (("--model", "facebook/sam3"), 3, "medsam3 models add facebook/sam3"),
+        (("--device", "abacus"), 2, "auto, cuda, mps, cpu"),
+        (("--dtype", "int8"), 2, "float32"),
+    ],
+)
+def test_what_there_is_no_model_for_is_said_before_the_image_is_read(
+    tmp_path: Path, here: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], code: int, says: str
+) -> None:
+    image = tmp_path / "unreadable.nii.gz"
+    image.write_bytes(b"reading this would be another error")
+    assert main(["segment", str(image), "--concept", "liver", "--output", "out.seg.nrrd", *words]) == code
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert says in err
     assert files_in(here) == []
 
 
@@ -436,6 +461,25 @@ def test_a_reader_that_goes_away_is_no_error(here: Path) -> None:
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0
     assert err == ""
+
+
+def test_a_terminal_that_lacks_characters_gets_escapes_and_the_run_ends_well(
+    here: Path, image: Path, tiny_model_folder: Path
+) -> None:
+    words = ("segment", str(image), "--model", str(tiny_model_folder), "--concept", "Öl", "--output", "größe.seg.nrrd")
+    process = start(*words, cwd=here, PYTHONIOENCODING="ascii")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "gr\\xf6\\xdfe.seg.nrrd" in out
+    assert files_in(here) == ["größe.seg.nrrd"]
+
+
+def test_a_program_without_standard_streams_can_run_it() -> None:
+    code = (
+        "import sys; sys.stdout = sys.stderr = None; from MedSAM3SegmentLib.cli import main; "
+        "sys.exit(main(['models', 'list']) + 10 * main(['segment', '--colour']))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(LIBRARY)}).returncode == 20
 
 
 def test_the_demo_measures_what_it_writes(here: Path, tiny_model_folder: Path) -> None:

@@ -81,6 +81,12 @@ def test_a_mask_is_put_on_the_volumes_voxels_or_refused(tmp_path: Path) -> None:
     write_segmentation(tmp_path / "drawn.seg.nrrd", [Segment("liver", mask, (1, 2, 3))], GRID, {})
     (prompt,) = parsed(f"--mask={tmp_path / 'drawn.seg.nrrd'}").values()
     assert np.array_equal(prompt.masks[0].mask, mask)
+    both = [Segment("liver", mask, (1, 2, 3)), Segment("Spleen", np.roll(mask, 9, 2), (3, 2, 1))]
+    write_segmentation(tmp_path / "both.seg.nrrd", both, GRID, {})
+    words = (f"--mask=spleen:{tmp_path / 'both.seg.nrrd'}", f"--mask=tumor:{tmp_path / 'both.seg.nrrd'}")
+    prompts = parsed(*words, named=("spleen", "tumor"))
+    assert np.array_equal(prompts["spleen"].masks[0].mask, both[1].mask), "the segment of its name"
+    assert np.array_equal(prompts["tumor"].masks[0].mask, both[0].mask | both[1].mask), "or all there is"
     other = axial_grid((6, 20, 24), (1.0, 2.0, 5.0))
     write_segmentation(tmp_path / "other.seg.nrrd", [Segment("liver", mask, (1, 2, 3))], other, {})
     with pytest.raises(InputError, match="resample"):

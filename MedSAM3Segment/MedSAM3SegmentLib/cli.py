@@ -14,7 +14,8 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from typing import NoReturn
+from difflib import get_close_matches
+from typing import Any, NoReturn
 
 from . import __version__
 from .commands import demo_command, info_command, models_command, segment_command, serve_command, train_command
@@ -26,7 +27,18 @@ DONE, DEFECT, BAD_INPUT, BAD_MODEL, NO_ENGINE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one sentence."""
+    """An argument parser whose errors are one sentence, of the command that they belong to."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As argparse's, but a command refuses what it does not know by itself, instead of handing it upwards."""
+        namespace, unknown = super().parse_known_args(args, namespace)
+        options = [word for word in unknown if word.startswith("-")]
+        if options:
+            near = get_close_matches(options[0].partition("=")[0], self._option_string_actions, n=1)
+            self.error(f"there is no option {options[0]}" + (f" (did you mean {near[0]}?)" if near else ""))
+        if unknown:
+            self.error(f"'{unknown[0]}' is one word too many (words with spaces need quotes)")
+        return namespace, unknown
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message[:1].upper()}{message[1:]}; see '{self.prog} --help'.")

@@ -22,8 +22,9 @@ from ..training.demo_recipe import DemoRecipe
 from ..versions import package_versions
 from ..whole_file import check_folder
 from .interruption import Interruption
+from .model_options import ModelChoice, add_model_options
 from .output_files import written_together
-from .segment_command import ModelChoice, SegmentJob, add_model_options, segment_file
+from .segment_job import SegmentJob, segment_file
 from .terminal import Terminal
 
 if TYPE_CHECKING:

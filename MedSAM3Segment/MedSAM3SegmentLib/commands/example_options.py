@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .volume_options import union_on
+from .option_values import mask_on
 
 if TYPE_CHECKING:
     from ..examples import Example
@@ -36,8 +36,8 @@ def add_example_option(parser: argparse.ArgumentParser) -> None:
         metavar="[IMAGE=]MASK",
         action="append",
         default=[],
-        help="segment what MASK shows in IMAGE, without words; without IMAGE what it shows on some slices of INPUT; "
-        "needs a model with a tracker; may be repeated",
+        help="segment what MASK shows in IMAGE, without words: its segment with the name that --concept gives, or all "
+        "of it; without IMAGE what it shows on some slices of INPUT; needs a model with a tracker; may be repeated",
     )
 
 
@@ -57,10 +57,11 @@ def examples_of(options: argparse.Namespace) -> tuple[ExampleFiles, ...]:
     return tuple(examples)
 
 
-def read_examples(files: Sequence[ExampleFiles], volume: Volume) -> list[Example]:
+def read_examples(files: Sequence[ExampleFiles], name: str, volume: Volume) -> list[Example]:
     """The examples themselves.
 
     Args:
+        name: of the structure; a segment that is called so is the example, otherwise all that MASK holds.
         volume: that is to be segmented.
 
     Raises:
@@ -72,5 +73,5 @@ def read_examples(files: Sequence[ExampleFiles], volume: Volume) -> list[Example
     examples = []
     for pair in files:
         image = volume if pair.image is None else read_volume(pair.image)
-        examples.append(Example(image, union_on(pair.mask, image.grid), None))
+        examples.append(Example(image, mask_on(pair.mask, image.grid, name), None))
     return examples

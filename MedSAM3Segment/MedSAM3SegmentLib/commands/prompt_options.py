@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from ..errors import InputError
 from ..grid import VoxelGrid
-from ..prompt_geometry import placed_on
-from ..prompts import BoxMark, BoxReading, MaskMark, PointMark, PositionRAS, TargetPrompts
+from ..prompts import BoxMark, BoxReading, MaskMark, PointMark, TargetPrompts
+from .option_values import corners_of, mask_on, position_of
 
 #: What is followed is called so where no concept is named.
 NAMELESS = "object"
@@ -22,15 +22,19 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--point``, ``--box``, their negatives, ``--mask`` and what they mean."""
     group = parser.add_argument_group(
         "what is drawn",
-        "Positions are R,A,S in millimetres (R to the patient's right), as in --point -12,30,4. With several concepts "
-        "put CONCEPT: before each.",
+        "Positions are R,A,S in millimetres (R to the patient's right), as in --point -12,30,4.\nWith several "
+        "concepts put CONCEPT: before each.",
     )
     for option, metavar, meaning in (
         ("--point", "R,A,S", "a place in the object"),
         ("--not-point", "R,A,S", "a place that must not belong to it"),
         ("--box", "R,A,S/R,A,S", "two corners of a box around the object, on one slice or through several"),
         ("--not-box", "R,A,S/R,A,S", "a box around what must not be taken for it"),
-        ("--mask", "FILE", "a segmentation in which slices of it are drawn; they come back as they are"),
+        (
+            "--mask",
+            "FILE",
+            "a segmentation with drawn slices of it, in the segment of its name or in all; they come back as they are",
+        ),
     ):
         group.add_argument(option, metavar=metavar, action="append", default=[], help=f"{meaning}; may be repeated")
     group.add_argument(
@@ -62,7 +66,7 @@ def prompts_of(options: argparse.Namespace, named: Sequence[str], grid: VoxelGri
     if not _is_anything_drawn(options):
         return {}
     points = [
-        (concept, PointMark(_position(text), positive))
+        (concept, PointMark(position_of(text), positive))
         for texts, positive in ((options.point, True), (options.not_point, False))
         for concept, text in _owned(texts, concepts)
     ]
@@ -71,7 +75,9 @@ def prompts_of(options: argparse.Namespace, named: Sequence[str], grid: VoxelGri
         for texts, positive in ((options.box, True), (options.not_box, False))
         for concept, text in _owned(texts, concepts)
     ]
-    masks = [(concept, _mask(Path(text), grid)) for concept, text in _owned(options.mask, concepts)]
+    masks = [
+        (concept, MaskMark(mask_on(Path(text), grid, concept))) for concept, text in _owned(options.mask, concepts)
+    ]
     reading = BoxReading.THINGS_LIKE_THIS if options.like_this else BoxReading.ONLY_THIS_ONE
     drawn = dict.fromkeys(concept for concept, _ in (*points, *boxes, *masks))
     is_phrase = bool(named) and not options.no_words
@@ -101,46 +107,3 @@ def _owned(texts: Sequence[str], concepts: Sequence[str]) -> list[tuple[str, str
         else:
             raise InputError(f"'{text}' does not say which concept it is for; put one of them and ':' before it.")
     return owned
-
-
-def _position(text: str) -> PositionRAS:
-    return _numbers(text, "R,A,S with three numbers in millimetres, such as -12,30.5,4")
-
-
-def corners_of(text: str) -> tuple[PositionRAS, PositionRAS]:
-    """Two corners of a box, from ``R,A,S/R,A,S``.
-
-    Raises:
-        InputError: it is something else.
-    """
-    """Two corners of a box, from ``R,A,S/R,A,S``.
-
-    Raises:
-        InputError: it cannot be understood.
-    """
-    first, _, second = text.partition("/")
-    expected = "R,A,S/R,A,S with two corners in millimetres, such as -12,30.5,4/20,60,4"
-    return _numbers(first, expected), _numbers(second, expected)
-
-
-def _numbers(text: str, expected: str) -> PositionRAS:
-    try:
-        right, anterior, superior = (float(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(f"'{text}' is not {expected}.") from None
-    return right, anterior, superior
-
-
-def _mask(path: Path, grid: VoxelGrid) -> MaskMark:
-    from ..segmentation_files import read_segmentation
-
-    segments, own_grid = read_segmentation(path)
-    if not segments:
-        raise InputError(f"{path} holds no segment; draw at least one slice.")
-    mask = segments[0].mask.copy()
-    for segment in segments[1:]:
-        mask |= segment.mask
-    placed = placed_on(grid, mask, own_grid)
-    if placed is None:
-        raise InputError(f"{path} does not lie on the volume's voxels; resample it to the volume.")
-    return MaskMark(placed)

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..concepts import advice_for
-from ..errors import Cancelled, InputError
-from ..grid import Plane, SliceStack, VoxelGrid
+from ..errors import InputError
+from ..grid import Plane, VoxelGrid
 from ..intensity import CT_WINDOWS, Window
 from ..phrases import split_phrases
-from ..request import Mode, Progress, SegmentRequest, Stage
-from .example_options import ExampleFiles, add_example_option, examples_of, read_examples
+from ..request import Mode, SegmentRequest
+from .example_options import add_example_option, examples_of
 from .interruption import Interruption
-from .output_files import check_outputs, written_together
+from .model_options import ModelChoice, add_model_options
 from .prompt_options import NAMELESS, add_prompt_options, concepts_of, prompts_of
-from .terminal import ShowProgress, Terminal, duration
+from .segment_job import SegmentJob, segment_file
+from .terminal import Terminal, duration
 from .volume_options import add_volume_options, with_volume_options
 
 if TYPE_CHECKING:
@@ -43,49 +41,6 @@ examples:
 
 Exit codes: 0 done (also when nothing was found), 2 bad input or usage, 3 model missing or broken, 130 interrupted.
 """
-
-
-@dataclass(frozen=True)
-class ModelChoice:
-    """Which model to load and how, as ``models.loading.load_model`` takes it."""
-
-    source: str = "demo"
-    device: str = "auto"
-    dtype: str = "auto"
-    resolution: int | None = None
-
-    @classmethod
-    def of(cls, options: argparse.Namespace) -> ModelChoice:
-        """What was chosen with ``add_model_options``."""
-        return cls(options.model, options.device, options.dtype, options.resolution)
-
-
-@dataclass(frozen=True)
-class SegmentJob:
-    """One image file to be segmented.
-
-    Attributes:
-        image: what ``images.read_volume`` reads.
-        output: the segmentation; its suffix chooses the format.
-        request: what is asked for.
-        model: what segments it.
-        report, preview: further files to write, or None.
-        complete: adds to the request what the volume's grid is needed for, or None.
-        examples: that show the one concept instead of words, or none.
-    """
-
-    image: Path
-    output: Path
-    request: SegmentRequest
-    model: ModelChoice = ModelChoice()
-    report: Path | None = None
-    preview: Path | None = None
-    complete: Callable[[SegmentRequest, VoxelGrid], SegmentRequest] | None = None
-    examples: tuple[ExampleFiles, ...] = ()
-
-    @property
-    def outputs(self) -> list[Path]:
-        return [path for path in (self.output, self.report, self.preview) if path is not None]
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], **common: object) -> None:
@@ -113,7 +68,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         metavar="OUT",
         type=Path,
         required=True,
-        help="file to write: .seg.nrrd (3D Slicer segmentation) or .nii.gz (label map)",
+        help="file to write, in place of one that exists: .seg.nrrd (3D Slicer segmentation) or .nii.gz (label map)",
     )
     add_model_options(parser)
     parser.add_argument(
@@ -148,30 +103,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     add_prompt_options(parser)
     add_example_option(parser)
     parser.set_defaults(run=run)
-
-
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model``, ``--device``, ``--dtype`` and ``--resolution``."""
-    parser.add_argument(
-        "--model",
-        metavar="demo|FOLDER|HUB_ID",
-        default="demo",
-        help="model to use: a folder or file, a name that 'medsam3 models list' shows, or BASE+ADAPTER "
-        "(default: demo, a small one trained on synthetic pictures)",
-    )
-    parser.add_argument("--device", metavar="auto|cuda|mps|cpu", default="auto", help="where to run (default: auto)")
-    parser.add_argument(
-        "--dtype",
-        metavar="auto|float32|bfloat16|float16",
-        default="auto",
-        help="number format to compute in (default: bfloat16 on cuda, else float32)",
-    )
-    parser.add_argument(
-        "--resolution",
-        metavar="PIXELS",
-        type=int,
-        help="edge of the model's square input; less is faster and takes less memory (default: the model's own)",
-    )
 
 
 def run(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
@@ -209,81 +140,6 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     if not any(concept.found for concept in result.concepts):
         terminal.result("Nothing was found; the segmentation that was written is empty.")
     terminal.result(f"Wrote {', '.join(map(str, job.outputs))} in {duration(time.monotonic() - started)}.")
-
-
-def segment_file(job: SegmentJob, terminal: Terminal, interruption: Interruption) -> tuple[Volume, SegmentResult]:
-    """Read, segment and write, saying on ``terminal`` how far it is.
-
-    Raises:
-        InputError: something that was given cannot be used; nothing was written.
-        ModelError: the model cannot be loaded exactly; nothing was written.
-        Cancelled: ``interruption`` came; nothing was written.
-    """
-    check_job(job)
-    for concept in job.request.concepts:
-        for advice in advice_for(concept):
-            terminal.note(advice, "yellow")
-    seconds: dict[str, float] = {}
-    with terminal.busy(f"reading {job.image}"), _timed(seconds, "reading"):
-        from ..images import read_volume
-
-        volume = read_volume(job.image)
-        examples = read_examples(job.examples, volume)
-    request = job.request if job.complete is None else job.complete(job.request, volume.grid)
-    stack = SliceStack.along(volume.grid, request.plane)
-    request.slice_range(stack)
-    terminal.note(_describe(volume, stack))
-    for message in volume.messages:
-        terminal.note(message, "yellow")
-    with terminal.busy("loading the model"), _timed(seconds, "loading"):
-        from ..segmenter import Segmenter
-
-        segmenter = Segmenter.load(job.model.source, job.model.device, job.model.dtype, job.model.resolution)
-    identity = segmenter.model.identity
-    terminal.note(f"Model: {identity.name}{' (DEMO)' if identity.is_demo else ''} on {segmenter.model.device}.")
-
-    with interruption.gently() as stop:
-        with terminal.progress() as show:
-            if examples:
-                shown = dict.fromkeys(request.concepts, examples)
-                result = segmenter.segment_like(volume, shown, request, lambda progress: _show(show, progress), stop)
-            else:
-                result = segmenter.segment(volume, request, lambda progress: _show(show, progress), stop)
-        seconds |= result.seconds
-        if stop():
-            raise Cancelled("Stopped after the last slice; nothing was written.")
-    for message in result.messages:
-        terminal.note(message, "yellow")
-    with terminal.busy("writing"), written_together(job.outputs, interruption) as drafts:
-        with _timed(seconds, "writing"):
-            from .result_files import write_result
-
-            write_result(drafts[job.output], result, request.grouping)
-            if job.preview is not None:
-                from ..preview import draw_preview
-
-                draw_preview(volume, result).save(drafts[job.preview], "PNG")
-        if job.report is not None:
-            from ..report import report_of, write_report
-
-            write_report(drafts[job.report], report_of(result, volume, seconds))
-    return volume, result
-
-
-def check_job(job: SegmentJob) -> None:
-    """Find out before a long run what can be known to be wrong with files.
-
-    Raises:
-        InputError: the image is missing or an output cannot be written.
-    """
-    from ..segmentation_files import check_output
-
-    if not job.image.exists():
-        raise InputError(f"{job.image} does not exist; check the path.")
-    check_output(job.output)
-    if job.preview is not None and job.preview.suffix.lower() != ".png":
-        raise InputError(f"{job.preview} is no name for the preview; end it in .png.")
-    check_outputs(job.outputs, job.image)
 
 
 def _table(volume: Volume, result: SegmentResult) -> Table:
@@ -331,29 +187,3 @@ def _parse_slices(text: str | None) -> tuple[int, int] | None:
     if not 0 <= first < end:
         raise InputError(f"The slice range '{text}' is empty; A:B needs 0 <= A < B, and B is not part of it.")
     return first, end
-
-
-def _describe(volume: Volume, stack: SliceStack) -> str:
-    from ..amounts import is_plain_picture
-
-    voxels = " x ".join(map(str, volume.grid.shape[::-1]))
-    if volume.is_sequence:
-        return f"{volume.name}: {voxels} pixels, one frame after another."
-    if is_plain_picture(volume):
-        return f"{volume.name}: a picture of {volume.grid.shape[2]} x {volume.grid.shape[1]} pixels."
-    spacing = " x ".join(f"{spacing:.3g}" for spacing in volume.grid.spacing)
-    kind = f"{volume.modality}, " if volume.modality else ""
-    cut = f"{stack.count} {stack.plane} slice{'s' if stack.count > 1 else ''}"
-    return f"{volume.name}: {kind}{voxels} voxels of {spacing} mm, {cut}."
-
-
-def _show(show: ShowProgress, progress: Progress) -> None:
-    unit = "concepts" if progress.stage is Stage.ASSEMBLING else "slices"
-    show(progress.stage, progress.done, progress.total, unit, progress.seconds_left)
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    started = time.monotonic()
-    yield
-    seconds[stage] = time.monotonic() - started

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from io import StringIO
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 if TYPE_CHECKING:
@@ -118,7 +119,11 @@ def duration(seconds: float) -> str:
 
 
 class _Pipe:
-    """A text stream that goes silent when its reader has gone away (``medsam3 info | head -1``); the work goes on."""
+    """A text stream for whatever the user has: the work goes on if it takes less than we write.
+
+    It goes silent when its reader has gone away (``medsam3 info | head -1``), and characters that its encoding lacks
+    are written as escapes.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -127,8 +132,9 @@ class _Pipe:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
+        encoding = self._stream.encoding or "utf-8"
         with _without_broken_pipe(self._stream):
-            self._stream.write(text)
+            self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
 
     def flush(self) -> None:
@@ -148,13 +154,17 @@ def _without_broken_pipe(stream: TextIO) -> Iterator[None]:
 
 def flush_results() -> None:
     """Send out what was printed; a reader that has gone away is no error."""
+    if sys.stdout is None:
+        return
     with _without_broken_pipe(sys.stdout):
         sys.stdout.flush()
 
 
-def _console(stream: TextIO) -> Console:
+def _console(stream: TextIO | None) -> Console:
     from rich.console import Console
 
+    if stream is None:  # closed by whoever started us, or a program without a console
+        return Console(file=StringIO(), quiet=True)
     # A log file has no width to ask for; COLUMNS wins where it is set.
     width = None if stream.isatty() or "COLUMNS" in os.environ else LOG_WIDTH
     return Console(file=_Pipe(stream), width=width, highlight=False)  # type: ignore[arg-type]

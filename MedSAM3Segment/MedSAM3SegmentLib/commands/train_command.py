@@ -33,7 +33,8 @@ _RATE_OF_TRAINING_ON = 5e-5
 _LOG_EVERY = 100
 
 _EPILOG = """\
-Without --phantoms and --manifest the demo model is made anew, exactly as it ships (hours on one CPU core).
+Without --phantoms and --manifest a demo model is made anew, by the recipe of the one that ships (hours on one CPU
+core).
 
 A manifest names images, label maps on the same grid, and what the labels mean; paths are relative to it:
   {"cases": [{"image": "a.nii.gz", "labels": "a-labels.nii.gz",
@@ -80,7 +81,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         "--steps",
         metavar="N",
         type=int,
-        help=f"batches of 8 slices (default: {_STEPS}); with --tracker, short runs of them ({TrackerStage.steps})",
+        help=f"batches of 8 slices (default: {_STEPS}, or {DemoRecipe.steps} of the demo's recipe); with --tracker, "
+        f"short runs of them ({TrackerStage.steps})",
     )
     parser.add_argument("--seed", metavar="N", type=int, help="of first weights and choices (default: 1)")
     parser.add_argument(

@@ -8,15 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..errors import InputError
 from ..grid import Plane, VoxelGrid
-from ..prompt_geometry import placed_on
 from ..prompts import BoxMark
 from ..request import AssemblyOptions, Grouping, SegmentRequest
-from .prompt_options import corners_of
+from .option_values import corners_of, mask_on
 
 #: The clean-up steps that can be left out, by the option's word and the field of ``AssemblyOptions``.
 _STEPS = {
@@ -77,7 +72,7 @@ def with_volume_options(options: argparse.Namespace, request: SegmentRequest, gr
     return replace(
         request,
         region=None if options.region is None else BoxMark(corners_of(options.region)),
-        inside=options.inside if file is None else union_on(file, grid),
+        inside=options.inside if file is None else mask_on(file, grid),
         more_planes=tuple(Plane(plane) for plane in options.also_plane),
         assembly=AssemblyOptions(largest_only=options.keep_largest, **steps),
         grouping=_GROUPINGS[options.segments_per],
@@ -90,21 +85,3 @@ def _file_inside(text: str | None, concepts: Sequence[str]) -> Path | None:
         return None
     looks_like_one = Path(text).exists() or len(Path(text).parts) > 1 or re.search(r"\.\w+$", text)
     return Path(text) if looks_like_one else None
-
-
-def union_on(path: Path, grid: VoxelGrid) -> NDArray[np.bool_]:
-    """Everything that is segmented in a file, on the voxels of ``grid``.
-
-    Raises:
-        InputError: it cannot be read, holds nothing, or lies on other voxels.
-    """
-    from ..segmentation_files import read_segmentation
-
-    segments, own_grid = read_segmentation(path)
-    if not segments:
-        raise InputError(f"{path} holds no segment; give a segmentation that is not empty.")
-    mask = np.logical_or.reduce([segment.mask for segment in segments])
-    placed = placed_on(grid, mask, own_grid)
-    if placed is None:
-        raise InputError(f"{path} does not lie on the volume's voxels; resample it to the volume.")
-    return placed
