@@ -40,6 +40,10 @@ class EditorLogic:
         self.calls.append("set")
         self._modify(segment_id, labelmap, self.logic.ModificationModeSet, False)
 
+    def add_voxels(self, segment_id: str, labelmap: Any) -> None:
+        self.calls.append("add")
+        self._modify(segment_id, labelmap, self.logic.ModificationModeAdd, False)
+
     def remove_voxels(self, segment_id: str, labelmap: Any) -> None:
         self.calls.append("remove")
         self._modify(segment_id, labelmap, self.logic.ModificationModeRemove, True)
@@ -49,7 +53,7 @@ class EditorLogic:
         self.logic.ModifySegmentByLabelmap(node, segment_id, labelmap, mode, False, bypass_masking)
 
 
-def act(
+def begin(
     logic: EditorLogic,
     segment_id: str,
     action: Action,
@@ -58,16 +62,21 @@ def act(
     slice_node: Any = None,
     reading: BoxReading = BoxReading.ONLY_THIS_ONE,
 ) -> SegmentEditRun:
-    """Do an action to its end.
-
-    Raises:
-        MedSAM3Error: why it did not end well.
-    """
+    """An action that has not taken a step yet."""
     logic.editor.SetSelectedSegmentID(segment_id)
     name = logic.editor.GetSegmentationNode().GetSegmentation().GetSegment(segment_id).GetName()
     words = ActionWords(action, phrase, name, reading)
     volume = logic.editor.GetSourceVolumeNode()
     order = EditOrder(words, logic.editor, segment_id, volume, slice_node, logic.save_state)
-    run = SegmentEditRun(order, LocalJobs(segmenter), logic)
+    return SegmentEditRun(order, LocalJobs(segmenter), logic)
+
+
+def act(logic: EditorLogic, segment_id: str, action: Action, segmenter: FakeSegmenter, **options: Any) -> Any:
+    """As ``begin``, and to its end.
+
+    Raises:
+        MedSAM3Error: why it did not end well.
+    """
+    run = begin(logic, segment_id, action, segmenter, **options)
     run_to_end(run, lambda: None)
     return run

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from effect_actions import EditorLogic
+from effect_actions import begin as begin_edit
 from MedSAM3SceneLib import edited_slices
 from MedSAM3SceneLib.edited_slices import read_written, written_slices
 from MedSAM3SceneLib.editing import SegmentWriter
@@ -16,13 +17,12 @@ from MedSAM3SceneLib.labelmaps import labelmap_on_lattice
 from MedSAM3SceneLib.local_jobs import LocalJobs
 from MedSAM3SceneLib.orders import order_for
 from MedSAM3SceneLib.scene_run import RunState, run_to_end
-from MedSAM3SceneLib.segment_actions import Action, ActionWords
-from MedSAM3SceneLib.segment_edit_run import EditOrder, SegmentEditRun
+from MedSAM3SceneLib.segment_actions import Action
 from MedSAM3SceneLib.segmentation_run import SegmentationRun
-from MedSAM3SceneLib.voxel_editing import modify_segment
+from MedSAM3SceneLib.voxel_editing import replace_content
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid
-from scene_nodes import add_segmentation, add_volume, misplaced, segment_in_world, snapshot
+from scene_nodes import add_segmentation, add_volume, misplaced, snapshot
 from test_effect_actions import SHAPE, TRUTH, Setting, box
 
 pytestmark = pytest.mark.usefixtures("scene")
@@ -260,11 +260,7 @@ def test_a_run_that_nobody_goes_on_with_does_not_hold_up_those_of_the_next_scene
 
 
 def whole_volume(setting, logic=None):
-    words = ActionWords(Action.WHOLE_VOLUME, "liver", "liver")
-    logic = logic or setting.logic
-    logic.editor.SetSelectedSegmentID("liver")
-    order = EditOrder(words, logic.editor, "liver", setting.volume, None, logic.save_state)
-    return SegmentEditRun(order, LocalJobs(setting.segmenter), logic)
+    return begin_edit(logic or setting.logic, "liver", Action.WHOLE_VOLUME, setting.segmenter)
 
 
 def memory_of(setting):
@@ -305,8 +301,8 @@ class SelectsAnother(EditorLogic):
 
     run = None
 
-    def set_voxels(self, segment_id, labelmap):
-        super().set_voxels(segment_id, labelmap)
+    def add_voxels(self, segment_id, labelmap):
+        super().add_voxels(segment_id, labelmap)
         self.run.abandon("Another segment or volume was selected; nothing was written.")
 
 
@@ -336,23 +332,25 @@ def test_an_action_that_is_broken_off_before_it_writes_changes_nothing():
     assert memory_of(setting) is None
 
 
-def test_the_users_overwrite_mode_survives_an_editor_that_refuses():
+def test_an_editor_that_refuses_leaves_segments_and_the_users_settings_as_they_were():
     setting = Setting(liver=box((0, 0, 0), (2, 2, 2)), spleen=box((3, 3, 3), (5, 5, 5)))
     editor = setting.logic.editor
     editor.SetOverwriteMode(editor.OverwriteAllSegments)
+    editor.SetMaskMode(setting.segmentation.EditAllowedOutsideAllSegments)
     finer = np.diag([0.5, 0.5, 1, 1.0])
     labelmap = labelmap_on_lattice(np.ones((4, 4, 4), bool), finer, finer)
-    before = segment_in_world(setting.segmentation, "spleen")
+    before = snapshot(setting.segmentation)
 
     class Refusing:
-        def set_voxels(self, *_):
+        def add_voxels(self, *_):
             raise RuntimeError("another segment is selected by now")
 
         def remove_voxels(self, *_):
             raise AssertionError("nothing was written that could overwrite")
 
     with pytest.raises(RuntimeError, match="another segment"):
-        modify_segment(editor, "liver", labelmap, Refusing())
+        replace_content(editor, "liver", labelmap, Refusing())
 
     assert editor.GetOverwriteMode() == editor.OverwriteAllSegments
-    assert (segment_in_world(setting.segmentation, "spleen") == before).all()
+    assert editor.GetMaskMode() == setting.segmentation.EditAllowedOutsideAllSegments
+    assert snapshot(setting.segmentation) == before

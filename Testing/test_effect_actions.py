@@ -1,21 +1,24 @@
 """What the effect's actions do to a segment: what they should and nothing else, at the right place, with one undo."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from effect_actions import EditorLogic, act
+from effect_actions import EditorLogic, act, begin
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from MedSAM3SceneLib.kept_volume import KeptVolume
 from MedSAM3SceneLib.marks import write_marks
 from MedSAM3SceneLib.provenance import read_provenance
-from MedSAM3SceneLib.segment_actions import Action
+from MedSAM3SceneLib.scene_run import RunState, run_to_end
+from MedSAM3SceneLib.segment_actions import Action, ActionWords, question_for, surroundings
 from MedSAM3SceneLib.segment_voxels import grid_to_segmentation, segment_mask
 from MedSAM3SceneLib.steps import finish
 from MedSAM3SceneLib.view_slices import stack_slice, view_plane
 from MedSAM3SceneLib.volumes import read_volume_node
-from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.grid import Plane
 from MedSAM3SegmentLib.prompts import BoxMark, BoxReading, PointMark
 from MedSAM3SegmentLib.request import Mode
@@ -113,6 +116,23 @@ def test_different_parents_misplace_no_voxel(lattice, volume_parent, segmentatio
     assert misplaced(setting.segmentation, "liver", setting.volume, TRUTH) == 0
 
 
+@pytest.mark.parametrize("overwriting", ["OverwriteNone", "OverwriteAllSegments"])
+def test_an_empty_segment_that_shares_the_labelmap_of_a_turned_neighbour_has_every_voxel_at_its_place(overwriting):
+    """Slicer lets new segments share the labelmap of the first one, whose voxels need not be those of the volume."""
+    neighbour = box((5, 0, 0), (8, 3, 3))
+    setting = Setting(volume_parent=TURNED, spleen=neighbour)
+    setting.segmentation.SetAndObserveTransformNodeID(add_transform(rigid((0, 35, -15), (0, 30, -100))).GetID())
+    editor = setting.logic.editor
+    editor.SetOverwriteMode(getattr(editor, overwriting))
+    before = segment_in_world(setting.segmentation, "spleen")
+
+    setting.act(Action.WHOLE_VOLUME)
+
+    assert misplaced(setting.segmentation, "liver", setting.volume, TRUTH) == 0
+    # They are far apart by now.
+    assert unmatched(segment_in_world(setting.segmentation, "spleen"), before) == 0
+
+
 @per_scene
 @given(
     lattice=lattices(),
@@ -145,7 +165,7 @@ def test_an_action_saves_one_undo_state_and_changes_the_segment_once():
 
     setting.act(Action.WHOLE_VOLUME)
 
-    assert setting.logic.calls == ["save", "set"]
+    assert setting.logic.calls == ["save", "add"]
     after = snapshot(setting.segmentation)
     assert after != before
     setting.logic.logic.Undo()
@@ -169,7 +189,7 @@ def test_drawn_slices_come_back_bit_identical_and_the_rest_is_filled():
     (mark,) = setting.request.prompts["liver"].masks
     assert mark.slices == (2, 5)
     assert (mark.mask == drawn).all()
-    assert any("2 axial slices stay as they were drawn: 2, 5." in message for message in run.messages)
+    assert any("Kept as they were drawn, on axial slices: 2, 5." in message for message in run.messages)
 
 
 def test_after_a_run_only_corrected_slices_count_as_edited_and_an_emptied_one_stays_empty():
@@ -263,6 +283,8 @@ def test_nothing_drawn_and_nothing_to_look_for_are_refused_in_words():
         setting.act(Action.PROPAGATE)
     with pytest.raises(InputError, match="nothing to look for"):
         setting.act(Action.WHOLE_VOLUME, phrase=" ")
+    with pytest.raises(InputError, match="more than one phrase"):
+        setting.act(Action.WHOLE_VOLUME, phrase="liver; spleen")
     with pytest.raises(InputError, match="No slice view"):
         setting.act(Action.THIS_SLICE)
     assert setting.logic.calls == []
@@ -313,7 +335,7 @@ def test_this_slice_asks_with_the_marks_of_this_slice():
     assert prompts.boxes == (marks[0],)
     assert [point.positive for point in prompts.points] == [False]
     assert setting.request.slices == (3, 4)
-    assert any(message == "1 marks on other slices were left out." for message in run.messages)
+    assert any(message == "Marks on other slices were left out (1)." for message in run.messages)
 
 
 def test_things_like_this_are_looked_for_and_only_this_one_is_followed():
@@ -385,7 +407,8 @@ def test_the_editable_intensity_range_is_kept_to():
     assert (setting.held == expected).all()
 
 
-def test_a_finer_segment_keeps_its_finer_voxels_on_all_other_slices():
+@pytest.mark.parametrize("mask", ["Everywhere", "OutsideAllSegments"])
+def test_a_finer_segment_keeps_its_finer_voxels_on_all_other_slices(mask):
     """A segmentation of half the spacing: one slice of the volume changes two of its own, and no more."""
     import vtk
     from vtk.util.numpy_support import vtk_to_numpy
@@ -403,6 +426,7 @@ def test_a_finer_segment_keeps_its_finer_voxels_on_all_other_slices():
     vtk_to_numpy(image.GetPointData().GetScalars())[:] = fine.ravel()
     segment = setting.segmentation.GetSegmentation().GetSegment("liver")
     segment.AddRepresentation("Binary labelmap", image)
+    setting.logic.editor.SetMaskMode(getattr(setting.segmentation, f"EditAllowed{mask}"))
 
     setting.act(Action.THIS_SLICE, slice_node=setting.view(2, 3))
 
@@ -441,6 +465,64 @@ def test_an_oblique_slice_changes_only_voxels_that_it_goes_through(turn, lattice
     assert setting.request.window is not None
 
 
+def oblique_view(setting):
+    middle = (to_world(setting.volume) @ setting.lattice @ np.array([4.6, 4.2, 3.7, 1]))[:3]
+    return slice_view(rigid((40, 15, 0), tuple(middle)))
+
+
+def test_an_oblique_slice_of_a_ct_is_seen_through_the_window_of_what_is_looked_for():
+    """By its name, where no phrase is typed, as on any other slice; the engine knows which it is."""
+    setting = Setting()
+    setting.slicer.util.arrayFromVolume(setting.volume)[7] = -1000
+    clicked = PointMark(tuple((setting.lattice @ np.array([4.6, 4.2, 3.7, 1]))[:3]))
+    write_marks(setting.segmentation.GetSegmentation().GetSegment("liver"), (clicked,))
+    placed = read_volume_node(setting.volume)
+    around = surroundings(setting.segmentation, "liver", setting.volume, placed, oblique_view(setting))
+
+    question = question_for(ActionWords(Action.THIS_SLICE, phrase="", name="liver"), around)
+
+    assert question.request.window is None
+    assert question.volume.modality == "CT"
+
+
+def test_what_is_not_on_an_oblique_slice_is_told_without_a_slice_number():
+    class Telling(FakeSegmenter):
+        """Gives the reason that the engine gives."""
+
+        def segment(self, *asked):
+            result = super().segment(*asked)
+            said = "Not found: the best score is 0.31 on slice 0, below the threshold 0.5."
+            return replace(result, concepts=(replace(result.concepts[0], reason=said),))
+
+    setting = Setting()
+    setting.segmenter = Telling({"liver": 1})
+
+    run = setting.act(Action.THIS_SLICE, phrase="pancreas", slice_node=oblique_view(setting))
+
+    assert run.messages[0] == "Not found: the best score is 0.31 on this slice, below the threshold 0.5."
+    assert not any("oblique" in message for message in run.messages)
+    assert run.messages[1] == "The segment 'liver' was left as it was."
+
+
+def test_a_shown_surface_follows_the_segment_and_undo_and_neighbours_keep_theirs():
+    setting = Setting(spleen=box((0, 0, 0), (2, 2, 2)))
+    setting.act(Action.WHOLE_VOLUME)
+    setting.segmentation.CreateClosedSurfaceRepresentation()
+
+    def bounds(name):
+        surface = setting.segmentation.GetSegmentation().GetSegment(name).GetRepresentation("Closed surface")
+        return surface.GetBounds()
+
+    whole, neighbour = bounds("liver"), bounds("spleen")
+    setting.slicer.util.arrayFromVolume(setting.volume)[4:] = 0
+    setting.act(Action.WHOLE_VOLUME)
+
+    assert bounds("liver")[5] == pytest.approx(whole[5] - 6, abs=1)
+    assert bounds("spleen") == neighbour
+    setting.logic.logic.Undo()
+    assert bounds("liver") == whole
+
+
 def test_the_segment_says_where_it_came_from():
     setting = Setting()
 
@@ -452,29 +534,27 @@ def test_the_segment_says_where_it_came_from():
     assert provenance["input"]["name"] == "ct"
 
 
-def test_a_removed_segment_or_node_ends_the_run_without_a_change():
-    from MedSAM3SceneLib.local_jobs import LocalJobs
-    from MedSAM3SceneLib.scene_run import RunState, run_to_end
-    from MedSAM3SceneLib.segment_actions import ActionWords
-    from MedSAM3SceneLib.segment_edit_run import EditOrder, SegmentEditRun
-    from MedSAM3SegmentLib.errors import Cancelled
+def check_that_removing_ends(run, setting, what):
+    """Remove the segment, or a node by its name in ``setting``, and let the run go on."""
+    if what == "segment":
+        setting.segmentation.GetSegmentation().RemoveSegment("liver")
+    else:
+        setting.slicer.mrmlScene.RemoveNode(getattr(setting, what))
 
-    for remove in ("segment", "segmentation", "volume"):
-        setting = Setting(spleen=box((0, 0, 0), (2, 2, 2)))
-        words = ActionWords(Action.WHOLE_VOLUME, "liver", "liver")
-        order = EditOrder(words, setting.logic.editor, "liver", setting.volume, None, setting.logic.save_state)
-        run = SegmentEditRun(order, LocalJobs(setting.segmenter), setting.logic)
-        run.advance(0)
-        if remove == "segment":
-            setting.segmentation.GetSegmentation().RemoveSegment("liver")
-        else:
-            setting.slicer.mrmlScene.RemoveNode(getattr(setting, remove))
+    with pytest.raises(Cancelled, match="removed"):
+        run_to_end(run, lambda: None)
 
-        with pytest.raises(Cancelled, match="removed"):
-            run_to_end(run, lambda: None)
+    assert run.state is RunState.CANCELLED
+    assert setting.logic.calls == []
 
-        assert run.state is RunState.CANCELLED
-        assert setting.logic.calls == []
+
+@pytest.mark.parametrize("what", ["segment", "segmentation", "volume"])
+def test_a_removed_segment_or_node_ends_the_run_without_a_change(what):
+    setting = Setting(spleen=box((0, 0, 0), (2, 2, 2)))
+    run = begin(setting.logic, "liver", Action.WHOLE_VOLUME, setting.segmenter)
+    run.advance(0)
+
+    check_that_removing_ends(run, setting, what)
 
 
 def test_the_world_is_where_the_mask_says():

@@ -65,6 +65,32 @@ def test_a_click_is_a_point_and_a_drag_a_box_where_they_were_made(opened):
     assert options(opened).sliceButton.text == "This slice (Red)"
 
 
+def test_two_quick_clicks_are_two_points_and_leave_the_layout_alone(opened):
+    """Slicer lets a slice view fill the window on a double click that nobody takes."""
+    places = [(15, 12, 6), (17, 14, 6)]
+
+    taken = opened.editor.double_click("Red", *(pixel_of(opened, "Red", place) for place in places))
+
+    assert taken
+    assert [mark.position for mark in read_marks(segment_of(opened))] == [pytest.approx(p, abs=0.3) for p in places]
+
+
+def test_a_view_that_is_destroyed_takes_its_marks_along_and_nothing_else(opened):
+    opened.editor.click("Red", pixel_of(opened, "Red", (15, 12, 6)))
+    opened.editor.click("Green", pixel_of(opened, "Green", (15, 20, 6)))
+    assert options(opened).sliceButton.text == "This slice (Green)"
+
+    opened.bench.app.layoutManager().bench_remove("Green")
+    opened.editor.click("Red", pixel_of(opened, "Red", (20, 14, 6)))
+    assert len(marks_of(opened)) == options(opened).markList.count == 3
+    opened.bench.app.layoutManager().bench_remove("Red")
+    options(opened).sliceButton.click()
+    finish(opened)
+
+    assert options(opened).sliceButton.text == "This slice (Yellow)"
+    opened.effect.session.end("the effect is left")
+
+
 def test_a_box_of_an_oblique_view_lies_in_its_plane(opened):
     node = opened.bench.app.layoutManager().sliceWidget("Green").mrmlSliceNode()
     turned = rigid((35, 20, 0), (20, 20, 7))
@@ -121,6 +147,24 @@ def test_marks_are_seen_on_their_slice_in_the_picture(opened):
     assert lines_in(opened, "Red") == (0, 0)
 
 
+def test_marks_follow_the_layout(opened):
+    layout = opened.bench.app.layoutManager()
+    place = (20, 20, 6)  # where all views are
+
+    layout.bench_show("Red")
+    opened.editor.click("Red", pixel_of(opened, "Red", place))
+    assert sum(lines_in(opened, "Red")) > 0
+    layout.bench_show("Green", "Yellow")
+
+    assert options(opened).sliceButton.text == "This slice (Green)"
+    for view in ("Green", "Yellow"):
+        assert sum(lines_in(opened, view)) > 0
+        opened.editor.click(view, (30, 30))
+    assert len(marks_of(opened)) == 3
+    layout.bench_show("Red", "Green", "Yellow")
+    assert sum(lines_in(opened, "Red")) > 0
+
+
 def test_points_and_corners_are_moved_by_dragging_them(opened):
     opened.editor.click("Red", pixel_of(opened, "Red", (30, 30, 6)))
     opened.editor.drag("Red", pixel_of(opened, "Red", (10, 10, 6)), pixel_of(opened, "Red", (20, 24, 6)))
@@ -135,6 +179,37 @@ def test_points_and_corners_are_moved_by_dragging_them(opened):
     assert corners.max(axis=0) == pytest.approx((25, 28, 6), abs=0.3)
     sides = np.roll(corners, -1, axis=0) - corners
     assert sides[0] @ sides[1] == pytest.approx(0, abs=1e-3)
+
+
+def test_an_edge_is_moved_by_dragging_it_and_the_others_stay(opened):
+    opened.editor.drag("Red", pixel_of(opened, "Red", (10, 10, 6)), pixel_of(opened, "Red", (20, 24, 6)))
+
+    opened.editor.drag("Red", pixel_of(opened, "Red", (20, 15, 6)), pixel_of(opened, "Red", (27, 17, 6)))
+    opened.editor.drag("Red", pixel_of(opened, "Red", (14, 10, 6)), pixel_of(opened, "Red", (14, 6, 6)))
+
+    (box,) = marks_of(opened)
+    corners = np.array(box.corners)
+    assert corners.min(axis=0) == pytest.approx((10, 6, 6), abs=0.3)
+    assert corners.max(axis=0) == pytest.approx((27, 24, 6), abs=0.3)
+    # Inside of a box a click is a point of its own.
+    opened.editor.click("Red", pixel_of(opened, "Red", (18, 15, 6)))
+    assert len(marks_of(opened)) == 2
+
+
+def test_the_key_removes_no_mark_that_the_view_does_not_show(opened):
+    for height, x in ((6, 12), (6, 20), (10, 28)):
+        for view in ("Red", "Green", "Yellow"):
+            node = opened.bench.app.layoutManager().sliceWidget(view).mrmlSliceNode()
+            node.JumpSliceByOffsetting(20, 20, height)
+        opened.editor.click("Red", pixel_of(opened, "Red", (x, 12, height)))
+    node = opened.bench.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    node.JumpSliceByOffsetting(20, 20, 6)
+
+    opened.editor.press("Red", "x", pixel_of(opened, "Red", (36, 36, 6)))
+    assert [round(mark.position[0]) for mark in marks_of(opened)] == [12, 28]
+    node.JumpSliceByOffsetting(20, 20, 14)
+    opened.editor.press("Red", "x", (5, 5))
+    assert len(marks_of(opened)) == 2
 
 
 def test_the_last_mark_is_removed_by_key_and_any_by_button(opened):
@@ -406,7 +481,7 @@ def test_marks_move_with_the_transform_of_the_segmentation(opened):
     opened.segmentation.SetAndObserveTransformNodeID(add_transform(rigid((0, 0, 0), (0, 0, 100))).GetID())
 
     assert lines_in(opened, "Red") == (0, 0)
-    assert "S 106.0" in options(opened).markList.item(0).text()
+    assert options(opened).markList.item(0).text() == "+ point, R 15 A 12 S 106"
 
 
 def test_without_a_segment_actions_say_why_they_cannot_be_clicked(opened):

@@ -19,6 +19,7 @@ from MedSAM3SceneLib.orders import order_for
 from MedSAM3SceneLib.provenance import read_provenance
 from MedSAM3SceneLib.scene_run import run_to_end
 from MedSAM3SceneLib.segmentation_run import SegmentationRun
+from MedSAM3SceneLib.steps import finish
 from MedSAM3SceneLib.threshold_run import ThresholdRun
 from MedSAM3SegmentLib.assembly import assemble
 from MedSAM3SegmentLib.request import Grouping
@@ -229,7 +230,7 @@ def test_what_holds_nothing_is_not_worth_a_word():
     scene.run()
     scene.writer.begin(scene.node, scene.volume)
     for segment_id in scene.segments.values():
-        scene.writer.clear(segment_id)
+        finish(scene.writer.clear(segment_id))
 
     run = scene.run(Grouping.CONCEPT)
 

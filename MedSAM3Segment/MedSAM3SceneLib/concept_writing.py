@@ -19,10 +19,12 @@ from MedSAM3SegmentLib.result import ConceptResult, SegmentResult
 from MedSAM3SegmentLib.terminology import terminology_entry
 
 from .earlier_segments import EarlierSegment, earlier_segments, free_number, homes_of_objects, segment_name
-from .edited_slices import WrittenSlices, write_written
+from .edited_slices import WrittenSlices, write_written, written_slices
 from .editing import SegmentWriter
 from .labelmaps import binary_labelmap_name, content_of
 from .provenance import write_provenance
+from .segment_voxels import labelmap_mask
+from .segmentation_nodes import require_present
 from .steps import WORKING, Steps, in_thread
 
 
@@ -101,7 +103,7 @@ class ConceptWriting:
         if self.clear_missing:
             for other in others:
                 if other.created == provenance.created:
-                    self.writer.clear(other.segment_id)
+                    yield from self.writer.clear(other.segment_id)
         left = [other for other in others if content_of(self._segment(other.segment_id)) is not None]
         said = concept.reason + self._words_on(left)
         if not parts:
@@ -116,7 +118,8 @@ class ConceptWriting:
             number = None if home is None else home.number
             if home is None and part.instance is not None:
                 number = numbers[part.instance] = free_number(part.instance, earlier, numbers)
-            written.append(self._write_part(concept, part, home, number, "" if written else said))
+            part_written = yield from self._write_part(concept, part, home, number, "" if written else said)
+            written.append(part_written)
         return written
 
     def _homes(
@@ -138,19 +141,36 @@ class ConceptWriting:
 
     def _write_part(
         self, concept: ConceptResult, part: SegmentMask, home: EarlierSegment | None, number: int | None, said: str
-    ) -> WrittenConcept:
+    ) -> Steps[WrittenConcept]:
         segment_id = self._add_segment(concept.concept, number) if home is None else home.segment_id
-        resampled = self.writer.write(segment_id, part.mask, self.to_segmentation @ part.ijk_to_ras)
+        hindered = yield from self.writer.write(segment_id, part.mask, self.to_segmentation @ part.ijk_to_ras)
+        written = yield from self._written(part, self._segment(segment_id))
+        require_present(self.segmentation_node)
         provenance = segment_provenance(self.result, concept)
         if number is not None:
             provenance["instance"] = number
         segment, name = self._segment(segment_id), concept.concept.strip()
+        if segment is None:
+            raise Cancelled(f"The segment of '{name}' was removed while it was written.")
         write_provenance(segment, provenance)
-        write_written(segment, part.written)
+        write_written(segment, written)
         message = said or f"Another object of '{name}' is in the segment '{segment.GetName()}'."
         outcome = Outcome.CREATED if home is None else Outcome.UPDATED
         return WrittenConcept(
-            concept.concept, outcome, segment_id, f"{message} '{name}' {resampled}" if resampled else message
+            concept.concept, outcome, segment_id, f"{message} '{name}' {hindered}" if hindered else message
+        )
+
+    def _written(self, part: SegmentMask, segment: Any) -> Steps[WrittenSlices]:
+        """What is to be remembered of a segment that a part was written into, as far as masking let it."""
+        if not self.writer.is_masking:
+            return part.written
+        content, stack, written = content_of(segment), self.result.stack, part.written
+        lattice = self.to_segmentation @ stack.grid.ijk_to_ras
+        drawn = tuple(index for index, checksum in written.checksums.items() if not checksum)
+        return (
+            yield from in_thread(
+                lambda: written_slices(labelmap_mask(content, stack.grid, lattice), stack, drawn, written.scores)
+            )
         )
 
     def _add_segment(self, concept: str, number: int | None) -> str:
@@ -174,13 +194,3 @@ class ConceptWriting:
         if len(names) < 2:
             return f" The segment {names[0]} of an earlier run was left as it was." if names else ""
         return f" The segments {', '.join(names[:-1])} and {names[-1]} of earlier runs were left as they were."
-
-
-def require_present(node: Any) -> None:
-    """Check that a node is still in the scene.
-
-    Raises:
-        Cancelled: a user removed it, or closed the scene.
-    """
-    if node.GetScene() is None:
-        raise Cancelled(f"'{node.GetName()}' was removed, or the scene was closed, while segments were written.")

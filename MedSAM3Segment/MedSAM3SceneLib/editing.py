@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.grid import Matrix
 
-from .labelmaps import content_of, labelmap_on_lattice, lattice_of, resampled_labelmap
-from .voxel_editing import is_masking, modify_segment, reference_image, start_empty
+from .labelmaps import content_of, labelmap_on_lattice, lattice_of
+from .masking import as_far_as_editable, editable_part
+from .steps import Steps
+from .voxel_editing import is_masking, reference_image, replace_content, without_masks
 
 #: The segment editor node of this project, one per scene, as Slicer's Segment Editor has its own.
 EDITOR_TAG = "MedSAM3Segment"
@@ -84,7 +86,7 @@ class SegmentWriter:
         self._logic.SaveStateForUndo()
         self._undone = 0
 
-    def write(self, segment_id: str, mask: NDArray[np.bool_], ijk_to_ras: Matrix) -> str:
+    def write(self, segment_id: str, mask: NDArray[np.bool_], ijk_to_ras: Matrix) -> Steps[str]:
         """Make ``segment_id`` of the segmentation given to ``begin`` hold ``mask``, as far as masking allows.
 
         Args:
@@ -93,35 +95,41 @@ class SegmentWriter:
             ijk_to_ras: where its voxels lie, in the segmentation's own frame.
 
         Returns:
-            A sentence when the mask had to be resampled, else ``""``.
+            The end of a sentence when nothing could be written, else ``""``.
+
+        Raises:
+            Cancelled: the segment was removed meanwhile.
         """
-        # The mask of "outside other segments" leaves out the selected one.
+        segmentation, editor = self._logic.GetSegmentation(), self._logic.GetSegmentEditorNode()
         self._logic.SetCurrentSegmentID(segment_id)
-        lattice = lattice_of(reference_image(self._logic.GetSegmentation()))
-        labelmap = labelmap_on_lattice(mask, ijk_to_ras, lattice)
-        message = ""
+        labelmap = labelmap_on_lattice(mask, ijk_to_ras, lattice_of(reference_image(segmentation)))
         if labelmap is None:
             # Slicer's segments may each stand on a lattice of their own, so nothing need be resampled.
             labelmap = labelmap_on_lattice(mask, ijk_to_ras, ijk_to_ras)
-            if is_masking(self._logic.GetSegmentEditorNode()):
-                # Masks exist on the segmentation's lattice only.
-                labelmap = resampled_labelmap(labelmap, lattice)
-                message = "was resampled to the voxels of the segmentation, which are not those of the volume."
-        if not is_masking(self._logic.GetSegmentEditorNode()):
-            # All that it held goes; without it the editor has less to look through.
-            start_empty(self._logic.GetSegmentation(), segment_id)
-        modify_segment(self._logic.GetSegmentEditorNode(), segment_id, labelmap, self)
-        return message
+        labelmap = yield from as_far_as_editable(labelmap, editor, segment_id)
+        if labelmap is None:
+            return "was not written, because masking lets nothing of it be edited."
+        replace_content(editor, segment_id, labelmap, self)
+        return ""
 
-    def clear(self, segment_id: str) -> None:
-        """Take all voxels out of ``segment_id`` of the segmentation given to ``begin``, as far as masking allows."""
+    def clear(self, segment_id: str) -> Steps[None]:
+        """Take all voxels out of ``segment_id`` of the segmentation given to ``begin``, as far as masking allows.
+
+        Raises:
+            Cancelled: the segment was removed meanwhile.
+        """
+        editor = self._logic.GetSegmentEditorNode()
         content = content_of(self._logic.GetSegmentation().GetSegment(segment_id))
-        if content is not None:
+        editable = None if content is None else (yield from editable_part(content, editor, segment_id))
+        if editable is not None:
             self._logic.SetCurrentSegmentID(segment_id)
-            remove = self._logic.ModificationModeRemove
-            self._logic.ModifySegmentByLabelmap(
-                self._logic.GetSegmentationNode(), segment_id, content, remove, False, False
-            )
+            with without_masks(editor, overwriting=False):
+                self.remove_voxels(segment_id, editable)
+
+    @property
+    def is_masking(self) -> bool:
+        """Whether not all voxels of the segmentation given to ``begin`` may be edited."""
+        return is_masking(self._logic.GetSegmentEditorNode())
 
     @property
     def can_undo(self) -> bool:
@@ -152,9 +160,9 @@ class SegmentWriter:
             self._undone -= 1
         return available
 
-    def set_voxels(self, segment_id: str, labelmap: Any) -> None:
+    def add_voxels(self, segment_id: str, labelmap: Any) -> None:
         """See ``VoxelTool``."""
-        self._modify(segment_id, labelmap, self._logic.ModificationModeSet, bypass_masking=False)
+        self._modify(segment_id, labelmap, self._logic.ModificationModeAdd, bypass_masking=False)
 
     def remove_voxels(self, segment_id: str, labelmap: Any) -> None:
         """See ``VoxelTool``."""

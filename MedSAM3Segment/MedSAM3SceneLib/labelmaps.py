@@ -65,12 +65,14 @@ def cropped(mask: NDArray[np.bool_], ijk_to_ras: Matrix) -> tuple[NDArray[np.boo
 
 def resampled_labelmap(labelmap: Any, lattice: Matrix) -> Any:
     """The nearest voxels of ``lattice`` to those of ``labelmap``, cropped to where it has any."""
-    return _resampled(labelmap, lattice, (0, -1, 0, -1, 0, -1))
-
-
-def padded_labelmap(labelmap: Any, other: Any) -> Any:
-    """``labelmap`` with zeros as far as ``other``, on the same lattice, reaches."""
-    return _resampled(labelmap, lattice_of(labelmap), other.GetExtent())
+    target = slicer.vtkOrientedImageData()
+    target.SetImageToWorldMatrix(matrix_of(lattice))
+    target.SetExtent(0, -1, 0, -1, 0, -1)
+    resampled = slicer.vtkOrientedImageData()
+    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
+        labelmap, target, resampled, False, True
+    )
+    return resampled
 
 
 def lattice_of(labelmap: Any) -> Matrix:
@@ -92,27 +94,36 @@ def binary_labelmap(segment: Any) -> Any | None:
     return segment.GetRepresentation(binary_labelmap_name())
 
 
-def content_of(segment: Any) -> Any | None:
-    """A labelmap of ``segment`` (a vtkSegment) alone, as 0 and 1; None where it is empty."""
+def voxels_of(labelmap: Any) -> NDArray[Any]:
+    """The labels of an oriented image that is not empty, ``[k, j, i]``: its own memory and no copy."""
     from vtk.util.numpy_support import vtk_to_numpy
 
+    scalars = vtk_to_numpy(labelmap.GetPointData().GetScalars())
+    return np.asarray(scalars.reshape(labelmap.GetDimensions()[::-1]))
+
+
+def content_of(segment: Any) -> Any | None:
+    """A labelmap of ``segment`` (a vtkSegment) alone, as 0 and 1; None where it is empty."""
     labelmap = binary_labelmap(segment)
     if labelmap is None or labelmap.IsEmpty():
         return None
-    scalars = vtk_to_numpy(labelmap.GetPointData().GetScalars()).reshape(labelmap.GetDimensions()[::-1])
-    mask = scalars == segment.GetLabelValue()
-    return _oriented_image(mask, np.array(labelmap.GetExtent()[::2]), lattice_of(labelmap)) if mask.any() else None
+    voxels, value = voxels_of(labelmap), segment.GetLabelValue()
+    # Slice by slice, because a labelmap that many segments share is much larger than one of them.
+    filled = [index for index, part in enumerate(voxels) if (part == value).any()]
+    if not filled:
+        return None
+    mask = voxels[filled[0] : filled[-1] + 1] == value
+    corner = np.array(labelmap.GetExtent()[::2])
+    corner[2] += filled[0]
+    return _oriented_image(mask, corner, lattice_of(labelmap))
 
 
-def _resampled(labelmap: Any, lattice: Matrix, at_least: tuple[int, ...]) -> Any:
-    target = slicer.vtkOrientedImageData()
-    target.SetImageToWorldMatrix(matrix_of(lattice))
-    target.SetExtent(at_least)
-    resampled = slicer.vtkOrientedImageData()
-    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
-        labelmap, target, resampled, False, True
+def content_version(segmentation: Any) -> tuple[tuple[str, str, int], ...]:
+    """What differs as soon as a voxel of a vtkSegmentation does, after undo too."""
+    labelmaps = {str(name): binary_labelmap(segmentation.GetSegment(name)) for name in segmentation.GetSegmentIDs()}
+    return tuple(
+        (name, str(image.__this__), image.GetMTime()) for name, image in labelmaps.items() if image is not None
     )
-    return resampled
 
 
 def _crop(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:

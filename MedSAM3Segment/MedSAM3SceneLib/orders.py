@@ -7,9 +7,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.gating import box_of
 from MedSAM3SegmentLib.grid import SliceStack
-from MedSAM3SegmentLib.prompts import TargetPrompts
+from MedSAM3SegmentLib.intensity import choose_window, is_ct
+from MedSAM3SegmentLib.prompts import BoxMark, TargetPrompts
 from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, Mode, SegmentRequest
 
 from .console import mode_named, request_from
@@ -18,8 +23,10 @@ from .example_nodes import check_shown, node_pairs, read_example_nodes, shown_co
 from .run_order import RunOrder
 from .slice_views import shown_slice
 from .steps import Steps, in_thread
-from .view_slices import oblique_slice, stack_slice, view_plane
+from .view_slices import ViewPlane, mask_on_slice, oblique_slice, stack_slice, view_plane
 from .volumes import PlacedVolume, check_volume_node
+
+Mask = NDArray[np.bool_]
 
 
 def order_for(
@@ -114,29 +121,71 @@ def preview_order(
     *,
     window: str | tuple[float, float] | None = None,
     threshold: float | None = None,
+    roi: Any | None = None,
+    inside: tuple[Any, str] | str | None = None,
+    assembly: AssemblyOptions | Mapping[str, bool] | None = None,
     model: str = "demo",
     device: str = "auto",
 ) -> RunOrder:
     """The order for the one slice that a view shows, at any angle; nothing is written.
 
+    The answer is what a run with the same choices gives on that slice, as far as it alone can tell. What a run does
+    with its neighbours (faint slices kept, gaps filled, short objects dropped, objects followed) or along other planes
+    may add to it or take from it, and on an oblique slice the model sees what it sees on none of the volume's own.
+
     Args:
         view: a vtkMRMLSliceNode.
+        window, threshold, roi, inside, assembly, model, device: as ``order_for`` takes them.
 
     Raises:
         InputError: something cannot be used; the message says which and why.
     """
     check_volume_node(volume_node)
-    plain = request_from(concepts, window=window, threshold=threshold)
+    words = inside if isinstance(inside, str) else None
+    plain = request_from(concepts, window=window, threshold=threshold, inside=words, assembly=assembly)
+    segment = None if inside is None or isinstance(inside, str) else (inside[0], _segment_id(*inside))
 
     def prepare(placed: PlacedVolume) -> Steps[tuple[PlacedVolume, SegmentRequest]]:
         plane = view_plane(view, volume_node, placed)
         shown = stack_slice(plane, placed.volume.grid)
+        region = None if roi is None else box_of_roi(roi, volume_node, placed)
+        mask = None if segment is None else mask_of_segment(*segment, volume_node, placed)
         if shown is not None:
-            return placed, replace(plain, plane=shown.plane, slices=(shown.index, shown.index + 1))
-        cut = yield from in_thread(lambda: oblique_slice(plane, placed.volume))
-        return PlacedVolume(cut, placed.to_node), plain
+            own = replace(plain, plane=shown.plane, slices=(shown.index, shown.index + 1), region=region)
+            return placed, own if mask is None else replace(own, inside=mask)
+        if region is not None and words is not None:
+            raise InputError(
+                "An oblique slice cannot be looked at in a region and inside of a phrase at once; choose one."
+            )
+        return (yield from in_thread(lambda: _oblique(plain, plane, placed, region, mask)))
 
     return RunOrder(volume_node, prepare, None, model, device, is_written=False)
+
+
+def _oblique(
+    plain: SegmentRequest, plane: ViewPlane, placed: PlacedVolume, region: BoxMark | None, mask: Mask | None
+) -> tuple[PlacedVolume, SegmentRequest]:
+    """An oblique slice as a volume of its own, and the request for it; touches no scene.
+
+    Args:
+        region: that is looked in, in the frame of the volume's grid.
+        mask: bool ``[k, j, i]`` that everything must lie in.
+    """
+    volume = placed.volume
+    cut = oblique_slice(plane, volume)
+    # Percentiles of one slice would show it through another window than the whole; presets hold for any part.
+    request = plain if is_ct(volume) else replace(plain, window=choose_window(volume, override=plain.window))
+    if region is not None or mask is not None:
+        allowed = np.ones(volume.grid.shape, bool) if mask is None else mask
+        if region is not None:
+            in_box = np.zeros(volume.grid.shape, bool)
+            in_box[box_of(region, volume.grid)] = True
+            allowed = allowed & in_box
+        on_slice = mask_on_slice(allowed, volume.grid, cut.grid)
+        if not on_slice.any():
+            raise InputError("The slice view shows a place beside the region to look in; scroll to where that is.")
+        request = replace(request, inside=on_slice)
+    return PlacedVolume(cut, placed.to_node), request
 
 
 def _segment_id(segmentation_node: Any, segment: str) -> str:

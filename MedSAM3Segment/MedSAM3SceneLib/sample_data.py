@@ -31,11 +31,20 @@ def register_sample_data(thumbnail: str) -> None:
         SampleData.SampleDataLogic.registerCustomSampleDataSource(
             category=_CATEGORY,
             sampleName=name,
+            # Slicer counts these, also where nothing is downloaded.
+            uris=[],
+            fileNames=[],
             thumbnailFileName=thumbnail,
             customDownloader=lambda _source, name=name, contrast=contrast, seed=seed: [
-                add_synthetic_abdomen(name, contrast, seed)
+                _show(add_synthetic_abdomen(name, contrast, seed))
             ],
         )
+
+
+def _show(node: Any) -> Any:
+    """Show a volume in the slice views, as Slicer shows what its own samples load."""
+    slicer.util.setSliceViewerLayers(background=node, fit=True)
+    return node
 
 
 def add_synthetic_abdomen(name: str = "Synthetic CT", contrast: str = "CT", seed: int = 24) -> Any:

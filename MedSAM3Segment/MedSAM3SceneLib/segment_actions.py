@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.concepts import Vocabulary
 from MedSAM3SegmentLib.correcting import anchors
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.grid import Matrix, Plane, SliceStack
 from MedSAM3SegmentLib.intensity import choose_window, is_ct
+from MedSAM3SegmentLib.phrases import split_phrases
 from MedSAM3SegmentLib.prompts import BoxMark, BoxReading, MaskMark, TargetPrompts
 from MedSAM3SegmentLib.request import AssemblyOptions, Mode, SegmentRequest
 from MedSAM3SegmentLib.volume import Volume
 
+from .answer_changes import Change, CutChange, StackSliceChange, VolumeChange, slices_only
 from .edited_slices import WrittenSlices, changed_slices, read_written
 from .labelmaps import content_of
 from .marks import Mark, moved_mark, positions_of, read_marks, to_volume_frame
-from .segment_changes import with_cut_changed, with_slices_changed, with_slices_kept
 from .segment_voxels import grid_to_segmentation, labelmap_mask
 from .view_slices import ViewPlane, oblique_slice, stack_slice, touched_thickness, view_plane
 from .volumes import PlacedVolume
@@ -78,55 +78,6 @@ class Surroundings:
     ijk_to_segmentation: Matrix
     written: WrittenSlices | None
     view: ViewPlane | None
-
-
-@dataclass(frozen=True, eq=False)
-class StackSliceChange:
-    """One slice of the volume's stack takes the answer; all others stay."""
-
-    stack: SliceStack
-    index: int
-
-    def labelmap(
-        self, mask: NDArray[np.bool_], content: Any | None, lattice: Matrix, to_segmentation: Matrix
-    ) -> Any | None:
-        """See ``Change``."""
-        region = _slices_only(self.stack, (self.index,))
-        return with_slices_changed(content, lattice, mask, region, to_segmentation @ self.stack.grid.ijk_to_ras)
-
-
-@dataclass(frozen=True, eq=False)
-class CutChange:
-    """The voxels that an oblique slice goes through take the answer; all others stay."""
-
-    slice_to_ras: Matrix
-
-    def labelmap(
-        self, mask: NDArray[np.bool_], content: Any | None, lattice: Matrix, to_segmentation: Matrix
-    ) -> Any | None:
-        """See ``Change``."""
-        return with_cut_changed(content, lattice, mask[0], to_segmentation @ self.slice_to_ras)
-
-
-@dataclass(frozen=True, eq=False)
-class VolumeChange:
-    """The whole segment takes the answer, but for slices that a person drew."""
-
-    stack: SliceStack
-    drawn: tuple[int, ...] = ()
-
-    def labelmap(
-        self, mask: NDArray[np.bool_], content: Any | None, lattice: Matrix, to_segmentation: Matrix
-    ) -> Any | None:
-        """See ``Change``."""
-        kept = _slices_only(self.stack, self.drawn)
-        return with_slices_kept(content, lattice, mask, kept, to_segmentation @ self.stack.grid.ijk_to_ras)
-
-
-#: How an answer changes a segment. ``labelmap`` gives what the segment is to hold, from the answer's mask
-#: ``[k, j, i]``, what it holds now, the lattice of ``segment_changes.edited_lattice`` and the way from the frame of the
-#: volume's grid to the segmentation's; None where nothing is left.
-Change = StackSliceChange | CutChange | VolumeChange
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,19 +136,14 @@ def _this_slice(words: ActionWords, around: Surroundings) -> Question:
     half = touched_thickness(volume.grid.ijk_to_ras, around.view.normal) / 2
     marks = [mark for mark in around.marks if _lies_on(mark, around.view, half)]
     left_out = len(around.marks) - len(marks)
-    notes = (f"{left_out} marks on other slices were left out.",) if left_out else ()
+    notes = (f"Marks on other slices were left out ({left_out}).",) if left_out else ()
     shown = stack_slice(around.view, volume.grid)
     if shown is None:
         cut = oblique_slice(around.view, volume)
-        # Percentiles of one slice would show it through another window than its neighbours.
-        preset = Vocabulary.load().window_for(words.phrase) if is_ct(volume) else None
-        request, said = _request(words, marks, (), window=choose_window(volume, preset), assembly=_ONE_SLICE)
-        notes = (
-            *notes,
-            *said,
-            "The view is oblique: the volume was looked up along it, and the voxels it goes through written.",
-        )
-        return Question(cut, request, CutChange(cut.grid.ijk_to_ras), notes)
+        # Percentiles of one slice would show it through another window than its neighbours; presets hold for any part.
+        window = None if is_ct(volume) else choose_window(volume)
+        request, said = _request(words, marks, (), window=window, assembly=_ONE_SLICE)
+        return Question(cut, request, CutChange(cut.grid.ijk_to_ras), (*notes, *said))
     stack = SliceStack.along(volume.grid, shown.plane)
     slices = (shown.index, shown.index + 1)
     request, said = _request(words, marks, (), plane=shown.plane, slices=slices, assembly=_ONE_SLICE)
@@ -217,9 +163,9 @@ def _propagate(words: ActionWords, around: Surroundings) -> Question:
     masks: tuple[MaskMark, ...] = ()
     if drawn:
         held = tuple(sorted({*drawn, *_held(mask, stack, drawn, around)}))
-        masks = (MaskMark(mask & _slices_only(stack, held), held),)
+        masks = (MaskMark(mask & slices_only(stack, held), held),)
         listed = ", ".join(str(index) for index in drawn[:8]) + (", ..." if len(drawn) > 8 else "")
-        notes = (*notes, f"{len(drawn)} {stack.plane} slices stay as they were drawn: {listed}.")
+        notes = (*notes, f"Kept as they were drawn, on {stack.plane} slices: {listed}.")
     request, said = _request(words, marks, masks, plane=stack.plane)
     return Question(around.placed.volume, request, VolumeChange(stack, drawn), (*notes, *said))
 
@@ -239,7 +185,12 @@ def _request(
     What shows the one object that is meant is followed. Boxes that are but examples go to the detector with the phrase.
     """
     phrase = words.phrase.strip()
-    concept = phrase or words.name
+    if len(split_phrases(phrase)) > 1:
+        raise InputError(
+            f"'{phrase}' is more than one phrase, and '{words.name}' is one segment; type one of them, or use the "
+            "MedSAM3 Segment module, which makes a segment of each."
+        )
+    concept = phrase or words.name.strip() or "object"
     boxes = tuple(mark for mark in marks if isinstance(mark, BoxMark))
     points = tuple(mark for mark in marks if not isinstance(mark, BoxMark))
     shows_one = words.reading is BoxReading.ONLY_THIS_ONE and any(box.positive for box in boxes)
@@ -293,16 +244,9 @@ def _marks_of_stack(marks: Sequence[Mark], stack: SliceStack) -> tuple[list[Mark
     left_out = len(marks) - len(usable)
     if not left_out:
         return usable, ()
-    return usable, (f"{left_out} boxes that stand upright on {stack.plane} slices were left out.",)
+    return usable, (f"Boxes that stand upright on {stack.plane} slices were left out ({left_out}).",)
 
 
 def _lies_on(mark: Mark, view: ViewPlane, half: float) -> bool:
     heights = (np.array(positions_of(mark)) - view.origin) @ view.normal
     return bool((np.abs(heights) <= half + 1e-6).all())
-
-
-def _slices_only(stack: SliceStack, indices: Sequence[int]) -> NDArray[np.bool_]:
-    """Bool ``[k, j, i]``, True on some slices of a stack."""
-    region = np.zeros(stack.grid.shape, bool)
-    stack.extract(region)[list(indices)] = True
-    return region

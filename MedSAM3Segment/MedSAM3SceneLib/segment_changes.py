@@ -14,35 +14,37 @@ from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.grid import Matrix, VoxelGrid
 
-from .labelmaps import binary_labelmap, labelmap_on_lattice, lattice_of, resampled_labelmap
+from .labelmaps import labelmap_on_lattice, lattice_of, resampled_labelmap
 from .segment_voxels import block_of, paste
 from .slice_rasterising import cut_voxels
-from .voxel_editing import is_masking, reference_lattice
+from .voxel_editing import reference_lattice
 
 
 @dataclass(frozen=True, eq=False)
-class _Block:
-    """Some voxels of a lattice: bool ``[k, j, i]`` and the index ``(i, j, k)`` of the first."""
+class VoxelBlock:
+    """Some voxels of a lattice.
+
+    Attributes:
+        voxels: bool ``[k, j, i]``.
+        first: the index ``(i, j, k)`` of the first of them on the lattice.
+    """
 
     voxels: NDArray[np.bool_]
     first: NDArray[np.int64]
 
 
-def edited_lattice(editor: Any, segment_id: str, ijk_to_segmentation: Matrix) -> Matrix:
-    """The lattice to change a segment on: its own where it may keep it.
+def edited_lattice(segmentation: Any, content: Any | None, ijk_to_segmentation: Matrix) -> Matrix:
+    """The lattice to change a segment on: its own where it has one.
 
     Args:
-        editor: a vtkMRMLSegmentEditorNode with a segmentation.
-        segment_id: of that segmentation.
+        segmentation: the vtkSegmentation.
+        content: what the segment holds now, from ``labelmaps.content_of``; an empty one may share the labelmap of
+            others, which stands on a lattice that need not be its own.
         ijk_to_segmentation: the voxels of the volume, in the segmentation's frame.
     """
-    segmentation = editor.GetSegmentationNode().GetSegmentation()
-    labelmap = binary_labelmap(segmentation.GetSegment(segment_id))
+    if content is not None:
+        return lattice_of(content)
     reference = reference_lattice(segmentation)
-    if reference is not None and is_masking(editor):
-        return reference  # Masks exist on this lattice only.
-    if labelmap is not None and not labelmap.IsEmpty():
-        return lattice_of(labelmap)
     one = np.ones((1, 1, 1), bool)
     if reference is not None and labelmap_on_lattice(one, ijk_to_segmentation, reference) is not None:
         return reference
@@ -110,27 +112,58 @@ def with_cut_changed(
     new, changing = np.zeros((2, k, j, i), bool)
     changing[tuple(cut.indices.T)] = True
     new[tuple(cut.indices[cut.inside].T)] = True
-    return _labelmap(_chosen(_Block(new, first), _current(content, lattice), _Block(changing, first)), lattice)
+    return _labelmap(_chosen(VoxelBlock(new, first), _current(content, lattice), VoxelBlock(changing, first)), lattice)
 
 
-def _current(content: Any | None, lattice: Matrix) -> _Block:
+def common_reach(labelmap: Any, content: Any | None) -> tuple[NDArray[np.int64], tuple[int, int, int]]:
+    """Which voxels of its lattice a labelmap and what the segment holds now reach: the first ``(i, j, k)`` and how many
+    ``(k, j, i)``.
+    """
+    reached = [block for block in _before_and_after(labelmap, content) if block.voxels.size]
+    first = np.min([block.first for block in reached], axis=0)
+    end = np.max([block.first + block.voxels.shape[::-1] for block in reached], axis=0)
+    i, j, k = (int(count) for count in end - first)
+    return first, (k, j, i)
+
+
+def with_protected_kept(labelmap: Any, content: Any | None, protected: VoxelBlock) -> Any | None:
+    """What a segment holds when it becomes ``labelmap`` but where ``protected`` is set.
+
+    Args:
+        labelmap: what it shall become.
+        content: what it holds now, from ``labelmaps.content_of``.
+        protected: on the lattice of ``labelmap``, of all that ``common_reach`` tells.
+
+    Returns:
+        A labelmap on the same lattice, or None where nothing is left.
+    """
+    new, current = _before_and_after(labelmap, content)
+    return _labelmap(_chosen(current, new, protected), lattice_of(labelmap))
+
+
+def _before_and_after(labelmap: Any, content: Any | None) -> tuple[VoxelBlock, VoxelBlock]:
+    """A labelmap, and what the segment holds now, on its lattice."""
+    return VoxelBlock(*block_of(labelmap)), _current(content, lattice_of(labelmap))
+
+
+def _current(content: Any | None, lattice: Matrix) -> VoxelBlock:
     if content is None:
-        return _Block(np.zeros((0, 0, 0), bool), np.zeros(3, np.int64))
+        return VoxelBlock(np.zeros((0, 0, 0), bool), np.zeros(3, np.int64))
     voxels, first = block_of(content)
     return _on_lattice(voxels, _moved(lattice_of(content), first), lattice)
 
 
-def _on_lattice(voxels: NDArray[np.bool_], ijk_to_ras: Matrix, lattice: Matrix) -> _Block:
+def _on_lattice(voxels: NDArray[np.bool_], ijk_to_ras: Matrix, lattice: Matrix) -> VoxelBlock:
     if not voxels.any():
-        return _Block(np.zeros((0, 0, 0), bool), np.zeros(3, np.int64))
+        return VoxelBlock(np.zeros((0, 0, 0), bool), np.zeros(3, np.int64))
     exact = labelmap_on_lattice(voxels, ijk_to_ras, lattice)
     if exact is not None:
-        return _Block(*block_of(exact))
+        return VoxelBlock(*block_of(exact))
     own = labelmap_on_lattice(voxels, ijk_to_ras, ijk_to_ras)
-    return _Block(*block_of(resampled_labelmap(own, lattice)))
+    return VoxelBlock(*block_of(resampled_labelmap(own, lattice)))
 
 
-def _chosen(inside: _Block, outside: _Block, where: _Block) -> _Block:
+def _chosen(inside: VoxelBlock, outside: VoxelBlock, where: VoxelBlock) -> VoxelBlock:
     """``inside`` where ``where`` is set, else ``outside``."""
     filled = [block for block in (inside, outside) if block.voxels.size]
     if not filled:
@@ -141,10 +174,10 @@ def _chosen(inside: _Block, outside: _Block, where: _Block) -> _Block:
     for voxels, block in zip(canvas, (inside, outside, where), strict=True):
         if block.voxels.size:
             paste(voxels, block.voxels, block.first - first)
-    return _Block(np.where(canvas[2], canvas[0], canvas[1]), first)
+    return VoxelBlock(np.where(canvas[2], canvas[0], canvas[1]), first)
 
 
-def _labelmap(block: _Block, lattice: Matrix) -> Any | None:
+def _labelmap(block: VoxelBlock, lattice: Matrix) -> Any | None:
     if not block.voxels.any():
         return None
     return labelmap_on_lattice(block.voxels, _moved(lattice, block.first), lattice)

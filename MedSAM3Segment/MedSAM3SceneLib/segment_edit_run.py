@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from MedSAM3SegmentLib.correcting import slice_scores
 from MedSAM3SegmentLib.errors import Cancelled, InputError
+from MedSAM3SegmentLib.grid import Matrix
 from MedSAM3SegmentLib.report import segment_provenance
 from MedSAM3SegmentLib.result import ConceptResult, SegmentResult
 
 from .edited_slices import WrittenSlices, write_written, written_slices
 from .frames import node_to_node
-from .labelmaps import content_of
+from .labelmaps import content_of, content_version
 from .local_jobs import JobSource
+from .masking import as_far_as_editable
 from .provenance import write_provenance
 from .run_order import RunListener
 from .scene_run import RunState, SceneRun
@@ -27,7 +30,7 @@ from .segment_voxels import labelmap_mask
 from .segmentations import check_segmentation_node
 from .steps import Steps, in_thread
 from .volumes import PlacedVolume, check_volume_node, read_in_steps
-from .voxel_editing import VoxelTool, is_masking, modify_segment
+from .voxel_editing import VoxelTool, replace_content
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,19 +58,6 @@ class EditOrder:
     model: str = "demo"
     device: str = "auto"
     read: Callable[[Any], Steps[PlacedVolume]] = read_in_steps
-
-
-@dataclass(frozen=True, eq=False)
-class _Memory:
-    """What is to be remembered of voxels that are written.
-
-    Attributes:
-        of_all: when all of them may be.
-        of_held: gives it for what the segment holds in the end, where masking let not all of them through.
-    """
-
-    of_all: WrittenSlices
-    of_held: Callable[[Any | None], WrittenSlices]
 
 
 class SegmentEditRun(SceneRun):
@@ -102,58 +92,59 @@ class SegmentEditRun(SceneRun):
             self._jobs, replace(placed, volume=question.volume), question.request, order.model, order.device
         )
         (concept,) = result.concepts
-        self.messages = [*result.messages, _reason(concept, question), *concept.messages, *question.notes]
+        # What became of the segment is read first.
+        self.messages = [_reason(concept, question), *concept.messages, *question.notes, *result.messages]
         if not concept.found:
-            self.messages.append(f"The segment '{self._segment().GetName()}' was left as it was.")
+            self.messages.insert(1, f"The segment '{self._segment().GetName()}' was left as it was.")
             return
         self._check_wanted()
         self.state = RunState.CONVERTING
         labelmap, memory = yield from self._changed_labelmap(question, concept, placed)
         self._check_wanted()
+        if labelmap is None:
+            self.messages.insert(1, f"Nothing of it may be edited; '{self._segment().GetName()}' was left as it was.")
+            return
         self.state = RunState.WRITING
-        if labelmap is not None:
-            # In one step, so that nobody finds, or breaks it off at, voxels that are not remembered.
-            self._write(labelmap, memory, result, concept)
+        # In one step, so that nobody finds, or breaks it off at, voxels that are not remembered.
+        self._write(labelmap, memory, result, concept)
 
     def _segment(self) -> Any:
         return self._segmentation_node.GetSegmentation().GetSegment(self.order.segment_id)
 
     def _changed_labelmap(
         self, question: Question, concept: ConceptResult, placed: PlacedVolume
-    ) -> Steps[tuple[Any, _Memory | None]]:
-        """What the segment is to hold, and what is to be remembered of it, worked out on a thread.
-
-        A single slice counts as drawn, so nothing is remembered of it.
+    ) -> Steps[tuple[Any | None, WrittenSlices | None]]:
+        """What the segment is to hold, and what is to be remembered of it; nothing of a single slice, which counts as
+        drawn. Worked out again when segments changed meanwhile, as an undo lets them.
         """
-        order, segmentation_node = self.order, self._segmentation_node
-        to_segmentation = node_to_node(order.volume_node, segmentation_node) @ placed.to_node
-        ijk_to_segmentation = to_segmentation @ question.volume.grid.ijk_to_ras
-        lattice = edited_lattice(order.editor, order.segment_id, ijk_to_segmentation)
-        content = content_of(self._segment())
-        change = question.change
+        order, segmentation_node, change = self.order, self._segmentation_node, question.change
+        while True:
+            version = content_version(segmentation_node.GetSegmentation())
+            to_segmentation = node_to_node(order.volume_node, segmentation_node) @ placed.to_node
+            ijk_to_segmentation = to_segmentation @ question.volume.grid.ijk_to_ras
+            held = content_of(self._segment())
+            lattice = edited_lattice(segmentation_node.GetSegmentation(), held, ijk_to_segmentation)
+            new = yield from in_thread(partial(change.labelmap, concept.mask, held, lattice, to_segmentation))
+            self._check_wanted()
+            if new is not None:
+                new = yield from as_far_as_editable(new, order.editor, order.segment_id)
+            memory = None
+            if new is not None and isinstance(change, VolumeChange):
+                memory = yield from in_thread(partial(_memory, new, change, to_segmentation, concept))
+            self._check_wanted()
+            if content_version(segmentation_node.GetSegmentation()) == version:
+                return new, memory
 
-        def work() -> tuple[Any, _Memory | None]:
-            labelmap = change.labelmap(concept.mask, content, lattice, to_segmentation)
-            if labelmap is None or not isinstance(change, VolumeChange):
-                return labelmap, None
-
-            def remembered(held: Any | None) -> WrittenSlices:
-                mask = labelmap_mask(held, change.stack.grid, to_segmentation @ change.stack.grid.ijk_to_ras)
-                return written_slices(mask, change.stack, change.drawn, slice_scores(concept))
-
-            return labelmap, _Memory(remembered(labelmap), remembered)
-
-        return (yield from in_thread(work))
-
-    def _write(self, labelmap: Any, memory: _Memory | None, result: SegmentResult, concept: ConceptResult) -> None:
+    def _write(
+        self, labelmap: Any, memory: WrittenSlices | None, result: SegmentResult, concept: ConceptResult
+    ) -> None:
         order = self.order
         order.save_state()
-        modify_segment(order.editor, order.segment_id, labelmap, self._tool)
+        replace_content(order.editor, order.segment_id, labelmap, self._tool)
         self.changed = True
         write_provenance(self._segment(), segment_provenance(result, concept) | {"action": order.words.action.value})
         if memory is not None:
-            held = memory.of_held(content_of(self._segment())) if is_masking(order.editor) else memory.of_all
-            write_written(self._segment(), held)
+            write_written(self._segment(), memory)
 
     def _check_wanted(self) -> None:
         super()._check_wanted()
@@ -162,9 +153,19 @@ class SegmentEditRun(SceneRun):
             raise Cancelled("The segment was removed while it was worked on; nothing was written.")
 
 
+def _memory(labelmap: Any, change: VolumeChange, to_segmentation: Matrix, concept: ConceptResult) -> WrittenSlices:
+    """What is to be remembered of a segment that holds ``labelmap``; touches no scene."""
+    stack = change.stack
+    mask = labelmap_mask(labelmap, stack.grid, to_segmentation @ stack.grid.ijk_to_ras)
+    return written_slices(mask, stack, change.drawn, slice_scores(concept))
+
+
 def _reason(concept: ConceptResult, question: Question) -> str:
-    """Whether it was found; of an oblique slice the engine knows no more than that it is the only one."""
-    if not concept.found or not isinstance(question.change, CutChange):
+    """Whether it was found; of an oblique slice the engine knows no more than that it is its slice 0."""
+    if not isinstance(question.change, CutChange):
         return concept.reason
+    if not concept.found:
+        return concept.reason.replace("slice 0", "this slice")
     scores = concept.score_by_slice.values()
-    return f"Found on this slice; the score is {max(scores):.2f}." if scores else "Found on this slice."
+    score = f"; the score is {max(scores):.2f}" if scores else ""
+    return f"Found on this slice{score}. The view is oblique: the voxels that it goes through were changed."

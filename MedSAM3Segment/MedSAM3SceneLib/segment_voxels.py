@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.grid import Matrix, VoxelGrid
+from MedSAM3SegmentLib.grid import Matrix, VoxelGrid, common_part
 
 from .frames import node_to_node
-from .labelmaps import content_of, labelmap_on_lattice, lattice_of, resampled_labelmap
+from .labelmaps import content_of, labelmap_on_lattice, lattice_of, resampled_labelmap, voxels_of
 from .volumes import PlacedVolume
 
 
@@ -55,7 +55,7 @@ def labels_under(
         ijk_to_segmentation: from voxel index ``(i, j, k, 1)`` of ``labels`` to the segmentation's frame.
     """
     block, first = _block_on_grid(labelmap, ijk_to_segmentation)
-    common = _common(labels.shape, block, first)
+    common = common_part(labels.shape, block, first)
     counts = np.zeros(1, np.int64) if common is None else np.bincount(labels[common[0]][block[common[1]]])
     return counts, int(np.count_nonzero(block))
 
@@ -71,32 +71,15 @@ def _block_on_grid(labelmap: Any, ijk_to_segmentation: Matrix) -> tuple[NDArray[
 
 def block_of(labelmap: Any) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """The voxels of an oriented image, bool ``[k, j, i]``, and the index ``(i, j, k)`` of the first."""
-    from vtk.util.numpy_support import vtk_to_numpy
-
     first = np.array(labelmap.GetExtent()[::2])
     if labelmap.IsEmpty():
         return np.zeros((0, 0, 0), bool), first
-    scalars = vtk_to_numpy(labelmap.GetPointData().GetScalars())
-    return scalars.reshape(labelmap.GetDimensions()[::-1]) != 0, first
+    return voxels_of(labelmap) != 0, first
 
 
 def paste(mask: NDArray[np.bool_], block: NDArray[np.bool_], first: NDArray[np.int64]) -> None:
     """Write ``block`` into ``mask``, both bool ``[k, j, i]``, from index ``first`` ``(i, j, k)`` on, as it fits."""
-    common = _common(mask.shape, block, first)
+    common = common_part(mask.shape, block, first)
     if common is not None:
         into, part = common
         mask[into] = block[part]
-
-
-def _common(
-    shape: tuple[int, ...], block: NDArray[np.bool_], first: NDArray[np.int64]
-) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
-    """Which part of a grid of ``shape`` ``(k, j, i)`` is which part of ``block``; None where they share none."""
-    into, part = [], []
-    for axis, (start, size) in enumerate(zip(first[::-1], block.shape, strict=True)):
-        begin, end = max(0, int(start)), min(shape[axis], int(start) + size)
-        if begin >= end:
-            return None
-        into.append(slice(begin, end))
-        part.append(slice(begin - int(start), end - int(start)))
-    return tuple(into), tuple(part)

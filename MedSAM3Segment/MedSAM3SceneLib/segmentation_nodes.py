@@ -8,6 +8,7 @@ from typing import Any
 
 import slicer
 
+from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.grid import Matrix
 
 from .frames import matrix_of
@@ -33,6 +34,16 @@ def remove_segmentation(segmentation_node: Any) -> None:
     displays = [segmentation_node.GetNthDisplayNode(n) for n in range(segmentation_node.GetNumberOfDisplayNodes())]
     for node in filter(None, (segmentation_node, *displays)):
         scene.RemoveNode(node)
+
+
+def require_present(node: Any) -> None:
+    """Check that a node is still in the scene.
+
+    Raises:
+        Cancelled: a user removed it, or closed the scene.
+    """
+    if node.GetScene() is None:
+        raise Cancelled(f"'{node.GetName()}' was removed, or the scene was closed, while segments were written.")
 
 
 def prepare_lattice(segmentation_node: Any, volume_node: Any, shape: tuple[int, ...], ijk_to_ras: Matrix) -> None:

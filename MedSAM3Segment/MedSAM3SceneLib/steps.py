@@ -19,8 +19,12 @@ WORKING, WAITING = False, True
 #: Work that yields ``WORKING`` or ``WAITING`` and returns its outcome.
 Steps = Generator[bool, None, Outcome]
 
-#: Seconds a waiting step gives to other threads, which get little time in Slicer while its own idles.
+#: Seconds a waiting step gives to other threads: Slicer's own keeps Python's lock while it idles, so that they get on
+#: only meanwhile.
 _BREATH = 0.003
+
+#: Seconds it gives to a thread that works for it, which the window does not feel yet.
+_BREATH_FOR_WORK = 0.01
 
 
 def breathe() -> None:
@@ -57,7 +61,7 @@ def in_thread(work: Callable[[], Outcome]) -> Steps[Outcome]:
             ended.set()
 
     threading.Thread(target=run, name="MedSAM3", daemon=True).start()
-    while not ended.wait(_BREATH):
+    while not ended.wait(_BREATH_FOR_WORK):
         yield WAITING
     if errors:
         raise errors[0]

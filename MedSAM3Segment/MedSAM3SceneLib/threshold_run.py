@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from MedSAM3SegmentLib.concepts import Vocabulary
+from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.result import SegmentResult
 
 from .editing import SegmentWriter
 from .run_order import RunListener
@@ -15,6 +18,8 @@ from .steps import Steps, in_thread
 
 class ThresholdRun(WritingRun):
     """Writes the result of ``before`` at another threshold, as one action; concepts that fall out are emptied.
+
+    Concepts are left out as ``standing_result`` says.
 
     Args:
         before: a run that is done.
@@ -35,10 +40,13 @@ class ThresholdRun(WritingRun):
     ) -> None:
         if before.written is None or before.result is None or before.placed is None:
             raise ValueError("Only a run that is done has a threshold to move.")
+        for node in (before.volume_node, before.written.segmentation_node):
+            if node.GetScene() is None:
+                raise InputError(f"'{node.GetName()}' is not in the scene any more; segment again.")
         super().__init__(before.volume_node, before.written.segmentation_node, writer, listener, save_state)
         self.grouping = before.grouping
         self.placed = before.placed
-        self._before = before.result
+        self._before = standing_result(before)
         self._threshold = threshold
 
     def _all_steps(self) -> Steps[None]:
@@ -46,3 +54,26 @@ class ThresholdRun(WritingRun):
         self.state = RunState.CONVERTING
         self.result = result = yield from in_thread(lambda: self._before.with_threshold(self._threshold))
         yield from self._write_segments(result, self.placed, Vocabulary.load(), clear_missing=True)
+
+
+def standing_result(before: WritingRun) -> SegmentResult:
+    """The result of a run without concepts whose segments a user has deleted since, which it says.
+
+    Where nothing is left of any, as after undo, it has all.
+
+    Args:
+        before: a run that is done.
+    """
+    assert before.written is not None
+    assert before.result is not None
+    segmentation = before.written.segmentation_node.GetSegmentation()
+    segments: dict[str, list[bool]] = {}
+    for part in before.written.concepts:
+        if part.segment_id is not None:
+            segments.setdefault(part.concept, []).append(segmentation.GetSegment(part.segment_id) is not None)
+    gone = [concept for concept, there in segments.items() if not any(there)]
+    if not gone or len(gone) == len(segments):
+        return before.result
+    left = tuple(concept for concept in before.result.concepts if concept.concept not in gone)
+    said = (f"'{concept}' was left out, because its segment was deleted." for concept in gone)
+    return replace(before.result, concepts=left, messages=(*before.result.messages, *said))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.grid import Matrix, Plane, SliceStack, VoxelGrid
+from MedSAM3SegmentLib.intensity import is_ct
 from MedSAM3SegmentLib.volume import Volume
 
 from .frames import array_of, node_to_world
@@ -130,7 +131,20 @@ def oblique_slice(view: ViewPlane, volume: Volume) -> Volume:
         looked_up = np.rint(looked_up)
     looked_up = looked_up.astype(volume.array.dtype)
     looked_up = looked_up[..., 0] if volume.array.ndim == 3 else looked_up
-    return Volume(looked_up, grid, volume.modality, volume.name, volume.messages)
+    # Without a modality a volume is known for a CT by its air, which a slice need not have.
+    modality = "CT" if is_ct(volume) else volume.modality
+    return Volume(looked_up, grid, modality, volume.name, volume.messages)
+
+
+def mask_on_slice(mask: NDArray[np.bool_], grid: VoxelGrid, slice_grid: VoxelGrid) -> NDArray[np.bool_]:
+    """``mask`` bool ``[k, j, i]`` of ``grid`` where the pixels of an oblique slice are, ``[0, row, column]``."""
+    pixels = np.argwhere(np.ones(slice_grid.shape, bool))[:, ::-1].astype(np.float64)
+    places = np.rint(grid.to_ijk(slice_grid.to_ras(pixels))).astype(int)
+    there = ((places >= 0) & (places < np.array(grid.shape[::-1]))).all(axis=1)
+    found = np.zeros(len(places), bool)
+    i, j, k = places[there].T
+    found[there] = mask[k, j, i]
+    return found.reshape(slice_grid.shape)
 
 
 def touched_thickness(ijk_to_ras: Matrix, normal: NDArray[np.float64]) -> float:

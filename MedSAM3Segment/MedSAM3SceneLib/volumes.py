@@ -10,7 +10,7 @@ import slicer
 from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.grid import Matrix, VoxelGrid
+from MedSAM3SegmentLib.grid import Matrix, Plane, SliceStack, VoxelGrid
 from MedSAM3SegmentLib.straightening import straighten
 from MedSAM3SegmentLib.volume import Volume
 
@@ -66,7 +66,7 @@ def read_in_steps(node: Any) -> Steps[PlacedVolume]:
     array = yield from _voxels(node)
     if node.GetImageData() is not image or image.GetMTime() != changed:
         raise InputError(f"The volume '{node.GetName()}' was changed while it was read; try again.")
-    placement = np.eye(4) if node.GetParentTransformNode() is None else rigid_part(node_to_world(node))
+    placement = _placement(node)
     grid = _grid(node, array.shape[:3], placement)
     messages = sequence_messages(node)
     if grid.is_sheared:
@@ -93,6 +93,18 @@ def check_volume_node(node: Any) -> None:
         raise InputError(f"'{node.GetName()}' is a label map, not an image; select the volume it was drawn on.")
     _components(node)
     require_linear(node)
+
+
+def slice_count(node: Any, plane: Plane) -> int | None:
+    """How many slices ``plane`` cuts a volume node into; None where that is known only once it is read.
+
+    Raises:
+        InputError: as ``read_in_steps``.
+    """
+    check_volume_node(node)
+    i, j, k = node.GetImageData().GetDimensions()
+    grid = _grid(node, (k, j, i), _placement(node))
+    return None if grid.is_sheared else SliceStack.along(grid, plane).count
 
 
 def sequence_messages(node: Any) -> tuple[str, ...]:
@@ -158,6 +170,11 @@ def _voxels(node: Any) -> Steps[NDArray[Any]]:
         copied[first : first + slab] = array[first : first + slab]
         yield WORKING
     return copied
+
+
+def _placement(node: Any) -> Matrix:
+    """What of a node's parent transforms counts for the grid of its volume."""
+    return np.eye(4) if node.GetParentTransformNode() is None else rigid_part(node_to_world(node))
 
 
 def _grid(node: Any, shape: tuple[int, ...], placement: Matrix) -> VoxelGrid:

@@ -1,38 +1,44 @@
-"""Changing the voxels of one segment as Slicer's own tools do, with masking and overwrite mode honoured.
+"""Replacing what a segment holds, and taking it from neighbours as the overwrite mode of the Segment Editor says.
 
-All voxels go through vtkSlicerSegmentEditorLogic. What it leaves to its caller is done here: it takes for granted that
-modifier, segment and reference geometry stand on one lattice, and quietly resamples neighbours or does nothing at all
-where they do not.
+Slicer's editor logic looks through all of a segment several times to replace what it holds: a quarter of a second for a
+liver of a fine CT. So the segment is given another labelmap, and the logic is left the voxels that neighbours lose by
+it, and to tell everybody. It takes for granted that all of them stand on one lattice and quietly resamples neighbours
+that do not, so those are seen to here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
+import numpy as np
 import slicer
 
-from MedSAM3SegmentLib.grid import Matrix
+from MedSAM3SegmentLib.grid import Matrix, common_part
 
 from .frames import matrix_of
 from .labelmaps import (
     binary_labelmap,
     binary_labelmap_name,
     content_of,
+    labelmap_on_lattice,
     lattice_of,
-    padded_labelmap,
     resampled_labelmap,
+    voxels_of,
 )
+from .segment_voxels import block_of
 
 
 class VoxelTool(Protocol):
     """Whoever changes the voxels of segments: the logic of Slicer's Segment Editor, directly or through an effect."""
 
-    def set_voxels(self, segment_id: str, labelmap: Any) -> None:
-        """Make the segment hold ``labelmap``, as masking and overwrite mode allow."""
+    def add_voxels(self, segment_id: str, labelmap: Any) -> None:
+        """Make the segment hold ``labelmap`` too, as the overwrite mode of the editor says."""
         ...
 
     def remove_voxels(self, segment_id: str, labelmap: Any) -> None:
-        """Take ``labelmap`` away from the segment, whatever masking says."""
+        """Take ``labelmap`` away from the segment."""
         ...
 
 
@@ -49,37 +55,55 @@ def reference_lattice(segmentation: Any) -> Matrix | None:
     return lattice_of(reference_image(segmentation))
 
 
-def modify_segment(editor: Any, segment_id: str, labelmap: Any, tool: VoxelTool) -> None:
-    """Make a segment hold ``labelmap``, as far as masking allows, and take it from neighbours as overwriting wants.
+def replace_content(editor: Any, segment_id: str, labelmap: Any, tool: VoxelTool) -> None:
+    """Make a segment hold ``labelmap`` and nothing else, and take it from neighbours as overwriting wants.
+
+    Masks were looked at already, by ``masking.as_far_as_editable``.
 
     Args:
         editor: the vtkMRMLSegmentEditorNode that ``tool`` works with; its segmentation holds the segment.
         labelmap: on the lattice the segment is to stand on.
         tool: changes the voxels. It is asked once, unless neighbours stand on other lattices.
     """
-    segmentation_node = editor.GetSegmentationNode()
-    segmentation = segmentation_node.GetSegmentation()
-    _stand_on_lattice(segmentation, segment_id, lattice_of(labelmap))
-    if is_masking(editor):
-        # What the segment holds where masking forbids editing is kept only as far as the modifier reaches.
-        labelmap = padded_labelmap(labelmap, binary_labelmap(segmentation.GetSegment(segment_id)))
-        _include_in_reference(segmentation, labelmap)
+    segmentation = editor.GetSegmentationNode().GetSegmentation()
     overwritten = _overwritten(editor, segment_id)
-    apart = [other for other in overwritten if not _is_on_lattice(segmentation, other, lattice_of(labelmap))]
-    mode = editor.GetOverwriteMode()
-    if apart:
-        # The editor would resample a whole neighbour to erase a part of it.
-        editor.SetOverwriteMode(editor.OverwriteNone)
-    try:
-        tool.set_voxels(segment_id, labelmap)
-    finally:
-        editor.SetOverwriteMode(mode)
+    # The editor would resample a whole neighbour to erase a part of it.
+    apart = not all(_is_on_lattice(segmentation, other, lattice_of(labelmap)) for other in overwritten)
+    lost = _lost_by_neighbours(segmentation, labelmap, [] if apart else overwritten)
+    with _labelmap_replaced(segmentation, segment_id, labelmap), without_masks(editor, overwriting=not apart):
+        tool.add_voxels(segment_id, lost)
     if apart:
         written = content_of(segmentation.GetSegment(segment_id))
-        for other in overwritten if written is not None else ():
-            present = binary_labelmap(segmentation.GetSegment(other))
-            if not present.IsEmpty():
-                tool.remove_voxels(other, resampled_labelmap(written, lattice_of(present)))
+        with without_masks(editor, overwriting=False):
+            for other in overwritten:
+                present = binary_labelmap(segmentation.GetSegment(other))
+                if not present.IsEmpty():
+                    tool.remove_voxels(other, resampled_labelmap(written, lattice_of(present)))
+
+
+@contextmanager
+def without_masks(editor: Any, overwriting: bool) -> Iterator[None]:
+    """Switch the masks of a vtkMRMLSegmentEditorNode off for a moment, of which no widget hears.
+
+    Even where the editor shall bypass masks its intensity range holds, and its mask of one segment gets voxels back.
+
+    Args:
+        overwriting: whether its overwrite mode stays, too.
+    """
+    mask_mode, in_range = editor.GetMaskMode(), editor.GetSourceVolumeIntensityMask()
+    overwrite_mode, was_quiet = editor.GetOverwriteMode(), editor.GetDisableModifiedEvent()
+    editor.SetDisableModifiedEvent(True)
+    try:
+        editor.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
+        editor.SetSourceVolumeIntensityMask(False)
+        if not overwriting:
+            editor.SetOverwriteMode(editor.OverwriteNone)
+        yield
+    finally:
+        editor.SetMaskMode(mask_mode)
+        editor.SetSourceVolumeIntensityMask(in_range)
+        editor.SetOverwriteMode(overwrite_mode)
+        editor.SetDisableModifiedEvent(was_quiet)
 
 
 def _overwritten(editor: Any, segment_id: str) -> list[str]:
@@ -102,21 +126,6 @@ def reference_image(segmentation: Any) -> Any:
     return image
 
 
-def _include_in_reference(segmentation: Any, labelmap: Any) -> None:
-    """Let the reference geometry reach as far as ``labelmap``, which is on the same lattice.
-
-    The editor's masks end where the reference geometry ends, and what lies beyond would count as editable.
-    """
-    reference = reference_image(segmentation)
-    old, new = reference.GetExtent(), labelmap.GetExtent()
-    whole = [(min, max)[end % 2](old[end], new[end]) for end in range(6)]
-    if tuple(whole) != old:
-        converter = slicer.vtkSegmentationConverter
-        reference.SetExtent(whole)
-        geometry = converter.SerializeImageGeometry(reference)
-        segmentation.SetConversionParameter(converter.GetReferenceImageGeometryParameterName(), geometry)
-
-
 def _is_on_lattice(segmentation: Any, segment_id: str, lattice: Matrix) -> bool:
     """Whether the labelmap of ``segment_id`` is on ``lattice``, or empty and on none."""
     labelmap = binary_labelmap(segmentation.GetSegment(segment_id))
@@ -125,24 +134,58 @@ def _is_on_lattice(segmentation: Any, segment_id: str, lattice: Matrix) -> bool:
     return bool(labelmap.IsEmpty() or slicer.vtkOrientedImageDataResample.DoGeometriesMatch(labelmap, wanted))
 
 
-def start_empty(segmentation: Any, segment_id: str) -> None:
-    """Give a segment that shares its labelmap with no other an empty one in its place."""
+@contextmanager
+def _labelmap_replaced(segmentation: Any, segment_id: str, labelmap: Any) -> Iterator[None]:
+    """Give a segment a labelmap of its own that holds ``labelmap``, of which others hear by what is done inside.
+
+    Whatever breaks that off gives it back the labelmap that it had.
+    """
+    segment = segmentation.GetSegment(segment_id)
+    if _is_sharing(segmentation, segment_id) and _has_voxels(segment):
+        segmentation.SeparateSegmentLabelmap(segment_id)
+    before, value = binary_labelmap(segment), segment.GetLabelValue()
+    own = slicer.vtkOrientedImageData()
+    # The voxels may be those of a result, which must not change when the segment is edited.
+    own.DeepCopy(labelmap)
+    segment.AddRepresentation(binary_labelmap_name(), own)
+    segment.SetLabelValue(1)
+    try:
+        yield
+    except BaseException:
+        segment.AddRepresentation(binary_labelmap_name(), before)
+        segment.SetLabelValue(value)
+        raise
+
+
+def _lost_by_neighbours(segmentation: Any, labelmap: Any, neighbours: Sequence[str]) -> Any:
+    """The voxels of ``labelmap`` that neighbours on its lattice hold, or a single one where they hold none."""
+    lattice = lattice_of(labelmap)
+    voxels, first = block_of(labelmap)
+    lost = np.zeros((1, 1, 1), bool)
+    present = [binary_labelmap(segmentation.GetSegment(neighbour)) for neighbour in neighbours]
+    for shared in {id(image): image for image in present if not image.IsEmpty()}.values():
+        held = voxels_of(shared)
+        common = common_part(voxels.shape, held, np.array(shared.GetExtent()[::2]) - first)
+        if common is not None:
+            into, part = common
+            lost = np.zeros_like(voxels) if lost.size == 1 else lost
+            lost[into] |= voxels[into] & (held[part] != 0)
+    if not lost.any():
+        lost = np.ones((1, 1, 1), bool)
+        first = first + np.array(np.unravel_index(int(voxels.argmax()), voxels.shape))[::-1]
+    start = lattice.copy()
+    start[:3, 3] += start[:3, :3] @ first
+    return labelmap_on_lattice(lost, start, lattice)
+
+
+def _has_voxels(segment: Any) -> bool:
+    labelmap = binary_labelmap(segment)
+    # Slice by slice, so that the first voxel ends it.
+    return not labelmap.IsEmpty() and any((part == segment.GetLabelValue()).any() for part in voxels_of(labelmap))
+
+
+def _is_sharing(segmentation: Any, segment_id: str) -> bool:
+    """Whether the labelmap of a segment holds others too."""
     sharing: list[str] = []
     segmentation.GetSegmentIDsSharingBinaryLabelmapRepresentation(segment_id, sharing, False)
-    if not sharing:
-        segmentation.GetSegment(segment_id).AddRepresentation(binary_labelmap_name(), slicer.vtkOrientedImageData())
-
-
-def _stand_on_lattice(segmentation: Any, segment_id: str, lattice: Matrix) -> None:
-    """Move ``segment_id`` to a labelmap of its own on ``lattice`` where it shares or has one on another lattice.
-
-    Otherwise the editor would resample all segments of the shared labelmap, and erase the old content at wrong places.
-    """
-    if _is_on_lattice(segmentation, segment_id, lattice):
-        return
-    segmentation.SeparateSegmentLabelmap(segment_id)
-    segment = segmentation.GetSegment(segment_id)
-    labelmap = binary_labelmap(segment)
-    if not labelmap.IsEmpty():
-        # Replaced, not changed: a change of the old one would remove the 3D surfaces of all segments.
-        segment.AddRepresentation(binary_labelmap_name(), resampled_labelmap(labelmap, lattice))
+    return bool(sharing)

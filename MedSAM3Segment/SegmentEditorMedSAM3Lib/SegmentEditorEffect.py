@@ -36,9 +36,9 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
     def helpText(self):
         return "<html>" + _(
             "Find the selected segment by a phrase, or by what is drawn in slice views."
-            "<ul><li><b>Click:</b> a point. <b>Drag:</b> a box. Drag a point or a corner to move it.</li>"
+            "<ul><li><b>Click:</b> a point. <b>Drag:</b> a box. Drag a point, a corner or an edge to move it.</li>"
             "<li><b>n:</b> switch between what is meant and what is not.</li>"
-            "<li><b>x:</b> remove the mark under the pointer, or the last one.</li>"
+            "<li><b>x:</b> remove the mark under the pointer, or the last one on this slice.</li>"
             "<li><b>Enter:</b> segment this slice. <b>Shift+Enter:</b> propagate from edited slices.</li></ul>"
             "Masking, editable intensity range and overwriting hold as for all effects; one undo takes an action back."
         )

@@ -38,15 +38,15 @@ class HostVoxels:
     def __init__(self, scripted_effect: Any) -> None:
         self._host = scripted_effect
 
-    def set_voxels(self, segment_id: str, labelmap: Any) -> None:
-        """Make the selected segment hold ``labelmap``, as masking and overwrite mode allow."""
+    def add_voxels(self, segment_id: str, labelmap: Any) -> None:
+        """Make the selected segment hold ``labelmap`` too, as the overwrite mode says."""
         if self._host.parameterSetNode().GetSelectedSegmentID() != segment_id:
             raise RuntimeError("another segment is selected by now")
-        mode = slicer.qSlicerSegmentEditorAbstractEffect.ModificationModeSet
+        mode = slicer.qSlicerSegmentEditorAbstractEffect.ModificationModeAdd
         self._host.modifySelectedSegmentByLabelmap(labelmap, mode)
 
     def remove_voxels(self, segment_id: str, labelmap: Any) -> None:
-        """Take ``labelmap`` away from another segment, whatever masking says."""
+        """Take ``labelmap`` away from another segment."""
         mode = slicer.qSlicerSegmentEditorAbstractEffect.ModificationModeRemove
         node = self._host.parameterSetNode().GetSegmentationNode()
         self._host.modifySegmentByLabelmap(node, segment_id, labelmap, mode, True)

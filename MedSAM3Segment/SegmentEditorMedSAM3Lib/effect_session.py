@@ -29,7 +29,7 @@ from .effect_jobs import EffectJobs
 from .keyboard import KeyCommand, command_of
 from .options_frame import OptionsFrame
 from .prompt_actors import ViewActors
-from .prompt_drawing import PromptDrawing
+from .prompt_drawing import PRESSES, PromptDrawing
 from .prompt_shapes import mark_lines
 from .view_places import ViewPlaces
 
@@ -56,7 +56,7 @@ class EffectSession(VTKObservationMixin):
         self._editor = scripted_effect.parameterSetNode()
         self._marks = SelectedMarks(self._editor)
         self._drawing = PromptDrawing(self._marks, lambda: options.positive, self._reach)
-        self._actors: dict[Any, ViewActors] = {}
+        self._actors: list[ViewActors] = []
         self._worked_in: Any | None = None
         self._selection: tuple[str, ...] | None = None
         self._phrase: str | None = None
@@ -84,7 +84,7 @@ class EffectSession(VTKObservationMixin):
         self._jobs.close(why)
         self._drawing.cancel()
         self.removeObservers()
-        for actors in self._actors.values():
+        for actors in self._actors:
             actors.remove()
         self._actors.clear()
 
@@ -95,6 +95,7 @@ class EffectSession(VTKObservationMixin):
             return
         self.set_phrase(self._options.phrase)
         words = ActionWords(action, self._options.phrase, segment.GetName(), BoxReading(self._options.reading))
+        self.show_marks_in_layout()  # the view may be gone by now
         view = self._worked_in
         self._jobs.start(words, None if view is None else view.mrmlSliceNode())
 
@@ -125,7 +126,7 @@ class EffectSession(VTKObservationMixin):
 
     def process_event(self, interactor: Any, event: int, view: Any) -> bool:
         """Hear an event of a slice view; True when nobody else shall hear it."""
-        if event in (vtk.vtkCommand.LeftButtonPressEvent, vtk.vtkCommand.KeyPressEvent):
+        if event in (*PRESSES, vtk.vtkCommand.KeyPressEvent):
             self._worked_in = view
             self._options.show_view(view.mrmlSliceNode().GetLayoutName())
         shift, control = bool(interactor.GetShiftKey()), bool(interactor.GetControlKey())
@@ -134,7 +135,7 @@ class EffectSession(VTKObservationMixin):
         try:
             if event == vtk.vtkCommand.KeyPressEvent:
                 return self._process_key(command_of(interactor.GetKeySym(), shift, control, alt), xy, view)
-            if event == vtk.vtkCommand.LeftButtonPressEvent and (shift or control or alt or self._unready()):
+            if event in PRESSES and (shift or control or alt or self._unready()):
                 return False
             heard = self._drawing.process(event, xy, view, view.mrmlSliceNode())
         except MedSAM3Error as error:
@@ -173,12 +174,14 @@ class EffectSession(VTKObservationMixin):
     def show_marks_in_layout(self) -> None:
         """Show the marks in all slice views that are there now."""
         present = _slice_widgets()
-        for view in [view for view in self._actors if view not in present]:
-            self._actors.pop(view).remove()
+        # No dictionary: in Slicer the hash of a widget changes when the widget is destroyed.
+        for actors in [actors for actors in self._actors if actors.view not in present]:
+            self._actors.remove(actors)
+            actors.remove()
         for view in present:
             self.show_marks_in(view)
-        if self._worked_in not in present and present:
-            self._worked_in = present[0]
+        if self._worked_in not in present:
+            self._worked_in = next(iter(present), None)
         name = self._worked_in.mrmlSliceNode().GetLayoutName() if self._worked_in is not None else ""
         self._options.show_view(name)
 
@@ -191,9 +194,11 @@ class EffectSession(VTKObservationMixin):
             marks.append(self._drawing.rubber_band[1])
         for mark in marks:
             lines[mark.positive] += mark_lines(mark, places, self._reach(places))
-        if view not in self._actors:
-            self._actors[view] = ViewActors(self._host, view)
-        self._actors[view].show(lines[True], lines[False])
+        actors = next((actors for actors in self._actors if actors.view == view), None)
+        if actors is None:
+            actors = ViewActors(self._host, view)
+            self._actors.append(actors)
+        actors.show(lines[True], lines[False])
 
     def _process_key(self, command: KeyCommand | None, xy: Any, view: Any) -> bool:
         match command:
@@ -203,13 +208,19 @@ class EffectSession(VTKObservationMixin):
                 self._host.setParameter("Positive", 0 if self._options.positive else 1)
                 self._host.updateGUIFromMRML()
             case KeyCommand.REMOVE_MARK:
-                grip = self._drawing.grip_at(xy, ViewPlaces(view.mrmlSliceNode()))
-                self._marks.remove(grip.mark if grip else len(self._marks.read()) - 1)
+                self._remove_at(xy, ViewPlaces(view.mrmlSliceNode()))
             case KeyCommand.THIS_SLICE:
                 self.act(Action.THIS_SLICE)
             case KeyCommand.PROPAGATE:
                 self.act(Action.PROPAGATE)
         return True
+
+    def _remove_at(self, xy: Any, places: ViewPlaces) -> None:
+        """Remove the mark under a pixel, or the last of those that the view shows."""
+        grip, reach = self._drawing.grip_at(xy, places), self._reach(places)
+        shown = [number for number, mark in enumerate(self._marks.read()) if mark_lines(mark, places, reach)]
+        if grip is not None or shown:
+            self._marks.remove(shown[-1] if grip is None else grip.mark)
 
     def _unready(self) -> str:
         """Why nothing can be done, or nothing."""

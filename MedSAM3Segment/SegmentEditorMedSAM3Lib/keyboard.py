@@ -15,7 +15,7 @@ class KeyCommand(StrEnum):
     """What a key does."""
 
     SWITCH_POLARITY = "switch between what is meant and what is not"
-    REMOVE_MARK = "remove the mark under the pointer, or the last one"
+    REMOVE_MARK = "remove the mark under the pointer, or the last one on the slice"
     THIS_SLICE = "this slice"
     PROPAGATE = "propagate from edited slices"
 

@@ -246,10 +246,14 @@ def _action_help(action: Action) -> str:
 
 
 def _mark_words(mark: Mark) -> str:
-    x, y, z = (sum(values) / len(values) for values in zip(*positions_of(mark), strict=True))
+    middle = [round(sum(values) / len(values)) for values in zip(*positions_of(mark), strict=True)]
+    # As Slicer tells places: letters for directions in place of signs.
+    place = " ".join(
+        f"{letters[value < 0]} {abs(value)}" for letters, value in zip(("RL", "AP", "SI"), middle, strict=True)
+    )
     if isinstance(mark, BoxMark):
-        words = _("box at {place}") if mark.positive else _("negative box at {place}")
+        words = _("box, {place}") if mark.positive else _("negative box, {place}")
     else:
-        words = _("point at {place}") if mark.positive else _("negative point at {place}")
+        words = _("point, {place}") if mark.positive else _("negative point, {place}")
     sign = "+" if mark.positive else "\N{MULTIPLICATION SIGN}"
-    return f"{sign} {words.format(place=f'R {x:.1f}, A {y:.1f}, S {z:.1f}')}"
+    return f"{sign} {words.format(place=place)}"

@@ -22,11 +22,14 @@ class ViewActors:
     Args:
         scripted_effect: the effect's host, which adds actors to views.
         view_widget: the slice view.
+
+    Attributes:
+        view: as given.
     """
 
     def __init__(self, scripted_effect: Any, view_widget: Any) -> None:
         self._host = scripted_effect
-        self._view = view_widget
+        self.view = view_widget
         self._lines = {positive: vtk.vtkPolyData() for positive in (True, False)}
         edges = [self._actor(positive, _EDGE_COLOUR, _EDGE_WIDTH) for positive in (True, False)]
         colours = {True: POSITIVE_COLOUR, False: NEGATIVE_COLOUR}
@@ -45,12 +48,13 @@ class ViewActors:
             self._lines[polarity].SetPoints(points)
             self._lines[polarity].SetLines(cells)
             self._lines[polarity].Modified()
-        self._host.scheduleRender(self._view)
+        self._host.scheduleRender(self.view)
 
     def remove(self) -> None:
         """Take the actors out of the view."""
-        for actor in self._actors:
-            self._host.removeActor2D(self._view, actor)
+        # A view that is destroyed is false, and has taken them along.
+        for actor in self._actors if self.view else ():
+            self._host.removeActor2D(self.view, actor)
         self._actors = []
 
     def _actor(self, positive: bool, colour: tuple[float, float, float], width: int) -> Any:

@@ -16,9 +16,16 @@ from numpy.typing import NDArray
 
 from MedSAM3SceneLib.marks import Mark, positions_of, with_positions
 from MedSAM3SceneLib.selected_marks import SelectedMarks
-from MedSAM3SegmentLib.prompts import BoxMark, PointMark
+from MedSAM3SegmentLib.prompts import BoxMark, PointMark, PositionRAS
 
 from .view_places import PixelXY, ViewPlaces
+
+#: Where the left button goes down. Two quick clicks come as one press and one double click, for which Slicer would let
+#: the view fill the window.
+PRESSES = (vtk.vtkCommand.LeftButtonPressEvent, vtk.vtkCommand.LeftButtonDoubleClickEvent)
+
+#: Of a box that is drawn in a view.
+_CORNERS = 4
 
 #: Pixels that a hand moves in a click.
 CLICK_SIZE = 4.0
@@ -26,18 +33,23 @@ CLICK_SIZE = 4.0
 #: Pixels around a point or a corner that it can be taken by.
 GRIP_SIZE = 9.0
 
+#: Pixels beside an edge that it can be taken by.
+EDGE_SIZE = 4.0
+
 
 @dataclass(frozen=True)
 class Grip:
-    """A point, or a corner of a box, that can be taken hold of.
+    """A point, or a corner or an edge of a box, that can be taken hold of.
 
     Attributes:
         mark: number of the mark.
-        corner: number of the corner.
+        corner: number of the corner, or of that where the edge begins.
+        is_edge: whether it is the edge.
     """
 
     mark: int
     corner: int
+    is_edge: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +101,7 @@ class PromptDrawing:
             InputError: the segmentation is under a non-linear transform.
         """
         places = ViewPlaces(slice_node)
-        if event == vtk.vtkCommand.LeftButtonPressEvent:
+        if event in PRESSES:
             self._gesture = _Gesture(view, xy, self.grip_at(xy, places))
             return True
         if self._gesture is None or self._gesture.view != view:
@@ -110,18 +122,22 @@ class PromptDrawing:
         self.rubber_band = None
 
     def grip_at(self, xy: PixelXY, places: ViewPlaces) -> Grip | None:
-        """The point or corner under a pixel, the nearest of several."""
+        """The point or corner under a pixel, the nearest of several, or else an edge."""
         reach = self._reach(places)
-        nearest: tuple[float, Grip] | None = None
+        near: list[tuple[bool, float, Grip]] = []
         for number, mark in enumerate(self._marks.read()):
             corners = np.array(positions_of(mark))
             if (np.abs(places.heights_of(corners)) > reach).any():
                 continue
-            distances = np.linalg.norm(places.pixels_of(corners) - xy, axis=1)
-            corner = int(distances.argmin())
-            if distances[corner] <= GRIP_SIZE and (nearest is None or distances[corner] < nearest[0]):
-                nearest = float(distances[corner]), Grip(number, corner)
-        return nearest[1] if nearest else None
+            pixels = places.pixels_of(corners)
+            for corner, distance in enumerate(np.linalg.norm(pixels - xy, axis=1)):
+                if distance <= GRIP_SIZE:
+                    near.append((False, float(distance), Grip(number, corner)))
+            for corner in range(len(pixels) if len(pixels) == _CORNERS else 0):
+                distance = _beside(np.array(xy), pixels[corner], pixels[(corner + 1) % _CORNERS])
+                if distance <= EDGE_SIZE:
+                    near.append((True, distance, Grip(number, corner, is_edge=True)))
+        return min(near, key=lambda found: found[:2])[2] if near else None
 
     def _move(self, xy: PixelXY, places: ViewPlaces) -> None:
         gesture = self._gesture
@@ -133,7 +149,7 @@ class PromptDrawing:
             return
         marks = self._marks.read()
         if gesture.grip.mark < len(marks):
-            moved = _with_corner_at(marks[gesture.grip.mark], gesture.grip.corner, places.world_of(xy))
+            moved = _moved(marks[gesture.grip.mark], gesture.grip, places.world_of(xy))
             if moved is not None:
                 self._marks.replace(gesture.grip.mark, moved)
 
@@ -155,22 +171,31 @@ class PromptDrawing:
         return BoxMark(tuple(places.world_of(pixel) for pixel in pixels), self._is_positive())
 
 
-def _with_corner_at(mark: Mark, corner: int, place: tuple[float, float, float]) -> Mark | None:
-    """``mark`` with a corner moved; a box stays rectangular and its opposite corner where it is."""
+def _moved(mark: Mark, grip: Grip, place: PositionRAS) -> Mark | None:
+    """``mark`` with what was taken hold of at ``place``; a box stays rectangular and what is opposite where it is."""
     if isinstance(mark, PointMark):
         return with_positions(mark, (place,))
     corners = np.array(mark.corners)
-    if len(corners) != 4:
+    if len(corners) != _CORNERS:
         return None
-    after, opposite, before = ((corner + step) % 4 for step in (1, 2, 3))
+    corner = grip.corner
+    after, opposite, before = ((corner + step) % _CORNERS for step in (1, 2, 3))
     along, across = _unit(corners[after] - corners[corner]), _unit(corners[before] - corners[corner])
     away = np.array(place) - corners[opposite]
-    corners[before] = corners[opposite] + (away @ along) * along
+    if not grip.is_edge:
+        corners[before] = corners[opposite] + (away @ along) * along
     corners[after] = corners[opposite] + (away @ across) * across
     corners[corner] = corners[before] + corners[after] - corners[opposite]
     if min(np.linalg.norm(corners[corner] - corners[other]) for other in (after, before)) < 1e-3:
         return None
     return with_positions(mark, tuple((float(x), float(y), float(z)) for x, y, z in corners))
+
+
+def _beside(place: NDArray[np.float64], start: NDArray[np.float64], end: NDArray[np.float64]) -> float:
+    """How far a place is beside the line from ``start`` to ``end``."""
+    way = end - start
+    part = np.clip((place - start) @ way / max(way @ way, 1e-9), 0.0, 1.0)
+    return float(np.linalg.norm(start + part * way - place))
 
 
 def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
