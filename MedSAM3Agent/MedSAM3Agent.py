@@ -18,6 +18,8 @@ class MedSAM3Agent(ScriptedLoadableModule):
         self.parent.title = _("MedSAM3 Agent")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         self.parent.dependencies = ["MedSAM3Segment"]
+        # Nobody shall find it in the menu before there is an agent.
+        self.parent.hidden = True
         self.parent.contributors = ["MedSAM3 for 3D Slicer contributors"]
         self.parent.helpText = _(
             "Describe a finding in a sentence, and an agent proposes a segmentation, looks at it and refines it."

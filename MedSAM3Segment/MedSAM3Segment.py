@@ -4,9 +4,8 @@ Thin on purpose: the engine is MedSAM3SegmentLib, the way between it and the sce
 when they are first used, so that Slicer starts as fast as without them.
 """
 
-import logging
-
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -79,8 +78,13 @@ class MedSAM3SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         self.logic = MedSAM3SegmentLogic()
         self.panel = Panel(self.ui, self.logic, self.resourcePath("requirements.txt"))
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
+        self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAddedOrRemoved)
+        self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeAddedOrRemoved)
         self.panel.connect_scene()
 
     def cleanup(self):
@@ -103,6 +107,18 @@ class MedSAM3SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneEndClose(self, _caller=None, _event=None):
         if self.parent.isEntered:
             self.panel.connect_scene()
+
+    def onSceneStartImport(self, _caller=None, _event=None):
+        self.panel.scene_is_imported()
+
+    def onSceneEndImport(self, _caller=None, _event=None):
+        if self.parent.isEntered:
+            self.panel.connect_scene()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAddedOrRemoved(self, _caller, _event, node):
+        if node.IsA("vtkMRMLSliceNode"):
+            self.panel.views_changed()
 
 
 class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
@@ -151,19 +167,16 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
     """
 
     def __init__(self, segmenter=None, engine=None):
-        from MedSAM3SceneLib.scene_closing import call_on_close
+        from MedSAM3PanelLib.runs import Runs
 
         ScriptedLoadableModuleLogic.__init__(self)
-        self.result = None
-        self.written = None
-        self.messages = []
-        self.last = None
-        self.segmenter = segmenter
-        self._engine = engine
-        self._writer = None
-        self._job = None
-        self._waiting = False
-        call_on_close(slicer.mrmlScene, self.forget)
+        self._runs = Runs(segmenter, engine)
+
+    segmenter = property(lambda self: self._runs.segmenter, lambda self, given: setattr(self._runs, "segmenter", given))
+    result = property(lambda self: self._runs.result)
+    written = property(lambda self: self._runs.written)
+    messages = property(lambda self: self._runs.messages)
+    last = property(lambda self: self._runs.last)
 
     def segment(
         self,
@@ -221,12 +234,6 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         :return: the segmentation node. A concept that was not found has no segment; ``messages`` says so.
         :raises MedSAM3SegmentLib.errors.MedSAM3Error: with one sentence that says what to do; the scene is unchanged.
         """
-        from MedSAM3SceneLib.run_order import RunListener
-        from MedSAM3SceneLib.scene_run import run_to_end
-        from MedSAM3SegmentLib.errors import InputError
-
-        if self._waiting:
-            raise InputError("A segmentation is being waited for already; cancel it or wait until it is done.")
         options = {
             "plane": plane,
             "window": window,
@@ -244,15 +251,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
             "like": like,
             "assembly": assembly,
         }
-        told = {name: call for name, call in (("progress", progress), ("partial", partial)) if call is not None}
-        run = self._newRun(volumeNode, concepts, segmentationNode, options, RunListener(ended=self._keep, **told))
-        self._waiting = True
-        try:
-            run_to_end(run, slicer.app.processEvents, cancel)
-        finally:
-            self._waiting = False
-            run.abandon("The segmentation was broken off; nothing was written.")
-        return run.written.segmentation_node
+        return self._runs.finish(volumeNode, concepts, segmentationNode, options, progress, partial, cancel)
 
     def start(
         self,
@@ -277,156 +276,53 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         :return: a MedSAM3PanelLib.job_runner.RunningJob with ``cancel()``, ``ended`` and ``run``.
         :raises MedSAM3SegmentLib.errors.MedSAM3Error: the run cannot begin.
         """
-        from MedSAM3PanelLib.job_runner import listener_of
-        from MedSAM3SceneLib.scene_run import RunState
-
-        def ended(run):
-            self._keep(run)
-            if run.state is RunState.DONE:
-                _tell(onDone, run)
-            else:
-                _tell(onFailed, run.error)
-
         options["more_planes"] = options.pop("morePlanes", ())
-        listener = listener_of(onProgress, onPartial, ended, options.pop("onWaiting", None))
-        run = self._newRun(volumeNode, concepts, segmentationNode, options, listener)
-        return self._follow(run)
+        told = {"progress": onProgress, "partial": onPartial, "waiting": options.pop("onWaiting", None)}
+        return self._runs.start(volumeNode, concepts, segmentationNode, options, told, onDone, onFailed)
 
     def startPreview(self, volumeNode, concepts, sliceNode, onDone=None, onFailed=None, **options):
         """Begin to segment the one slice that a view shows, at any angle; nothing is written.
 
+        The answer is what ``segment`` would give on that slice, as far as it alone can tell.
+
         :param sliceNode: the slice node of the view.
         :param onDone: called with the run; its ``result`` is of ``run.placed``.
         :param onFailed: called with the error.
-        :param options: ``window``, ``threshold``, ``model`` and ``device`` as ``segment`` takes them.
+        :param options: ``window``, ``threshold``, ``roi``, ``inside``, ``assembly``, ``model`` and ``device`` as
+            ``segment`` takes them.
         :return: a MedSAM3PanelLib.job_runner.RunningJob.
         """
-        from MedSAM3PanelLib.job_runner import listener_of
-        from MedSAM3SceneLib.orders import preview_order
-        from MedSAM3SceneLib.scene_run import RunState
-        from MedSAM3SceneLib.segmentation_run import SegmentationRun
-
-        def ended(run):
-            _tell(onDone if run.state is RunState.DONE else onFailed, run if run.error is None else run.error)
-
-        order = preview_order(volumeNode, concepts, sliceNode, **options)
-        listener = listener_of(None, None, ended, None)
-        return self._follow(SegmentationRun(order, self.engine(), self._segmentWriter(), listener))
+        return self._runs.start_preview(volumeNode, concepts, sliceNode, options, onDone, onFailed)
 
     def writeThreshold(self, threshold, onDone=None, onFailed=None):
         """Begin to write the last result again, cut at another threshold, as one action; the model does not run.
 
+        What was drawn in its segments since is replaced, and ``undo`` brings it back. Concepts whose segments were
+        deleted since stay deleted, unless all of them were.
+
         :return: a MedSAM3PanelLib.job_runner.RunningJob, or None when there is no result.
         """
-        from MedSAM3PanelLib.job_runner import listener_of
-        from MedSAM3SceneLib.scene_run import RunState
-        from MedSAM3SceneLib.threshold_run import ThresholdRun
-
-        if self.last is None or self.written is None:
-            return None
-
-        def ended(run):
-            self._keep(run)
-            _tell(onDone if run.state is RunState.DONE else onFailed, run if run.error is None else run.error)
-
-        saveState = self._stateSaver(self.written.segmentation_node)
-        run = ThresholdRun(self.last, threshold, self._segmentWriter(), listener_of(None, None, ended, None), saveState)
-        return self._follow(run)
+        return self._runs.start_threshold(threshold, onDone, onFailed)
 
     def undo(self):
         """Take back the last run's changes to its segmentation; False when there is nothing to undo."""
-        return self._segmentWriter().undo()
+        return self._runs.undo()
 
     def redo(self):
         """Do again what ``undo`` took back; False when there is nothing to redo."""
-        return self._segmentWriter().redo()
+        return self._runs.redo()
 
     def canUndo(self):
         """Whether ``undo`` has something to take back."""
-        return self._writer is not None and self._writer.can_undo
+        return self._runs.can_undo
 
     def canRedo(self):
         """Whether ``redo`` has something to do again."""
-        return self._writer is not None and self._writer.can_redo
+        return self._runs.can_redo
 
     def close(self):
-        """Drop what is on its way, because the module or the scene goes away."""
-        if self._job is not None:
-            self._job.abandon(_("The module was closed; nothing was written."))
-            self._job = None
-
-    def forget(self):
-        """Let go of the last run: its volume, evidence and masks are large. Done when the scene is closed."""
-        last, self.last = self.last, None
-        self.result, self.written, self.messages = None, None, []
-        # It keeps copies of segments for undo.
-        self._writer = None
-        if last is not None:
-            last.forget()
-
-    def engine(self):
-        """Who takes this logic's requests."""
-        if self.segmenter is not None:
-            from MedSAM3SceneLib.local_jobs import LocalJobs
-
-            return LocalJobs(self.segmenter)
-        if self._engine is not None:
-            return self._engine
-        from MedSAM3SceneLib.engine_access import engine_of_settings
-
-        return engine_of_settings()
-
-    def _newRun(self, volumeNode, concepts, segmentationNode, options, listener):
-        from MedSAM3SceneLib.orders import order_for
-        from MedSAM3SceneLib.segmentation_run import SegmentationRun
-
-        order = order_for(
-            volumeNode, concepts, segmentationNode, save_state=self._stateSaver(segmentationNode), **options
-        )
-        return SegmentationRun(order, self.engine(), self._segmentWriter(), listener)
-
-    def _follow(self, run):
-        """Let a timer advance ``run`` in place of what was on its way before."""
-        from MedSAM3PanelLib.job_runner import RunningJob
-
-        if self._job is not None:
-            self._job.abandon(_("A newer run took the place of this one; nothing was written."))
-        self._job = RunningJob(run)
-        return self._job
-
-    def _keep(self, run):
-        """Remember what a run left in the scene."""
-        if run.written is not None:
-            before, self.last = self.last, run
-            if before is not None:
-                before.forget()
-            self.result, self.written, self.messages = run.result, run.written, run.messages
-            for message in run.messages:
-                logging.info("MedSAM3: %s", message)
-
-    def _segmentWriter(self):
-        from MedSAM3SceneLib.editing import SegmentWriter
-
-        if self._writer is None:
-            self._writer = SegmentWriter()
-        return self._writer
-
-    @staticmethod
-    def _stateSaver(segmentationNode):
-        """Lets the Undo button of Slicer's Segment Editor take the run back too, when it has this segmentation open."""
-
-        def saveState():
-            panel = getattr(slicer.modules, "SegmentEditorWidget", None)
-            editor = panel.editor if panel is not None else None
-            if editor is not None and segmentationNode is not None and editor.segmentationNode() == segmentationNode:
-                editor.saveStateForUndo()
-
-        return saveState
-
-
-def _tell(callback, news):
-    if callback is not None:
-        callback(news)
+        """Drop what is on its way, because the module goes away."""
+        self._runs.close()
 
 
 class MedSAM3SegmentTest(ScriptedLoadableModuleTest):

@@ -77,7 +77,8 @@ def take_panel(bench: Bench, output: Path, segmenter: Segmenter) -> Any:
     panel.ui.setupSection.collapsed = False
     panel.ui.resultsSection.collapsed = True
     panel.ui.checkButton.click()
-    bench.spin(5)
+    bench.wait(lambda: panel.ui.checkButton.enabled, PATIENCE)
+    bench.wait(lambda: panel.ui.engineLabel.text, PATIENCE)
     save_panel(bench, panel.parent, output / "panel-setup.png")
     bench.close_panel(panel)
     return volume

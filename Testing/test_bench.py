@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +58,81 @@ def test_properties_are_attributes_and_what_qt_lacks_is_refused(bench):
         _ = label.txet
     with pytest.raises(AttributeError, match="klicked"):
         label.connect("klicked()", print)
+    with pytest.raises(TypeError, match="None"):
+        label.text = None
     assert not hasattr(qt, "Signal")
     assert bench.slot_errors == []
+
+
+@pytest.mark.usefixtures("bench")
+def test_a_connection_keeps_what_it_calls_until_it_is_undone_or_its_sender_gone():
+    import qt
+
+    class Listener:
+        def __init__(self):
+            self.timer = qt.QTimer()
+            self.timer.connect("timeout()", self.hear)
+
+        def hear(self):
+            pass
+
+    listener = Listener()
+    known, timer = weakref.ref(listener), listener.timer
+    del listener
+    gc.collect()
+    assert known() is not None, "a listener that holds the sender is never freed"
+    assert timer.disconnect("timeout()", known().hear)
+    gc.collect()
+    assert known() is None
+
+    button, heard = qt.QPushButton(), Listener()
+    button.connect("clicked()", heard.hear)
+    heard.timer.disconnect("timeout()", heard.hear)
+    known = weakref.ref(heard)
+    del heard, button
+    gc.collect()
+    assert known() is None
+
+
+@pytest.mark.usefixtures("bench")
+def test_a_widget_that_is_destroyed_is_false_and_has_another_hash():
+    import qt
+    import shiboken6
+
+    label = qt.QLabel()
+    before = hash(label)
+    assert label
+    assert hash(label) == before
+    shiboken6.delete(label)
+    assert not label
+    assert hash(label) != before
+
+
+@pytest.mark.usefixtures("bench")
+def test_a_completer_hears_the_keys_of_its_popup_first_once_it_has_another_model():
+    import qt
+
+    class Filter(qt.QObject):
+        heard = 0
+
+        def eventFilter(self, _watched, event):  # noqa: N802
+            self.heard += event.type() == qt.QEvent.KeyPress
+            return False
+
+    edit, keys = qt.QPlainTextEdit(), Filter()
+    completer = qt.QCompleter(edit)
+    completer.setWidget(edit)
+    completer.setModel(qt.QStringListModel(["liver"], completer))
+    completer.popup().installEventFilter(keys)
+    press = qt.QKeyEvent(qt.QEvent.KeyPress, qt.Qt.Key_Return, qt.Qt.NoModifier, "\r")
+    completer.complete()
+    qt.QApplication.sendEvent(completer.popup(), press)
+    assert keys.heard == 1
+    completer.setModel(qt.QStringListModel(["spleen"], completer))
+    completer.complete()
+    qt.QApplication.sendEvent(completer.popup(), press)
+    assert keys.heard == 1
+    completer.popup().hide()
 
 
 @pytest.mark.usefixtures("bench")

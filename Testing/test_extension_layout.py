@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -89,6 +92,56 @@ def test_cmake_puts_the_shared_resources_beside_the_library():
     assert set(cmake_list("MedSAM3Segment", "SHARED_RESOURCES")) == there
 
 
+def install(folder: Path) -> None:
+    """Lay the extension out as Slicer's macros do: the files of all modules in one folder."""
+    files = {
+        Path(name): ROOT / module / name for module in MODULES for name in cmake_list(module, "MODULE_PYTHON_SCRIPTS")
+    }
+    for module in MODULES:
+        files |= {Path(name): ROOT / module / name for name in cmake_list(module, "MODULE_PYTHON_RESOURCES")}
+    beside = "MedSAM3SegmentLib/Resources"
+    text = (ROOT / "MedSAM3Segment" / "CMakeLists.txt").read_text()
+    assert f"${{CMAKE_BINARY_DIR}}/${{Slicer_QTSCRIPTEDMODULES_LIB_DIR}}/{beside}/${{resource}}" in text
+    files |= {
+        Path(beside, name): ROOT / "Resources" / name for name in cmake_list("MedSAM3Segment", "SHARED_RESOURCES")
+    }
+    for name, source in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, folder / name)
+
+
+def test_an_installed_extension_segments_with_what_it_brings(tmp_path):
+    folder = tmp_path / "lib" / "Slicer-5.12" / "qt-scripted-modules"
+    install(folder)
+    program = """
+import json
+import MedSAM3SegmentLib
+from MedSAM3SegmentLib.engine.process import EngineProcess
+from MedSAM3SegmentLib.request import SegmentRequest
+from MedSAM3SegmentLib.training.phantom import Contrast, make_phantom
+
+volume = make_phantom(24, contrast=Contrast.CT, absence=0.0).volume
+engine = EngineProcess()
+try:
+    result = engine.segment(volume, SegmentRequest(("liver",), slices=(22, 26)))
+finally:
+    engine.stop()
+print(json.dumps([MedSAM3SegmentLib.__file__, result.provenance.model.is_demo, result.concepts[0].found]))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(folder), "MEDSAM3_RUN": str(tmp_path / "run")}
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=150
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    library, is_demo, found = json.loads(ran.stdout.splitlines()[-1])
+    assert Path(library).is_relative_to(folder)
+    assert is_demo
+    assert found
+    for name in ("Resources/UI/MedSAM3Segment.ui", "Resources/Icons/SegmentEditorMedSAM3.png"):
+        assert (folder / name).is_file()
+
+
 def test_python_packages_are_all_in_the_wheel():
     packages = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     library = ROOT / "MedSAM3Segment" / "MedSAM3SegmentLib"
@@ -131,7 +184,7 @@ def test_icons_are_png_of_the_size_slicer_wants(module):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_file_imports_nothing_heavy_when_slicer_starts(module):
-    assert imports(ROOT / module / f"{module}.py", file_scope_only=True) <= {"logging", "slicer"}
+    assert imports(ROOT / module / f"{module}.py", file_scope_only=True) <= {"logging", "slicer", "vtk"}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from MedSAM3SceneLib.preview_segmentation import PREVIEW_ATTRIBUTE
 from MedSAM3SegmentLib.errors import ModelError
-from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, Mode
+from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, Mode, Progress, Stage
 from scene_nodes import add_segmentation, add_volume, misplaced, segment_in_world, snapshot
 from slicer_stand_ins import load_module
 
@@ -63,7 +63,7 @@ def shown_voxels(scene, concept):
 
 
 def cells(table):
-    return [[table.item(row, column).text() for column in range(5)] for row in range(table.rowCount)]
+    return [[table.item(row, column).text() for column in range(4)] for row in range(table.rowCount)]
 
 
 def test_apply_says_why_it_cannot_be_pressed(bench):
@@ -101,10 +101,10 @@ def test_a_run_from_the_click_to_the_segments(bench):
     ]
     assert float(rows[0][3]) == pytest.approx((array == 1).sum() * 12 / 1000, abs=0.05)
     assert rows[2][3] == ""
-    assert "not found" in rows[2][4]
-    assert widget.ui.conceptMessageLabel.text == rows[0][4]
+    assert widget.ui.conceptMessageLabel.text == "'liver' was found on 7 slices."
     widget.ui.resultsTable.selectRow(2)
-    assert widget.ui.conceptMessageLabel.text == rows[2][4]
+    assert widget.ui.conceptMessageLabel.text == "'pancreas' was not found on any slice."
+    assert widget.ui.resultsTable.item(0, 0).toolTip() == "liver: 'liver' was found on 7 slices."
     assert not widget.ui.progressBar.visible
     assert bench.dialogs.texts("error") == []
 
@@ -270,6 +270,19 @@ def test_a_module_that_is_loaded_again_during_a_run_drops_it(bench):
     assert len(segmentations(scene)) == 1
 
 
+def test_a_module_that_is_loaded_again_keeps_nothing_of_the_last_run(bench):
+    phantom()
+    widget = opened(bench)
+    run(bench, widget, "liver")
+    last = widget.logic.last
+    assert last.result is not None
+
+    bench.close_panel(widget)
+
+    assert (last.result, last.placed) == (None, None), "they are as large as the volume"
+    assert widget.logic.last is None
+
+
 def test_undo_and_redo_restore_the_segmentation_bit_for_bit(bench):
     volume, array = phantom()
     mine = add_segmentation(volume, {"mine": array == 2})
@@ -311,12 +324,52 @@ def test_a_dragged_threshold_shows_and_a_released_one_writes_once(bench):
 
     assert [row[1] for row in cells(widget.ui.resultsTable)] == ["not found", "not found"]
     assert widget.ui.resultsTable.currentRow() == 1
-    assert widget.ui.conceptMessageLabel.text == cells(widget.ui.resultsTable)[1][4]
+    assert "Not found" in widget.ui.conceptMessageLabel.text
     assert all(len(segment_in_world(node, segment)) == 0 for segment in segments(node).values())
     assert segmentations(scene, previews=True) == []
     assert len(segmenter.requests) == 1
     widget.ui.undoButton.click()
     assert snapshot(node) == at_first
+
+
+def test_a_typed_threshold_is_written_when_it_is_typed_in_full(bench):
+    from PySide6.QtCore import Qt
+    from PySide6.QtTest import QTest
+    from PySide6.QtWidgets import QDoubleSpinBox
+
+    phantom()
+    widget = opened(bench, FakeSegmenter({"liver": 1}, score=0.6))
+    run(bench, widget, "liver")
+    (box,) = widget.ui.thresholdSlider.findChildren(QDoubleSpinBox)
+    box.selectAll()
+    for letter in "0.70":
+        QTest.keyClick(box, letter)
+        assert not widget.panel.is_busy, f"the run began at {letter}"
+    QTest.keyClick(box, Qt.Key_Return)
+    bench.wait(lambda: not widget.panel.is_busy)
+
+    assert widget.logic.result.provenance.threshold == pytest.approx(0.7)
+    assert cells(widget.ui.resultsTable)[0][1] == "not found"
+
+
+def test_the_threshold_is_moved_step_by_step_with_arrow_keys(bench):
+    from PySide6.QtCore import Qt
+    from PySide6.QtTest import QTest
+    from PySide6.QtWidgets import QApplication, QSlider
+
+    phantom()
+    widget = opened(bench, FakeSegmenter({"liver": 1}, score=0.6))
+    run(bench, widget, "liver")
+    before = widget.logic.result.provenance.threshold
+    widget.parent.activateWindow()
+    (knob,) = widget.ui.thresholdSlider.findChildren(QSlider)
+    knob.setFocus()
+    bench.app.processEvents()
+    for _ in range(2):
+        QTest.keyClick(QApplication.focusWidget(), Qt.Key_Right)
+        bench.wait(lambda: not widget.panel.is_busy)
+
+    assert widget.logic.result.provenance.threshold == pytest.approx(before + 0.02)
 
 
 @pytest.mark.filterwarnings("error::DeprecationWarning")
@@ -375,6 +428,200 @@ def test_preview_slice_shows_the_slice_of_the_view_and_writes_nothing(bench):
     assert segmenter.requests[0].slices == (4, 5)
     widget.ui.clearPreviewButton.click()
     assert segmentations(scene, previews=True) == []
+
+
+@pytest.mark.parametrize("button", ["applyButton", "previewButton"])
+def test_no_preview_is_there_for_the_segment_editor_to_take_as_its_own(bench, button):
+    """When it is opened it takes the first segmentation of the scene, also a hidden one, or makes a new one."""
+    scene = bench.slicer.mrmlScene
+    volume, _ = phantom()
+    widget = opened(bench, slow())
+    bench.slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    bench.enter(widget)
+    widget.ui.conceptsEdit.plainText = "liver"
+    getattr(widget.ui, button).click()
+    bench.wait(lambda: segmentations(scene, previews=True))
+
+    bench.leave(widget)
+
+    assert scene.GetFirstNode(None, "vtkMRMLSegmentationNode") is None
+    bench.wait(lambda: not widget.panel.is_busy)
+
+
+def test_preview_slice_answers_what_apply_gives_on_that_slice(bench):
+    """Region, segment to look inside of and clean-up hold for both; what was drawn needs its neighbours."""
+    scene = bench.slicer.mrmlScene
+    volume, array = phantom()
+    segmenter = FakeSegmenter({"liver": 1})
+    widget = opened(bench, segmenter)
+    ui = widget.ui
+    half = array == 1
+    half[:, :, 7:] = False
+    node = add_segmentation(volume, {"half": half})
+    roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+    roi.SetSize(10, 10, 10)
+    ui.conceptsEdit.plainText = "liver"
+    ui.roiSelector.setCurrentNode(roi)
+    ui.insideSelector.setCurrentNode(node)
+    ui.insideSelector.setCurrentSegmentID("half")
+    ui.linkCheckBox.click()
+    show_slice(bench, volume, 4)
+    ui.modeSelector.setCurrentIndex(0)
+
+    ui.previewButton.click()
+    bench.wait(lambda: not widget.panel.is_busy)
+    (preview,) = segmentations(scene, previews=True)
+    previewed = segment_in_world(preview, segments(preview)["liver"])
+    assert "liver: " in ui.resultLabel.text
+    ui.applyButton.click()
+    bench.wait(lambda: not widget.panel.is_busy)
+
+    first, second = segmenter.requests
+    for name in ("plane", "slices", "region", "assembly", "concepts"):
+        assert getattr(first, name) == getattr(second, name)
+    assert not first.assembly.link
+    assert (first.inside == half).all()
+    assert (second.inside == half).all()
+    written = widget.logic.written.segmentation_node
+    assert len(previewed) == half[4].sum()
+    assert np.array_equal(previewed, segment_in_world(written, segments(written)["liver"]))
+
+    ui.modeSelector.setCurrentIndex(3)
+    ui.segmentationSelector.setCurrentNode(node)
+    assert ui.applyButton.enabled
+    assert not ui.previewButton.enabled
+    assert "from slice to slice" in ui.previewButton.toolTip
+
+
+def test_this_slice_is_the_one_of_the_chosen_view_and_nothing_else_changes(bench):
+    volume, array = phantom()
+    segmenter = FakeSegmenter({"liver": 1})
+    widget = opened(bench, segmenter)
+    ui = widget.ui
+    ui.conceptsEdit.plainText = "liver"
+    ui.rangeCheckBox.click()
+    ui.firstSliceBox.value = 11
+    ui.modeSelector.setCurrentIndex(0)
+    assert not any(box.enabled for box in (ui.planeSelector, ui.rangeCheckBox, ui.lastSliceBox, ui.morePlanesCheckBox))
+    green = show_slice(bench, volume, 5, "Green", axis=1)
+
+    ui.applyButton.click()
+    bench.wait(lambda: not widget.panel.is_busy)
+
+    (request,) = segmenter.requests
+    assert (request.plane.value, request.slices[1] - request.slices[0]) == ("coronal", 1)
+    only = np.zeros(array.shape, bool)
+    only[:, 5] = array[:, 5] == 1
+    node = widget.logic.written.segmentation_node
+    assert misplaced(node, segments(node)["liver"], volume, only) == 0
+
+    turn = green.GetSliceToRAS()
+    turn.SetElement(2, 2, 0.8)
+    turn.SetElement(1, 2, 0.6)
+    turn.SetElement(2, 1, -0.6)
+    turn.SetElement(1, 1, 0.8)
+    green.UpdateMatrices()
+    ui.applyButton.click()
+    bench.wait(lambda: not widget.panel.is_busy)
+    assert "oblique" in bench.dialogs.texts("error")[0]
+    assert "Preview slice" in bench.dialogs.texts("error")[0]
+    ui.previewButton.click()
+    bench.wait(lambda: not widget.panel.is_busy)
+    assert len(bench.dialogs.texts("error")) == 1
+    assert shown_voxels(bench.slicer.mrmlScene, "liver") > 0
+    assert misplaced(node, segments(node)["liver"], volume, only) == 0
+
+
+def show_slice(bench, volume, index, view="Red", axis=0):
+    """Let a view show a slice of the phantom, and be the one that is meant; its node is returned."""
+    widget = bench.slicer.modules.MedSAM3SegmentWidget
+    bench.slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    node = bench.app.layoutManager().sliceWidget(view).mrmlSliceNode()
+    place = LATTICE @ [*np.roll([index, 0, 0], axis)[::-1], 1]
+    node.SetSliceOffset(float(place[2 - axis]))
+    widget.ui.viewSelector.setCurrentIndex(widget.ui.viewSelector.findText(view))
+    return node
+
+
+def test_views_are_offered_as_they_come_and_go_and_the_chosen_one_is_kept_in_the_scene(bench):
+    scene = bench.slicer.mrmlScene
+    phantom()
+    selector = opened(bench).ui.viewSelector
+    selector.setCurrentIndex(selector.findText("Yellow"))
+
+    added = bench.slicer.vtkMRMLSliceNode()
+    added.SetLayoutName("Slice4")
+    added = scene.AddNode(added)
+    assert [selector.itemText(row) for row in range(4)] == ["Red", "Green", "Yellow", "Slice4"]
+    assert selector.currentText == "Yellow"
+    scene.RemoveNode(added)
+
+    assert selector.count == 3
+    assert bench.slicer.modules.MedSAM3SegmentWidget.logic.getParameterNode().GetParameter("view") == "Yellow"
+
+
+def test_limiting_the_slices_begins_with_all_and_too_many_are_refused_before_a_run(bench):
+    phantom()
+    widget = opened(bench)
+    ui = widget.ui
+    ui.conceptsEdit.plainText = "liver"
+
+    ui.rangeCheckBox.click()
+    assert (ui.firstSliceBox.value, ui.lastSliceBox.value) == (0, 11)
+    assert ui.lastSliceBox.text == "11 of 11"
+    assert ui.applyButton.enabled
+    ui.planeSelector.setCurrentIndex(2)
+    assert ui.lastSliceBox.text == "11 of 19"
+
+    ui.lastSliceBox.value = 20
+    assert ui.applyButton.toolTip == "The volume has the slices 0 to 19 only; choose others."
+    ui.firstSliceBox.value = 30
+    assert "after the last" in ui.applyButton.toolTip
+    ui.modeSelector.setCurrentIndex(0)
+    assert ui.applyButton.enabled, "the slice of a view is not limited"
+
+
+def test_the_bar_never_falls_from_the_first_slice_to_the_last_concept(bench):
+    class Stages(FakeSegmenter):
+        def segment(self, volume, request, progress, *_):
+            result = super().segment(volume, request)
+            for stage, done, total in STAGES:
+                progress(Progress(stage, done, total, 100.0))
+            return result
+
+    phantom()
+    widget = opened(bench, Stages({"liver": 1}))
+    seen, show = [], widget.panel.progress.show
+
+    def noting(progress):
+        show(progress)
+        seen.append((widget.ui.progressBar.value / widget.ui.progressBar.maximum, widget.ui.progressLabel.text))
+
+    widget.panel.progress.show = noting
+    run(bench, widget, "liver")
+
+    assert [share for share, _ in seen] == [0.25, 0.75, 1.0, 1.0]
+    assert [words for _, words in seen] == [
+        "Slice 10 of 40, 2 min left",
+        "Following objects: slice 15 of 20, 2 min left",
+        "Assembling concept 0 of 2, 2 min left",
+        "Assembling concept 2 of 2, 2 min left",
+    ]
+
+
+STAGES = (
+    (Stage.SEGMENTING, 10, 40),
+    (Stage.PROPAGATING, 15, 20),
+    (Stage.ASSEMBLING, 0, 2),
+    (Stage.ASSEMBLING, 2, 2),
+)
+
+
+def test_one_job_that_comes_first_is_not_called_several(bench):
+    widget = opened(bench)
+    for count, words in ((1, "Waiting for another job..."), (3, "Waiting for 3 other jobs...")):
+        widget.panel.progress.show_waiting(count)
+        assert widget.ui.progressLabel.text == words
 
 
 def test_a_view_beside_the_volume_is_refused_in_words(bench):
@@ -442,6 +689,88 @@ def test_drawn_slices_are_asked_for_by_the_names_of_their_segments(bench):
     (mark,) = request.prompts["liver"].masks
     assert mark.slices == (5,)
     assert (mark.mask == only).all()
+
+
+def test_all_choices_are_shown_again_when_their_scene_is_loaded_into_the_open_panel(bench, tmp_path):
+    scene = bench.slicer.mrmlScene
+    volume, array = phantom()
+    widget = opened(bench)
+    ui = widget.ui
+    nodes = {
+        ui.volumeSelector: phantom("other")[0],
+        ui.segmentationSelector: add_segmentation(volume, {"mine": array == 1}),
+        ui.roiSelector: scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box"),
+        ui.insideSelector: scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "organs"),
+    }
+    for selector, node in nodes.items():
+        selector.setCurrentNode(node)
+    for selector, row in ((ui.deviceSelector, 3), (ui.viewSelector, 2), (ui.modeSelector, 2), (ui.planeSelector, 3)):
+        selector.setCurrentIndex(row)
+    ui.rangeCheckBox.click()
+    ui.firstSliceBox.value = 2
+    widget.panel.form.parameters.model = "someone/model"
+    names = {selector.objectName: node.GetName() for selector, node in nodes.items()}
+
+    def shown():
+        chosen = {name: getattr(ui, name).currentNode() for name in names}
+        return (
+            {name: node.GetName() if node is not None else None for name, node in chosen.items()},
+            (ui.deviceSelector.currentData, ui.modelSelector.currentData, ui.viewSelector.currentText),
+            (ui.modeSelector.currentIndex, ui.planeSelector.currentIndex),
+            (ui.rangeCheckBox.checked, ui.firstSliceBox.value, ui.lastSliceBox.value),
+        )
+
+    expected = (names, ("cpu", "someone/model", "Yellow"), (2, 3), (True, 2, 21))
+    assert shown() == expected
+    scene.SetURL(str(tmp_path / "scene.mrml"))
+    assert scene.Commit()
+    scene.Clear(False)
+    assert ui.modelSelector.currentData == "demo"
+    assert ui.deviceSelector.currentData == "auto"
+
+    scene.Import()
+    bench.app.processEvents()
+
+    assert shown() == expected
+
+
+def test_each_of_two_parameter_nodes_keeps_its_own_choices(bench):
+    scene = bench.slicer.mrmlScene
+    phantom()
+    widget = opened(bench)
+    ui, panel = widget.ui, widget.panel
+    nodes = widget.logic.getParameterNode(), scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", "second")
+    for node, concept, row in zip(nodes, ("liver", "aorta"), (1, 2), strict=True):
+        panel.form.connect(node)
+        ui.conceptsEdit.plainText = concept
+        ui.planeSelector.setCurrentIndex(row)
+        ui.largestOnlyCheckBox.checked = concept == "liver"
+
+    for node, concept, row in zip(nodes, ("liver", "aorta"), (1, 2), strict=True):
+        panel.form.connect(node)
+        assert ui.conceptsEdit.plainText == concept
+        assert ui.planeSelector.currentIndex == row
+        assert ui.largestOnlyCheckBox.checked == (concept == "liver")
+        run(bench, widget, ui.conceptsEdit.plainText)
+        assert widget.logic.segmenter.requests[-1].concepts == (concept,)
+
+
+def test_a_parameter_node_that_is_gone_during_a_run_does_no_harm(bench):
+    scene = bench.slicer.mrmlScene
+    phantom()
+    widget = opened(bench, slow())
+    widget.ui.conceptsEdit.plainText = "liver"
+    widget.ui.applyButton.click()
+    bench.wait(lambda: segmentations(scene, previews=True))
+
+    scene.RemoveNode(widget.logic.getParameterNode())
+    bench.wait(lambda: not widget.panel.is_busy)
+
+    assert len(segmentations(scene)) == 1
+    bench.leave(widget)
+    bench.enter(widget)
+    run(bench, widget, "liver")
+    assert bench.dialogs.texts("error") == []
 
 
 def test_choices_are_kept_in_the_scene_and_nothing_secret_is(bench, tmp_path):
@@ -554,6 +883,37 @@ def test_typing_offers_the_vocabulary_and_what_was_asked_before(bench):
     assert widget.ui.conceptsEdit.plainText == "aorta; spleen"
 
 
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        (["Key_Down", "Key_Return"], "aorta;spleen"),
+        (["Key_Down", "Key_Enter"], "aorta;spleen"),
+        (["Key_Down", "Key_Tab"], "aorta;spleen"),
+        (["Key_Return"], "aorta;spl\n"),
+        (["Key_Escape"], "aorta;spl"),
+    ],
+)
+def test_keys_take_the_completion_that_is_marked(bench, keys, text):
+    from PySide6 import QtCore, QtWidgets
+    from PySide6.QtTest import QTest
+
+    phantom()
+    edit = opened(bench).ui.conceptsEdit
+    edit.window().activateWindow()
+    edit.setFocus()
+    bench.app.processEvents()
+    for letter in "aorta;spl":
+        QTest.keyClick(edit, letter)
+    popup = edit.findChild(QtWidgets.QCompleter).popup()
+    assert popup.visible
+    for key in keys:
+        # A popup has the keyboard while it is open.
+        QTest.keyClick(popup, getattr(QtCore.Qt, key))
+
+    assert edit.plainText == text
+    assert not popup.visible
+
+
 def test_a_console_job_takes_the_place_of_an_older_one(bench):
     volume, _ = phantom()
     logic = opened(bench, slow()).logic
@@ -631,6 +991,8 @@ def test_sample_data_is_made_on_the_spot_and_offered_once(bench, monkeypatch):
     class SampleDataLogic:
         @staticmethod
         def registerCustomSampleDataSource(category, **source):  # noqa: N802
+            # Slicer counts what belongs to each address, which it cannot where one of these is None.
+            assert len(source["uris"]) == len(source["fileNames"])
             offered.setdefault(category, []).append(SimpleNamespace(**source))
 
     monkeypatch.setitem(sys.modules, "SampleData", SimpleNamespace(SampleDataLogic=SampleDataLogic))
@@ -642,6 +1004,8 @@ def test_sample_data_is_made_on_the_spot_and_offered_once(bench, monkeypatch):
     (sources,) = offered.values()
     assert [source.sampleName for source in sources] == ["MedSAM3SyntheticCT", "MedSAM3SyntheticMR"]
     (node,) = sources[0].customDownloader(sources[0])
+    composites = bench.slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    assert {composite.GetBackgroundVolumeID() for composite in composites} == {node.GetID()}
     volume = read_volume_node(node).volume
     expected = make_phantom(24, contrast=Contrast.CT, absence=0.0).volume
     assert volume.modality == "CT"

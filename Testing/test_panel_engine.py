@@ -8,6 +8,7 @@ import pytest
 from MedSAM3SceneLib import engine_access
 from MedSAM3SceneLib.drawn_regions import mask_of_segment
 from MedSAM3SceneLib.sample_data import add_volume
+from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.training.phantom import Contrast, make_phantom
 from scene_nodes import segment_in_world, snapshot
 
@@ -22,7 +23,7 @@ def own_engine(monkeypatch, tmp_path):
     engine_access._local.cache_clear()
     yield
     engine_access.stop()
-    assert engine_access.status_of_settings() is None
+    assert engine_access.engine_in_use().status() is None
     engine_access._local.cache_clear()
 
 
@@ -89,3 +90,90 @@ def test_the_threshold_moves_without_the_engine(bench):
     assert len(segment_in_world(node, written.segment_id)) == 0
     assert widget.logic.result.provenance.threshold == 1.0
     assert bench.dialogs.texts("error") == []
+
+
+@pytest.mark.usefixtures("own_engine")
+def test_the_engine_is_unloaded_and_stopped_from_the_panel_also_in_the_middle_of_a_run(bench):
+    phantom = make_phantom(24, contrast=Contrast.CT, absence=0.0)
+    add_volume(phantom.volume, "phantom")
+    widget = bench.open_panel("MedSAM3Segment")
+    ui, engine = widget.ui, widget.panel.setup.engine
+
+    def said(words):
+        engine.look()
+        return words in ui.engineLabel.text
+
+    ui.setupSection.collapsed = False
+    bench.wait(lambda: said("Not started"), 60)
+    assert not ui.unloadButton.enabled
+    assert not ui.stopEngineButton.enabled
+    ui.conceptsEdit.plainText = "liver"
+    ui.applyButton.click()
+    bench.wait(lambda: "Slice" in ui.progressLabel.text, 120)
+    bench.wait(lambda: said("demo is loaded"), 60)
+
+    ui.stopEngineButton.click()
+    bench.wait(lambda: not widget.panel.is_busy, 60)
+    bench.wait(lambda: said("Not started"), 60)
+    assert "nothing was written" in ui.resultLabel.text
+    assert bench.dialogs.texts("error") == [], "whoever stops the engine knows why"
+    assert bench.slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+    ui.rangeCheckBox.checked = True
+    ui.firstSliceBox.value, ui.lastSliceBox.value = FIRST, FIRST + 1
+    ui.applyButton.click()
+    bench.wait(lambda: not widget.panel.is_busy, 120)
+    assert bench.dialogs.texts("error") == []
+    assert ui.resultsTable.item(0, 1).text() == "found"
+    bench.wait(lambda: said("demo is loaded") and ui.unloadButton.enabled, 60)
+    ui.unloadButton.click()
+    bench.wait(lambda: said("no model is loaded"), 60)
+
+
+def test_a_preview_is_what_this_slice_writes_and_a_propagated_run_has_one_bar(bench):
+    """The demo model itself, in a region that cuts the liver."""
+    phantom = make_phantom(24, contrast=Contrast.CT, absence=0.0)
+    volume = add_volume(phantom.volume, "phantom")
+    widget = bench.open_panel("MedSAM3Segment")
+    widget.logic.segmenter = Segmenter.load("demo", "cpu")
+    ui, grid = widget.ui, phantom.volume.grid
+    roi = bench.slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+    k, j, i = (int(np.median(places)) for places in np.nonzero(phantom.masks["liver"]))
+    roi.SetCenter(*grid.to_ras(np.array([i, j, k], float)))
+    roi.SetSize(40, 60, 60)
+    ui.roiSelector.setCurrentNode(roi)
+    ui.conceptsEdit.plainText = "liver"
+    red = bench.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    # Its voxels lean a little in the scanner, as those of patients do.
+    red.RotateToVolumePlane(volume)
+    red.JumpSliceByCentering(*grid.to_ras(np.array([i, j, k], float)))
+
+    ui.previewButton.click()
+    bench.wait(lambda: not widget.panel.is_busy, 120)
+    assert bench.dialogs.texts("error") == []
+    preview = widget.panel.previews._preview.node
+    previewed = segment_in_world(preview, preview.GetSegmentation().GetNthSegmentID(0))
+    ui.modeSelector.setCurrentIndex(0)
+    ui.applyButton.click()
+    bench.wait(lambda: not widget.panel.is_busy, 120)
+
+    assert bench.dialogs.texts("error") == []
+    written = widget.logic.written
+    assert len(previewed) > 100
+    assert np.array_equal(previewed, segment_in_world(written.segmentation_node, written.concepts[0].segment_id))
+
+    ui.modeSelector.setCurrentIndex(2)
+    ui.rangeCheckBox.click()
+    ui.firstSliceBox.value, ui.lastSliceBox.value = k - 4, k + 4
+    shares, show = [], widget.panel.progress.show
+
+    def noting(progress):
+        show(progress)
+        shares.append(ui.progressBar.value / ui.progressBar.maximum)
+
+    widget.panel.progress.show = noting
+    ui.applyButton.click()
+    bench.wait(lambda: not widget.panel.is_busy, 120)
+    assert bench.dialogs.texts("error") == []
+    assert shares == sorted(shares)
+    assert shares[-1] == 1

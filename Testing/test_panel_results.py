@@ -11,11 +11,13 @@ import pytest
 
 from MedSAM3SceneLib import scene_run
 from MedSAM3SceneLib.edited_slices import read_written
+from MedSAM3SceneLib.editing import SegmentWriter
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from MedSAM3SceneLib.local_jobs import LocalJobs
 from MedSAM3SceneLib.preview_segmentation import PREVIEW_ATTRIBUTE, PreviewSegmentation
+from MedSAM3SceneLib.steps import finish as finish_steps
 from MedSAM3SceneLib.volumes import read_volume_node
-from MedSAM3SegmentLib.errors import ModelError
+from MedSAM3SegmentLib.errors import InputError, ModelError
 from MedSAM3SegmentLib.grid import SliceStack
 from opened_effect import HeldSegmenter, finish, open_effect, options
 from scene_nodes import add_volume, misplaced, segment_in_world, snapshot
@@ -62,7 +64,7 @@ def shown_voxels(scene):
 
 def rows(widget):
     table = widget.ui.resultsTable
-    return [[table.item(row, column).text() for column in range(5)] for row in range(table.rowCount)]
+    return [[table.item(row, column).text() for column in range(4)] for row in range(table.rowCount)]
 
 
 def break_off(bench, widget):
@@ -278,6 +280,29 @@ def until_gone(held):
     raise AssertionError([reference() for reference in held])
 
 
+class Waits:
+    """Has something done beside the window."""
+
+    def __init__(self):
+        from MedSAM3PanelLib.background import Background
+
+        self.background, self.outcome = Background(), None
+        self.background.start(lambda: 5, self.take, self.take)
+
+    def take(self, outcome):
+        self.outcome = outcome
+
+
+def test_who_had_something_done_beside_the_window_is_freed_when_it_is_done(bench):
+    waits = Waits()
+    bench.wait(lambda: waits.outcome == 5)
+    kept = weakref.ref(waits)
+
+    waits = None
+
+    until_gone([kept])
+
+
 def test_the_effect_gives_its_volume_back_with_the_scene(bench):
     effect = open_effect(bench)
     options(effect).volumeButton.click()
@@ -364,3 +389,166 @@ def test_a_preview_that_fails_does_not_end_the_run(bench, monkeypatch, caplog, w
     assert len(calls) == 1, "it is not tried again for each slice"
     assert "cannot be shown" in caplog.text
     assert segmentations(bench.slicer.mrmlScene, previews=True) == []
+
+
+def move_threshold(bench, widget, threshold):
+    widget.ui.thresholdSlider.bench_drag_to(threshold)
+    widget.ui.thresholdSlider.bench_let_go()
+    bench.wait(lambda: not widget.panel.is_busy)
+
+
+def test_a_segment_that_was_deleted_does_not_come_back_with_a_moved_threshold(bench):
+    volume, array = phantom()
+    widget = opened(bench)
+    run(bench, widget)
+    (node,) = segmentations(bench.slicer.mrmlScene)
+    segmentation = node.GetSegmentation()
+    segmentation.RemoveSegment(segmentation.GetSegmentIdBySegmentName("liver"))
+
+    widget.ui.thresholdSlider.bench_drag_to(0.3)
+    bench.wait(lambda: shown_voxels(bench.slicer.mrmlScene) == (array == 2).sum())
+    move_threshold(bench, widget, 0.4)
+
+    assert segmentation.GetNumberOfSegments() == 1
+    kidney = segmentation.GetSegmentIdBySegmentName("left kidney")
+    assert misplaced(node, kidney, volume, array == 2) == 0
+    assert [row[0] for row in rows(widget)] == ["left kidney"]
+    assert "'liver' was left out" in widget.ui.resultLabel.text
+
+
+def test_all_segments_come_back_with_a_moved_threshold_after_undo(bench):
+    phantom()
+    widget = opened(bench)
+    run(bench, widget)
+    (node,) = segmentations(bench.slicer.mrmlScene)
+    done = snapshot(node)
+    widget.ui.undoButton.click()
+    assert node.GetSegmentation().GetNumberOfSegments() == 0
+    assert widget.ui.resultLabel.text == "Undone. The results below are still those of what was undone."
+    widget.ui.redoButton.click()
+    assert snapshot(node) == done
+    assert widget.ui.resultLabel.text == ""
+    widget.ui.undoButton.click()
+
+    move_threshold(bench, widget, 0.4)
+
+    names = [node.GetSegmentation().GetNthSegment(n).GetName() for n in range(2)]
+    assert names == ["liver", "left kidney"]
+
+
+def test_what_was_drawn_in_a_result_is_back_when_a_moved_threshold_is_undone(bench):
+    volume, array = phantom()
+    widget = opened(bench)
+    run(bench, widget, "liver")
+    (node,) = segmentations(bench.slicer.mrmlScene)
+    liver = node.GetSegmentation().GetNthSegmentID(0)
+    drawn = array == 1
+    drawn[5] = False
+    writer = SegmentWriter()
+    writer.begin(node, volume)
+    finish_steps(writer.write(liver, drawn, LATTICE))
+    edited = snapshot(node)
+
+    move_threshold(bench, widget, 0.4)
+    assert misplaced(node, liver, volume, array == 1) == 0
+    widget.ui.undoButton.click()
+
+    assert snapshot(node) == edited
+    assert misplaced(node, liver, volume, drawn) == 0
+
+
+@pytest.mark.parametrize("what", ["volume", "segmentation"])
+def test_the_threshold_of_a_result_whose_nodes_are_gone_cannot_be_moved(bench, what):
+    volume, _ = phantom()
+    widget = opened(bench)
+    run(bench, widget)
+    (node,) = segmentations(bench.slicer.mrmlScene)
+    assert widget.ui.thresholdSlider.enabled
+
+    bench.slicer.mrmlScene.RemoveNode(volume if what == "volume" else node)
+
+    assert not widget.ui.thresholdSlider.enabled
+    with pytest.raises(InputError, match="not in the scene any more"):
+        widget.logic.writeThreshold(0.3)
+    widget.panel.go_to_slice(3)
+    assert widget.ui.resultsTable.rowCount == 2
+
+
+def test_a_result_of_fewer_concepts_shows_its_own_rows_and_scores(bench):
+    phantom()
+    widget = opened(bench)
+    run(bench, widget, "liver; left kidney; a very long phrase that is looked for; aorta")
+    widget.ui.resultsTable.selectRow(2)
+    assert "very long" in widget.ui.conceptMessageLabel.text
+
+    run(bench, widget, "left kidney")
+
+    assert [row[:3] for row in rows(widget)] == [["left kidney", "found", "0.60"]]
+    assert widget.ui.conceptMessageLabel.text == "'left kidney' was found on 5 slices."
+    assert widget.panel.plot._concept == "left kidney"
+
+
+def test_the_panel_with_all_it_has_to_say_is_as_narrow_as_a_user_makes_it(bench):
+    phantom()
+    widget = opened(bench)
+    widget.ui.setupSection.collapsed = widget.ui.advancedSection.collapsed = False
+    widget.parent.resize(700, 900)
+    run(bench, widget, "liver; left kidney; a very long phrase that is looked for; aorta")
+    bench.spin(0.1)
+    assert widget.ui.scorePlot.width > 550
+
+    widget.parent.resize(320, 900)
+    bench.spin(0.1)
+
+    assert widget.parent.width == 320
+    table, plot = widget.ui.resultsTable, widget.ui.scorePlot
+    assert sum(table.columnWidth(column) for column in range(4)) <= table.width
+    assert plot.pixmap.width() <= plot.width * plot.devicePixelRatioF()
+
+
+def test_the_tab_key_goes_through_the_panel_from_top_to_bottom_and_is_caught_nowhere(bench):
+    from PySide6.QtCore import Qt
+    from PySide6.QtTest import QTest
+    from PySide6.QtWidgets import QApplication
+
+    volume, _ = phantom()
+    widget = opened(bench)
+    bench.slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    run(bench, widget)
+    widget.parent.activateWindow()
+    widget.ui.conceptsEdit.setFocus()
+    names = {id(getattr(widget.ui, name)): name for name in vars(widget.ui)}
+    visited = []
+    for _ in range(30):
+        focused = QApplication.focusWidget()
+        here = focused
+        while here is not None and id(here) not in names:
+            here = here.parentWidget()
+        visited.append(names.get(id(here)))
+        QTest.keyClick(focused, Qt.Key_Tab)
+
+    expected = [
+        *("conceptsEdit", "modeSelector", "viewSelector", "segmentationSelector", "previewButton", "applyButton"),
+        *("advancedSection", "resultsSection", "resultsTable", "thresholdSlider", "undoButton"),
+    ]
+    order = [name for name in dict.fromkeys(visited) if name in expected]
+    assert order == expected
+
+
+def test_a_closed_panel_lets_go_of_its_last_result(bench):
+    """Volume, evidence and masks would stay in memory with each reload otherwise."""
+    left = closed_after_a_run(bench)
+    gc.collect()
+    assert [kept() for kept in left] == [None, None]
+
+
+def closed_after_a_run(bench):
+    """References to a panel that was closed and to its last result."""
+    phantom()
+    widget = opened(bench)
+    run(bench, widget)
+    widget.ui.thresholdSlider.bench_drag_to(0.95)
+    bench.wait(lambda: widget.panel.previews.is_shown)
+    left = weakref.ref(widget.panel), weakref.ref(widget.logic.last.result)
+    bench.close_panel(widget)
+    return left

@@ -16,12 +16,14 @@ from MedSAM3SceneLib.run_order import RunListener
 from MedSAM3SceneLib.scene_run import RunState, run_to_end
 from MedSAM3SceneLib.segmentation_run import SegmentationRun
 from MedSAM3SceneLib.slice_views import jump_to_slice
+from MedSAM3SceneLib.steps import finish
 from MedSAM3SceneLib.threshold_run import ThresholdRun
 from MedSAM3SceneLib.volumes import read_volume_node
 from MedSAM3SegmentLib.concepts import Vocabulary
 from MedSAM3SegmentLib.engine.events import Done, Failed, FailureKind, Loading, Queued, WasCancelled
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
 from MedSAM3SegmentLib.grid import Plane, SliceStack
+from MedSAM3SegmentLib.intensity import choose_window
 from scene_nodes import (
     add_segmentation,
     add_transform,
@@ -320,7 +322,7 @@ def test_a_corrected_slice_of_an_earlier_run_is_what_counts_as_drawn():
     corrected[2, 1:3] = False
     writer = SegmentWriter()
     writer.begin(node, volume)
-    writer.write(segments(node)["liver"], corrected, LATTICE)
+    finish(writer.write(segments(node)["liver"], corrected, LATTICE))
     jobs = ScriptedJobs()
 
     again = SegmentationRun(order_for(volume, ["liver"], node, mode="from prompts"), jobs, SegmentWriter())
@@ -375,6 +377,57 @@ def test_one_slice_at_any_angle_is_shown_where_the_view_cuts_the_object(degrees)
     assert (ijk[:, :3] > [7.4, 7.4, 3.4]).all()
     assert (ijk[:, :3] < [21.6, 21.6, 15.6]).all()
     assert run.written is None
+
+
+def test_an_oblique_slice_is_looked_at_only_in_the_region_and_in_the_segment_as_the_volume_is():
+    """The voxels of a region and of a segment, for a slice across them too."""
+    lattice = np.diag([-0.8, -0.8, 2.5, 1])
+    array = np.zeros((20, 30, 30), np.float32)
+    array[4:16, 8:22, 8:22] = 1
+    volume = add_volume(array, ijk_to_ras=lattice)
+    half = np.zeros(array.shape, bool)
+    half[:, :15] = True
+    node = add_segmentation(volume, {"half": half})
+    roi = volume.GetScene().AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+    first, last = lattice @ [9.6, 9.6, 6.6, 1], lattice @ [14.4, 25.4, 11.4, 1]
+    roi.SetCenter(*((first + last) / 2)[:3])
+    roi.SetSize(*np.abs(last - first)[:3])
+    view = slice_node_at(rigid((10, 35, -20), tuple((lattice @ [12, 13, 9, 1])[:3])))
+    jobs = LocalJobs(FakeSegmenter({"liver": 1}))
+
+    def shown(**options):
+        run = SegmentationRun(preview_order(volume, "liver", view, **options), jobs, SegmentWriter())
+        run_to_end(run, lambda: None)
+        pixels = np.argwhere(run.result.concepts[0].mask)[:, ::-1].astype(float)
+        world = run.placed.volume.grid.to_ras(pixels)
+        voxels = np.c_[world, np.ones(len(world))] @ np.linalg.inv(lattice).T
+        return {tuple(voxel) for voxel in np.rint(voxels[:, :3]).astype(int).tolist()}
+
+    everywhere = shown()
+    in_box = {(i, j, k) for i, j, k in everywhere if 10 <= i <= 14 and 10 <= j <= 25 and 7 <= k <= 11}
+    assert 0 < len(in_box) < len(everywhere)
+    assert shown(roi=roi) == in_box
+    assert shown(roi=roi, inside=(node, "half")) == {voxel for voxel in in_box if voxel[1] < 15}
+    with pytest.raises(InputError, match="a phrase at once"):
+        shown(roi=roi, inside="body")
+    roi.SetCenter(*(lattice @ [28, 28, 1, 1])[:3])
+    with pytest.raises(InputError, match="beside the region"):
+        shown(roi=roi, inside=(node, "half"))
+
+
+def test_an_oblique_slice_is_seen_through_the_window_of_the_whole_volume():
+    """Percentiles of a slice are others than those of the volume, and a slice of a CT need not reach air."""
+    values = np.random.default_rng(1).normal(0, 60, (20, 30, 30)).astype(np.int16)
+    values[0] = -1000
+    view = slice_node_at(rigid((10, 5, 0), tuple((LATTICE @ [15, 15, 12, 1])[:3])))
+    jobs = ScriptedJobs()
+    for is_hounsfield in (True, False):
+        node = add_volume(values if is_hounsfield else values.astype(np.uint16) // 7, ijk_to_ras=LATTICE)
+        run = SegmentationRun(preview_order(node, "liver", view), jobs, SegmentWriter())
+        advance_until(run, lambda run=run: run.state is RunState.SEGMENTING)
+        whole = read_volume_node(node).volume
+        assert choose_window(run.placed.volume, "liver", jobs.request.window) == choose_window(whole, "liver")
+        assert choose_window(run.placed.volume, "liver", None) == choose_window(whole, "liver") or not is_hounsfield
 
 
 def test_a_view_beside_the_volume_or_oblique_to_it_is_refused_in_words():

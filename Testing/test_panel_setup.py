@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
+from subprocess import CalledProcessError
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 
-from engine_on_socket import TOKEN
-from local_hub import running_hub
-from MedSAM3SceneLib import engine_packages
+from engine_on_socket import TOKEN, Engine, tls_binding
+from MedSAM3SceneLib import engine_access, engine_packages
+from MedSAM3SegmentLib.models.installing import install, plan
 from MedSAM3SegmentLib.models.model_store import STORE_VARIABLE, installed_models, store_folder
+from opened_effect import HeldSegmenter
 from scene_nodes import add_volume
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,6 +51,9 @@ def test_what_the_panel_installs_is_what_the_package_needs():
     brought = ("torch", "SimpleITK", "numpy", "requests", "Pillow")
 
     assert installed == {line for line in dependencies if not line.startswith(tuple(f"{name}>" for name in brought))}
+    assert {str(requirement) for requirement in engine_packages._REQUIREMENTS.values()} <= {
+        str(Requirement(line)) for line in dependencies
+    }
 
 
 def test_what_is_missing_is_said_and_apply_waits_for_it(bench, monkeypatch):
@@ -76,8 +84,8 @@ def test_pytorch_is_installed_first_then_the_rest_then_all_is_tried_out(bench, m
     quick_probe(monkeypatch)
 
     class PyTorchUtilsLogic:
-        def installTorch(self, askConfirmation):  # noqa: N802, N803
-            order.append(("torch", askConfirmation, len(bench.installs.requirements)))
+        def installTorch(self, askConfirmation, torchVersionRequirement):  # noqa: N802, N803
+            order.append((f"torch{torchVersionRequirement}", askConfirmation, len(bench.installs.requirements)))
             return object()
 
     module = SimpleNamespace(PyTorchUtilsLogic=PyTorchUtilsLogic)
@@ -86,11 +94,15 @@ def test_pytorch_is_installed_first_then_the_rest_then_all_is_tried_out(bench, m
     widget.ui.installButton.click()
     bench.wait(lambda: "works" in widget.ui.stateLabel.text)
 
-    assert order == [("torch", True, 0)]
+    assert order == [("torch>=2.6", True, 0)]
     (requirements,) = bench.installs.requirements
     assert any(line.startswith("transformers") for line in requirements)
     assert not any(line.startswith("torch") for line in requirements)
-    assert {"torch", "SimpleITK"} <= set(bench.installs.options[0]["skip_packages"])
+    # Slicer installs what is skipped without asking whether the rest fits together.
+    (options,) = bench.installs.options
+    assert options["skip_packages"] is None
+    assert {f"numpy=={np.__version__}", f"SimpleITK=={version('SimpleITK')}"} <= set(options["constraints"])
+    assert any(line.startswith("torch==") for line in options["constraints"])
     assert "without a GPU" in widget.ui.stateLabel.text
 
 
@@ -108,12 +120,42 @@ def test_without_the_pytorch_extension_nothing_else_is_installed(bench, monkeypa
 
 def test_an_installation_that_fails_is_said(bench):
     widget = bench.open_panel("MedSAM3Segment")
-    bench.installs.failure = RuntimeError("There is no network.")
+    bench.installs.failure = CalledProcessError(1, "pip install", stderr="There is no network.")
 
     widget.ui.installButton.click()
 
     (message,) = bench.dialogs.texts("error")
-    assert "There is no network." in message
+    assert "pip install" in message
+
+
+def test_who_declines_an_installation_is_not_told_of_an_error(bench, monkeypatch):
+    without(monkeypatch, "transformers")
+    widget = bench.open_panel("MedSAM3Segment")
+    bench.installs.failure = RuntimeError("User declined package installation")
+    probed = []
+    monkeypatch.setattr("MedSAM3PanelLib.setup_section.probe", lambda: probed.append(1))
+
+    widget.ui.installButton.click()
+    bench.spin(0.2)
+
+    assert bench.dialogs.said == []
+    assert widget.ui.stateLabel.text == "Not installed yet: transformers."
+    assert probed == []
+    assert widget.ui.installButton.enabled
+
+
+def test_what_was_installed_before_something_failed_counts(bench, monkeypatch):
+    missing = ["rich", "transformers"]
+    is_installed = engine_packages._is_installed
+    monkeypatch.setattr(engine_packages, "_is_installed", lambda name: name not in missing and is_installed(name))
+    widget = bench.open_panel("MedSAM3Segment")
+    bench.installs.failure = CalledProcessError(1, "pip install")
+    missing.remove("rich")
+
+    widget.ui.installButton.click()
+
+    assert len(bench.dialogs.texts("error")) == 1
+    assert widget.ui.stateLabel.text == "Not installed yet: transformers."
 
 
 def test_a_package_that_does_not_load_is_named(bench, monkeypatch):
@@ -203,6 +245,17 @@ def test_a_device_that_a_script_chose_is_kept_and_shown(bench, device):
     assert parameters.device == "auto"
 
 
+def test_the_button_beside_a_model_folder_offers_folders(bench, monkeypatch, tmp_path):
+    from PySide6.QtWidgets import QFileDialog
+
+    edit = bench.open_panel("MedSAM3Segment").ui.modelFolderEdit
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path))
+
+    edit.browse()
+
+    assert edit.currentPath == str(tmp_path)
+
+
 def test_a_model_is_added_from_a_folder_after_its_licence_and_size_were_shown_and_removed(bench, tiny_model_folder):
     widget = bench.open_panel("MedSAM3Segment")
     ui = widget.ui
@@ -219,36 +272,111 @@ def test_a_model_is_added_from_a_folder_after_its_licence_and_size_were_shown_an
 
     bench.dialogs.confirm = True
     ui.addFolderButton.click()
-    bench.wait(lambda: ui.modelSelector.currentText == "tiny")
+    bench.wait(lambda: ui.modelSelector.currentText == "tiny", 60)
     assert [model.name for model in installed_models()] == ["tiny"]
     assert widget.panel.form.parameters.model == "tiny"
 
     ui.removeModelButton.click()
+    bench.wait(lambda: ui.modelMessageLabel.text == "tiny was removed.")
     assert installed_models() == []
     assert widget.panel.form.parameters.model == "demo"
+    assert ui.modelSelector.currentData == "demo"
+
+
+def test_a_model_that_a_run_may_need_cannot_be_removed(bench, tiny_model_folder):
+    install(plan(str(tiny_model_folder)))
+    widget = bench.open_panel("MedSAM3Segment")
+    held = HeldSegmenter({"liver": 1})
+    widget.logic.segmenter = held
+    add_volume(np.zeros((3, 4, 5), np.int16))
+    ui = widget.ui
+    ui.conceptsEdit.plainText = "liver"
+    ui.modelSelector.setCurrentIndex(ui.modelSelector.findData("tiny"))
+    assert ui.removeModelButton.enabled
+
+    ui.applyButton.click()
+    bench.wait(held.asked.is_set)
+    assert not ui.removeModelButton.enabled
+    widget.panel.setup.models.remove()
+    assert bench.dialogs.texts("question") == []
+    held.may.set()
+    bench.wait(lambda: not widget.panel.is_busy)
+
+    assert ui.removeModelButton.enabled
+    assert [model.name for model in installed_models()] == ["tiny"]
+    bench.dialogs.confirm = False
+    ui.removeModelButton.click()
+    bench.spin(0.1)
+    assert [model.name for model in installed_models()] == ["tiny"]
+
+
+def test_a_model_that_came_with_a_scene_and_is_not_installed_is_refused_in_words_of_the_panel(bench, tiny_model_folder):
+    add_volume(np.zeros((3, 4, 5), np.int16))
+    widget = bench.open_panel("MedSAM3Segment")
+    ui, parameters = widget.ui, widget.panel.form.parameters
+    ui.conceptsEdit.plainText = "liver"
+    assert ui.applyButton.enabled
+
+    parameters.model = "someone/model"
+    assert ui.modelSelector.currentText == "someone/model (not installed)"
+    assert "someone/model is not installed on this computer" in ui.applyButton.toolTip
+    assert not ui.applyButton.enabled
+    assert not ui.previewButton.enabled
+    parameters.model = str(tiny_model_folder)
+    assert ui.applyButton.enabled
+    parameters.model = "someone/model"
+    ui.remoteAddressEdit.text = "http://127.0.0.1:9"
+    ui.remoteAddressEdit.editingFinished.emit()
+    assert ui.applyButton.enabled, "the engine elsewhere may have it"
+
+
+def test_a_model_that_is_gone_already_is_said_and_no_longer_offered(bench, tiny_model_folder):
+    install(plan(str(tiny_model_folder)))
+    widget = bench.open_panel("MedSAM3Segment")
+    ui = widget.ui
+    ui.modelSelector.setCurrentIndex(ui.modelSelector.findData("tiny"))
+    shutil.rmtree(store_folder() / "tiny")
+    bench.dialogs.confirm = True
+
+    ui.removeModelButton.click()
+    bench.wait(lambda: bench.dialogs.texts("error") != [])
+
+    assert "tiny" in bench.dialogs.texts("error")[0]
+
+
+def test_a_model_without_a_network_is_refused_in_words(bench, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    widget = bench.open_panel("MedSAM3Segment")
+    ui = widget.ui
+    ui.setupSection.collapsed = False
+    ui.knownModelSelector.setCurrentIndex(1)
+    chosen = ui.knownModelSelector.currentData
+
+    ui.addModelButton.click()
+    bench.wait(lambda: bench.dialogs.texts("error") != [], 60)
+
+    (message,) = bench.dialogs.texts("error")
+    assert chosen in message or "huggingface" in message.lower() or "hub" in message
+    assert message.count(".") <= 6
+    assert ui.modelMessageLabel.text == message
+    assert ui.knownModelSelector.currentData == chosen
+    assert ui.addModelButton.enabled
 
 
 @pytest.fixture
-def held_download(bench, monkeypatch, tmp_path, tiny_model_folder):
+def held_download(bench, hub, tiny_model_folder):
     """The panel in the middle of a download: the hub waits until it may go on."""
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10_000)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub-home"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with running_hub() as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.address)
-        hub.repositories["someone/tiny"] = tiny_model_folder
-        hub.hold_after = (tiny_model_folder / "model.safetensors").stat().st_size // 2
-        bench.dialogs.confirm = True
-        widget = bench.open_panel("MedSAM3Segment")
-        widget.ui.setupSection.collapsed = False
-        widget.ui.knownModelSelector.addItem("tiny", "someone/tiny")
-        widget.ui.knownModelSelector.setCurrentIndex(widget.ui.knownModelSelector.findData("someone/tiny"))
-        widget.ui.addModelButton.click()
-        bench.wait(lambda: 300 < widget.ui.modelProgressBar.value < 700)
-        yield SimpleNamespace(widget=widget, hub=hub, ui=widget.ui)
-        hub.go_on.set()
+    hub.repositories["someone/tiny"] = tiny_model_folder
+    hub.hold_after = (tiny_model_folder / "model.safetensors").stat().st_size // 2
+    bench.dialogs.confirm = True
+    widget = bench.open_panel("MedSAM3Segment")
+    widget.ui.setupSection.collapsed = False
+    widget.ui.knownModelSelector.addItem("tiny", "someone/tiny")
+    widget.ui.knownModelSelector.setCurrentIndex(widget.ui.knownModelSelector.findData("someone/tiny"))
+    widget.ui.addModelButton.click()
+    bench.wait(lambda: 300 < widget.ui.modelProgressBar.value < 700)
+    return SimpleNamespace(widget=widget, hub=hub, ui=widget.ui)
 
 
 def test_a_download_shows_how_much_is_there(bench, held_download):
@@ -273,9 +401,9 @@ def test_a_cancelled_download_leaves_nothing_in_the_store(bench, held_download):
     ui.cancelModelButton.click()
     assert ui.modelMessageLabel.text == "Cancelling tiny..."
     assert not ui.cancelModelButton.enabled
-    held_download.hub.go_on.set()
     bench.wait(lambda: not ui.modelProgressBar.visible)
 
+    assert not held_download.hub.go_on.is_set(), "a network that stalls is not waited for"
     assert "cancelled; nothing of it was kept" in ui.modelMessageLabel.text
     assert bench.dialogs.texts("error") == [], "who cancels need not be told twice"
     assert list(store_folder().iterdir()) == []
@@ -285,7 +413,6 @@ def test_a_cancelled_download_leaves_nothing_in_the_store(bench, held_download):
 
 def test_a_panel_that_is_closed_ends_its_download(bench, held_download):
     bench.close_panel(held_download.widget)
-    held_download.hub.go_on.set()
     bench.wait(lambda: list(store_folder().iterdir()) == [])
 
     assert not bench.slot_errors
@@ -312,6 +439,8 @@ def test_a_remote_engine_is_used_and_its_figures_are_shown(bench, engine):
     ui.remoteTokenEdit.editingFinished.emit()
     bench.wait(lambda: "Running" in ui.engineLabel.text)
     assert "no model is loaded" in ui.engineLabel.text
+    assert ui.unloadButton.enabled
+    assert not ui.stopEngineButton.enabled, "what runs elsewhere is not this computer's to end"
     assert "volumes" in ui.engineLabel.text
 
     ui.conceptsEdit.plainText = "liver"
@@ -324,6 +453,33 @@ def test_a_remote_engine_is_used_and_its_figures_are_shown(bench, engine):
     assert widget.logic.last.volume_node is volume
     widget.panel.setup.engine.look()
     bench.wait(lambda: "demo is loaded" in ui.engineLabel.text)
+
+    ui.unloadButton.click()
+    bench.wait(lambda: "no model is loaded" in ui.engineLabel.text)
+    ui.applyButton.click()
+    bench.wait(lambda: not widget.panel.is_busy)
+    assert engine.loaded == ["demo", "demo"]
+
+
+def test_a_remote_engine_with_a_certificate_of_its_own_making_can_be_used(bench, tmp_path):
+    binding = tls_binding(tmp_path)
+    engine = Engine(tmp_path, binding=binding)
+    try:
+        ui = bench.open_panel("MedSAM3Segment").ui
+        ui.remoteAddressEdit.text = engine.address
+        ui.remoteTokenEdit.text = TOKEN
+        ui.setupSection.collapsed = False
+        ui.remoteTokenEdit.editingFinished.emit()
+        bench.wait(lambda: "is not trusted here" in ui.engineLabel.text)
+
+        ui.remoteCertificateEdit.currentPath = binding.certificate
+        bench.wait(lambda: "Running" in ui.engineLabel.text)
+
+        reopened = bench.open_panel("MedSAM3Segment").ui
+        assert reopened.remoteCertificateEdit.currentPath == binding.certificate
+        assert engine_access.engine_of_settings() is engine_access.engine_of_settings(), "one client among others"
+    finally:
+        assert engine.serving.stop()
 
 
 def test_a_remote_engine_that_cannot_be_reached_is_said(bench):

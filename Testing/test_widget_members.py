@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,18 @@ def test_every_name_of_the_qt_module_exists_in_qt(path, ui_file):
         for part in rest:
             assert hasattr(found, part), f"{place}: qt.{name}"
             found = getattr(found, part)
+
+
+@BY_FILE
+def test_no_widget_is_asked_whether_it_is_an_instance_of_a_class_of_qt(path, ui_file):
+    """In PythonQt a QPushButton is no instance of QWidget."""
+    del ui_file
+    asked = [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass")
+    ]
+    assert [call for call in asked if any(name in call for name in ("qt.Q", "ctk.ctk", "slicer.q"))] == []
 
 
 @BY_FILE

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import qt
+import slicer
 
 from MedSAM3SceneLib.steps import Steps, in_thread
 
-_INTERVAL = 50
+#: Milliseconds between two looks at the thread, which gets on in Slicer only while it is looked at.
+_INTERVAL = 20
 
 
 class Background:
@@ -20,9 +22,7 @@ class Background:
         self._done: Callable[[Any], None] | None = None
         self._failed: Callable[[Exception], None] | None = None
         self._meanwhile: Callable[[], None] | None = None
-        self._timer = qt.QTimer()
-        self._timer.setInterval(_INTERVAL)
-        self._timer.connect("timeout()", self._advance)
+        self._timer: Any = None
 
     @property
     def is_busy(self) -> bool:
@@ -43,25 +43,35 @@ class Background:
             failed: called with what it raised.
             meanwhile: called now and then until it has ended.
         """
+        self.stop()
         self._steps, self._done, self._failed, self._meanwhile = in_thread(work), done, failed, meanwhile
+        # Only while it is needed: in Slicer what a signal calls lives as long as the timer. Owned by Qt, as Python may
+        # free what it owns on any thread.
+        self._timer = qt.QTimer(slicer.app)
+        self._timer.setInterval(_INTERVAL)
+        self._timer.connect("timeout()", self._advance)
         self._timer.start()
 
     def stop(self) -> None:
         """Hear nothing any more of what was begun."""
-        self._timer.stop()
-        self._steps = None
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.disconnect("timeout()", self._advance)
+            self._timer.deleteLater()
+        self._timer = self._steps = self._done = self._failed = self._meanwhile = None
 
     def _advance(self) -> None:
         if self._steps is None:
             return
+        done, failed = self._done, self._failed
         try:
             next(self._steps)
         except StopIteration as end:
             self.stop()
-            self._done(end.value)
+            done(end.value)
         except Exception as error:
             self.stop()
-            self._failed(error)
+            failed(error)
         else:
             if self._meanwhile is not None:
                 self._meanwhile()

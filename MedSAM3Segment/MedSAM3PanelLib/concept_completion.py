@@ -38,18 +38,30 @@ class ConceptCompletion(qt.QObject):
         self._completer.setWidget(edit)
         self._completer.completionMode = qt.QCompleter.UnfilteredPopupCompletion
         self._completer.caseSensitivity = qt.Qt.CaseInsensitive
+        self._offered = qt.QStringListModel(self._completer)
+        self._completer.setModel(self._offered)
         self._completer.connect("activated(QString)", self.insert)
         edit.connect("textChanged()", self._offer)
-        edit.installEventFilter(self)
+        # Keys go to the completions while they are shown, and Qt would give all of them to the text first. Once there
+        # is a model: with another one Qt 5 puts its own filter before this one.
+        self._completer.popup().installEventFilter(self)
 
     def eventFilter(self, _watched: Any, event: Any) -> bool:
-        """While completions are shown, keys that choose one go to them."""
-        if event.type() != qt.QEvent.KeyPress or not self._completer.popup().visible:
+        """Return and Tab take the completion that is marked; without one they are typed."""
+        if event.type() != qt.QEvent.KeyPress or event.key() not in (
+            qt.Qt.Key_Return,
+            qt.Qt.Key_Enter,
+            qt.Qt.Key_Tab,
+        ):
             return False
-        if event.key() in (qt.Qt.Key_Return, qt.Qt.Key_Enter, qt.Qt.Key_Tab, qt.Qt.Key_Escape):
-            event.ignore()
-            return True
-        return False
+        popup = self._completer.popup()
+        marked = popup.currentIndex()
+        is_marked = popup.selectionModel().isSelected(marked)
+        popup.hide()
+        if not is_marked:
+            return False
+        self.insert(marked.data())
+        return True
 
     def completions(self, started: str) -> tuple[str, ...]:
         """What may be meant by the beginning of a concept: recent ones first."""
@@ -84,7 +96,7 @@ class ConceptCompletion(qt.QObject):
             self._completer.popup().hide()
             return
         offered = self.completions(started)
-        self._completer.setModel(qt.QStringListModel(list(offered), self._completer))
+        self._offered.setStringList(list(offered))
         if offered:
             place = self._edit.cursorRect()
             place.setWidth(250)

@@ -41,13 +41,13 @@ class Panel:
         self._shown: WritingRun | None = None
         self.previews = Previews()
         self.progress = ProgressDisplay(ui.progressBar, ui.progressLabel)
-        self.form = RequestForm(ui, self.update)
+        self.form = RequestForm(ui, self.show_choices)
         self.completion = ConceptCompletion(ui.conceptsEdit)
         self.plot = ScorePlot(ui.scorePlot, self.go_to_slice)
         self.table = ResultsTable(ui.resultsTable, ui.conceptMessageLabel, self.show_scores)
         self.threshold = ThresholdSlider(ui.thresholdSlider, self.previews, self.write_threshold, self._say)
         self.views = SliceViewChoice(ui.viewSelector)
-        self.setup = SetupSection(ui, requirements, self.update)
+        self.setup = SetupSection(ui, requirements, self.update, lambda: self.is_busy)
         for button, does in (
             (ui.applyButton, self.apply),
             (ui.cancelButton, self.cancel),
@@ -67,19 +67,38 @@ class Panel:
         node = self.logic.getParameterNode()
         if self.form.parameters is None or self.form.parameters.parameterNode is not node:
             self.form.connect(node)
+        self.views.connect(self.form.parameters)
         self.setup.connect(self.form.parameters)
+        self.update()
+
+    def scene_is_imported(self) -> None:
+        """Choices come with a scene, and nodes that selectors choose by themselves; those are nobody's choice."""
+        self._let_go_of_choices()
+        self.update()
+
+    def views_changed(self) -> None:
+        """Offer the slice views that are there now."""
         self.views.refresh()
+        self.update()
+
+    def show_choices(self) -> None:
+        """Bring up to date what shows a choice that was changed, here or by a script."""
+        self.views.refresh()
+        self.setup.show_choices()
         self.update()
 
     def disconnect_scene(self) -> None:
         """Another module is shown; a run goes on."""
+        if self.previews.is_shown:
+            # Slicer's Segment Editor takes the first segmentation of a scene for its own, also a hidden one.
+            self.clear_preview()
         if not self.is_busy:
-            self.form.disconnect()
+            self._let_go_of_choices()
 
     def scene_closes(self) -> None:
         """Let go of all that is in the scene."""
         self._drop_job(_("The scene was closed; nothing was written."))
-        self.form.disconnect()
+        self._let_go_of_choices()
         self.previews.remove()
         self._forget_result()
         self.update()
@@ -87,10 +106,16 @@ class Panel:
     def close(self) -> None:
         """The panel goes away."""
         self._drop_job(_("The module was closed; nothing was written."))
-        self.form.disconnect()
+        self._let_go_of_choices()
         self.previews.remove()
         self.threshold.follow(None)
         self.setup.close()
+
+    def _let_go_of_choices(self) -> None:
+        """Keep choices nowhere, until the panel belongs to a scene again."""
+        self.form.disconnect()
+        self.views.connect(None)
+        self.setup.connect(None)
 
     # --- runs -------------------------------------------------------------------------------------------------------
 
@@ -106,7 +131,6 @@ class Panel:
         concepts = split_phrases(parameters.concepts)
         volume = parameters.volume
         self.previews.remove()
-        self.ui.previewLabel.text = ""
 
         def show_partial(piece: PlacedPartial) -> None:
             self.previews.show_partial(volume, concepts, piece)
@@ -134,7 +158,7 @@ class Panel:
 
     def preview_slice(self) -> None:
         """Segment the slice that the chosen view shows, and show the answer over it."""
-        if self.is_busy or self._why_not() or self.views.node is None:
+        if self.is_busy or self._why_no_preview():
             return
         parameters = self.form.parameters
         self._begin(
@@ -144,14 +168,14 @@ class Panel:
                 self.views.node,
                 onDone=self._previewed,
                 onFailed=self._failed,
-                model=parameters.model or "demo",
-                device=parameters.device or "auto",
+                **self.form.preview_options(),
             )
         )
 
     def clear_preview(self) -> None:
         """Take the preview away."""
         self.previews.remove()
+        self._say("")
         self.update()
 
     def write_threshold(self, threshold: float) -> None:
@@ -161,12 +185,14 @@ class Panel:
 
     def undo(self) -> None:
         """Take the last change of the segmentation back."""
-        self.logic.undo()
+        if self.logic.undo():
+            self._say(_("Undone. The results below are still those of what was undone."))
         self.update()
 
     def redo(self) -> None:
         """Do again what was undone."""
-        self.logic.redo()
+        if self.logic.redo():
+            self._say("")
         self.update()
 
     def _begin(self, start: Any) -> None:
@@ -195,8 +221,8 @@ class Panel:
         concepts = [concept.concept for concept in run.result.concepts]
         self.previews.show_labels(run.volume_node, run.placed, concepts, run.labels)
         self.threshold.follow(self._shown)
-        said = [concept.reason for concept in run.result.concepts]
-        self.ui.previewLabel.text = "\n".join([*said, *run.messages])
+        said = [f"{concept.concept}: {concept.reason}" for concept in run.result.concepts]
+        self._say("\n".join([*said, *run.messages]))
         self.update()
 
     def _failed(self, error: Exception) -> None:
@@ -246,26 +272,35 @@ class Panel:
         self.plot.clear()
         self.threshold.follow(None)
         self._say("")
-        self.ui.previewLabel.text = ""
 
     # --- what can be pressed ----------------------------------------------------------------------------------------
 
     def update(self) -> None:
         """Enable what can be pressed, and let the rest say why it cannot."""
-        if self.views.node is None:
-            self.views.refresh()
         reason = _("A run is on its way.") if self.is_busy else self._why_not() or self.setup.why_not()
         ui = self.ui
         ui.applyButton.enabled = not reason
         ui.applyButton.toolTip = reason or _("Make one segment per concept.")
         ui.cancelButton.enabled = self.is_busy
-        view_reason = reason or ("" if self.views.node is not None else _("There is no slice view."))
+        view_reason = reason or self._why_no_preview()
         ui.previewButton.enabled = not view_reason
-        ui.previewButton.toolTip = view_reason or _("Segment only the slice that the view shows, and show the answer.")
+        ui.previewButton.toolTip = view_reason or _(
+            "Show what Apply would give on the slice that the view shows, at any angle, as far as that slice alone can"
+            " tell. Nothing is written."
+        )
         ui.clearPreviewButton.enabled = self.previews.is_shown and not self.is_busy
         ui.undoButton.enabled = not self.is_busy and self.logic.canUndo()
         ui.redoButton.enabled = not self.is_busy and self.logic.canRedo()
-        ui.thresholdSlider.enabled = not self.is_busy and self._shown is not None
+        ui.thresholdSlider.enabled = not self.is_busy and self._shown is not None and is_in_scene(self._shown)
+        self.setup.update()
 
     def _why_not(self) -> str:
         return self.form.why_not(self.views.node)
+
+    def _why_no_preview(self) -> str:
+        return self._why_not() or self.form.why_no_preview(self.views.node)
+
+
+def is_in_scene(run: WritingRun) -> bool:
+    """Whether what a run wrote, and the volume that it was found in, are still there."""
+    return all(node.GetScene() is not None for node in (run.volume_node, run.written.segmentation_node))

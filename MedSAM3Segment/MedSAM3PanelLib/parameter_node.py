@@ -91,6 +91,7 @@ class PanelParameters:
         all_planes: whether all three planes are looked along.
         link, hysteresis, fill_gaps, drop_isolated, largest_only: the clean-up steps, as in ``AssemblyOptions``.
         model, device: as ``medsam3 segment`` takes them.
+        view: the layout name of the slice view that is meant, such as ``Red``; empty for the first one.
     """
 
     volume: slicer.vtkMRMLScalarVolumeNode
@@ -113,3 +114,4 @@ class PanelParameters:
     largest_only: Annotated[bool, Default(AssemblyOptions.largest_only)]
     model: Annotated[str, Default("demo")]
     device: Annotated[str, Default("auto")]
+    view: str

@@ -35,12 +35,15 @@ class ProgressDisplay:
             self._busy(_("Loading the model..."))
             return
         self._bar.setRange(0, _FULL)
-        self._bar.value = round(_FULL * progress.done / progress.total)
+        # What comes after the last slice is quick and counts something else.
+        done = progress.total if progress.stage is Stage.ASSEMBLING else progress.done
+        self._bar.value = round(_FULL * done / progress.total)
         self._label.text = f"{_stage_words(progress)}{_time_words(progress.seconds_left)}"
 
     def show_waiting(self, position: int) -> None:
         """Show that other jobs of the engine come first."""
-        self._busy(_("Waiting for {count} other jobs...").format(count=position))
+        words = _("Waiting for another job...") if position == 1 else _("Waiting for {count} other jobs...")
+        self._busy(words.format(count=position))
 
     def show_cancelling(self) -> None:
         """Show that the run will end."""

@@ -8,6 +8,8 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from MedSAM3SceneLib.volumes import slice_count
+from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.grid import Plane
 from MedSAM3SegmentLib.request import AssemblyOptions
 
@@ -34,6 +36,7 @@ class RequestForm:
         ui.conceptsEdit.connect("textChanged()", self._take_concepts)
         ui.insideSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._take_inside)
         ui.insideSelector.connect("currentSegmentChanged(QString)", self._take_inside)
+        ui.rangeCheckBox.connect("clicked(bool)", self._begin_range)
 
     @property
     def parameters(self) -> Any:
@@ -72,10 +75,22 @@ class RequestForm:
             return _("There is no slice view; choose a layout that has one, or another mode.")
         if parameters.mode is PanelMode.FROM_PROMPTS and parameters.segmentation is None:
             return _("Select the segmentation in which you drew a slice of the object.")
-        if parameters.range_is_used and parameters.first_slice > parameters.last_slice:
-            return _("The first slice comes after the last one.")
+        if parameters.range_is_used and parameters.mode is not PanelMode.THIS_SLICE:
+            if parameters.first_slice > parameters.last_slice:
+                return _("The first slice comes after the last one.")
+            count = self._slice_count()
+            if count is not None and parameters.last_slice >= count:
+                return _("The volume has the slices 0 to {last} only; choose others.").format(last=count - 1)
         if parameters.inside_segmentation is not None and not parameters.inside_segment:
             return _("Select the segment that everything must lie in, or no segmentation for it.")
+        return ""
+
+    def why_no_preview(self, view: Any) -> str:
+        """Why a slice cannot be previewed where a run can be begun, in one sentence; empty when it can."""
+        if view is None:
+            return _("There is no slice view.")
+        if self._parameters.mode is PanelMode.FROM_PROMPTS:
+            return _("What was drawn is followed from slice to slice; one slice alone cannot show where to.")
         return ""
 
     def options(self, view: Any) -> dict[str, Any]:
@@ -87,6 +102,19 @@ class RequestForm:
         parameters = self._parameters
         plane = parameters.plane.engine_plane
         others = [name for name in (Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL) if name is not plane]
+        return {
+            **self.preview_options(),
+            "mode": parameters.mode.engine_mode,
+            "plane": plane,
+            "slices": (parameters.first_slice, parameters.last_slice + 1) if parameters.range_is_used else None,
+            "grouping": parameters.grouping.engine_grouping,
+            "morePlanes": others if parameters.all_planes else (),
+            "view": view if parameters.mode is PanelMode.THIS_SLICE else None,
+        }
+
+    def preview_options(self) -> dict[str, Any]:
+        """What of it ``MedSAM3SegmentLogic.startPreview`` takes too: all that says something of a single slice."""
+        parameters = self._parameters
         inside = (parameters.inside_segmentation, parameters.inside_segment)
         assembly = AssemblyOptions(
             link=parameters.link,
@@ -96,15 +124,9 @@ class RequestForm:
             largest_only=parameters.largest_only,
         )
         return {
-            "mode": parameters.mode.engine_mode,
-            "plane": plane,
-            "slices": (parameters.first_slice, parameters.last_slice + 1) if parameters.range_is_used else None,
             "roi": parameters.roi,
             "inside": inside if parameters.inside_segmentation is not None else None,
-            "grouping": parameters.grouping.engine_grouping,
             "assembly": assembly,
-            "morePlanes": others if parameters.all_planes else (),
-            "view": view if parameters.mode is PanelMode.THIS_SLICE else None,
             "model": parameters.model or "demo",
             "device": parameters.device or "auto",
         }
@@ -125,6 +147,22 @@ class RequestForm:
             self._parameters.inside_segment = self._ui.insideSelector.currentSegmentID()
         self._changed()
 
+    def _begin_range(self, is_used: bool) -> None:
+        """Who limits the slices for the first time begins with all of them."""
+        parameters, count = self._parameters, self._slice_count()
+        if is_used and parameters is not None and count and not (parameters.first_slice or parameters.last_slice):
+            parameters.last_slice = count - 1
+
+    def _slice_count(self) -> int | None:
+        """How many slices there are to choose from; None where that is not known."""
+        parameters = self._parameters
+        if parameters is None or parameters.volume is None:
+            return None
+        try:
+            return slice_count(parameters.volume, parameters.plane.engine_plane)
+        except InputError:
+            return None  # which Apply says in words
+
     def _show(self, _caller: Any = None, _event: Any = None) -> None:
         """Bring the widgets that are not connected by name up to date, without moving the cursor of who types."""
         if self._parameters is None or self._updating:
@@ -139,7 +177,12 @@ class RequestForm:
             ui.insideSelector.setCurrentNode(parameters.inside_segmentation)
         if parameters.inside_segment and ui.insideSelector.currentSegmentID() != parameters.inside_segment:
             ui.insideSelector.setCurrentSegmentID(parameters.inside_segment)
-        ui.firstSliceBox.enabled = ui.lastSliceBox.enabled = parameters.range_is_used
+        # The slice of a view has its own plane and place.
+        is_free = parameters.mode is not PanelMode.THIS_SLICE
+        ui.planeSelector.enabled = ui.morePlanesCheckBox.enabled = ui.rangeCheckBox.enabled = is_free
+        ui.firstSliceBox.enabled = ui.lastSliceBox.enabled = is_free and parameters.range_is_used
+        count = self._slice_count()
+        ui.lastSliceBox.suffix = "" if count is None else _(" of {last}").format(last=count - 1)
         self._updating = False
         self._changed()
 

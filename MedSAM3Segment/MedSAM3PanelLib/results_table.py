@@ -11,9 +11,8 @@ from slicer.i18n import tr as _
 from MedSAM3SceneLib.segmentations import WrittenResult
 from MedSAM3SegmentLib.result import ConceptResult, SegmentResult
 
-#: The columns that hold numbers, and the one that says more.
+#: The columns that hold numbers.
 _NUMBERS = (2, 3)
-_MESSAGE = 4
 
 
 class ResultsTable:
@@ -29,9 +28,17 @@ class ResultsTable:
         self._table = table
         self._message_label = message_label
         self._selected = selected
-        table.setHorizontalHeaderLabels([_("Concept"), _("Found"), _("Score"), _("mL"), _("Message")])
+        self._messages: list[str] = []
+        self._filling = False
+        table.setHorizontalHeaderLabels([_("Concept"), _("Found"), _("Score"), _("mL")])
+        for column, words in (
+            (2, _("The best score on any slice, 0 to 1.")),
+            (3, _("The volume of all objects, in millilitres.")),
+        ):
+            table.horizontalHeaderItem(column).setToolTip(words)
+        # However long a phrase is, what became of it stays in sight.
         table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        table.horizontalHeader().setStretchLastSection(True)
+        table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
         table.wordWrap = False
         table.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         table.verticalHeader().hide()
@@ -41,6 +48,9 @@ class ResultsTable:
         """Show ``result``; what was written says more than the result alone. The selected row stays selected."""
         selected = self._table.currentRow()
         said = {} if written is None else {part.concept: part.message for part in reversed(written.concepts)}
+        # Rows that go move the selection, before the others hold what is new.
+        self._filling = True
+        self._messages = []
         self._table.setRowCount(len(result.concepts))
         for row, concept in enumerate(result.concepts):
             message = " ".join([said.get(concept.concept, concept.reason), *concept.messages, *concept.clean_up])
@@ -49,14 +59,15 @@ class ResultsTable:
                 _("found") if concept.found else _("not found"),
                 f"{best_score(concept):.2f}",
                 f"{volume_ml(concept):.1f}" if concept.found else "",
-                message,
             )
+            self._messages.append(message)
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
-                item.setToolTip(message)
+                item.setToolTip(f"{concept.concept}: {message}")
                 if column in _NUMBERS:
                     item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
                 self._table.setItem(row, column, item)
+        self._filling = False
         if result.concepts:
             # A row that is selected already would not be told of, nor its new scores be drawn.
             self._table.clearSelection()
@@ -64,13 +75,14 @@ class ResultsTable:
 
     def clear(self) -> None:
         """Show nothing."""
+        self._messages = []
         self._table.setRowCount(0)
         self._show_message("")
 
     def _select(self) -> None:
         row = self._table.currentRow()
-        if row >= 0 and self._table.selectedItems():
-            self._show_message(self._table.item(row, _MESSAGE).text())
+        if row >= 0 and self._table.selectedItems() and not self._filling:
+            self._show_message(self._messages[row])
             self._selected(row)
 
     def _show_message(self, words: str) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-#: Pixels around the curve, for the title and for what the axes are labelled with.
-_LEFT, _TOP, _RIGHT, _BOTTOM = 34, 22, 12, 20
+#: Pixels above, right of and below the curve, for the title and for what the axes are labelled with.
+_TOP, _RIGHT, _BOTTOM = 22, 12, 20
 
 
 class ScorePlot(qt.QObject):
@@ -47,11 +47,11 @@ class ScorePlot(qt.QObject):
         self._label.visible = False
 
     def eventFilter(self, _watched: Any, event: Any) -> bool:
-        """Clicks become slices; a new size is drawn anew."""
+        """Clicks become slices; a new size and a new theme are drawn anew."""
         if event.type() == qt.QEvent.MouseButtonPress and self._scores:
             self._clicked(self.slice_at(_column_of(event)))
             return True
-        if event.type() == qt.QEvent.Resize and self._scores:
+        if event.type() in (qt.QEvent.Resize, qt.QEvent.PaletteChange) and self._scores:
             self._draw()
         return False
 
@@ -59,10 +59,16 @@ class ScorePlot(qt.QObject):
         """The slice that is drawn closest to column ``x`` of the label."""
         return min(self._scores, key=lambda index: abs(self._column(index) - x))
 
+    @property
+    def _left(self) -> int:
+        """Pixels left of the curve, where scores are written."""
+        return int(self._label.fontMetrics().horizontalAdvance("0.00")) + 8
+
     def _column(self, index: int) -> float:
         indices = list(self._scores)
-        width = max(1, self._label.width - _LEFT - _RIGHT)
-        return _LEFT + width * (index - indices[0]) / max(1, indices[-1] - indices[0])
+        left = self._left
+        width = max(1, self._label.width - left - _RIGHT)
+        return left + width * (index - indices[0]) / max(1, indices[-1] - indices[0])
 
     def _row(self, score: float) -> float:
         height = max(1, self._label.height - _TOP - _BOTTOM)
@@ -70,7 +76,10 @@ class ScorePlot(qt.QObject):
 
     def _draw(self) -> None:
         palette = self._label.palette
-        picture = qt.QPixmap(max(1, self._label.width), max(1, self._label.height))
+        # Screens of a high resolution have several of their dots in one of Qt's pixels.
+        ratio = self._label.devicePixelRatioF()
+        picture = qt.QPixmap(max(1, round(self._label.width * ratio)), max(1, round(self._label.height * ratio)))
+        picture.setDevicePixelRatio(ratio)
         picture.fill(palette.color(qt.QPalette.Base))
         painter = qt.QPainter(picture)
         painter.setRenderHint(qt.QPainter.Antialiasing)
@@ -80,7 +89,7 @@ class ScorePlot(qt.QObject):
         self._label.setPixmap(picture)
 
     def _draw_axes(self, painter: Any, palette: Any) -> None:
-        left, right = _LEFT, self._label.width - _RIGHT
+        left, right = self._left, self._label.width - _RIGHT
         bottom = round(self._row(0.0))
         painter.setPen(qt.QPen(palette.color(qt.QPalette.Mid)))
         for score in (0.0, 1.0):
@@ -92,7 +101,8 @@ class ScorePlot(qt.QObject):
         painter.drawLine(left, level, right, level)
 
         painter.setPen(qt.QPen(palette.color(qt.QPalette.Text)))
-        title = _("Score of {concept} by slice; dashed: threshold").format(concept=self._concept)
+        title = _("Score by slice: {concept}").format(concept=self._concept)
+        title = self._label.fontMetrics().elidedText(title, qt.Qt.ElideRight, right - left)
         _write(painter, title, left, 2, right - left, _TOP - 4, qt.Qt.AlignLeft)
         # The ends of the axis are written only where the threshold leaves room for them.
         levels = [self._threshold, *(end for end in (0.0, 1.0) if abs(end - self._threshold) > 0.2)]

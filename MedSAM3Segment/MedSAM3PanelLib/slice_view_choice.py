@@ -8,7 +8,7 @@ import slicer
 
 
 class SliceViewChoice:
-    """The slice views of the layout, in a combo box.
+    """The slice views of the scene, in a combo box.
 
     Args:
         selector: a QComboBox.
@@ -16,6 +16,9 @@ class SliceViewChoice:
 
     def __init__(self, selector: Any) -> None:
         self._selector = selector
+        self._parameters: Any = None
+        self._filling = False
+        selector.connect("currentIndexChanged(int)", self._choose)
         self.refresh()
 
     @property
@@ -27,16 +30,27 @@ class SliceViewChoice:
                 return node
         return None
 
+    def connect(self, parameters: Any) -> None:
+        """Keep the choice in ``parameters`` from now on."""
+        self._parameters = parameters
+        self.refresh()
+
     def refresh(self) -> None:
         """Offer the views that are there now; the chosen one stays if it is."""
         names = [node.GetLayoutName() for node in _slice_nodes()]
-        if names == [self._selector.itemText(row) for row in range(self._selector.count)]:
-            return
-        chosen = self._selector.currentText
-        self._selector.clear()
-        self._selector.addItems(names)
+        shown = [self._selector.itemText(row) for row in range(self._selector.count)]
+        chosen = (self._parameters.view if self._parameters is not None else "") or self._selector.currentText
+        self._filling = True
+        if names != shown:
+            self._selector.clear()
+            self._selector.addItems(names)
         if chosen in names:
             self._selector.setCurrentIndex(names.index(chosen))
+        self._filling = False
+
+    def _choose(self, _row: int) -> None:
+        if self._parameters is not None and not self._filling:
+            self._parameters.view = self._selector.currentText
 
 
 def _slice_nodes() -> list[Any]:

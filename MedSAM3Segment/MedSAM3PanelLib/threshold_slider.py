@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import qt
 from slicer.i18n import tr as _
 
 from MedSAM3SceneLib.segmentation_run import WritingRun
+from MedSAM3SceneLib.threshold_run import standing_result
 
 from .background import Background
 from .previews import Previews
@@ -37,7 +39,11 @@ class ThresholdSlider:
         self._run: WritingRun | None = None
         self._wanted: float | None = None
         self._setting = False
+        self._had_focus: Any = None
         self._background = Background()
+        for number_box in slider.findChildren(qt.QDoubleSpinBox):
+            # Or the first digit of a number that is typed would be taken for all of it.
+            number_box.keyboardTracking = False
         slider.connect("valueIsChanging(double)", self._drag)
         slider.connect("valueChanged(double)", self._release)
 
@@ -50,6 +56,10 @@ class ThresholdSlider:
             self._setting = True
             self._slider.value = run.result.provenance.threshold
             self._setting = False
+            # A slider that cannot be moved loses the keyboard, and whoever steps with arrow keys wants to go on.
+            if self._had_focus is not None and qt.QApplication.focusWidget() is None:
+                self._had_focus.setFocus()
+            self._had_focus = None
 
     def _drag(self, value: float) -> None:
         if self._run is not None and not self._setting:
@@ -60,19 +70,24 @@ class ThresholdSlider:
         if self._run is None or self._setting:
             return
         self._stop()
+        focused = qt.QApplication.focusWidget()
+        self._had_focus = focused if focused is not None and self._slider.isAncestorOf(focused) else None
         self._released(value)
 
     def _work_out(self) -> None:
         """Begin on the newest value, unless another one is being worked out."""
         if self._wanted is None or self._run is None or self._run.result is None or self._background.is_busy:
             return
-        result, threshold, self._wanted = self._run.result, self._wanted, None
-        self._background.start(lambda: result.with_threshold(threshold).label_map(), self._show, self._fail)
+        result, threshold, self._wanted = standing_result(self._run), self._wanted, None
 
-    def _show(self, labels: Any) -> None:
+        def show(labels: Any) -> None:
+            self._show([concept.concept for concept in result.concepts], labels)
+
+        self._background.start(lambda: result.with_threshold(threshold).label_map(), show, self._fail)
+
+    def _show(self, concepts: Sequence[str], labels: Any) -> None:
         run = self._run
-        if run is not None and run.result is not None and run.volume_node.GetScene() is not None:
-            concepts = [concept.concept for concept in run.result.concepts]
+        if run is not None and run.volume_node.GetScene() is not None:
             self._previews.show_labels(run.volume_node, run.placed, concepts, labels)
         self._work_out()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,11 @@ class Application(QtCore.QObject):
         return self._modules
 
     def settings(self) -> Any:
+        _require_the_windows_thread()
         return self._settings
 
     def userSettings(self) -> Any:  # noqa: N802
+        _require_the_windows_thread()
         return self._settings
 
     def revisionUserSettings(self) -> Any:  # noqa: N802
@@ -88,3 +91,13 @@ class Application(QtCore.QObject):
 
     def palette(self) -> Any:
         return self._qt.palette()
+
+
+def _require_the_windows_thread() -> None:
+    """Check that Qt is not used on another thread, which Slicer may not survive.
+
+    Raises:
+        RuntimeError: it is.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("Qt is used on another thread than the window's.")

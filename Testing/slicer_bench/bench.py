@@ -86,7 +86,13 @@ class Bench:
             self.leave(panel)
         self.app.moduleManager().moduleAboutToBeUnloaded.emit(panel.moduleName)
         panel.parent.close()
+        for widget in panel.parent.findChildren(QtWidgets.QWidget):
+            if hasattr(widget, "bench_forget"):
+                widget.bench_forget()
+        if getattr(self.slicer.modules, f"{panel.moduleName}Widget", None) is panel:
+            delattr(self.slicer.modules, f"{panel.moduleName}Widget")
         panel.parent.deleteLater()
+        QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.DeferredDelete)
         self.app.processEvents()
 
     def segment_editor(self, volume_node: Any, segmentation_node: Any) -> Any:

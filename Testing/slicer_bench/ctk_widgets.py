@@ -20,7 +20,8 @@ class CollapsibleSection(QtWidgets.QAbstractButton):
         self.setText(text)
         self.setCheckable(True)
         self.setContentsMargins(0, _HEADER_HEIGHT, 0, 0)
-        self.setSizePolicy(QtWidgets.QSizePolicy.Preferred, QtWidgets.QSizePolicy.Minimum)
+        # CTK's own, which keeps a panel as wide as its sections would like to be.
+        self.setSizePolicy(QtWidgets.QSizePolicy.Minimum, QtWidgets.QSizePolicy.Preferred)
         self._collapsed = False
         self._shown_when_open: list[Any] = []
         self.connect("clicked()", lambda: self._set_collapsed(not self._collapsed))
@@ -29,6 +30,7 @@ class CollapsibleSection(QtWidgets.QAbstractButton):
         if collapsed == self._collapsed:
             return
         self._collapsed = collapsed
+        self.setMaximumHeight(_HEADER_HEIGHT if collapsed else 16777215)
         if collapsed:
             self._hide_contents()
         else:
@@ -74,7 +76,9 @@ class CollapsibleSection(QtWidgets.QAbstractButton):
         return QtCore.QSize(inside.width(), _HEADER_HEIGHT if self._collapsed else inside.height())
 
     def minimumSizeHint(self) -> Any:  # noqa: N802
-        return self.sizeHint()
+        if self._collapsed or self.layout() is None:
+            return QtCore.QSize(0, _HEADER_HEIGHT)
+        return self.layout().totalMinimumSize()
 
     collapsed = QtCore.Property(bool, lambda self: self._collapsed, _set_collapsed)
 
@@ -218,7 +222,8 @@ class PathLineEdit(QtWidgets.QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self._combo, 1)
         row.addWidget(self._browse)
-        self._filters, self._name_filters, self._setting_key, self._options = 0, [], "", 0
+        self._filters = self.Dirs | self.Files | self.Readable | self.Executable
+        self._name_filters, self._setting_key, self._options = [], "", 0
         self._combo.connect("editTextChanged(QString)", self.currentPathChanged.emit)
         self._browse.connect("clicked()", self.browse)
 
@@ -230,7 +235,7 @@ class PathLineEdit(QtWidgets.QWidget):
             self._combo.setEditText(path)
 
     def browse(self) -> None:
-        folder = bool(self._filters & self.Dirs)
+        folder = not self._filters & self.Files
         ask = QtWidgets.QFileDialog.getExistingDirectory if folder else QtWidgets.QFileDialog.getOpenFileName
         answer = ask(self, "")
         path = answer if isinstance(answer, str) else answer[0]

@@ -38,7 +38,7 @@ class ScriptedEffect(QtCore.QObject):
         super().__init__(parent)
         self._name, self.title = "UnnamedScriptedEffect", ""
         self.perSegment, self.requireSegments = True, True
-        self.showEffectCursorInSliceView = self.showEffectCursorInThreeDView = False
+        self.showEffectCursorInSliceView, self.showEffectCursorInThreeDView = True, False
         self._python: Any = None
         self._source = ""
         self._node: Any = None
@@ -121,7 +121,8 @@ class ScriptedEffect(QtCore.QObject):
         self._editor.setActiveEffectByName(name)
 
     def updateGUIFromMRML(self) -> None:  # noqa: N802
-        self.bench_call("updateGUIFromMRML")
+        if self._active:
+            self.bench_call("updateGUIFromMRML")
 
     def updateMRMLFromGUI(self) -> None:  # noqa: N802
         self.bench_call("updateMRMLFromGUI")
@@ -278,7 +279,8 @@ class ScriptedEffect(QtCore.QObject):
         return view_widget.sliceView().renderWindow()
 
     def renderer(self, view_widget: Any) -> Any:
-        return view_widget.sliceView().bench_renderer()
+        # The one of the volume, so that what the overlay shows covers what an effect draws.
+        return self.renderWindow(view_widget).GetRenderers().GetItemAsObject(0)
 
     def addActor2D(self, view_widget: Any, actor: Any) -> None:  # noqa: N802
         self.renderer(view_widget).AddViewProp(actor)

@@ -28,7 +28,7 @@ class Installs:
 
     Attributes:
         requirements: of each ``pip_ensure``.
-        options: its named arguments.
+        options: its named arguments; ``constraints`` are the lines of the file.
         failure: raised by ``pip_ensure`` when set.
     """
 
@@ -92,9 +92,20 @@ def record_installs(monkeypatch: Any) -> Installs:
     """Let ``slicer.packaging`` note down what it is asked for instead of installing it."""
     installs = Installs()
 
-    def pip_ensure(requirements: list[str], **options: Any) -> None:
+    def pip_ensure(
+        requirements: list[str],
+        constraints: str | Path | None = None,
+        skip_packages: list[str] | None = None,
+        prompt_install: bool = True,
+        prompt_restart: bool = True,
+        requester: str | None = None,
+        skip_in_testing: bool = True,
+        show_progress: bool = True,
+    ) -> None:
+        del prompt_install, prompt_restart, skip_in_testing, show_progress
         installs.requirements.append(list(requirements))
-        installs.options.append(options)
+        held = Path(constraints).read_text("utf-8").splitlines() if constraints is not None else []
+        installs.options.append({"constraints": held, "skip_packages": skip_packages, "requester": requester})
         if installs.failure is not None:
             raise installs.failure
 

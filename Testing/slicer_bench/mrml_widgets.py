@@ -78,14 +78,19 @@ class NodeSelector(QtWidgets.QWidget):
         return self._scene
 
     def setMRMLScene(self, scene: Any) -> None:  # noqa: N802
-        for observed, tag in self._observed:
-            observed.RemoveObserver(tag)
-        self._observed, self._scene = [], scene
+        self.bench_forget()
+        self._scene = scene
         if scene is not None:
             for event in _LIST_EVENTS:
                 tag = scene.AddObserver(getattr(slicer.vtkMRMLScene, event), self._scene_changed)
                 self._observed.append((scene, tag))
         self._refresh()
+
+    def bench_forget(self) -> None:
+        """Observe nothing any more, as when a widget is destroyed."""
+        for observed, tag in self._observed:
+            observed.RemoveObserver(tag)
+        self._observed = []
 
     def currentNode(self) -> Any:  # noqa: N802
         return self._scene.GetNodeByID(self._current) if self._scene is not None and self._current else None
@@ -253,10 +258,14 @@ class SegmentSelector(SceneWidget):
         node = self.currentNode()
         return tuple(node.GetSegmentation().GetSegmentIDs()) if node is not None else ()
 
-    def _node_changed(self, node: Any) -> None:
+    def bench_forget(self) -> None:
+        """Observe nothing any more, as when a widget is destroyed."""
         for observed, tag in self._observed:
             observed.RemoveObserver(tag)
         self._observed = []
+
+    def _node_changed(self, node: Any) -> None:
+        self.bench_forget()
         if node is not None:
             segmentation = node.GetSegmentation()
             for event in ("SegmentAdded", "SegmentRemoved", "SegmentModified"):

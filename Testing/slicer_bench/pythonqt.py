@@ -19,6 +19,7 @@ from typing import Any
 os.environ.setdefault("PYSIDE6_OPTION_PYTHON_ENUM", "0x06")
 
 try:
+    import shiboken6
     from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 except ImportError as error:
     raise ImportError(
@@ -37,6 +38,7 @@ PYSIDE_ONLY = frozenset(
 _object_setattr = QtCore.QObject.__mro__[1].__setattr__
 _connect = QtCore.QObject.connect
 _disconnect = QtCore.QObject.disconnect
+_set_model = QtWidgets.QCompleter.setModel
 
 
 class SlotErrors:
@@ -55,6 +57,9 @@ class SlotErrors:
 slot_errors = SlotErrors()
 _is_loading = False
 
+#: What signals call, by the hash of the sender, while that lives: Python's collector sees no reference of PythonQt's.
+_kept_slots: dict[int, list[Any]] = {}
+
 
 @cache
 def adapt() -> None:
@@ -69,12 +74,26 @@ def adapt() -> None:
         qt_class.__setattr__ = _set_attribute
         qt_class.__getattribute__ = _get_attribute(own_ways[qt_class])
         qt_class.__getattr__ = _missing_attribute
+        qt_class.__hash__ = _hash
     qt_object = QtCore.QObject
     qt_object.className = lambda self: getattr(type(self), "bench_class_name", type(self).staticMetaObject.className())
     qt_object.delete = lambda self: self.deleteLater()
     qt_object.name = property(lambda self: self.objectName, lambda self, name: self.setObjectName(name))
+    qt_object.__bool__ = lambda self: shiboken6.isValid(self)
+    QtWidgets.QCompleter.setModel = _set_model_as_qt_5
     for qt_class in (QtWidgets.QDialog, QtWidgets.QMenu, QtWidgets.QApplication, QtCore.QEventLoop, QtGui.QDrag):
         qt_class.exec_ = qt_class.exec
+
+
+def _hash(self: Any) -> int:
+    """PythonQt goes by the address of the object, which is gone together with it."""
+    return int(shiboken6.getCppPointer(self)[0]) if shiboken6.isValid(self) else 0
+
+
+def _set_model_as_qt_5(self: Any, model: Any) -> None:
+    """Qt 5 sets the popup up again for each model, so that the completer hears its keys before other event filters."""
+    _set_model(self, model)
+    self.popup().installEventFilter(self)
 
 
 def connect(self: Any, signature: str, slot: Callable[..., Any]) -> bool:
@@ -98,13 +117,23 @@ def connect(self: Any, signature: str, slot: Callable[..., Any]) -> bool:
     name = _normalised(signature)
     if name in own:
         own[name].append((slot, call))
+        _keep(self, call)
         return True
     # Not the object's own metaObject(): PySide6 takes the class's away together with the object.
     if type(self).staticMetaObject.indexOfSignal(name) < 0:
         raise AttributeError(f"{_class_name(self)} has no signal {signature}.")
     _connect(self, QtCore.SIGNAL(name), call)
     _connections(self).append((name, slot, call))
+    _keep(self, call)
     return True
+
+
+def _keep(self: Any, call: Callable[..., Any]) -> None:
+    key = hash(self)
+    if key not in _kept_slots:
+        _kept_slots[key] = []
+        _connect(self, QtCore.SIGNAL("destroyed()"), lambda: _kept_slots.pop(key))
+    _kept_slots[key].append(call)
 
 
 def _connect_either_way(self: Any, *arguments: Any) -> bool:
@@ -121,11 +150,13 @@ def disconnect(self: Any, signature: str | None = None, slot: Callable[..., Any]
     for own_name, slots in _own_signals(self).items():
         for pair in [pair for pair in slots if name in (None, own_name) and slot in (None, pair[0])]:
             slots.remove(pair)
+            _kept_slots[hash(self)].remove(pair[1])
             found = True
     kept = []
     for connected in _connections(self):
         if name in (None, connected[0]) and slot in (None, connected[1]):
             _disconnect(self, QtCore.SIGNAL(connected[0]), connected[2])
+            _kept_slots[hash(self)].remove(connected[2])
             found = True
         else:
             kept.append(connected)
@@ -185,6 +216,9 @@ class _Attribute(property):
         return instance.property(self._name)
 
     def _write(self, instance: Any, value: Any) -> None:
+        if value is None and isinstance(self._read(instance), (str, int, float)):
+            # PythonQt refuses it for numbers, and makes the word None of it for a text.
+            raise TypeError(f"{_class_name(instance)}.{self._name} cannot be set to None.")
         setter = getattr(instance, self._setter_name, None)
         if setter is not None:
             setter(value)

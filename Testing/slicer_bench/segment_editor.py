@@ -62,7 +62,8 @@ class SegmentEditorWidget(SceneWidget):
             self._observe(node, vtk.vtkCommand.ModifiedEvent, self._node_changed)
             self._observe(node, node.EffectParameterModified, self._parameter_changed)
             scene = self.mrmlScene()
-            self._observe(scene, slicer.vtkMRMLScene.StartCloseEvent, lambda *_: self.setActiveEffect(None))
+            # The effect stays active until the scene is closed and the node with it reset.
+            self._observe(scene, slicer.vtkMRMLScene.StartCloseEvent, lambda *_: self.setSegmentationNode(None))
             self._observe(scene, slicer.vtkMRMLScene.EndCloseEvent, lambda *_: self.updateWidgetFromMRML())
             self.updateWidgetFromMRML()
 
@@ -140,13 +141,14 @@ class SegmentEditorWidget(SceneWidget):
         if chosen is not None and chosen.requireSegments and not has_segments:
             chosen = None
         if chosen is not self._active:
-            left, self._active = self._active, chosen
-            if left is not None:
-                left.deactivate()
+            if self._active is not None:
+                self._active.deactivate()
             if chosen is not None:
+                chosen.activate()
                 for widget in _slice_widgets():
                     widget.sliceView().setDefaultViewCursor(chosen.createCursor(widget))
-                chosen.activate()
+            # Only now, so that an effect that changes the node on its way would be chosen again.
+            self._active = chosen
         if self.sourceVolumeNode() is not self._source:
             self._source = self.sourceVolumeNode()
             for effect in self._effects:
@@ -167,6 +169,12 @@ class SegmentEditorWidget(SceneWidget):
             node = widget.mrmlSliceNode()
             self._views.append((node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._hear_node(widget), 1.0)))
 
+    def bench_layout_changed(self, _layout: int) -> None:
+        if self._views:
+            self.setupViewObservations()
+            for effect in self._effects:
+                effect.bench_call("layoutChanged")
+
     def removeViewObservations(self) -> None:  # noqa: N802
         for observed, tag in self._views:
             observed.RemoveObserver(tag)
@@ -176,7 +184,10 @@ class SegmentEditorWidget(SceneWidget):
         def hear(interactor: Any, event: str) -> None:
             if self._active is not None and not self.mrmlScene().IsClosing():
                 number = vtk.vtkCommand.GetEventIdFromString(event)
-                self._taken = bool(self._active.bench_call("processInteractionEvents", interactor, number, widget))
+                taken = self._active.bench_call("processInteractionEvents", interactor, number, widget)
+                if not isinstance(taken, bool):
+                    raise TypeError(f"Slicer takes True or False for an event, not {taken!r}.")
+                self._taken = taken
 
         return hear
 
@@ -223,6 +234,7 @@ class SegmentEditor:
         self.widget.setSourceVolumeNode(volume_node)
         self.widget.setSegmentationNode(segmentation_node)
         self.widget.setupViewObservations()
+        bench.app.layoutManager().connect("layoutChanged(int)", self.widget.bench_layout_changed)
         bench.slicer.modules.SegmentEditorWidget = SimpleNamespace(editor=self.widget)
 
     def open_effect(self, path: Path | str) -> Any:
@@ -260,6 +272,14 @@ class SegmentEditor:
         self.release_button(view, xy)
         return taken
 
+    def double_click(self, view: str, first: tuple[int, int], second: tuple[int, int]) -> bool:
+        """Click at ``first`` and, at once, at ``second``; True when the effect took the second press."""
+        self.click(view, first)
+        # VTK tells of the second press as this event alone.
+        taken = self._send(view, "LeftButtonDoubleClickEvent", second)
+        self.release_button(view, second)
+        return taken
+
     def drag(self, view: str, start: tuple[int, int], end: tuple[int, int], steps: int = 4) -> bool:
         """Press at ``start``, move to ``end``, release."""
         taken = self.press_button(view, start)
@@ -280,6 +300,7 @@ class SegmentEditor:
 
     def close(self) -> None:
         """Close the Segment Editor."""
+        self._bench.app.layoutManager().disconnect("layoutChanged(int)", self.widget.bench_layout_changed)
         self.widget.removeViewObservations()
         if self.node.GetScene() is not None:
             self.leave()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import shiboken6
 import slicer
 import vtk
 from PySide6 import QtCore, QtGui
@@ -181,6 +182,12 @@ class LayoutManager(QtCore.QObject):
             application_logic.SetSliceLogics(vtk.vtkCollection())
         self._application_logic = application_logic
         self._widgets = {name: SliceWidget(name, orientation, application_logic, scene) for name, orientation in VIEWS}
+        self._names = tuple(self._widgets)
+
+    def bench_show(self, *names: str) -> None:
+        """Choose a layout that has these slice views."""
+        self._names = names
+        self.layoutChanged.emit(0)
 
     def bench_prepare(self) -> None:
         """Have all views in the scene."""
@@ -192,11 +199,17 @@ class LayoutManager(QtCore.QObject):
         for widget in self._widgets.values():
             widget.bench_release()
 
+    def bench_remove(self, name: str) -> None:
+        """Destroy a view, as Slicer does when its node is removed from the scene."""
+        widget = self._widgets.pop(name)
+        widget.bench_release()
+        shiboken6.delete(widget)
+
     def sliceViewNames(self) -> tuple[str, ...]:  # noqa: N802
-        return tuple(self._widgets)
+        return tuple(name for name in self._names if name in self._widgets)
 
     def sliceWidget(self, name: str) -> Any:  # noqa: N802
-        return self._widgets.get(name)
+        return self._widgets.get(name) if name in self._names else None
 
     def mrmlSliceLogics(self) -> Any:  # noqa: N802
         return self._application_logic.GetSliceLogics()

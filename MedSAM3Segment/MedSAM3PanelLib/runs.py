@@ -1,0 +1,228 @@
+"""The runs of a logic: what is on its way, what is kept of the last one, and who does the work."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from MedSAM3SceneLib import scene_run
+from MedSAM3SceneLib.editing import SegmentWriter
+from MedSAM3SceneLib.engine_access import engine_of_settings
+from MedSAM3SceneLib.local_jobs import JobSource, LocalJobs
+from MedSAM3SceneLib.orders import order_for, preview_order
+from MedSAM3SceneLib.run_order import RunListener, RunOrder
+from MedSAM3SceneLib.scene_closing import call_on_close
+from MedSAM3SceneLib.scene_run import RunState
+from MedSAM3SceneLib.segmentation_run import SegmentationRun, WritingRun
+from MedSAM3SceneLib.segmentations import WrittenResult
+from MedSAM3SceneLib.threshold_run import ThresholdRun
+from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.result import SegmentResult
+
+#: Called with a run that is done, or with why it is not.
+Done, Failed = Callable[[WritingRun], None], Callable[[Exception], None]
+
+
+class Runs:
+    """One run at a time goes on by itself, and the last one that wrote something is kept until the scene is closed.
+
+    Args:
+        segmenter: used in this process in place of an engine, or None.
+        engine: who takes the requests; None for the engine of the application settings.
+
+    Attributes:
+        segmenter: as given; may be changed between runs.
+        last: the last run that wrote something, or None.
+        result, written, messages: of that.
+    """
+
+    def __init__(self, segmenter: Any = None, engine: JobSource | None = None) -> None:
+        self.segmenter = segmenter
+        self.last: WritingRun | None = None
+        self.result: SegmentResult | None = None
+        self.written: WrittenResult | None = None
+        self.messages: list[str] = []
+        self._engine = engine
+        self._writer: SegmentWriter | None = None
+        self._job: Any = None
+        self._is_waiting = False
+        call_on_close(slicer.mrmlScene, self.forget)
+
+    def finish(
+        self,
+        volume_node: Any,
+        concepts: Any,
+        segmentation_node: Any,
+        options: dict[str, Any],
+        progress: Any = None,
+        partial: Any = None,
+        cancel: Any = None,
+    ) -> Any:
+        """Segment with the window alive, and give the segmentation node that was written.
+
+        Args:
+            volume_node, concepts, segmentation_node, options: as ``order_for`` takes them.
+            progress, partial: see ``RunListener``.
+            cancel: asked between two steps; True cancels.
+
+        Raises:
+            MedSAM3Error: why nothing was written.
+        """
+        if self._is_waiting:
+            raise InputError("A segmentation is being waited for already; cancel it or wait until it is done.")
+        listener = self._listener(None, None, {"progress": progress, "partial": partial})
+        run = self._run(self._order(volume_node, concepts, segmentation_node, options), listener)
+        self._is_waiting = True
+        try:
+            scene_run.run_to_end(run, slicer.app.processEvents, cancel)
+        finally:
+            self._is_waiting = False
+            run.abandon("The segmentation was broken off; nothing was written.")
+        assert run.written is not None
+        return run.written.segmentation_node
+
+    def start(
+        self,
+        volume_node: Any,
+        concepts: Any,
+        segmentation_node: Any,
+        options: dict[str, Any],
+        told: dict[str, Any],
+        done: Done | None,
+        failed: Failed | None,
+    ) -> Any:
+        """Begin to segment, and give the RunningJob; see ``finish``.
+
+        Args:
+            told: by the names of ``RunListener``; may be None.
+            done, failed: called at the end.
+
+        Raises:
+            MedSAM3Error: the run cannot begin.
+        """
+        order = self._order(volume_node, concepts, segmentation_node, options)
+        return self._follow(self._run(order, self._listener(done, failed, told)))
+
+    def start_preview(
+        self,
+        volume_node: Any,
+        concepts: Any,
+        view: Any,
+        options: dict[str, Any],
+        done: Done | None,
+        failed: Failed | None,
+    ) -> Any:
+        """Begin to segment the slice that a view shows, and give the RunningJob; see ``preview_order``."""
+        order = preview_order(volume_node, concepts, view, **options)
+        return self._follow(self._run(order, self._listener(done, failed, {})))
+
+    def start_threshold(self, threshold: float, done: Done | None, failed: Failed | None) -> Any:
+        """Begin to write the last result at another threshold, and give the RunningJob; None without a result."""
+        if self.last is None or self.written is None:
+            return None
+        save_state = _editor_state_saver(self.written.segmentation_node)
+        return self._follow(
+            ThresholdRun(self.last, threshold, self._segment_writer(), self._listener(done, failed, {}), save_state)
+        )
+
+    def undo(self) -> bool:
+        """Take back the last change of a segmentation; False when there is none."""
+        return self._segment_writer().undo()
+
+    def redo(self) -> bool:
+        """Do again what was undone; False when there is nothing."""
+        return self._segment_writer().redo()
+
+    @property
+    def can_undo(self) -> bool:
+        return self._writer is not None and self._writer.can_undo
+
+    @property
+    def can_redo(self) -> bool:
+        return self._writer is not None and self._writer.can_redo
+
+    def close(self) -> None:
+        """Drop what is on its way and let go of the last run, because the module goes away."""
+        if self._job is not None:
+            self._job.abandon(_("The module was closed; nothing was written."))
+            self._job = None
+        # Slicer keeps the widgets of a module that is loaded again, and with them all that they call.
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of the last run: its volume, evidence and masks are large. Done when the scene is closed."""
+        last, self.last = self.last, None
+        self.result, self.written, self.messages = None, None, []
+        # It keeps copies of segments for undo.
+        self._writer = None
+        if last is not None:
+            last.forget()
+
+    def engine(self) -> JobSource:
+        """Who takes requests.
+
+        Raises:
+            MedSAM3Error: nobody can, in words.
+        """
+        if self.segmenter is not None:
+            return LocalJobs(self.segmenter)
+        return engine_of_settings() if self._engine is None else self._engine
+
+    def _order(self, volume_node: Any, concepts: Any, segmentation_node: Any, options: dict[str, Any]) -> RunOrder:
+        save_state = _editor_state_saver(segmentation_node)
+        return order_for(volume_node, concepts, segmentation_node, save_state=save_state, **options)
+
+    def _run(self, order: RunOrder, listener: RunListener) -> SegmentationRun:
+        return SegmentationRun(order, self.engine(), self._segment_writer(), listener)
+
+    def _listener(self, done: Done | None, failed: Failed | None, told: dict[str, Any]) -> RunListener:
+        def ended(run: WritingRun) -> None:
+            self._keep(run)
+            if run.state is RunState.DONE and done is not None:
+                done(run)
+            elif run.error is not None and failed is not None:
+                failed(run.error)
+
+        return RunListener(ended=ended, **{name: call for name, call in told.items() if call is not None})
+
+    def _follow(self, run: WritingRun) -> Any:
+        """Let a timer advance ``run`` in place of what was on its way before."""
+        # Here, so that scripts can wait for a run where there is no Qt.
+        from .job_runner import RunningJob
+
+        if self._job is not None:
+            self._job.abandon(_("A newer run took the place of this one; nothing was written."))
+        self._job = RunningJob(run)
+        return self._job
+
+    def _keep(self, run: WritingRun) -> None:
+        """Remember what a run left in the scene."""
+        if run.written is None:
+            return
+        before, self.last = self.last, run
+        if before is not None:
+            before.forget()
+        self.result, self.written, self.messages = run.result, run.written, run.messages
+        for message in run.messages:
+            logging.info("MedSAM3: %s", message)
+
+    def _segment_writer(self) -> SegmentWriter:
+        if self._writer is None:
+            self._writer = SegmentWriter()
+        return self._writer
+
+
+def _editor_state_saver(segmentation_node: Any) -> Callable[[], None]:
+    """Lets the Undo button of Slicer's Segment Editor take a run back too, when it has this segmentation open."""
+
+    def save_state() -> None:
+        panel = getattr(slicer.modules, "SegmentEditorWidget", None)
+        editor = panel.editor if panel is not None else None
+        if editor is not None and segmentation_node is not None and editor.segmentationNode() == segmentation_node:
+            editor.saveStateForUndo()
+
+    return save_state
