@@ -354,17 +354,21 @@ def test_a_closed_scene_in_mid_action_is_harmless(opened):
     assert opened.bench.slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
 
 
-def test_a_second_click_does_not_begin_a_second_action(opened):
+def test_a_second_action_is_not_begun_before_the_first_one_ends(opened):
     segmenter = HeldSegmenter({"liver": 1})
     opened.effect.engine = lambda: LocalJobs(segmenter)
     options(opened).volumeButton.click()
-    options(opened).volumeButton.click()
+    for button in (options(opened).sliceButton, options(opened).propagateButton, options(opened).volumeButton):
+        assert not button.enabled
+        assert "on its way" in button.toolTip
+    opened.editor.press("Red", "Return")
     assert "on its way already" in options(opened).messageLabel.text
     segmenter.may.set()
     finish(opened)
 
     assert len(segmenter.requests) == 1
     assert (held(opened.segmentation, "liver", opened.volume) == LIVER).all()
+    assert options(opened).volumeButton.enabled
 
 
 def test_leaving_the_effect_leaves_nothing_in_the_views(opened):

@@ -29,6 +29,8 @@ class OptionsFrame:
     def __init__(self, scripted_effect: Any) -> None:
         self._listeners: dict[str, Callable[..., Any]] = {}
         self._connections: list[tuple[Any, str, Callable[..., Any]]] = []
+        self._unready = ""
+        self._is_running = False
         self._add_phrase(scripted_effect)
         self._add_drawing(scripted_effect)
         self._add_marks(scripted_effect)
@@ -99,12 +101,13 @@ class OptionsFrame:
 
     def show_ready(self, reason: str) -> None:
         """Let actions be clicked, or not, with the reason why."""
-        for button, action in self._actions.items():
-            button.enabled = not reason
-            button.toolTip = reason or _action_help(action)
+        self._unready = reason
+        self._update_actions()
 
     def show_running(self, running: bool) -> None:
         """Show that an action is on its way, or that none is."""
+        self._is_running = running
+        self._update_actions()
         self.cancelButton.enabled = running
         self.cancelButton.visible = running
         if running:
@@ -141,6 +144,13 @@ class OptionsFrame:
         listener = self._listeners.get(event)
         if listener is not None:
             listener(*news)
+
+    def _update_actions(self) -> None:
+        busy = _("An action is on its way; cancel it or wait until it is done.")
+        reason = busy if self._is_running else self._unready
+        for button, action in self._actions.items():
+            button.enabled = not reason
+            button.toolTip = reason or _action_help(action)
 
     def _add_phrase(self, scripted_effect: Any) -> None:
         self.phraseEdit = qt.QLineEdit()
