@@ -31,6 +31,7 @@ test-slow: $(VENV)/ready-for-tests
 bench: $(VENV)/ready-for-tests
 	$(BIN)/python Testing/bench.py
 	$(BIN)/python Testing/bench_propagation.py
+	PYTHONPATH=MedSAM3Segment:MedSAM3Agent:Testing $(BIN)/python Testing/panel_timing.py
 
 # Pictures of the panel and of results for the README, drawn without a window.
 screenshots: $(VENV)/ready-for-tests
