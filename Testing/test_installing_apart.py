@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from local_hub import LocalHub
+from MedSAM3SegmentLib.engine.process_life import ProcessMark
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
 from MedSAM3SegmentLib.models.installing import install, plan
 from MedSAM3SegmentLib.models.installing_apart import PlannedModel, install_apart, plan_apart
@@ -75,6 +77,33 @@ def test_a_download_that_stalls_can_be_left_and_begun_again(
     hub.hold_after = None
     install_apart(planned, cancel=lambda: False)
     assert find_installed("tiny") is not None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the launcher is a shell script")
+def test_the_python_behind_a_launcher_ends_with_a_cancelled_download(
+    hub: LocalHub, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    """Slicer's Python is a launcher; its child would go on fetching gigabytes."""
+    hub.repositories["someone/tiny"] = tiny_model_folder
+    hub.hold_after = (tiny_model_folder / "model.safetensors").stat().st_size // 2
+    launcher, pid = tmp_path / "launcher", tmp_path / "pid"
+    program = (
+        "import subprocess, sys; child = subprocess.Popen([sys.executable, *sys.argv[1:]]); "
+        f"open({str(pid)!r}, 'w').write(str(child.pid)); sys.exit(child.wait())"
+    )
+    launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{program}" "$@"\n')
+    launcher.chmod(0o700)
+    real: list[ProcessMark] = []
+
+    def is_enough() -> bool:
+        if not real and pid.exists() and pid.read_text():
+            real.append(ProcessMark.of(int(pid.read_text())))
+        return sum(arrived) > 0
+
+    planned, arrived = agreed("someone/tiny"), [0]
+    with pytest.raises(Cancelled):
+        install_apart(planned, python=str(launcher), progress=lambda _, more: arrived.append(more), cancel=is_enough)
+    assert not real[0].is_alive
 
 
 def test_an_installation_that_is_cancelled_while_it_is_checked_leaves_nothing(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 #: For ``subprocess`` on Windows, where each process would otherwise open a window.
 NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)
@@ -20,3 +23,17 @@ def own_environment() -> dict[str, str]:
         "PYTHONIOENCODING": "utf-8",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def kill_whole(process: subprocess.Popen[Any]) -> None:
+    """Kill a process that was started with a session of its own, and what it started.
+
+    Slicer's Python is a launcher, and the real one, its child, would outlive it.
+    """
+    if os.name == "posix":
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        whole_tree = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
+        subprocess.run(whole_tree, creationflags=NO_WINDOW, capture_output=True, check=False)
+    process.kill()

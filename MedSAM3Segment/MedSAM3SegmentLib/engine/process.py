@@ -18,7 +18,7 @@ from typing import Protocol
 
 from .. import __version__
 from ..errors import EngineError, MedSAM3Error
-from ..own_python import NO_WINDOW, own_environment
+from ..own_python import NO_WINDOW, kill_whole, own_environment
 from .client import EngineClient
 from .connection import Connection, knows_token
 from .remote_segmenter import RemoteSegmenter
@@ -246,7 +246,7 @@ def start_process(command: Sequence[str], environment: Mapping[str, str], log: P
 
 
 class _Launched:
-    """A command and what it started: Slicer's Python is a launcher, and the real one, its child, would outlive it."""
+    """A command and what it started."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -255,13 +255,7 @@ class _Launched:
         return self._process.poll()
 
     def kill(self) -> None:
-        if os.name == "posix":
-            with suppress(OSError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-        else:
-            whole_tree = ["taskkill", "/F", "/T", "/PID", str(self._process.pid)]
-            subprocess.run(whole_tree, creationflags=NO_WINDOW, capture_output=True, check=False)
-        self._process.kill()
+        kill_whole(self._process)
 
 
 def _connection(engine: RunningEngine) -> Connection:

@@ -8,6 +8,7 @@ of JSON, and tells how far it is by others.
 from __future__ import annotations
 
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -18,11 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Cancelled, InputError, MedSAM3Error, ModelError
-from ..own_python import NO_WINDOW, own_environment
+from ..own_python import NO_WINDOW, kill_whole, own_environment
 from .model_store import discard_draft
 
 #: Seconds between two questions whether the model is still wanted.
 _LOOK = 0.1
+
+#: Seconds that a process which was killed may take to be gone.
+_END_PATIENCE = 5.0
 
 #: Bytes of a download between two words of how far it is.
 _PIECE = 1 << 16
@@ -112,16 +116,20 @@ def _done_apart(
             encoding="utf-8",
             errors="replace",
             creationflags=NO_WINDOW,
+            start_new_session=os.name == "posix",
         )
     except OSError as error:
         raise ModelError(f"{what} cannot be looked at: {python} does not start ({error.strerror}).") from None
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    listener = threading.Thread(target=_pass_on, args=(process, json.dumps(order), lines), daemon=True)
+    listener.start()
     with process:
         try:
-            threading.Thread(target=_pass_on, args=(process, json.dumps(order), lines), daemon=True).start()
             return _followed(lines, what, progress, cancel)
         finally:
-            process.kill()
+            kill_whole(process)
+            # Nobody holds the other end of its output by then, or writes into the store.
+            listener.join(_END_PATIENCE)
 
 
 def _pass_on(process: subprocess.Popen[str], order: str, lines: queue.SimpleQueue[str | None]) -> None:
