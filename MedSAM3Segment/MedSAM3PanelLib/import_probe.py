@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 
 from MedSAM3SceneLib.engine_packages import NEEDED
+from MedSAM3SegmentLib.own_python import NO_WINDOW
 
 #: Seconds; the first import after an installation compiles a lot.
 _PATIENCE = 300
@@ -74,6 +75,7 @@ def probe(names: tuple[str, ...] = NEEDED) -> ProbeReport:
             errors="replace",
             timeout=_PATIENCE,
             stdin=subprocess.DEVNULL,
+            creationflags=NO_WINDOW,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return ProbeReport({"python": f"{type(error).__name__}: {error}"}, {})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 
 from ..errors import Cancelled
 from ..examples import Examples, check_examples
@@ -62,7 +61,54 @@ class RemoteSegmenter(ABC):
         Raises:
             InputError: the request does not go with examples.
         """
-        return _start(self.connect, self._id, volume, request, model, device, partials, examples)
+        shown: Examples = {}
+        if examples is not None:
+            check_examples(request, examples)
+            shown = {concept: examples[concept] for concept in request.concepts}
+        known: list[Connection] = []
+
+        def work(job: EngineJob) -> None:
+            connection = self.connect()
+            known.append(connection)
+            proof = read_proof(connection)
+            for each in (*(example.volume for group in shown.values() for example in group), volume):
+                send_volume(connection, each, proof, lambda: job.cancel_wanted)
+            order = JobOrder(
+                id=job.id,
+                client=self._id,
+                volume=SentVolume.of(volume),
+                examples={
+                    concept: tuple(OrderedExample(SentVolume.of(one.volume), one.mask, one.slices) for one in group)
+                    for concept, group in shown.items()
+                },
+                model=_as_found_there(model, proof),
+                device=device,
+                partials=partials,
+                compress=not proof,
+                proof=proof,
+                request=request,
+            )
+            if job.cancel_wanted:
+                raise Cancelled()
+            told = False
+            with connection.stream("/jobs", encode(order)) as pieces:
+                for event in read_events(pieces):
+                    if event is not None:
+                        job.report(event)
+                    if job.ended:
+                        return
+                    if job.cancel_wanted and not told:
+                        # The first word of it may have come before the job did.
+                        told = True
+                        send_cancel(job)
+
+        def send_cancel(job: EngineJob) -> None:
+            if not known:
+                job.report(WasCancelled())  # the service may take seconds to start, and needs not know
+            for connection in known:
+                connection.send("DELETE", f"/jobs/{job.id}")
+
+        return EngineJob(work, send_cancel).start()
 
     def segment(
         self,
@@ -98,67 +144,6 @@ class RemoteSegmenter(ABC):
             volume, request, model=self.model, device=self.device, partials=partial is not None, examples=examples
         )
         return _follow(job, progress, cancel, partial)
-
-
-def _start(
-    connect: Callable[[], Connection],
-    client: str,
-    volume: Volume,
-    request: SegmentRequest,
-    model: str,
-    device: str,
-    partials: bool,
-    examples: Examples | None = None,
-) -> EngineJob:
-    """Start a job on the service that ``connect`` gives, which is called in the job's thread and may take its time."""
-    shown: Examples = {}
-    if examples is not None:
-        check_examples(request, examples)
-        shown = {concept: examples[concept] for concept in request.concepts}
-    known: list[Connection] = []
-
-    def work(job: EngineJob) -> None:
-        connection = connect()
-        known.append(connection)
-        proof = read_proof(connection)
-        for each in (*(example.volume for group in shown.values() for example in group), volume):
-            send_volume(connection, each, proof, lambda: job.cancel_wanted)
-        order = JobOrder(
-            id=job.id,
-            client=client,
-            volume=SentVolume.of(volume),
-            examples={
-                concept: tuple(OrderedExample(SentVolume.of(one.volume), one.mask, one.slices) for one in group)
-                for concept, group in shown.items()
-            },
-            model=_as_found_there(model, proof),
-            device=device,
-            partials=partials,
-            compress=not proof,
-            proof=proof,
-            request=request,
-        )
-        if job.cancel_wanted:
-            raise Cancelled()
-        told = False
-        with connection.stream("/jobs", encode(order)) as pieces:
-            for event in read_events(pieces):
-                if event is not None:
-                    job.report(event)
-                if job.ended:
-                    return
-                if job.cancel_wanted and not told:
-                    # The first word of it may have come before the job did.
-                    told = True
-                    send_cancel(job)
-
-    def send_cancel(job: EngineJob) -> None:
-        if not known:
-            job.report(WasCancelled())  # the service may take seconds to start, and needs not know
-        for connection in known:
-            connection.send("DELETE", f"/jobs/{job.id}")
-
-    return EngineJob(work, send_cancel).start()
 
 
 def _as_found_there(model: str, proof: str) -> str:
