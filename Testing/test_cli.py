@@ -369,6 +369,23 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, here: Path, tiny_model_folder: Pa
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_while_a_string_is_executed_keeps_the_exit_code(here: Path) -> None:
+    """As where a library that is being imported makes its classes from strings (dataclasses, named tuples)."""
+    lines = [
+        "import sys",
+        "from MedSAM3SegmentLib.commands.interruption import Interruption",
+        "try:",
+        "    with Interruption().handled():",
+        "        exec('import os, signal; os.kill(os.getpid(), signal.SIGINT)')",
+        "except KeyboardInterrupt:",
+        "    sys.exit(130)",
+    ]
+    (here / "interrupted_import.py").write_text("\n".join(lines))
+    environment = {**os.environ, "PYTHONPATH": str(LIBRARY)}
+    assert subprocess.run([sys.executable, "-m", "interrupted_import"], cwd=here, env=environment).returncode == 130
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_in_training_says_that_there_is_no_snapshot_yet(here: Path) -> None:
     code, log = interrupt_when(start("train", "--output", "model", "--phantoms", "400", cwd=here), "Training")
     assert code == 130

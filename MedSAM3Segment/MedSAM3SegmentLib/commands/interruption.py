@@ -12,10 +12,19 @@ from typing import Any
 from ..request import CancelCheck
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, as Python's own exception but of another type.
+
+    Where Python's own passes through a string that is being executed, as the imports of large libraries do by the
+    thousand, the interpreter notes that nobody caught it, and a program run with ``python -m`` ends by the signal in
+    place of its exit code, although it did catch it (CPython's ``run_eval_code_obj``, which compares the exact type).
+    """
+
+
 class Interruption:
     """Turns the terminal's Ctrl-C, and a scheduler's request to end, into a clean stop.
 
-    Usually that raises ``KeyboardInterrupt`` at once. Within ``gently`` the first only sets a flag, which long work
+    Usually that raises ``Interrupted`` at once. Within ``gently`` the first only sets a flag, which long work
     asks for between its steps; the second is an order again.
 
     Attributes:
@@ -52,4 +61,4 @@ class Interruption:
         del number, frame
         repeated, self.happened = self.happened, True
         if repeated or not self._gentle:
-            raise KeyboardInterrupt
+            raise Interrupted
