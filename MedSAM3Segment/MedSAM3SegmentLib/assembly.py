@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .clean_up import LEAST_EXTENT_MM, SizeRule, fill_gaps, largest
+from .evidence import SliceEvidence
 from .gating import Gate
 from .grid import SliceStack
 from .linking import connected, link
 from .regions import LinkedGroup, Region, Regions
 from .request import AssemblyOptions
 from .resizing import mask_at
-from .result import ConceptResult, Instance, SliceEvidence, Track
+from .result import ConceptResult, Instance
+from .tracks import Track
 
 #: Below the threshold by this factor a slice still counts if it continues an object that is sure elsewhere.
 CONTINUATION = 0.5

@@ -11,9 +11,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from .evidence import SoftMask
 from .resizing import mask_at
-from .result import SoftMask, Track
 from .shape_interpolation import shape_between
+from .tracks import Track
 
 #: Slices are bridged over at most this far, in millimetres from the slice before to the slice after.
 LONGEST_BRIDGE_MM = 25.0

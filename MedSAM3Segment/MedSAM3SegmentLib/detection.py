@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .evidence import Detection, SliceEvidence, SoftMask
 from .models.model_card import MaskRule, ModelCard, ScoreRule
-from .result import Detection, SliceEvidence, SoftMask
 
 if TYPE_CHECKING:
     from .models.concept_model import RawDetections

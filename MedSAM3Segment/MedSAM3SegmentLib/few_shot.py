@@ -17,16 +17,19 @@ from torch.nn.functional import adaptive_avg_pool2d, normalize
 
 from .detection import EVIDENCE_FLOOR
 from .errors import InputError, ModelError
+from .evidence import Detection, SliceEvidence, SoftMask
 from .examples import Example
 from .gating import Gate
 from .grid import SliceStack
 from .intensity import Window
 from .models.concept_model import ImageFeatures
-from .models.tracker import MaskPrompt, TrackedMask, Tracker
+from .models.tracker import Tracker
 from .models.tracker_memory import ObjectMemory, SliceMemory
+from .models.tracker_words import MaskPrompt, TrackedMask
 from .request import Stage
-from .result import ConceptResult, Detection, SliceEvidence, SoftMask, Track
+from .result import ConceptResult
 from .slice_features import SliceFeatures
+from .tracks import Track
 from .volume import Volume
 from .watching import Watch
 

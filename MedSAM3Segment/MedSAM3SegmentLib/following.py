@@ -10,19 +10,22 @@ import numpy as np
 from .assembly import assemble
 from .bridging import bridge
 from .errors import ModelError
+from .evidence import SliceEvidence, SoftMask
 from .fresh_detections import FreshDetections
 from .gating import Gate
 from .grid import SliceStack
 from .intensity import Window
 from .models.concept_model import ConceptModel
-from .models.tracker import Tracker, TrackerFeatures
+from .models.tracker import Tracker
+from .models.tracker_words import TrackerFeatures
 from .propagation import follow, steps_to_follow
 from .request import Mode, SegmentRequest, Stage
-from .result import ConceptResult, SliceEvidence, SoftMask, Track
+from .result import ConceptResult
 from .seeding import Target, box_seeds_from_detections, detected_targets, drawn_targets
 from .slice_features import SliceFeatures
 from .stopping import StopRules
 from .track_merging import merge_tracks
+from .tracks import Track
 from .watching import Watch
 
 

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .assembly import CONTINUATION, slice_parts
+from .evidence import SliceEvidence
 from .gating import Gate
-from .result import SliceEvidence, StopReason
 from .stopping import Doubt, iou
+from .tracks import StopReason
 
 Mask = NDArray[np.bool_]
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from .evidence import SoftMask
 from .gating import Gate
-from .models.tracker import TrackedMask
+from .models.tracker_words import TrackedMask
 from .resizing import resize
-from .result import SoftMask, StopReason
 from .seeding import Target
 from .stopping import Doubt, StopRules, doubt_of_area, doubt_of_presence, doubt_of_return
+from .tracks import StopReason
 from .walking import Kept, Verdict, Walk
 
 Mask = NDArray[np.bool_]

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from .assembly import slice_mask
 from .detection import slice_evidence
+from .evidence import SliceEvidence
 from .exemplars import Exemplars, box_prompts
 from .gating import Gate
 from .intensity import Window
 from .models.concept_model import PhraseFeatures
 from .models.memory import BatchGuard, fitting_batch, reliefs_of
 from .request import Stage
-from .result import SliceEvidence
 from .slice_features import SliceFeatures
 from .watching import Watch
 

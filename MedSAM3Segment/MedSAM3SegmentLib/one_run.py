@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from .evidence import SliceEvidence
 from .following import follow_concepts, follows, most_steps_to_follow
 from .gating import Gate
 from .intensity import Window
 from .looking import Question
 from .request import SegmentRequest, Stage
-from .result import ConceptResult, SliceEvidence
+from .result import ConceptResult
 from .slice_features import SliceFeatures
 from .volume import Volume
 from .watching import Watch

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
+from .evidence import SliceEvidence, SoftMask
 from .gating import Gate
 from .grid import SliceStack
 from .looking import Question, look
 from .request import Mode, SegmentRequest
 from .resizing import resized
-from .result import SliceEvidence, SoftMask
 from .slice_features import SliceFeatures
 from .watching import Watch
 

@@ -12,15 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .evidence import SoftMask
 from .gating import Gate
 from .judging import judge, mask_of, probability_of
-from .models.tracker import PointPrompt, TrackedMask, Tracker, TrackerFeatures
+from .models.tracker import Tracker
+from .models.tracker_words import PointPrompt, TrackedMask, TrackerFeatures
 from .models.tracking_session import TrackingSession
 from .request import Stage
 from .resizing import mask_at
-from .result import SoftMask, StopReason, Track
 from .seeding import Seed, Target
 from .stopping import Doubt, StopRules
+from .tracks import StopReason, Track
 from .walking import Kept, Walk
 from .watching import StageWatch, Watch
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from .gating import Gate
 from .intensity import Window
-from .result import ConceptResult, SegmentResult, Track
+from .result import ConceptResult, SegmentResult
+from .tracks import Track
 from .volume import Volume
 
 
@@ -24,7 +25,7 @@ def report_of(result: SegmentResult, volume: Volume, seconds: Mapping[str, float
         seconds: by stage, where there were more than the result's own (reading, loading).
 
     Returns:
-        The keys of ``result.Provenance.as_dict`` (``model``, ``device``, ``plane``, ``threshold``, ``created``,
+        The keys of ``provenance.Provenance.as_dict`` (``model``, ``device``, ``plane``, ``threshold``, ``created``,
         ``versions``), ``input`` with modality, voxel counts and spacing along ``(i, j, k)`` in millimetres, ``slices``
         (first and last that were looked at, and how many the stack has), ``window`` (that of all concepts, or one named
         ``by concept`` without ends where they differ), ``clean_up`` (which steps of ``AssemblyOptions`` were on),
@@ -62,7 +63,7 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
 def segment_provenance(result: SegmentResult, concept: ConceptResult) -> dict[str, Any]:
     """What was asked for one segment, and the run's own provenance.
 
-    Keys besides those of ``result.Provenance.as_dict``: ``concept`` (as typed), ``prompt`` (as the model was asked),
+    Keys besides those of ``Provenance.as_dict``: ``concept`` (as typed), ``prompt`` (as the model was asked),
     ``window`` (name, low, high), ``slices`` (first and last slice that was looked at), ``clean_up`` (which steps of
     ``AssemblyOptions`` were on) and, where only a part of the volume was segmented, ``limited_to``: index ranges ``i``,
     ``j``, ``k`` and whether another segment's ``mask`` was one.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .result import SoftMask
+from .evidence import SoftMask
 
 #: For linear interpolation along one axis the two places to take from, and the weight of the second.
 _Places = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]

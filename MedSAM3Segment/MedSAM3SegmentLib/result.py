@@ -8,92 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .evidence import SliceEvidence
 from .gating import Gate
 from .grid import SliceStack
 from .intensity import Window
-from .request import AssemblyOptions, Mode
-
-#: Probabilities below this are kept as nothing.
-_NOTHING = 0.02
-
-
-@dataclass(frozen=True, eq=False)
-class SoftMask:
-    """A probability map at the model's mask resolution, cropped to where it is not zero.
-
-    Attributes:
-        size: (rows, columns) of the whole map, which covers the whole slice.
-        top, left: where the crop begins.
-        probability: float16 ``[row, column]`` of the crop.
-    """
-
-    size: tuple[int, int]
-    top: int
-    left: int
-    probability: NDArray[np.float16]
-
-    @classmethod
-    def of(cls, probability: NDArray[np.floating | np.bool_]) -> SoftMask:
-        """A probability map or mask ``[row, column]``, without what is next to nothing around it."""
-        shown = probability > _NOTHING
-        rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
-        size = (int(probability.shape[0]), int(probability.shape[1]))
-        if rows.size == 0:
-            return cls(size, 0, 0, np.zeros((0, 0), np.float16))
-        top, left = int(rows[0]), int(columns[0])
-        part = probability[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
-        return cls(size, top, left, part.astype(np.float16))
-
-    def full(self) -> NDArray[np.float32]:
-        """The whole map, float32 ``size``."""
-        whole = np.zeros(self.size, np.float32)
-        rows, columns = self.probability.shape
-        whole[self.top : self.top + rows, self.left : self.left + columns] = self.probability
-        return whole
-
-
-@dataclass(frozen=True, eq=False)
-class Detection:
-    """One object found on one slice.
-
-    Attributes:
-        score: what the threshold is compared with, by the model's score rule.
-        query_score: sigmoid of the query's logit, without presence (MedSAM-3's published thresholds use this).
-        presence: probability that the concept is on the slice at all.
-        box: ``(x0, y0, x1, y1)`` as fractions of the slice's columns and rows.
-        mask: where.
-    """
-
-    score: float
-    query_score: float
-    presence: float
-    box: tuple[float, float, float, float]
-    mask: SoftMask
-
-
-@dataclass(frozen=True, eq=False)
-class SliceEvidence:
-    """All that the model said about one concept on one slice.
-
-    Attributes:
-        slice_index: along the stack.
-        score: best score of any detection, kept or not, by the model's score rule; 0..1.
-        presence: probability that the concept is on the slice at all.
-        detections: those above the floor, best first.
-        semantic: the concept's semantic map, for models whose mask rule is ``semantic``.
-    """
-
-    slice_index: int
-    score: float
-    presence: float
-    detections: tuple[Detection, ...] = ()
-    semantic: SoftMask | None = None
+from .provenance import Provenance
+from .request import AssemblyOptions
+from .tracks import Track
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,72 +37,6 @@ class Instance:
     first_slice: int
     last_slice: int
     score: float
-
-
-class StopReason(StrEnum):
-    """Why propagation of an object ended before the end of the stack."""
-
-    OBJECT_GONE = "the object score fell"
-    AREA_JUMP = "the area jumped"
-    DETECTION_DISAGREES = "a fresh detection disagrees"
-    LEFT_REGION = "the object left the region"
-    END_OF_RANGE = "the range of slices ended"
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Where and why an object was followed no further.
-
-    Attributes:
-        slice_index: the first slice that was not kept.
-        forward: whether slices came in rising order.
-        detail: the figures behind the reason, in words.
-    """
-
-    slice_index: int
-    forward: bool
-    reason: StopReason
-    detail: str
-
-    def in_words(self) -> str:
-        """``ended before slice 43 upwards, because the area jumped (200 to 900 mm2)``."""
-        way = "upwards" if self.forward else "downwards"
-        if self.reason is StopReason.END_OF_RANGE:
-            return f"{self.detail} {way}, where {self.reason}"
-        return f"ended before slice {self.slice_index} {way}, because {self.reason} ({self.detail})"
-
-
-@dataclass(frozen=True, eq=False)
-class Track:
-    """One object followed through the stack.
-
-    Attributes:
-        seeds: the slices it was shown on, by a detection or by a person.
-        score: of its best seed; a person's is 1.
-        masks: by slice index.
-        object_scores: probability that the object is on the slice, by slice index.
-        drawn: slices a person drew; they stay as drawn.
-        stops: one for each way it was followed.
-        shown: whether a person showed it, by whatever mark; such an object is not doubted.
-    """
-
-    seeds: tuple[int, ...]
-    score: float
-    masks: Mapping[int, SoftMask]
-    object_scores: Mapping[int, float]
-    drawn: tuple[int, ...] = ()
-    stops: tuple[Stop, ...] = ()
-    shown: bool = False
-
-    @property
-    def sureness(self) -> tuple[float, bool]:
-        """To order tracks by: the score, and among equals a person comes before the detector."""
-        return self.score, self.shown
-
-    def in_words(self) -> str:
-        """Where it was shown and why it ended, in one sentence."""
-        begun = f"shown on slice{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
-        return "; ".join([begun, *(stop.in_words() for stop in self.stops)]) + "."
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,74 +77,6 @@ class ConceptResult:
     @property
     def voxels(self) -> int:
         return int(np.count_nonzero(self.mask))
-
-
-@dataclass(frozen=True)
-class AdapterIdentity:
-    """Which adapter was on top of a model."""
-
-    name: str
-    sha256: str
-
-
-@dataclass(frozen=True)
-class ModelIdentity:
-    """Which model ran: enough to find it again, and whether it is a demo.
-
-    Attributes:
-        name, sha256: of the base model and its weight file.
-        adapters: that were merged into it.
-    """
-
-    name: str
-    sha256: str
-    is_demo: bool
-    adapters: tuple[AdapterIdentity, ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        adapters = [{"name": adapter.name, "sha256": adapter.sha256} for adapter in self.adapters]
-        return {"name": self.name, "sha256": self.sha256, "demo": self.is_demo, "adapters": adapters}
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a result came from; kept on every segment and in every file.
-
-    Attributes:
-        created: ISO 8601 time with zone.
-        versions: package name to version.
-        mode: how the stack became a volume.
-        prompts: what was drawn, in words, by concept.
-        inside: what all else had to lie in, in words; empty where that was nothing.
-    """
-
-    model: ModelIdentity
-    device: str
-    plane: str
-    threshold: float
-    input_name: str
-    input_sha256: str
-    created: str
-    versions: Mapping[str, str] = field(default_factory=dict)
-    mode: str = Mode.SLICES.value
-    prompts: Mapping[str, str] = field(default_factory=dict)
-    inside: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "model": self.model.as_dict(),
-            "device": self.device,
-            "plane": self.plane,
-            "threshold": self.threshold,
-            "input": {"name": self.input_name, "sha256": self.input_sha256},
-            "created": self.created,
-            "versions": dict(self.versions),
-            "mode": self.mode,
-            "prompts": dict(self.prompts),
-            "inside": self.inside,
-        }
 
 
 @dataclass(frozen=True, eq=False)

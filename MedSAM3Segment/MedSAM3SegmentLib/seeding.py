@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .errors import InputError
 from .fresh_detections import FreshDetections
 from .grid import SliceStack
-from .models.tracker import MaskPrompt, PointPrompt
+from .models.tracker_words import MaskPrompt, PointPrompt
 from .prompt_geometry import BoxFractions, BoxOnSlices, PointOnSlice, boxes_on, drawn_on, points_on
 from .prompts import BoxReading, TargetPrompts
 from .result import ConceptResult

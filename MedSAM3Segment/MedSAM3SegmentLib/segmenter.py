@@ -15,6 +15,7 @@ import torch
 from .assembly import assemble
 from .concepts import Vocabulary, advice_for
 from .containment import Found, find_in_order, parts_of
+from .evidence import SliceEvidence
 from .examples import Examples, check_examples, in_words
 from .exemplars import Exemplars
 from .features import FeatureCache
@@ -36,8 +37,9 @@ from .one_run import OneRun
 from .phrases import prompt_for
 from .planes import gates_along, look_along_planes, more_stacks
 from .prompt_geometry import boxes_on
+from .provenance import Provenance
 from .request import CancelCheck, PartialCallback, ProgressCallback, SegmentRequest, Stage
-from .result import ConceptResult, Provenance, SegmentResult, SliceEvidence
+from .result import ConceptResult, SegmentResult
 from .slice_features import SliceFeatures
 from .versions import package_versions
 from .volume import Volume

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .result import StopReason
+from .tracks import StopReason
 
 Mask = NDArray[np.bool_]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .resizing import mask_at
-from .result import Track
+from .tracks import Track
 
 Mask = NDArray[np.bool_]
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from .result import SoftMask, Stop, StopReason
+from .evidence import SoftMask
 from .stopping import Doubt, StopRules
+from .tracks import Stop, StopReason
 
 Mask = NDArray[np.bool_]
 

@@ -16,7 +16,8 @@ from ..evaluation.metrics import dice
 from ..itk_images import image_on_grid, quiet_itk
 from ..report import write_report
 from ..request import SegmentRequest
-from ..segmentation_files import Segment, write_segmentation
+from ..segmentation_files import write_segmentation
+from ..segments import Segment
 from ..terminology import terminology_entry
 from ..training.demo_recipe import DemoRecipe
 from ..versions import package_versions

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..concepts import Vocabulary
+from ..label_maps import write_label_map
 from ..report import segment_provenance
 from ..request import Grouping
-from ..segmentation_files import PROVENANCE_TAG, Segment, provenance_text, write_label_map, write_segmentation
+from ..segmentation_files import write_segmentation
+from ..segments import PROVENANCE_TAG, Segment, provenance_text
 from ..terminology import terminology_entry
 
 if TYPE_CHECKING:

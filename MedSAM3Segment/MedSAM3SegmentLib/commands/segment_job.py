@@ -119,7 +119,7 @@ def check_job(job: SegmentJob) -> None:
     Raises:
         InputError: the image is missing or an output cannot be written.
     """
-    from ..segmentation_files import check_output
+    from ..segmentation_paths import check_output
 
     if not job.image.exists():
         raise InputError(f"{job.image} does not exist; check the path.")

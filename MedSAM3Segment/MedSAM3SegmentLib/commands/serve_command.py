@@ -79,7 +79,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
 
 def run(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
     """Do what ``medsam3 serve`` was asked to."""
-    from ..engine.model_shelf import FeatureShelf, ModelShelf, check_abilities, load_segmenter
+    from ..engine.model_shelf import FeatureShelf, ModelShelf, check_abilities, files_version, load_segmenter
     from ..engine.process_life import Parents, ProcessMark
     from ..engine.run_files import announced
     from ..engine.serving import ServingEngine
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     token = given or secrets.token_urlsafe(32)
     features = _bytes(options.feature_budget, "--feature-budget")
     models = _bytes(options.model_budget, "--model-budget")
-    shelf = ModelShelf(load_segmenter, models, FeatureShelf(features, features), check_abilities)
+    shelf = ModelShelf(load_segmenter, models, FeatureShelf(features, features), check_abilities, files_version)
     store = VolumeStore(_bytes(options.volume_budget, "--volume-budget"))
     parents = Parents(None if options.parent is None else ProcessMark.of(options.parent))
     with _logging_without_details(options.verbose):

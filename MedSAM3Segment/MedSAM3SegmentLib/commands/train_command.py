@@ -8,26 +8,19 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import Cancelled, InputError
-from ..request import CancelCheck
-from ..training.demo_recipe import DemoRecipe, TrackerStage, phantom_lessons, train_demo, train_phantom_tracker
+from ..training.demo_recipe import DemoRecipe, TrackerStage
 from ..whole_file import check_folder
 from .interruption import Interruption
 from .terminal import Terminal, duration
+from .train_job import RATE_OF_TRAINING_ON, STEPS, train
 
 if TYPE_CHECKING:
-    from ..models.concept_model import ConceptModel
-    from ..training.model_making import Lessons, Report
-    from ..training.schedule import Schedule, TrainingState
-
-#: Steps and highest learning rate where none are given: of a model trained on (MedSAM-3's published rate), and of a
-#: new one (the demo model's are in its recipe).
-_STEPS = 2000
-_RATE_OF_TRAINING_ON = 5e-5
+    from ..training.model_making import Report
+    from ..training.schedule import TrainingState
 
 #: Steps between lines in a log that nobody watches.
 _LOG_EVERY = 100
@@ -81,7 +74,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         "--steps",
         metavar="N",
         type=int,
-        help=f"batches of 8 slices (default: {_STEPS}, or {DemoRecipe.steps} of the demo's recipe); with --tracker, "
+        help=f"batches of 8 slices (default: {STEPS}, or {DemoRecipe.steps} of the demo's recipe); with --tracker, "
         f"short runs of them ({TrackerStage.steps})",
     )
     parser.add_argument("--seed", metavar="N", type=int, help="of first weights and choices (default: 1)")
@@ -89,7 +82,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         "--learning-rate",
         metavar="R",
         type=float,
-        help=f"highest rate (default: the demo recipe's, or {_RATE_OF_TRAINING_ON:g} on a base)",
+        help=f"highest rate (default: the demo recipe's, or {RATE_OF_TRAINING_ON:g} on a base)",
     )
     parser.add_argument(
         "--device", metavar="auto|cuda|mps|cpu", help="where to train (default: auto; the demo model on the CPU)"
@@ -104,14 +97,7 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     started = time.monotonic()
     terminal.note(f"Training {output} on {_data(options)}.")
     with interruption.gently() as stop, _nothing_half_done(output), _progress(terminal) as report:
-        if options.tracker:
-            _train_tracker(options, terminal, report, stop)
-        elif options.phantoms is None and options.manifest is None:
-            train_demo(output, _demo_recipe(options), report=report, cancel=stop)
-        elif options.base is not None:
-            _train_on(options, terminal, report, stop)
-        else:
-            _train_new(options, report, stop)
+        train(options, terminal, report, stop)
     size = sum(file.stat().st_size for file in output.iterdir()) / 1e6
     terminal.result(
         f"Wrote the model folder {output} ({size:.1f} MB) in {duration(time.monotonic() - started)}; "
@@ -160,142 +146,11 @@ def _check_tracker(options: argparse.Namespace) -> None:
         raise InputError("--demo makes the demo model with its tracker; leave --tracker out.")
 
 
-def _demo_recipe(options: argparse.Namespace) -> DemoRecipe:
-    given = {"steps": options.steps, "seed": options.seed}
-    return replace(DemoRecipe(), **{name: value for name, value in given.items() if value is not None})
-
-
-def _train_new(options: argparse.Namespace, report: Report, stop: CancelCheck) -> None:
-    from ..models.devices import choose_device
-    from ..models.model_card import MaskRule, ModelCard
-    from ..training.architecture import Architecture
-    from ..training.architecture_file import read_architecture
-    from ..training.model_making import train_new_model
-
-    device = choose_device(options.device or "auto")
-    architecture = read_architecture(options.architecture) if options.architecture else Architecture()
-    lessons = _lessons(options)
-    schedule = _schedule(options, None)
-    card = ModelCard(
-        name=options.output.name,
-        is_demo=options.phantoms is not None,
-        mask_rule=MaskRule.SEMANTIC,
-        description=_description(options),
-        training={**_training(options, schedule), "architecture": asdict(architecture)},
-    )
-    seed = _seed(options)
-    train_new_model(
-        lessons,
-        card,
-        architecture,
-        options.output,
-        schedule=schedule,
-        seed=seed,
-        device=device,
-        report=report,
-        cancel=stop,
-    )
-
-
-def _train_on(options: argparse.Namespace, terminal: Terminal, report: Report, stop: CancelCheck) -> None:
-    from ..models.concept_model import ConceptModel
-    from ..models.loading import load_model
-    from ..training.model_making import train_model
-
-    model = load_model(options.base, options.device or "auto", dtype="float32")
-    terminal.note(f"Model: {model.card.name} on {model.device}.")
-    schedule = _schedule(options, _RATE_OF_TRAINING_ON)
-    training = {**_training(options, schedule), "base": {"name": model.identity.name, "sha256": model.identity.sha256}}
-    card = replace(
-        model.card,
-        name=options.output.name,
-        is_demo=options.phantoms is not None,
-        description=_description(options),
-        source="",
-        training=training,
-    )
-    _make_trainable(model)
-    trained = ConceptModel(model.network, model.tokenizer, card, str(model.device))
-    train_model(
-        trained, _lessons(options), options.output, schedule=schedule, seed=_seed(options), report=report, cancel=stop
-    )
-
-
-def _train_tracker(options: argparse.Namespace, terminal: Terminal, report: Report, stop: CancelCheck) -> None:
-    from ..models.loading import load_model
-    from ..training.samples import manifest_stacks
-    from ..training.tracker_making import TrackerRecipe, add_tracker, tracker_schedule
-
-    model = load_model(options.base, options.device or "auto", dtype="float32")
-    terminal.note(f"Model: {model.card.name} on {model.device}.")
-    given = {
-        "phantoms": options.phantoms,
-        "steps": options.steps,
-        "learning_rate": options.learning_rate,
-        "seed": options.seed,
-    }
-    stage = replace(TrackerStage(), **{name: value for name, value in given.items() if value is not None})
-    if options.manifest is None:
-        train_phantom_tracker(model, options.output, stage, report=report, cancel=stop)
-        return
-    add_tracker(
-        model,
-        manifest_stacks(options.manifest),
-        TrackerRecipe(tracker_schedule(stage.steps, stage.learning_rate), seed=stage.seed),
-        options.output,
-        data={"manifest": options.manifest.name},
-        on_synthetic=False,
-        report=report,
-        cancel=stop,
-    )
-
-
-def _make_trainable(model: ConceptModel) -> None:
-    """Give the weights memory of their own: loaded ones may be a file's, which training must not write to."""
-    for parameter in model.network.parameters():
-        parameter.data = parameter.data.clone()
-        parameter.requires_grad_(True)
-
-
-def _lessons(options: argparse.Namespace) -> Lessons:
-    from ..training.model_making import manifest_lessons
-
-    if options.phantoms is not None:
-        return phantom_lessons(options.phantoms)
-    return manifest_lessons(options.manifest, with_vocabulary=options.base is None)
-
-
-def _schedule(options: argparse.Namespace, rate: float | None) -> Schedule:
-    from ..training.schedule import Schedule
-
-    rate = options.learning_rate or rate
-    schedule = Schedule(options.steps or _STEPS)
-    return schedule if rate is None else replace(schedule, learning_rate=rate)
-
-
-def _seed(options: argparse.Namespace) -> int:
-    return DemoRecipe.seed if options.seed is None else int(options.seed)
-
-
 def _data(options: argparse.Namespace) -> str:
     if options.manifest is not None:
         return f"the volumes of {options.manifest}"
     usual = TrackerStage.phantoms if options.tracker else DemoRecipe.phantoms
     return f"{options.phantoms or usual} synthetic abdomens"
-
-
-def _description(options: argparse.Namespace) -> str:
-    if options.phantoms is not None:
-        return "Trained on synthetic abdomens; it knows nothing about real patients."
-    return f"Trained on the volumes of {options.manifest.name}."
-
-
-def _training(options: argparse.Namespace, schedule: Schedule) -> dict[str, Any]:
-    """What the model's card says about how it was made."""
-    data: dict[str, Any] = (
-        {"phantoms": options.phantoms} if options.manifest is None else {"manifest": options.manifest.name}
-    )
-    return {**data, "seed": _seed(options), "schedule": asdict(schedule)}
 
 
 @contextmanager

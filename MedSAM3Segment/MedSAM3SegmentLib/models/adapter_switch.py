@@ -11,7 +11,7 @@ import torch
 from ..errors import InputError
 from .adapters import Adapter, check_fits
 from .checkpoint import Checkpoint, Part
-from .meta_names import DETECTOR_MODEL
+from .weight_targets import DETECTOR_MODEL
 
 if TYPE_CHECKING:
     from transformers import Sam3Model

@@ -17,12 +17,13 @@ from typing import Any
 import torch
 
 from ..errors import ModelError
-from ..result import AdapterIdentity
+from ..provenance import AdapterIdentity
 from .checkpoint import Part
 from .fingerprint import file_sha256
-from .meta_names import DETECTOR, DETECTOR_MODEL, Target, is_unused, targets_of
+from .meta_names import is_unused, targets_of
 from .model_card import ModelCard, ScoreRule
 from .weight_files import WeightFile, open_weights
+from .weight_targets import DETECTOR, DETECTOR_MODEL, Target
 
 #: Alpha over rank of MedSAM-3's published adapter (16 and 32; 32 and 64 before). Its file does not say.
 MEDSAM3_SCALE = 2.0

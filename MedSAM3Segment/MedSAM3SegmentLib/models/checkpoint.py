@@ -10,20 +10,10 @@ from pathlib import Path
 import torch
 
 from ..errors import ModelError
-from .meta_names import (
-    DETECTOR,
-    DETECTOR_MODEL,
-    POINT_EMBEDDINGS,
-    TRACKER,
-    TRACKER_MODEL,
-    TRACKER_NECK,
-    Change,
-    Target,
-    is_unused,
-    meta_name_of,
-    targets_of,
-)
+from .meta_names import is_unused, meta_name_of, targets_of
+from .meta_tracker_names import POINT_EMBEDDINGS
 from .weight_files import WeightFile, open_weights
+from .weight_targets import DETECTOR, DETECTOR_MODEL, TRACKER, TRACKER_MODEL, TRACKER_NECK, Change, Target
 
 
 class Part(Enum):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import ModelError
-from ..result import ModelIdentity
+from ..provenance import ModelIdentity
 from .model_card import ModelCard
 from .roi_align import install_roi_align
 

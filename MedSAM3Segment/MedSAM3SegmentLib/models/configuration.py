@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, ModelError
 from .checkpoint import Checkpoint, Layout, Part
-from .meta_names import DETECTOR
+from .weight_targets import DETECTOR
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -136,13 +137,12 @@ def _pass_on(process: subprocess.Popen[str], order: str, lines: queue.SimpleQueu
     """Give a process its order, and take its lines until it ends."""
     assert process.stdin is not None
     assert process.stdout is not None
-    try:
+    # One that has ended already takes no order, but has said why. Closed here, or what was not taken is written again.
+    with suppress(OSError), process.stdin:
         process.stdin.write(order + "\n")
-        process.stdin.flush()
+    with suppress(OSError, ValueError):
         for line in process.stdout:
             lines.put(line)
-    except (OSError, ValueError):
-        pass  # it has ended
     lines.put(None)
 
 

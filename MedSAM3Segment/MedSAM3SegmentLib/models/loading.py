@@ -33,7 +33,7 @@ def load_model(
         InputError: the device or format is not there, or the resolution does not fit.
         ModelError: the model is missing, incomplete, corrupted or of an unsupported kind.
     """
-    from ..result import ModelIdentity
+    from ..provenance import ModelIdentity
     from .adapter_switch import AdapterSwitch
     from .adapters import load_adapter
     from .checkpoint import Checkpoint

@@ -6,8 +6,9 @@ from collections.abc import Hashable, Iterable
 
 import torch
 
-from .tracker import MaskPrompt, PointPrompt, TrackedMask, Tracker, TrackerFeatures
+from .tracker import Tracker
 from .tracker_memory import ObjectMemory
+from .tracker_words import MaskPrompt, PointPrompt, TrackedMask, TrackerFeatures
 
 
 class TrackingSession:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..models.tracker import MaskPrompt, PointPrompt
+from ..models.tracker_words import MaskPrompt, PointPrompt
 
 Mask = NDArray[np.bool_]
 

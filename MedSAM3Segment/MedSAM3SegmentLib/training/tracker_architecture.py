@@ -35,7 +35,6 @@ class TrackerArchitecture:
         decoder_layers: of the mask decoder.
         memory_layers, memory_mlp: of the memory attention.
         fuser_layers, fuser_mlp: of the memory encoder.
-        downsampler_width: channels the memory encoder's mask convolutions end with.
     """
 
     heads: int = 4

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as functional
 
-from ..models.tracker import TrackedMask
+from ..models.tracker_words import TrackedMask
 from .losses import soft_dice_loss
 
 

@@ -15,8 +15,9 @@ from torch.nn.functional import interpolate
 
 from ..models.concept_model import ConceptModel, ImageFeatures
 from ..models.network_loading import TrackerNetworks
-from ..models.tracker import MaskPrompt, PointPrompt, TrackedMask, Tracker, TrackerFeatures
+from ..models.tracker import Tracker
 from ..models.tracker_memory import ObjectMemory
+from ..models.tracker_words import MaskPrompt, PointPrompt, TrackedMask, TrackerFeatures
 from ..request import CancelCheck
 from .schedule import Schedule, TrainingState, Weights, run_schedule
 from .shown_objects import correcting_click, seed_prompt

@@ -1,0 +1,44 @@
+"""A named structure as Slicer keeps one, and the tags under which its terminology and provenance stand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: The tag under which Slicer keeps a segment's terminology.
+TERMINOLOGY_TAG = "TerminologyEntry"
+
+#: The tag under which a result's provenance is kept, as JSON.
+PROVENANCE_TAG = "MedSAM3.Provenance"
+
+Colour = tuple[float, float, float]
+Provenance = Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """One named structure.
+
+    Attributes:
+        name: what Slicer shows.
+        mask: bool ``[k, j, i]``.
+        colour: red, green, blue, each 0..1.
+        terminology: Slicer's terminology entry (seven fields with ``~`` between them), or ``""``.
+        tags: further text that Slicer keeps on the segment. Slicer cannot store ``|`` there; it is written as ``¦``.
+    """
+
+    name: str
+    mask: NDArray[np.bool_]
+    colour: Colour
+    terminology: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def provenance_text(provenance: Provenance) -> str:
+    """Provenance as one line of JSON that a Slicer tag can hold."""
+    return json.dumps(provenance, ensure_ascii=False).replace("|", "\\u007c")
