@@ -15,6 +15,7 @@ from MedSAM3SegmentLib.prompts import TargetPrompts
 from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, Mode, SegmentRequest
 
 Word = TypeVar("Word", bound=StrEnum)
+Number = TypeVar("Number", int, float)
 
 
 def request_from(
@@ -49,17 +50,17 @@ def request_from(
     Raises:
         InputError: one of them cannot be used; the message says which and why.
     """
-    phrases = split_phrases(concepts if isinstance(concepts, str) else "\n".join(concepts))
-    if isinstance(window, str):
-        window = Window.parse(window)
-    elif window is not None and not isinstance(window, Window):
-        window = Window(*map(float, window))
+    for concept, drawn in (prompts or {}).items():
+        if not isinstance(drawn, TargetPrompts):
+            raise InputError(
+                f"What was drawn for '{concept}' cannot be {drawn!r}; give MedSAM3SegmentLib.prompts.TargetPrompts."
+            )
     return SegmentRequest(
-        concepts=phrases,
+        concepts=_phrases(concepts),
         plane=_one_of(Plane, plane, "plane"),
-        slices=None if slices is None else (int(slices[0]), int(slices[1])),
-        window=window,
-        threshold=None if threshold is None else float(threshold),
+        slices=None if slices is None else _pair(slices, int, "The slices", "(10, 40)"),
+        window=_window(window),
+        threshold=_threshold(threshold),
         mode=mode_named(mode),
         prompts=dict(prompts or {}),
         inside=inside,
@@ -98,6 +99,39 @@ def mode_named(text: str) -> Mode:
         InputError: there is none.
     """
     return _one_of(Mode, text, "mode")
+
+
+def _phrases(concepts: str | Iterable[str]) -> tuple[str, ...]:
+    if isinstance(concepts, str):
+        return split_phrases(concepts)
+    given = list(concepts) if isinstance(concepts, Iterable) else [concepts]
+    for phrase in given:
+        if not isinstance(phrase, str):
+            raise InputError(f"The concept {phrase!r} is no text; give phrases, such as ['liver', 'spleen'].")
+    return split_phrases("\n".join(given))
+
+
+def _window(window: str | tuple[float, float] | Window | None) -> Window | None:
+    if window is None or isinstance(window, Window):
+        return window
+    return (
+        Window.parse(window) if isinstance(window, str) else Window(*_pair(window, float, "The window", "(-160, 240)"))
+    )
+
+
+def _threshold(threshold: float | None) -> float | None:
+    try:
+        return None if threshold is None else float(threshold)
+    except (TypeError, ValueError):
+        raise InputError(f"The threshold cannot be {threshold!r}; give a number from 0 to 1, or None.") from None
+
+
+def _pair(values: Iterable[float], kind: type[Number], what: str, such_as: str) -> tuple[Number, Number]:
+    try:
+        first, second = (kind(value) for value in values)
+    except (TypeError, ValueError):
+        raise InputError(f"{what} cannot be {values!r}; give two numbers, such as {such_as}.") from None
+    return first, second
 
 
 def _one_of(words: type[Word], text: str, what: str) -> Word:

@@ -19,6 +19,8 @@ from MedSAM3SegmentLib.prompts import BoxMark, MaskMark, TargetPrompts
 
 from .edited_slices import edited_slices
 from .frames import array_of, node_to_world, require_linear
+from .given_nodes import require_node
+from .labelmaps import binary_labelmap
 from .segment_voxels import grid_to_segmentation, segment_mask
 from .volumes import PlacedVolume
 
@@ -29,6 +31,7 @@ def box_of_roi(roi_node: Any, volume_node: Any, placed: PlacedVolume) -> BoxMark
     Raises:
         InputError: the node is no box, has no size, or is under a non-linear transform.
     """
+    require_node(roi_node)
     if not roi_node.IsA("vtkMRMLMarkupsROINode"):
         raise InputError(f"'{roi_node.GetName()}' is not a region of interest; draw one in the Markups module.")
     require_linear(roi_node)
@@ -47,11 +50,17 @@ def mask_of_segment(
     """A segment as bool ``[k, j, i]`` on the voxels of ``placed``.
 
     Raises:
-        InputError: the segment is not there, or is empty.
+        InputError: the segment is not there, is empty or is no label map, or a parent transform is non-linear.
     """
-    segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
+    segmentation = segmentation_node.GetSegmentation()
+    segment = segmentation.GetSegment(segment_id)
     if segment is None:
         raise InputError(f"'{segmentation_node.GetName()}' has no segment '{segment_id}'; choose another one.")
+    if binary_labelmap(segment) is None:
+        raise InputError(
+            f"The segment '{segment.GetName()}' is stored as {segmentation.GetSourceRepresentationName()}; create its "
+            "Binary labelmap in the Segmentations module, or choose another one."
+        )
     ijk_to_segmentation = grid_to_segmentation(segmentation_node, volume_node, placed)
     mask = segment_mask(segment, placed.volume.grid, ijk_to_segmentation)
     if not mask.any():
@@ -64,6 +73,7 @@ def drawn_prompts(
 ) -> dict[str, TargetPrompts]:
     """What was drawn in the segment of each concept's name, for concepts that have one with something in it.
 
+    Where several have the name, as after a run beside what was drawn for it, it is the one that was changed last.
     Slices count that were drawn or corrected since the program wrote the segment; all of them where none was.
 
     Args:
@@ -73,12 +83,23 @@ def drawn_prompts(
     ijk_to_segmentation = grid_to_segmentation(segmentation_node, volume_node, placed)
     segmentation = segmentation_node.GetSegmentation()
     for concept in concepts:
-        segment_id = segmentation.GetSegmentIdBySegmentName(concept.strip())
-        if not segment_id:
-            continue
-        segment = segmentation.GetSegment(segment_id)
-        mask = segment_mask(segment, placed.volume.grid, ijk_to_segmentation)
-        if mask.any():
-            slices = edited_slices(segment, mask, stack) or None
-            prompts[concept] = TargetPrompts(masks=(MaskMark(mask, slices),), is_phrase=False)
+        named = [segmentation.GetSegment(segment_id) for segment_id in segment_ids_named(segmentation, concept)]
+        for segment in sorted(filter(binary_labelmap, named), key=_changed_at, reverse=True):
+            mask = segment_mask(segment, placed.volume.grid, ijk_to_segmentation)
+            if mask.any():
+                slices = edited_slices(segment, mask, stack) or None
+                prompts[concept] = TargetPrompts(masks=(MaskMark(mask, slices),), is_phrase=False)
+                break
     return prompts
+
+
+def segment_ids_named(segmentation: Any, name: str) -> list[str]:
+    """The IDs of all segments of a vtkSegmentation that have a name, in capitals or not; Slicer would give any one."""
+    wanted = name.strip().casefold()
+    ids = [str(segment_id) for segment_id in segmentation.GetSegmentIDs()]
+    return [one for one in ids if str(segmentation.GetSegment(one).GetName() or "").strip().casefold() == wanted]
+
+
+def _changed_at(segment: Any) -> int:
+    """When voxels of ``segment`` (a vtkSegment) were changed, or of those that share its labelmap; later is more."""
+    return int(binary_labelmap(segment).GetMTime())

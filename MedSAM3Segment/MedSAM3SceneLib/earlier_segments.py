@@ -54,10 +54,11 @@ def earlier_segments(segmentation_node: Any, prompt: str, volume_name: str) -> l
         segment = segmentation.GetSegment(segment_id)
         provenance = read_provenance(segment) or {}
         same_phrase = str(provenance.get("prompt", "")).casefold() == prompt.casefold()
-        if not same_phrase or (provenance.get("input") or {}).get("name") != volume_name:
+        source = provenance.get("input")
+        if not same_phrase or not isinstance(source, dict) or source.get("name") != volume_name:
             continue
         number = provenance.get("instance")
-        number = number if isinstance(number, int) else None
+        number = number if type(number) is int else None
         given = segment_name(str(provenance.get("concept", "")), number)
         is_renamed = segment.GetName().casefold() != given.casefold()
         made = EarlierSegment(str(segment_id), number, str(provenance.get("created", "")), is_renamed)

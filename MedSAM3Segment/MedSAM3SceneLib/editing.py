@@ -49,15 +49,20 @@ class SegmentWriter:
         if self.is_writing:
             raise RuntimeError("an action is on its way already")
         SegmentWriter._at_work_on = segmentation_node
+        undone = self._undone
         try:
             self.begin(segmentation_node, volume_node)
-            try:
-                yield
-            except BaseException:
-                # Without its node there is nothing to restore.
-                if self._logic.GetSegmentationNode() is segmentation_node:
-                    self._logic.Undo()
-                raise
+            with _changes_of(segmentation_node.GetSegmentation()) as changes:
+                try:
+                    yield
+                except BaseException:
+                    if not changes:
+                        # Slicer would take back the action before, whose state is the same.
+                        self._undone = undone
+                    elif self._logic.GetSegmentationNode() is segmentation_node:
+                        # Without its node there is nothing to restore.
+                        self._logic.Undo()
+                    raise
         finally:
             if SegmentWriter._at_work_on is segmentation_node:
                 SegmentWriter._at_work_on = None
@@ -172,6 +177,22 @@ class SegmentWriter:
         self._logic.ModifySegmentByLabelmap(
             self._logic.GetSegmentationNode(), segment_id, labelmap, mode, False, bypass_masking
         )
+
+
+@contextmanager
+def _changes_of(segmentation: Any) -> Iterator[list[str]]:
+    """Names of what happens to a vtkSegmentation inside, of all that its undo history heeds."""
+    heeded = ("SegmentAdded", "SegmentRemoved", "SegmentModified", "SourceRepresentationModified")
+    changes: list[str] = []
+    tags = [
+        segmentation.AddObserver(getattr(slicer.vtkSegmentation, name), lambda *_, name=name: changes.append(name))
+        for name in heeded
+    ]
+    try:
+        yield changes
+    finally:
+        for tag in tags:
+            segmentation.RemoveObserver(tag)
 
 
 def _own_editor(scene: Any) -> Any:

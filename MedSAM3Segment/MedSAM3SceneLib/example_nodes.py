@@ -9,6 +9,7 @@ from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.examples import Example, Examples
 
 from .drawn_regions import mask_of_segment
+from .given_nodes import require_node
 from .segmentations import check_segmentation_node
 from .steps import Steps
 from .volumes import PlacedVolume, check_volume_node, read_in_steps
@@ -29,6 +30,8 @@ def node_pairs(like: Any) -> tuple[NodePair, ...]:
         raise InputError("An example is a volume node and a segmentation node; give both, or a list of such pairs.")
     for volume_node, segmentation_node in pairs:
         check_volume_node(volume_node)
+        if segmentation_node is not None:
+            require_node(segmentation_node)
         if segmentation_node is None or not segmentation_node.IsA("vtkMRMLSegmentationNode"):
             raise InputError(f"The example in '{volume_node.GetName()}' is no segmentation; choose one of that volume.")
         check_segmentation_node(segmentation_node)

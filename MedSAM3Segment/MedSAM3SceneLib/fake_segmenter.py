@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.errors import Cancelled
+from MedSAM3SegmentLib.evidence import SliceEvidence, SoftMask
 from MedSAM3SegmentLib.examples import Examples
 from MedSAM3SegmentLib.grid import SliceStack
 from MedSAM3SegmentLib.intensity import choose_window
 from MedSAM3SegmentLib.phrases import prompt_for
+from MedSAM3SegmentLib.provenance import ModelIdentity, Provenance
 from MedSAM3SegmentLib.request import (
     CancelCheck,
     PartialCallback,
@@ -23,15 +25,7 @@ from MedSAM3SegmentLib.request import (
     SegmentRequest,
     Stage,
 )
-from MedSAM3SegmentLib.result import (
-    ConceptResult,
-    Instance,
-    ModelIdentity,
-    Provenance,
-    SegmentResult,
-    SliceEvidence,
-    SoftMask,
-)
+from MedSAM3SegmentLib.result import ConceptResult, Instance, SegmentResult
 from MedSAM3SegmentLib.volume import Volume
 
 

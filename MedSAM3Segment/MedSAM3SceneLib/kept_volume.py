@@ -6,7 +6,14 @@ from typing import Any
 
 from .frames import matrix_of, node_to_world
 from .steps import Steps
-from .volumes import PlacedVolume, check_volume_node, modality_of, read_in_steps, sequence_messages
+from .volumes import (
+    PlacedVolume,
+    check_volume_node,
+    modality_of,
+    read_in_steps,
+    sequence_messages,
+    voxels_version,
+)
 
 
 class KeptVolume:
@@ -45,6 +52,4 @@ def _stamp_of(node: Any) -> tuple[Any, ...]:
         tuple(matrix.GetElement(row, column) for row in range(4) for column in range(4))
         for matrix in (ijk_to_node, matrix_of(node_to_world(node)))
     ]
-    image = node.GetImageData()
-    # The image itself is part of it, for another one may come to stand at the same address.
-    return (image, image.GetMTime(), *matrices, node.GetName(), modality_of(node), sequence_messages(node))
+    return (*voxels_version(node), *matrices, node.GetName(), modality_of(node), sequence_messages(node))

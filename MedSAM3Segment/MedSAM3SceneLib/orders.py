@@ -18,8 +18,9 @@ from MedSAM3SegmentLib.prompts import BoxMark, TargetPrompts
 from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, Mode, SegmentRequest
 
 from .console import mode_named, request_from
-from .drawn_regions import box_of_roi, drawn_prompts, mask_of_segment
+from .drawn_regions import box_of_roi, drawn_prompts, mask_of_segment, segment_ids_named
 from .example_nodes import check_shown, node_pairs, read_example_nodes, shown_concepts
+from .given_nodes import require_node
 from .run_order import RunOrder
 from .slice_views import shown_slice
 from .steps import Steps, in_thread
@@ -91,7 +92,7 @@ def order_for(
     is_drawn = chosen_mode is Mode.FROM_PROMPTS and not prompts
     if is_drawn and segmentation_node is None:
         raise InputError("Nothing was drawn; choose the segmentation in which you drew a slice of the object.")
-    segment = None if inside is None or isinstance(inside, str) else (inside[0], _segment_id(*inside))
+    segment = _segment_in(inside)
 
     def prepare(placed: PlacedVolume) -> Steps[tuple[PlacedVolume, SegmentRequest]]:
         yield from ()
@@ -143,7 +144,7 @@ def preview_order(
     check_volume_node(volume_node)
     words = inside if isinstance(inside, str) else None
     plain = request_from(concepts, window=window, threshold=threshold, inside=words, assembly=assembly)
-    segment = None if inside is None or isinstance(inside, str) else (inside[0], _segment_id(*inside))
+    segment = _segment_in(inside)
 
     def prepare(placed: PlacedVolume) -> Steps[tuple[PlacedVolume, SegmentRequest]]:
         plane = view_plane(view, volume_node, placed)
@@ -188,11 +189,26 @@ def _oblique(
     return PlacedVolume(cut, placed.to_node), request
 
 
-def _segment_id(segmentation_node: Any, segment: str) -> str:
+def _segment_in(inside: tuple[Any, str] | str | None) -> tuple[Any, str] | None:
+    """The segmentation node and segment ID in what ``order_for`` takes; None for words.
+
+    Raises:
+        InputError: it is something else, or there is no such segment or more than one.
+    """
+    if inside is None or isinstance(inside, str):
+        return None
+    if not isinstance(inside, tuple | list) or len(inside) != 2 or not isinstance(inside[1], str):
+        raise InputError(f"{inside!r} is nothing to look inside of; give a segmentation node and a segment's name.")
+    segmentation_node, segment = inside
+    require_node(segmentation_node)
+    if not segmentation_node.IsA("vtkMRMLSegmentationNode"):
+        raise InputError(f"'{segmentation_node.GetName()}' is not a segmentation; give one and a segment's name.")
     segmentation = segmentation_node.GetSegmentation()
     if segmentation.GetSegment(segment) is not None:
-        return segment
-    segment_id = segmentation.GetSegmentIdBySegmentName(segment)
-    if not segment_id:
+        return segmentation_node, segment
+    named = segment_ids_named(segmentation, segment)
+    if not named:
         raise InputError(f"'{segmentation_node.GetName()}' has no segment '{segment}'; choose another one.")
-    return str(segment_id)
+    if len(named) > 1:
+        raise InputError(f"{len(named)} segments are named '{segment}'; give the ID of one: {', '.join(named)}.")
+    return segmentation_node, named[0]

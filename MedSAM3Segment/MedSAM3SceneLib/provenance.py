@@ -7,7 +7,7 @@ from typing import Any
 
 import vtk
 
-from MedSAM3SegmentLib.segmentation_files import PROVENANCE_TAG, provenance_text
+from MedSAM3SegmentLib.segments import PROVENANCE_TAG, provenance_text
 
 
 def write_provenance(segment: Any, provenance: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from MedSAM3SegmentLib.examples import Examples
 from MedSAM3SegmentLib.grid import SliceStack
 from MedSAM3SegmentLib.request import PartialMask, Progress, SegmentRequest
 
+from .earlier_edits import MayReplace, Version
 from .steps import Steps
 from .volumes import PlacedVolume
 
@@ -30,6 +31,9 @@ class RunOrder:
         model, device: as ``medsam3 segment`` takes them.
         save_state: see ``segmentations.write_in_steps``.
         is_written: whether the result becomes segments.
+        may_replace: asked before anything is looked for when the run would write segments of earlier runs that a person
+            edited since, or that reach beyond what is looked at; None when it may.
+        left: see ``edited_segments``.
     """
 
     volume_node: Any
@@ -40,6 +44,8 @@ class RunOrder:
     save_state: Callable[[], None] | None = None
     is_written: bool = True
     examples: Callable[[PlacedVolume], Steps[Examples]] | None = None
+    may_replace: MayReplace | None = None
+    left: Version = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,7 +33,7 @@ from MedSAM3SegmentLib.result import SegmentResult
 from .local_jobs import Job, JobSource
 from .run_order import PlacedPartial, RunListener
 from .steps import WAITING, WORKING, Steps, breathe, in_thread, release
-from .volumes import PlacedVolume
+from .volumes import PlacedVolume, voxels_version
 
 #: Seconds of steps between two repaints. One step more may follow, so this stays well below what is felt.
 STEP_BUDGET = 0.015
@@ -78,6 +78,7 @@ class SceneRun(ABC):
         self.error: Exception | None = None
         self._nodes = tuple(nodes)
         self._scene = nodes[0].GetScene()
+        self._voxels: tuple[Any, ...] | None = None
         self._listener = listener or RunListener()
         self._job: Job | None = None
         self._cancelled = False
@@ -141,6 +142,12 @@ class SceneRun(ABC):
         self.result = self.placed = None
         release(held)
 
+    def _read(self, steps: Steps[PlacedVolume]) -> Steps[PlacedVolume]:
+        """Read the volume by ``steps``, and remember which voxels these were."""
+        placed = yield from steps
+        self._voxels = voxels_version(self._nodes[0])
+        return placed
+
     def _answer(
         self,
         jobs: JobSource,
@@ -153,15 +160,20 @@ class SceneRun(ABC):
         """Hand the request in and follow it to its result."""
         self.state = RunState.SUBMITTING
         submit = partial(jobs.submit, placed.volume, request, model=model, device=device)
-        self._job = yield from in_thread(submit if examples is None else partial(submit, examples=examples))
+        yield from in_thread(partial(self._hand_in, submit if examples is None else partial(submit, examples=examples)))
+        assert self._job is not None
         self.state = RunState.SEGMENTING
         stack = SliceStack.along(placed.volume.grid, request.plane)
         self.result = yield from self._follow(self._job, placed, stack)
         return self.result
 
-    def _follow(self, job: Job, placed: PlacedVolume, stack: SliceStack) -> Steps[SegmentResult]:
+    def _hand_in(self, submit: Callable[[], Job]) -> None:
+        """On a thread, which goes on when the run has ended meanwhile; nobody else could cancel the job then."""
+        self._job = submit()
         if self._cancelled:
-            job.cancel()
+            self._job.cancel()
+
+    def _follow(self, job: Job, placed: PlacedVolume, stack: SliceStack) -> Steps[SegmentResult]:
         while True:
             events = job.poll()
             for event in events:
@@ -219,12 +231,25 @@ class SceneRun(ABC):
     def _end(self, state: RunState, error: Exception | None) -> None:
         if self.ended:
             return
+        if state is RunState.DONE:
+            self.messages += self._words_on_change()
+        elif not self._cancelled:
+            # Whatever went wrong here, the engine shall not work on for nobody.
+            self.cancel()
         if not self._stepping:
             # Whoever is told shall find the scene as it stays.
             self._steps.close()
         self.state = state
         self.error = error
         self._listener.ended(self)
+
+    def _words_on_change(self) -> list[str]:
+        """One sentence where the voxels that were read are not those of the volume any more."""
+        volume_node = self._nodes[0]
+        if self._voxels is None or voxels_version(volume_node) == self._voxels:
+            return []
+        name = volume_node.GetName()
+        return [f"'{name}' was changed while it was segmented; the result is of what it was before."]
 
 
 def run_to_end(run: SceneRun, pump: Callable[[], None], cancel: Callable[[], bool] | None = None) -> None:

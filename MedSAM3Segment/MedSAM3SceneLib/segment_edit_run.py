@@ -85,7 +85,7 @@ class SegmentEditRun(SceneRun):
 
     def _all_steps(self) -> Steps[None]:
         order, segmentation_node = self.order, self._segmentation_node
-        self.placed = placed = yield from order.read(order.volume_node)
+        self.placed = placed = yield from self._read(order.read(order.volume_node))
         around = surroundings(segmentation_node, order.segment_id, order.volume_node, placed, order.slice_node)
         question = yield from in_thread(lambda: question_for(order.words, around))
         result = yield from self._answer(
@@ -148,7 +148,13 @@ class SegmentEditRun(SceneRun):
 
     def _check_wanted(self) -> None:
         super()._check_wanted()
-        if self.state is not RunState.WRITING and self._segment() is None:
+        if self.state is RunState.WRITING:
+            return
+        # What is written goes where the editor is by then, and segments of two segmentations may have the same ID.
+        if self.order.editor.GetSegmentationNode() is not self._segmentation_node:
+            self.cancel()
+            raise Cancelled("Another segmentation was selected while the segment was worked on; nothing was written.")
+        if self._segment() is None:
             self.cancel()
             raise Cancelled("The segment was removed while it was worked on; nothing was written.")
 

@@ -9,10 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.concepts import Vocabulary
-from MedSAM3SegmentLib.request import Grouping
+from MedSAM3SegmentLib.errors import Cancelled
+from MedSAM3SegmentLib.gating import box_of
+from MedSAM3SegmentLib.grid import SliceStack
+from MedSAM3SegmentLib.phrases import prompt_for
+from MedSAM3SegmentLib.request import Grouping, Mode, SegmentRequest
 from MedSAM3SegmentLib.result import SegmentResult
 
+from .concept_writing import Outcome
+from .earlier_edits import Version, edited_segments
+from .earlier_segments import earlier_segments
 from .editing import SegmentWriter
+from .labelmaps import content_version
 from .local_jobs import JobSource
 from .run_order import RunListener, RunOrder
 from .scene_run import RunState, SceneRun
@@ -29,6 +37,7 @@ class WritingRun(SceneRun):
         segmentation_node: where segments are written, or None for a new node.
         grouping: what becomes one segment, once the request is made.
         written: what became of the result in the scene, once it is done.
+        left: the segments that it wrote as it left them, from ``labelmaps.content_version``.
 
     Raises:
         InputError: the nodes cannot be used; nothing was begun.
@@ -50,6 +59,7 @@ class WritingRun(SceneRun):
         self.segmentation_node = segmentation_node
         self.grouping = Grouping.CONCEPT
         self.written: WrittenResult | None = None
+        self.left: Version = ()
         self._writer = writer
         self._save_state = save_state
 
@@ -79,6 +89,9 @@ class WritingRun(SceneRun):
             self._save_state,
             clear_missing=clear_missing,
         )
+        ids = {part.segment_id for part in self.written.concepts if part.outcome is not Outcome.NOT_FOUND}
+        now = content_version(self.written.segmentation_node.GetSegmentation())
+        self.left = tuple(segment for segment in now if segment[0] in ids)
         self.messages = messages_of(result, self.written)
 
 
@@ -105,9 +118,10 @@ class SegmentationRun(WritingRun):
         order = self.order
         # Whoever shows partial slices needs its colours.
         vocabulary = yield from in_thread(Vocabulary.load)
-        whole = yield from read_in_steps(order.volume_node)
+        whole = yield from self._read(read_in_steps(order.volume_node))
         placed, request = yield from order.prepare(whole)
         self.placed, self.grouping = placed, request.grouping
+        yield from self._ask_for_edits(placed, request)
         examples = None if order.examples is None else (yield from order.examples(whole))
         result = yield from self._answer(self._jobs, placed, request, order.model, order.device, examples)
         self.state = RunState.CONVERTING
@@ -117,3 +131,38 @@ class SegmentationRun(WritingRun):
             self.messages = list(result.messages)
             return
         yield from self._write_segments(result, placed, vocabulary)
+
+    def _ask_for_edits(self, placed: PlacedVolume, request: SegmentRequest) -> Steps[None]:
+        """Make sure that edits of earlier results, and their slices beside those looked at, may be replaced.
+
+        Raises:
+            Cancelled: they may not.
+        """
+        order, node = self.order, self.segmentation_node
+        # What was drawn is what a run from prompts begins with.
+        if order.may_replace is None or node is None or request.mode is Mode.FROM_PROMPTS:
+            return
+        ids = [
+            segment.segment_id
+            for concept in request.concepts
+            for segment in earlier_segments(node, prompt_for(concept), placed.volume.name)
+        ]
+        looked_at = yield from in_thread(lambda: _looked_at(request, placed))
+        edited = yield from edited_segments(node, ids, self.volume_node, placed, order.left, looked_at)
+        if edited and not order.may_replace(edited):
+            raise Cancelled("Nothing was segmented, and what was edited is as it was.")
+        self._check_wanted()  # the scene may have been closed over the question
+
+
+def _looked_at(request: SegmentRequest, placed: PlacedVolume) -> NDArray[np.bool_] | None:
+    """The voxels ``[k, j, i]`` that a request looks at; None for all."""
+    if request.slices is None and request.region is None:
+        return None
+    grid = placed.volume.grid
+    looked_at = np.ones(grid.shape, bool) if request.region is None else np.zeros(grid.shape, bool)
+    if request.region is not None:
+        looked_at[box_of(request.region, grid)] = True
+    stack = SliceStack.along(grid, request.plane)
+    slices, by_slice = request.slice_range(stack), stack.extract(looked_at)
+    by_slice[: slices.start] = by_slice[slices.stop :] = False
+    return looked_at

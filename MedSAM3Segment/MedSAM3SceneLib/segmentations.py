@@ -19,6 +19,7 @@ from .concept_writing import ConceptWriting, SegmentMask, WrittenConcept
 from .edited_slices import written_slices
 from .editing import SegmentWriter
 from .frames import node_to_node, require_linear
+from .given_nodes import require_node
 from .labelmaps import binary_labelmap_name, cropped
 from .segmentation_nodes import geometry_kept, new_segmentation, prepare_lattice, remove_segmentation
 from .steps import Steps
@@ -44,6 +45,7 @@ def check_segmentation_node(segmentation_node: Any) -> None:
     Raises:
         InputError: it is not a segmentation, is under a non-linear transform, or its segments are not label maps.
     """
+    require_node(segmentation_node)
     if not segmentation_node.IsA("vtkMRMLSegmentationNode"):
         raise InputError(f"'{segmentation_node.GetName()}' is not a segmentation; select one or let a new one be made.")
     require_linear(segmentation_node)

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from MedSAM3SegmentLib.concepts import Vocabulary
-from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.result import SegmentResult
 
+from .earlier_edits import MayReplace, edited_segments
 from .editing import SegmentWriter
 from .run_order import RunListener
 from .scene_run import RunState
@@ -25,6 +26,7 @@ class ThresholdRun(WritingRun):
         before: a run that is done.
         threshold: lowest score that is kept, 0 to 1.
         save_state: see ``segmentations.write_in_steps``.
+        may_replace: asked before segments are written that a person edited since; by default they may be.
 
     Raises:
         InputError: the nodes cannot be used any more; nothing was begun.
@@ -37,6 +39,7 @@ class ThresholdRun(WritingRun):
         writer: SegmentWriter,
         listener: RunListener | None = None,
         save_state: Callable[[], None] | None = None,
+        may_replace: MayReplace | None = None,
     ) -> None:
         if before.written is None or before.result is None or before.placed is None:
             raise ValueError("Only a run that is done has a threshold to move.")
@@ -47,11 +50,20 @@ class ThresholdRun(WritingRun):
         self.grouping = before.grouping
         self.placed = before.placed
         self._before = standing_result(before)
+        self._segment_ids = tuple(part.segment_id for part in before.written.concepts if part.segment_id)
+        self._left = before.left
         self._threshold = threshold
+        self._may_replace = may_replace
 
     def _all_steps(self) -> Steps[None]:
         assert self.placed is not None
         self.state = RunState.CONVERTING
+        if self._may_replace is not None:
+            ids, node = self._segment_ids, self.segmentation_node
+            edited = yield from edited_segments(node, ids, self.volume_node, self.placed, self._left)
+            if edited and not self._may_replace(edited):
+                raise Cancelled("The threshold was left as it was, and with it what was edited.")
+            self._check_wanted()  # the scene may have been closed over the question
         self.result = result = yield from in_thread(lambda: self._before.with_threshold(self._threshold))
         yield from self._write_segments(result, self.placed, Vocabulary.load(), clear_missing=True)
 

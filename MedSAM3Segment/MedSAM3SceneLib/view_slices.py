@@ -19,6 +19,7 @@ from MedSAM3SegmentLib.intensity import is_ct
 from MedSAM3SegmentLib.volume import Volume
 
 from .frames import array_of, node_to_world
+from .given_nodes import require_node
 from .volumes import PlacedVolume
 
 #: How far, in slices, a view may lean from corner to corner of the volume and still show one slice.
@@ -63,8 +64,11 @@ def view_plane(slice_node: Any, volume_node: Any, placed: PlacedVolume) -> ViewP
     """The plane that a vtkMRMLSliceNode shows, in the frame of ``placed``'s grid.
 
     Raises:
-        InputError: the volume is under a non-linear transform.
+        InputError: the node shows no slice, or the volume is under a non-linear transform.
     """
+    require_node(slice_node)
+    if not slice_node.IsA("vtkMRMLSliceNode"):
+        raise InputError(f"'{slice_node.GetName()}' is no slice view; give one, such as that of the Red view.")
     slice_to_world = array_of(slice_node.GetSliceToRAS())
     to_grid = np.linalg.inv(node_to_world(volume_node) @ placed.to_node) @ slice_to_world
     right, up = to_grid[:3, 0], to_grid[:3, 1]

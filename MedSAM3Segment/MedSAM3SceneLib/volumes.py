@@ -15,6 +15,7 @@ from MedSAM3SegmentLib.straightening import straighten
 from MedSAM3SegmentLib.volume import Volume
 
 from .frames import array_of, node_to_world, require_linear, rigid_part
+from .given_nodes import require_node
 from .steps import WORKING, Steps, finish, in_thread
 
 #: UCUM code of Hounsfield units, as Slicer's DICOM reader puts it on a volume node.
@@ -61,10 +62,9 @@ def read_in_steps(node: Any) -> Steps[PlacedVolume]:
             is under a non-linear transform, or was changed while it was read.
     """
     check_volume_node(node)
-    image = node.GetImageData()
-    changed = image.GetMTime()
+    version = voxels_version(node)
     array = yield from _voxels(node)
-    if node.GetImageData() is not image or image.GetMTime() != changed:
+    if voxels_version(node) != version:
         raise InputError(f"The volume '{node.GetName()}' was changed while it was read; try again.")
     placement = _placement(node)
     grid = _grid(node, array.shape[:3], placement)
@@ -87,12 +87,20 @@ def check_volume_node(node: Any) -> None:
     """
     if node is None:
         raise InputError("No volume was given; load a CT or MR volume and select it.")
+    require_node(node)
     if not node.IsA("vtkMRMLScalarVolumeNode"):
         raise InputError(f"'{node.GetName()}' is a {node.GetNodeTagName()}, not a volume; select a CT or MR volume.")
     if node.IsA("vtkMRMLLabelMapVolumeNode"):
         raise InputError(f"'{node.GetName()}' is a label map, not an image; select the volume it was drawn on.")
     _components(node)
     require_linear(node)
+
+
+def voxels_version(node: Any) -> tuple[Any, ...]:
+    """What differs as soon as a voxel of a volume node does."""
+    image = node.GetImageData()
+    # The image itself is part of it, for another one may come to stand at the same address.
+    return (image, 0 if image is None else image.GetMTime())
 
 
 def slice_count(node: Any, plane: Plane) -> int | None:

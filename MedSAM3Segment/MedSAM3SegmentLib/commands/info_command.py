@@ -104,7 +104,7 @@ def _installed_models() -> str:
         names = [model.name for model in installed_models()]
     except ModelError as error:
         return str(error)
-    return f"{', '.join(names) or 'none'}, in {store_folder()}; 'medsam3 models' installs more"
+    return f"{', '.join(names) or 'none'}, in {store_folder()}; 'medsam3 models add' installs more"
 
 
 def _vocabulary() -> str:

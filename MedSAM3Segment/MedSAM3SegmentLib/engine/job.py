@@ -125,4 +125,5 @@ class EngineJob:
         try:
             self._send_cancel(self)
         except MedSAM3Error:
-            return  # a service that is gone has stopped
+            # A service that is gone has stopped, and over a line that was cut nobody should wait for its silence.
+            self.report(WasCancelled())

@@ -46,6 +46,10 @@ Loader = Callable[[str, str, "FeatureShelf"], LoadedModel]
 AbilityCheck = Callable[[str, SegmentRequest, bool], None]
 
 
+#: What differs as soon as a file of the model that was named does.
+FilesVersion = Callable[[str], object]
+
+
 class FeatureShelf:
     """One cache of features in main memory and one on the GPU, shared by all models.
 
@@ -83,13 +87,15 @@ class FeatureShelf:
 class ModelShelf:
     """Loads models when they are asked for; what was used least recently goes first.
 
-    One thread only, but for ``check`` and ``uses``.
+    One thread only, but for ``check``, ``last_used`` and ``uses``.
 
     Args:
         load: loads one.
         budget: most bytes of weights to keep; the model in use is always kept.
         features: what the models have computed.
         check: refuses what a model cannot do; None to let the model itself say so.
+        version: tells whether a model's files were changed since it was loaded, as by more training; None where there
+            are none.
     """
 
     def __init__(
@@ -98,16 +104,24 @@ class ModelShelf:
         budget: int = DEFAULT_MODEL_BUDGET,
         features: FeatureShelf | None = None,
         check: AbilityCheck | None = None,
+        version: FilesVersion | None = None,
     ) -> None:
         self.budget = budget
         self.features = features or FeatureShelf()
         self.check = check or (lambda *_: None)
         self._load = load
+        self._version = version or (lambda _: None)
         self._models: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
+        self._versions: dict[tuple[str, str], object] = {}
 
     def has(self, model: str, device: str) -> bool:
-        """Whether a model need not be loaded first."""
-        return (model, device) in self._models
+        """Whether a model need not be loaded first, because it is kept and its files are as they were.
+
+        Raises:
+            ModelError: its files are gone.
+        """
+        key = model, device
+        return key in self._models and self._versions[key] == self._version(model)
 
     def get(self, model: str, device: str) -> LoadedModel:
         """A model, loaded if need be; raises what loading raises.
@@ -115,8 +129,12 @@ class ModelShelf:
         Where there is no room for it beside what is kept, that goes, and it is loaded again.
         """
         key = model, device
-        if key not in self._models:
-            self._models[key] = self._loaded(model, device)
+        if not self.has(model, device):
+            if self._models.pop(key, None) is not None:
+                free_unused_memory()
+            # Before it is loaded: what is written meanwhile is another version.
+            version = self._version(model)
+            self._models[key], self._versions[key] = self._loaded(model, device), version
         self._models.move_to_end(key)
         while len(self._models) > 1 and sum(kept.size for kept in self._models.values()) > self.budget:
             self._models.popitem(last=False)
@@ -136,6 +154,7 @@ class ModelShelf:
     def clear(self) -> None:
         """Let go of all models and features, and of the memory that they took."""
         self._models.clear()
+        self._versions.clear()
         self.features.clear()
         free_unused_memory()
 
@@ -188,6 +207,31 @@ def check_abilities(model: str, request: SegmentRequest, by_examples: bool) -> N
     if not Checkpoint.open(base.weights).has(Part.TRACKER):
         name = base.card.name
         raise no_tracker_for_examples(name) if by_examples else no_tracker(name, request.mode)
+
+
+def files_version(model: str) -> tuple[tuple[str, int, int], ...]:
+    """Name, bytes and time of change of each file that a model is loaded from.
+
+    Raises:
+        ModelError: there is no such model, or no more.
+    """
+    from ..models.sources import resolve
+
+    base, adapters = resolve(model)
+    files = {file for weights in (base.weights, *adapters) for file in _files_of(weights)}
+    try:
+        found = [(str(file), file.stat()) for file in sorted(files)]
+    except OSError as error:
+        raise ModelError(f"The files of the model '{model}' cannot be read ({error.strerror}); check them.") from None
+    return tuple((name, status.st_size, status.st_mtime_ns) for name, status in found)
+
+
+def _files_of(weights: Path) -> list[Path]:
+    """Weights, and what lies beside them and says how they are used."""
+    if weights.is_dir():
+        return [file for file in weights.iterdir() if file.is_file()]
+    shards = weights.parent.glob("*.safetensors") if weights.suffix == ".json" else ()
+    return [weights, *shards, *weights.parent.glob("*.json")]
 
 
 def installed_source(model: str) -> str:

@@ -5,6 +5,7 @@ A job's events come as frames, a head and a packet each.
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from ..grid import VoxelGrid
 from ..request import SegmentRequest
 from ..volume import Volume
 from .events import Advanced, Done, Event, Failed, Loading, PartialArrived, Queued, WasCancelled
+from .packets import DTYPES
 from .records import decode, encode
 
 #: Changes when a client and a service of different versions would not understand each other.
@@ -54,6 +56,23 @@ class VolumeOffer:
     grid: VoxelGrid
     modality: str
     proof: str = ""
+
+    def checked_size(self) -> int:
+        """Bytes of the voxels.
+
+        Raises:
+            InputError: this cannot be a volume.
+        """
+        # In the client's byte order, since the hash is of the bytes.
+        if self.dtype.replace(">", "<") not in DTYPES:
+            raise InputError("The volume's voxels are of a kind that the engine does not take; convert it to float32.")
+        if self.shape[:3] != self.grid.shape or any(n < 0 for n in self.shape):
+            raise InputError("The volume's array does not fit its grid; send it again.")
+        if len(self.shape) == 4 and (self.shape[3] != 3 or self.dtype != "|u1"):
+            raise InputError("A colour volume must have three bytes a voxel; convert it.")
+        if len(self.shape) not in (3, 4):
+            raise InputError("A volume has three axes, or four with colour; send another one.")
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -108,7 +109,14 @@ class EngineProcess(RemoteSegmenter):
         Raises:
             EngineError: it could not be started.
         """
-        stops = self._stops
+        return self._connect(self._stops)
+
+    def _way(self) -> Callable[[], Connection]:
+        # What is stopped meanwhile is not started by a thread that was late.
+        return partial(self._connect, self._stops)
+
+    def _connect(self, stops: int) -> Connection:
+        """As ``connect``, for what was asked for when it had been stopped ``stops`` times."""
 
         def answering() -> RunningEngine | None:
             if self._stops != stops:

@@ -18,7 +18,8 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 import numpy as np
 
 from ..errors import InputError
-from ..result import SliceEvidence, Track
+from ..evidence import SliceEvidence
+from ..tracks import Track
 from .packets import PacketReader, PacketWriter
 
 T = TypeVar("T")
@@ -26,8 +27,9 @@ T = TypeVar("T")
 #: What a slice is sent as.
 _BOUNDS = tuple[int | None, int | None, int | None]
 
-#: Most bytes that the arrays of one message may take: the masks of a whole-body CT and some.
-MOST_BYTES = 8 * 1024**3
+#: Most bytes that the arrays of one message may take: dozens of concepts in a whole-body CT, each with two arrays as
+#: large as that. They are mostly zeros, which take no memory while nobody writes to them.
+MOST_BYTES = 256 * 1024**3
 
 #: What there may be thousands of in one message; each gets a line of its own.
 _OWN_LINE = (SliceEvidence, Track)

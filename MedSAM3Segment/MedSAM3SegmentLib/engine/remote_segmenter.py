@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from ..errors import Cancelled
 from ..examples import Examples, check_examples
@@ -40,6 +41,10 @@ class RemoteSegmenter(ABC):
             EngineError: there is none.
         """
 
+    def _way(self) -> Callable[[], Connection]:
+        """``connect`` for a job that is submitted now; its thread may begin later."""
+        return self.connect
+
     def submit(
         self,
         volume: Volume,
@@ -66,9 +71,10 @@ class RemoteSegmenter(ABC):
             check_examples(request, examples)
             shown = {concept: examples[concept] for concept in request.concepts}
         known: list[Connection] = []
+        way = self._way()
 
         def work(job: EngineJob) -> None:
-            connection = self.connect()
+            connection = way()
             known.append(connection)
             proof = read_proof(connection)
             for each in (*(example.volume for group in shown.values() for example in group), volume):

@@ -141,11 +141,11 @@ class Service:
 
     async def _proof(self, request: Request) -> Response:
         del request
-        return JSONResponse({"path": str(self._store.proof_path)})
+        return JSONResponse({"path": str(self._store.proof_path())})
 
     async def _offer(self, request: Request) -> Response:
         offer = decode(await body_of(request, 2**16), VolumeOffer, most_bytes=2**16, finite=True)
-        if offer.content_hash in self._store:
+        if self._store.holds(offer.content_hash):
             return JSONResponse({"known": True})
         ticket, path = self._store.expect(offer)
         local = self._store.is_proof(offer.proof)
@@ -204,6 +204,8 @@ class Service:
         return JSONResponse({"known": self._queue.cancel(request.path_params["job"])})
 
     async def _join(self, request: Request) -> Response:
+        if self._queue.closed:
+            raise InputError("The engine is ending; start it again.")
         self._parents.add(ProcessMark.of(request.path_params["pid"]))
         return JSONResponse({})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hmac
-import math
 import os
 import secrets
 import shutil
@@ -25,7 +24,6 @@ from ..byte_sizes import size_in_words
 from ..errors import InputError
 from ..volume import Volume
 from .orders import VolumeOffer
-from .packets import DTYPES
 from .process_life import ProcessMark
 from .status import CacheUse
 
@@ -67,30 +65,60 @@ class VolumeStore:
     Args:
         budget: most bytes to keep; a larger volume is refused.
         parent: where to make the folder; the system's temporary one by default.
+
+    Raises:
+        InputError: the folder cannot be made.
     """
 
     def __init__(self, budget: int = DEFAULT_BUDGET, parent: Path | None = None) -> None:
         self.budget = budget
-        _remove_left_over(Path(parent or tempfile.gettempdir()))
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-", dir=parent))
+        parent = Path(parent or tempfile.gettempdir())
+        _remove_left_over(parent)
+        try:
+            self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-", dir=parent))
+        except OSError as error:
+            raise _disk_error(error, parent) from None
         self._proof = secrets.token_hex(32)
-        self.proof_path = self.folder / PROOF_NAME
-        descriptor = os.open(self.proof_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(self._proof)
         self._volumes: OrderedDict[str, Volume] = OrderedDict()
         self._files: dict[str, Path] = {}
         self._unwanted: list[Path] = []
         self._arrivals: dict[str, _Arrival] = {}
         self._lock = threading.Lock()
+        try:
+            self.proof_path()
+        except InputError:
+            self.close()
+            raise
+
+    def proof_path(self) -> Path:
+        """The file to read the proof in, made where it is not there, or no more: the system tidies up temporary files.
+
+        Raises:
+            InputError: the disk is full, or the folder somebody else's.
+        """
+        path = self.folder / PROOF_NAME
+        try:
+            self._make_folder_again()
+            if not path.exists():
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+                with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                    file.write(self._proof)
+        except OSError as error:
+            _remove(path)
+            raise _disk_error(error, self.folder) from None
+        return path
 
     def is_proof(self, text: str) -> bool:
         """Whether somebody has read the proof file, which only this user's processes on this machine can."""
         return hmac.compare_digest(text.encode(errors="replace"), self._proof.encode())
 
-    def __contains__(self, content_hash: str) -> bool:
+    def holds(self, content_hash: str) -> bool:
+        """Whether a volume is kept; one that is counts as used, since a job that needs it is on its way."""
         with self._lock:
-            return content_hash in self._volumes
+            if content_hash in self._volumes:
+                self._volumes.move_to_end(content_hash)
+                return True
+            return False
 
     def get(self, content_hash: str) -> Volume:
         """A volume by its content.
@@ -117,7 +145,7 @@ class VolumeStore:
         Raises:
             InputError: the volume cannot be one, or is too large.
         """
-        size = _checked_size(offer)
+        size = offer.checked_size()
         if size > self.budget:
             raise InputError(
                 f"The volume takes {size_in_words(size)} and the engine keeps {size_in_words(self.budget)} at most; "
@@ -125,7 +153,7 @@ class VolumeStore:
             )
         self._forget_late_ones()
         with self._lock:
-            on_the_way = sum(_checked_size(arrival.offer) for arrival in self._arrivals.values())
+            on_the_way = sum(arrival.offer.checked_size() for arrival in self._arrivals.values())
         if on_the_way + size > self.budget:
             raise InputError("Too many volumes are being sent to the engine at once; try again in a moment.")
         ticket = secrets.token_hex(16)
@@ -134,7 +162,7 @@ class VolumeStore:
             self._make_folder_again()
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         except OSError as error:
-            raise _disk_error(error) from None
+            raise _disk_error(error, self.folder) from None
         with self._lock:
             self._arrivals[ticket] = _Arrival(offer, path)
         return ticket, path
@@ -148,12 +176,12 @@ class VolumeStore:
         arrival = self._arrival(ticket)
         try:
             with arrival.path.open("ab") as file:
-                if file.tell() + len(piece) > _checked_size(arrival.offer):
+                if file.tell() + len(piece) > arrival.offer.checked_size():
                     raise InputError("More voxels came than the volume has; send it again.")
                 file.write(piece)
         except OSError as error:
             self.drop(ticket)
-            raise _disk_error(error) from None
+            raise _disk_error(error, self.folder) from None
         except InputError:
             self.drop(ticket)
             raise
@@ -171,7 +199,7 @@ class VolumeStore:
         except OSError as error:
             if error.errno == errno.ENOMEM:
                 raise MemoryError from None
-            raise _disk_error(error) from None
+            raise _disk_error(error, self.folder) from None
         finally:
             self.drop(ticket)
         with self._lock:
@@ -226,27 +254,9 @@ class VolumeStore:
             self.drop(ticket)
 
 
-def _checked_size(offer: VolumeOffer) -> int:
-    """Bytes of the voxels of a volume.
-
-    Raises:
-        InputError: the offer cannot be a volume.
-    """
-    # In the client's byte order, since the hash is of the bytes.
-    if offer.dtype.replace(">", "<") not in DTYPES:
-        raise InputError("The volume's voxels are of a kind that the engine does not take; convert it to float32.")
-    if offer.shape[:3] != offer.grid.shape or any(n < 0 for n in offer.shape):
-        raise InputError("The volume's array does not fit its grid; send it again.")
-    if len(offer.shape) == 4 and (offer.shape[3] != 3 or offer.dtype != "|u1"):
-        raise InputError("A colour volume must have three bytes a voxel; convert it.")
-    if len(offer.shape) not in (3, 4):
-        raise InputError("A volume has three axes, or four with colour; send another one.")
-    return math.prod(offer.shape) * np.dtype(offer.dtype).itemsize
-
-
 def _open(arrival: _Arrival) -> Volume:
     """The volume in a file that has arrived whole."""
-    offer, size = arrival.offer, _checked_size(arrival.offer)
+    offer, size = arrival.offer, arrival.offer.checked_size()
     if arrival.path.stat().st_size != size:
         raise InputError("The volume did not arrive whole; send it again.")
     array: NDArray[Any] = np.zeros(offer.shape, offer.dtype)
@@ -277,5 +287,5 @@ def _remove_left_over(parent: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _disk_error(error: OSError) -> InputError:
-    return InputError(f"The engine could not keep the volume ({error.strerror}); free some space on its disk.")
+def _disk_error(error: OSError, folder: Path) -> InputError:
+    return InputError(f"The engine could not keep volumes in {folder} ({error.strerror}); free some space there.")

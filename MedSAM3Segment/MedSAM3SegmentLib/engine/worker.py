@@ -10,7 +10,7 @@ from ..errors import Cancelled, MedSAM3Error
 from ..request import PartialMask, Progress
 from .events import Advanced, Done, Event, Failed, FailureKind, Loading, PartialArrived, WasCancelled
 from .job_queue import JobQueue, QueuedJob
-from .model_shelf import ModelShelf, free_unused_memory, is_out_of_memory
+from .model_shelf import ModelShelf, is_out_of_memory
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Worker:
             job = self._queue.take()
             if self._unload.is_set():
                 self._unload.clear()
-                self._shelf.clear()
+                self._free_memory()
             if job is None:
                 if self._queue.closed:
                     return
@@ -80,12 +80,18 @@ class Worker:
                     f"Something went wrong in the engine that should not ({type(error).__name__}); try again."
                 )
         # Outside the handler, whose traceback would keep the job's arrays alive.
-        self._shelf.clear()
-        free_unused_memory()
+        self._free_memory()
         return Failed(
             "Memory ran out in the engine and its caches were emptied; try again with fewer slices or a smaller model.",
             FailureKind.INPUT,
         )
+
+    def _free_memory(self) -> None:
+        """Let go of models and features. Where that fails, as after an error of the GPU, the next job still comes."""
+        try:
+            self._shelf.clear()
+        except Exception as error:
+            _log.warning("memory could not be given back: %s", type(error).__name__)
 
     def _result_of(self, job: QueuedJob) -> Event:
         order = job.order
