@@ -262,6 +262,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         onPartial=None,
         onDone=None,
         onFailed=None,
+        onEdited=None,
         **options,
     ):
         """Begin a segmentation and return at once; a run of this logic that is on its way is dropped.
@@ -272,13 +273,16 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
             ``messages`` say what is in the scene now.
         :param onFailed: called with the error, a MedSAM3SegmentLib.errors.Cancelled when somebody cancelled the run,
             a node was removed or the scene closed. The scene is unchanged then.
+        :param onEdited: asked with the names of segments of earlier runs that were edited since or reach beyond what is
+            looked at, if this run would write any; False ends it. Without it they are written, and ``undo`` brings
+            back what they held.
         :param options: as ``segment`` takes them.
         :return: a MedSAM3PanelLib.job_runner.RunningJob with ``cancel()``, ``ended`` and ``run``.
         :raises MedSAM3SegmentLib.errors.MedSAM3Error: the run cannot begin.
         """
         options["more_planes"] = options.pop("morePlanes", ())
         told = {"progress": onProgress, "partial": onPartial, "waiting": options.pop("onWaiting", None)}
-        return self._runs.start(volumeNode, concepts, segmentationNode, options, told, onDone, onFailed)
+        return self._runs.start(volumeNode, concepts, segmentationNode, options, told, onDone, onFailed, onEdited)
 
     def startPreview(self, volumeNode, concepts, sliceNode, onDone=None, onFailed=None, **options):
         """Begin to segment the one slice that a view shows, at any angle; nothing is written.
@@ -294,15 +298,17 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         """
         return self._runs.start_preview(volumeNode, concepts, sliceNode, options, onDone, onFailed)
 
-    def writeThreshold(self, threshold, onDone=None, onFailed=None):
+    def writeThreshold(self, threshold, onDone=None, onFailed=None, onEdited=None):
         """Begin to write the last result again, cut at another threshold, as one action; the model does not run.
 
         What was drawn in its segments since is replaced, and ``undo`` brings it back. Concepts whose segments were
         deleted since stay deleted, unless all of them were.
 
+        :param onEdited: asked with the names of the segments that were edited since, if there are any; False leaves all
+            as it is, which ``onFailed`` is told.
         :return: a MedSAM3PanelLib.job_runner.RunningJob, or None when there is no result.
         """
-        return self._runs.start_threshold(threshold, onDone, onFailed)
+        return self._runs.start_threshold(threshold, onDone, onFailed, onEdited)
 
     def undo(self):
         """Take back the last run's changes to its segmentation; False when there is nothing to undo."""

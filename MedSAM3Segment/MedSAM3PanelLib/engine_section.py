@@ -53,8 +53,9 @@ class EngineSection:
         self.look()
 
     def look(self) -> None:
-        """Ask the engine what it holds, if there is one and the section is open."""
-        if not self._background.is_busy and not self._ui.setupSection.collapsed:
+        """Ask the engine what it holds, if there is one and the section is open and shown."""
+        section = self._ui.setupSection
+        if section.visible and not section.collapsed and not self._background.is_busy:
             self._begin(lambda engine: engine.status(), self._show)
 
     def unload(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import slicer
@@ -69,6 +70,7 @@ class Panel:
             self.form.connect(node)
         self.views.connect(self.form.parameters)
         self.setup.connect(self.form.parameters)
+        self.previews.is_allowed = True
         self.update()
 
     def scene_is_imported(self) -> None:
@@ -89,8 +91,9 @@ class Panel:
 
     def disconnect_scene(self) -> None:
         """Another module is shown; a run goes on."""
+        # Slicer's Segment Editor takes the first segmentation of a scene for its own, also a hidden one.
+        self.previews.is_allowed = False
         if self.previews.is_shown:
-            # Slicer's Segment Editor takes the first segmentation of a scene for its own, also a hidden one.
             self.clear_preview()
         if not self.is_busy:
             self._let_go_of_choices()
@@ -145,6 +148,7 @@ class Panel:
                 onPartial=show_partial,
                 onDone=self._done,
                 onFailed=self._failed,
+                onEdited=_may_replace,
                 **self.form.options(self.views.node),
             )
         )
@@ -181,7 +185,11 @@ class Panel:
     def write_threshold(self, threshold: float) -> None:
         """Write the last result at another threshold."""
         if not self.is_busy:
-            self._begin(lambda: self.logic.writeThreshold(threshold, onDone=self._done, onFailed=self._failed))
+            self._begin(
+                lambda: self.logic.writeThreshold(
+                    threshold, onDone=self._done, onFailed=self._failed, onEdited=_may_replace
+                )
+            )
 
     def undo(self) -> None:
         """Take the last change of the segmentation back."""
@@ -211,8 +219,9 @@ class Panel:
         self._shown = run
         self.table.show(run.result, run.written)
         self.threshold.follow(run)
-        if self.form.parameters is not None:
-            self.form.parameters.segmentation = run.written.segmentation_node
+        parameters = self.form.parameters
+        if parameters is not None and parameters.volume is run.volume_node:
+            parameters.segmentation = run.written.segmentation_node
         self._say("\n".join(run.result.messages))
         self.update()
 
@@ -299,6 +308,15 @@ class Panel:
 
     def _why_no_preview(self) -> str:
         return self._why_not() or self.form.why_no_preview(self.views.node)
+
+
+def _may_replace(names: Sequence[str]) -> bool:
+    """Ask the user whether segments may be written again that hold what no run brings back."""
+    question = _(
+        "Edited since they were segmented, or larger than what is looked at now: {names}. What is found takes the place"
+        " of all that they hold; Undo brings it back."
+    ).format(names=", ".join(names))
+    return bool(slicer.util.confirmOkCancelDisplay(question, windowTitle=_("MedSAM3 Segment")))
 
 
 def is_in_scene(run: WritingRun) -> bool:

@@ -20,9 +20,13 @@ class Previews:
 
     Args:
         colour_of: the colour of each concept; by default the vocabulary's.
+
+    Attributes:
+        is_allowed: whether anything may be shown; where it may not, what comes is left out.
     """
 
     def __init__(self, colour_of: Callable[[str], Colour] | None = None) -> None:
+        self.is_allowed = True
         self._colour_of = colour_of
         self._preview: PreviewSegmentation | None = None
         self._of: object = None
@@ -34,7 +38,7 @@ class Previews:
 
     def show_partial(self, volume_node: Any, concepts: Sequence[str], piece: PlacedPartial) -> None:
         """Show one slice of an unfinished run; a run does not end because that fails, but shows no more of it."""
-        if self._gave_up:
+        if self._gave_up or not self.is_allowed:
             return
         try:
             preview = self._of_volume(volume_node, piece.placed, concepts)
@@ -48,6 +52,8 @@ class Previews:
         self, volume_node: Any, placed: PlacedVolume, concepts: Sequence[str], labels: NDArray[np.uint16]
     ) -> None:
         """Show concept ``n`` (from 1) where ``labels`` uint16 ``[k, j, i]`` says."""
+        if not self.is_allowed:
+            return
         self._of_volume(volume_node, placed, concepts).show_labels(labels)
 
     def remove(self) -> None:

@@ -134,6 +134,9 @@ class RequestForm:
     def _take_volume(self, node: Any = None) -> None:
         if self._parameters is not None and not self._updating:
             self._parameters.volume = node
+            if node is not None and _is_of_another(self._parameters.segmentation, node):
+                # Or the segments of one patient would go in among those of another.
+                self._parameters.segmentation = None
         self._changed()
 
     def _take_concepts(self) -> None:
@@ -185,6 +188,14 @@ class RequestForm:
         ui.lastSliceBox.suffix = "" if count is None else _(" of {last}").format(last=count - 1)
         self._updating = False
         self._changed()
+
+
+def _is_of_another(segmentation: Any, volume: Any) -> bool:
+    """Whether a segmentation, or None, was made over another volume than ``volume``."""
+    if segmentation is None:
+        return False
+    made_over = segmentation.GetNodeReferenceID(segmentation.GetReferenceImageGeometryReferenceRole())
+    return made_over not in (None, "", volume.GetID())
 
 
 def _first_volume() -> Any:

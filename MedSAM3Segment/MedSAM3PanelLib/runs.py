@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
 from MedSAM3SceneLib import scene_run
+from MedSAM3SceneLib.earlier_edits import MayReplace
 from MedSAM3SceneLib.editing import SegmentWriter
 from MedSAM3SceneLib.engine_access import engine_of_settings
 from MedSAM3SceneLib.local_jobs import JobSource, LocalJobs
@@ -94,17 +96,21 @@ class Runs:
         told: dict[str, Any],
         done: Done | None,
         failed: Failed | None,
+        may_replace: MayReplace | None = None,
     ) -> Any:
         """Begin to segment, and give the RunningJob; see ``finish``.
 
         Args:
             told: by the names of ``RunListener``; may be None.
             done, failed: called at the end.
+            may_replace: see ``RunOrder``.
 
         Raises:
             MedSAM3Error: the run cannot begin.
         """
         order = self._order(volume_node, concepts, segmentation_node, options)
+        left = self.last.left if self.last is not None else ()
+        order = replace(order, may_replace=may_replace, left=left)
         return self._follow(self._run(order, self._listener(done, failed, told)))
 
     def start_preview(
@@ -120,13 +126,20 @@ class Runs:
         order = preview_order(volume_node, concepts, view, **options)
         return self._follow(self._run(order, self._listener(done, failed, {})))
 
-    def start_threshold(self, threshold: float, done: Done | None, failed: Failed | None) -> Any:
-        """Begin to write the last result at another threshold, and give the RunningJob; None without a result."""
+    def start_threshold(
+        self, threshold: float, done: Done | None, failed: Failed | None, may_replace: MayReplace | None
+    ) -> Any:
+        """Begin to write the last result at another threshold, and give the RunningJob; None without a result.
+
+        Args:
+            may_replace: see ``ThresholdRun``.
+        """
         if self.last is None or self.written is None:
             return None
         save_state = _editor_state_saver(self.written.segmentation_node)
+        listener = self._listener(done, failed, {})
         return self._follow(
-            ThresholdRun(self.last, threshold, self._segment_writer(), self._listener(done, failed, {}), save_state)
+            ThresholdRun(self.last, threshold, self._segment_writer(), listener, save_state, may_replace)
         )
 
     def undo(self) -> bool:

@@ -9,8 +9,11 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-#: Pixels above, right of and below the curve, for the title and for what the axes are labelled with.
-_TOP, _RIGHT, _BOTTOM = 22, 12, 20
+#: Pixels right of the curve.
+_RIGHT = 12
+
+#: Pixels between words and the curve.
+_GAP = 3
 
 
 class ScorePlot(qt.QObject):
@@ -64,6 +67,11 @@ class ScorePlot(qt.QObject):
         """Pixels left of the curve, where scores are written."""
         return int(self._label.fontMetrics().horizontalAdvance("0.00")) + 8
 
+    @property
+    def _line(self) -> int:
+        """Pixels that a line of words takes above the curve, for its title, and below, for the slices."""
+        return int(self._label.fontMetrics().height())
+
     def _column(self, index: int) -> float:
         indices = list(self._scores)
         left = self._left
@@ -71,8 +79,8 @@ class ScorePlot(qt.QObject):
         return left + width * (index - indices[0]) / max(1, indices[-1] - indices[0])
 
     def _row(self, score: float) -> float:
-        height = max(1, self._label.height - _TOP - _BOTTOM)
-        return _TOP + height * (1 - min(1.0, max(0.0, score)))
+        edge = self._line + 2 * _GAP
+        return edge + max(1, self._label.height - 2 * edge) * (1 - min(1.0, max(0.0, score)))
 
     def _draw(self) -> None:
         palette = self._label.palette
@@ -90,7 +98,7 @@ class ScorePlot(qt.QObject):
 
     def _draw_axes(self, painter: Any, palette: Any) -> None:
         left, right = self._left, self._label.width - _RIGHT
-        bottom = round(self._row(0.0))
+        line, bottom = self._line, round(self._row(0.0))
         painter.setPen(qt.QPen(palette.color(qt.QPalette.Mid)))
         for score in (0.0, 1.0):
             painter.drawLine(left, round(self._row(score)), right, round(self._row(score)))
@@ -103,13 +111,13 @@ class ScorePlot(qt.QObject):
         painter.setPen(qt.QPen(palette.color(qt.QPalette.Text)))
         title = _("Score by slice: {concept}").format(concept=self._concept)
         title = self._label.fontMetrics().elidedText(title, qt.Qt.ElideRight, right - left)
-        _write(painter, title, left, 2, right - left, _TOP - 4, qt.Qt.AlignLeft)
+        _write(painter, title, left, _GAP, right - left, line, qt.Qt.AlignLeft)
         # The ends of the axis are written only where the threshold leaves room for them.
         levels = [self._threshold, *(end for end in (0.0, 1.0) if abs(end - self._threshold) > 0.2)]
         for score in levels:
-            _write(painter, f"{score:.2f}", 0, round(self._row(score)) - 8, left - 4, 16, qt.Qt.AlignRight)
+            _write(painter, f"{score:.2f}", 0, round(self._row(score)) - line // 2, left - 4, line, qt.Qt.AlignRight)
         indices = list(self._scores)
-        below = (bottom + 2, right - left, _BOTTOM - 4)
+        below = (bottom + _GAP, right - left, line)
         _write(painter, str(indices[0]), left, *below, qt.Qt.AlignLeft)
         if len(indices) > 1:
             _write(painter, str(indices[-1]), left, *below, qt.Qt.AlignRight)

@@ -40,7 +40,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             "<li><b>n:</b> switch between what is meant and what is not.</li>"
             "<li><b>x:</b> remove the mark under the pointer, or the last one on this slice.</li>"
             "<li><b>Enter:</b> segment this slice. <b>Shift+Enter:</b> propagate from edited slices.</li></ul>"
-            "Masking, editable intensity range and overwriting hold as for all effects; one undo takes an action back."
+            "Keys go to the slice view that was clicked last, with any mouse button."
+            " Masking, editable intensity range and overwriting hold as for all effects; one undo takes an action back."
         )
 
     def setupOptionsFrame(self):

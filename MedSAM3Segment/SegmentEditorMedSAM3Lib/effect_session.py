@@ -72,7 +72,7 @@ class EffectSession(VTKObservationMixin):
             self.addObserver(self._editor, vtk.vtkCommand.ModifiedEvent, self._on_editor_modified)
             scene = self._editor.GetScene()
             self.addObserver(scene, scene.StartCloseEvent, self._on_scene_close)
-        self._worked_in = next(iter(_slice_widgets()), None)
+        self._worked_in = next(iter(self._views()), None)
         self.follow_selection()
 
     def end(self, why: str) -> None:
@@ -91,7 +91,11 @@ class EffectSession(VTKObservationMixin):
     def act(self, action: Action) -> None:
         """Begin an action on the selected segment."""
         segment = self._marks.segment
-        if segment is None or not self._host.confirmCurrentSegmentVisible():
+        if segment is None or self._unready():
+            # Keys are heard also while the buttons cannot be clicked.
+            self._options.show_messages([self._unready()])
+            return
+        if not self._host.confirmCurrentSegmentVisible():
             return
         self.set_phrase(self._options.phrase)
         words = ActionWords(action, self._options.phrase, segment.GetName(), BoxReading(self._options.reading))
@@ -135,7 +139,10 @@ class EffectSession(VTKObservationMixin):
         try:
             if event == vtk.vtkCommand.KeyPressEvent:
                 return self._process_key(command_of(interactor.GetKeySym(), shift, control, alt), xy, view)
-            if event in PRESSES and (shift or control or alt or self._unready()):
+            if event in PRESSES and (shift or control or alt):
+                return False
+            if event in PRESSES and self._unready():
+                self._options.show_messages([self._unready()])
                 return False
             heard = self._drawing.process(event, xy, view, view.mrmlSliceNode())
         except MedSAM3Error as error:
@@ -155,8 +162,10 @@ class EffectSession(VTKObservationMixin):
         selection = (*(node.GetID() if node else "" for node in nodes), editor.GetSelectedSegmentID() or "")
         if selection == self._selection:
             return
-        if self._selection is not None:
+        if self.is_running:
             self._jobs.stop(_("Another segment or volume was selected; nothing was written."))
+        elif self._selection is not None:
+            self._options.show_messages([])  # what was said of another segment
         self._selection, self._phrase = selection, None
         self._drawing.cancel()
         self.removeObservers(self._on_segmentation_modified)
@@ -169,11 +178,12 @@ class EffectSession(VTKObservationMixin):
             moved = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
             self.addObserver(node, moved, self._on_segmentation_modified)
         self._options.show_ready(self._unready())
+        self._options.show_marks(())  # what was chosen in the list was another segment's
         self._show_selected()
 
     def show_marks_in_layout(self) -> None:
-        """Show the marks in all slice views that are there now."""
-        present = _slice_widgets()
+        """Show the marks in all slice views that are there now and show the segmentation."""
+        present = self._views()
         # No dictionary: in Slicer the hash of a widget changes when the widget is destroyed.
         for actors in [actors for actors in self._actors if actors.view not in present]:
             self._actors.remove(actors)
@@ -229,6 +239,11 @@ class EffectSession(VTKObservationMixin):
         if self._editor.GetSourceVolumeNode() is None:
             return str(_("Select a source volume first."))
         return ""
+
+    def _views(self) -> list[Any]:
+        """The slice views that show the segmentation; of others Slicer tells an effect nothing, so marks there would
+        stay where they were while the view moves on."""
+        return [view for view in _slice_widgets() if self._host.segmentationDisplayableInView(view.mrmlSliceNode())]
 
     def _reach(self, places: ViewPlaces) -> float:
         """Millimetres to either side of a view's plane that belong to its slice: half a voxel of the volume."""

@@ -1,4 +1,4 @@
-"""The keys of the effect, which it hears while the pointer is over a slice view.
+"""The keys of the effect, which it hears in the slice view that was clicked last: Qt gives keys to no other widget.
 
 They are keys of the view and not shortcuts of the window, so that they do nothing elsewhere. None is a key of Slicer's
 Segment Editor (digits, Escape, Space, z, y, q, w, i, and ``/ * , . < >``), of slice views (f, b, g, t, v, r, arrows,

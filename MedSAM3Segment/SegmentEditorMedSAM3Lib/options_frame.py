@@ -87,11 +87,13 @@ class OptionsFrame:
             self.phraseEdit.text = phrase
 
     def show_marks(self, marks: Sequence[Mark]) -> None:
-        """List the marks; positions are in the world."""
+        """List the marks; positions are in the world. The chosen row stays chosen, so that the next can be removed."""
         was_blocked = self.markList.blockSignals(True)
+        chosen = self.markList.currentRow
         self.markList.clear()
         for mark in marks:
             self.markList.addItem(_mark_words(mark))
+        self.markList.setCurrentRow(min(chosen, len(marks) - 1))
         self.markList.blockSignals(was_blocked)
         self._update_remove_buttons()
 
@@ -188,6 +190,10 @@ class OptionsFrame:
         self.markList.setMaximumHeight(_LIST_HEIGHT)
         self.markList.setToolTip(_("What is drawn for this segment. Click to show it in the slice views."))
         self._on(self.markList, "currentRowChanged(int)", self._on_row_changed)
+        # A row that is chosen already does not change, and its mark may be out of sight again.
+        self._on(
+            self.markList, "itemClicked(QListWidgetItem*)", lambda _item: self._tell("jump", self.markList.currentRow)
+        )
         scripted_effect.addLabeledOptionsWidget(_("Drawn:"), self.markList)
         self.removeButton = qt.QPushButton(_("Remove"))
         self.removeButton.objectName = "MedSAM3RemoveButton"
