@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gc
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from engine_on_socket import engine
 from local_hub import hub
+from shell_runs import architecture, here, image, segment
 from slicer_scene import scene
 from tiny_model import tiny_model_folder
 
-__all__ = ["bench", "engine", "hub", "scene", "tiny_model_folder"]
+__all__ = ["architecture", "bench", "engine", "here", "hub", "image", "scene", "segment", "tiny_model_folder"]
+
+
+# How long an example takes says something of the machine only.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Free the widgets of a test when nothing holds them any more; a thread of a later test would do it otherwise.
+
+    Qt does not survive that, at times.
+    """
+    result = yield
+    if "bench" in getattr(item, "fixturenames", ()):
+        gc.collect()
+    return result
 
 
 @pytest.fixture
@@ -26,3 +46,20 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
         left = list(opened.slot_errors)
     if left:
         raise left[0]
+
+
+@pytest.fixture
+def nothing_on_the_terminal(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """Whatever is read, ITK and its libraries print nothing."""
+    capfd.readouterr()
+    yield
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.fixture
+def no_view_is_left(scene: Any) -> Iterator[None]:
+    """Slice nodes are singletons, which survive when the scene is cleared."""
+    from scene_nodes import remove_slice_views
+
+    yield
+    remove_slice_views(scene)

@@ -80,7 +80,7 @@ def volume_of(seed: int = 0, shape: tuple[int, int, int] = (6, 8, 10), dtype: ty
     return Volume(array, axial_grid(shape, (0.7, 0.8, 3.0)), "CT", f"volume {seed}", ("It was resampled.",))
 
 
-def wait_until(happened: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_until(happened: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, "it did not happen"

@@ -65,6 +65,7 @@ def running_hub() -> Iterator[LocalHub]:
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
     """The hub that models are fetched from in a test."""
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub-home"))
+    monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "300")  # while it holds, nobody asks again
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with running_hub() as running:
         monkeypatch.setenv("HF_ENDPOINT", running.address)
@@ -149,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.hub.hold_after is not None and start < self.hub.hold_after < end:
             self.wfile.write(data[start : self.hub.hold_after])
             start = self.hub.hold_after
-            self.hub.go_on.wait(20)
+            self.hub.go_on.wait(120)
         with suppress(OSError):  # Whoever asked may have left.
             self.wfile.write(data[start:end])
 

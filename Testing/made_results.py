@@ -7,16 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.evidence import SliceEvidence
 from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid
 from MedSAM3SegmentLib.intensity import Window, choose_window
-from MedSAM3SegmentLib.result import (
-    ConceptResult,
-    Instance,
-    ModelIdentity,
-    Provenance,
-    SegmentResult,
-    SliceEvidence,
-)
+from MedSAM3SegmentLib.provenance import ModelIdentity, Provenance
+from MedSAM3SegmentLib.result import ConceptResult, Instance, SegmentResult
 from MedSAM3SegmentLib.volume import Volume
 
 
@@ -64,3 +59,19 @@ def result_of(
         versions={"medsam3": "0"},
     )
     return SegmentResult(stack, tuple(concepts), provenance, {"segmenting": 1.0})
+
+
+def concept_with(stack: SliceStack, evidence: list[SliceEvidence]) -> ConceptResult:
+    """A liver with its evidence, before it is assembled."""
+    shape = stack.grid.shape
+    return ConceptResult(
+        "liver",
+        "liver",
+        Window(0, 1),
+        tuple(evidence),
+        False,
+        "",
+        np.zeros(shape, bool),
+        np.zeros(shape, np.uint16),
+        (),
+    )

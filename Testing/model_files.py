@@ -13,9 +13,11 @@ from MedSAM3SegmentLib.models.adapter_switch import AdapterSwitch
 from MedSAM3SegmentLib.models.adapters import load_adapter
 from MedSAM3SegmentLib.models.checkpoint import Checkpoint
 from MedSAM3SegmentLib.models.concept_model import ConceptModel
-from MedSAM3SegmentLib.models.meta_names import POINT_EMBEDDINGS, Change, meta_name_of, targets_of
+from MedSAM3SegmentLib.models.meta_names import meta_name_of, targets_of
+from MedSAM3SegmentLib.models.meta_tracker_names import POINT_EMBEDDINGS
 from MedSAM3SegmentLib.models.model_card import ModelCard
 from MedSAM3SegmentLib.models.network_loading import load_networks
+from MedSAM3SegmentLib.models.weight_targets import Change
 from MedSAM3SegmentLib.training.architecture import Architecture, new_network, train_tokenizer
 from shared_data import SHARED
 

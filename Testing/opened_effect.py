@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from MedSAM3SceneLib.local_jobs import LocalJobs
+from MedSAM3SceneLib.marks import read_marks
+from MedSAM3SegmentLib.prompts import BoxMark, PointMark
 from scene_nodes import add_segmentation, add_volume
 
 SHAPE = (8, 40, 40)
@@ -51,9 +54,11 @@ class HeldSegmenter(FakeSegmenter):
         def hold() -> bool:
             if next(slices) == self._after:
                 self.asked.set()
+                until = time.monotonic() + 120
                 while not self.may.wait(0.005):
                     if cancel():
                         return True
+                    assert time.monotonic() < until, "nobody let it go on"
             return bool(cancel())
 
         return super().segment(volume, request, progress, hold, partial)
@@ -109,3 +114,22 @@ def pixel_of(opened: SimpleNamespace, view: str, place: tuple[float, float, floa
     to_world = np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
     x, y, _, _ = np.linalg.inv(to_world) @ [*place, 1.0]
     return round(x), round(y)
+
+
+def marks_of(opened: SimpleNamespace, name: str = "liver") -> tuple[PointMark | BoxMark, ...]:
+    """The marks of a segment."""
+    return read_marks(segment_of(opened, name))
+
+
+def lines_in(opened: SimpleNamespace, view: str) -> tuple[int, int]:
+    """How many lines of marks a slice view shows, positive and negative ones."""
+    from SegmentEditorMedSAM3Lib.prompt_shapes import NEGATIVE_COLOUR, POSITIVE_COLOUR
+
+    renderer = opened.effect.scriptedEffect.renderer(opened.bench.app.layoutManager().sliceWidget(view))
+    count = {POSITIVE_COLOUR: 0, NEGATIVE_COLOUR: 0}
+    for number in range(renderer.GetViewProps().GetNumberOfItems()):
+        prop = renderer.GetViewProps().GetItemAsObject(number)
+        colour = prop.GetProperty().GetColor() if prop.IsA("vtkActor2D") else None
+        if colour in count:
+            count[colour] += prop.GetMapper().GetInput().GetNumberOfLines()
+    return count[POSITIVE_COLOUR], count[NEGATIVE_COLOUR]

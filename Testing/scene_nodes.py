@@ -162,6 +162,9 @@ def rigid(degrees: tuple[float, float, float], shift: tuple[float, float, float]
     return matrix
 
 
+#: Turned about all axes and shifted.
+TURNED = rigid((20, -35, 50), (100, 0, 0))
+
 _angles = st.tuples(*[st.floats(-180, 180)] * 3)
 _shifts = st.tuples(*[st.floats(-150, 150)] * 3)
 
@@ -189,3 +192,48 @@ def label_arrays(draw: st.DrawFn, labels: int = 2) -> Array:
     array = np.random.default_rng(draw(st.integers(0, 2**32 - 1))).integers(0, labels + 1, shape)
     array.ravel()[: labels + 1] = range(labels + 1)
     return array.astype(np.int16)
+
+
+def remove_slice_views(scene: Any) -> None:
+    """Slice nodes are singletons, which survive when the scene is cleared."""
+    while scene.GetNumberOfNodesByClass("vtkMRMLSliceNode"):
+        scene.RemoveNode(scene.GetNthNodeByClass(0, "vtkMRMLSliceNode"))
+
+
+def slice_view(slice_to_ras: Array | None = None, orientation: str = "Axial") -> Any:
+    """The slice node of the one slice view of a test."""
+    import slicer
+
+    node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSliceNode")
+    if node is None:
+        slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(slicer.mrmlScene)
+        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSliceNode")
+        node.UnRegister(None)
+        node.SetLayoutName("Red")
+        node = slicer.mrmlScene.AddNode(node)
+    if slice_to_ras is None:
+        node.SetOrientation(orientation)
+    else:
+        for row in range(4):
+            for column in range(4):
+                node.GetSliceToRAS().SetElement(row, column, float(slice_to_ras[row, column]))
+        node.UpdateMatrices()
+    return node
+
+
+def along(ijk_to_world: Array, axis: int, index: float) -> Array:
+    """The matrix of a slice view that runs along the voxels and shows a slice of an index axis."""
+    columns = [ijk_to_world[:3, other] / np.linalg.norm(ijk_to_world[:3, other]) for other in range(3) if other != axis]
+    matrix = np.eye(4)
+    matrix[:3, 0], matrix[:3, 1] = columns
+    matrix[:3, 2] = np.cross(*columns)
+    at = np.array([1.3, 2.1, 0.6])
+    at[axis] = index
+    matrix[:3, 3] = ijk_to_world[:3, :3] @ at + ijk_to_world[:3, 3]
+    return matrix
+
+
+def segments(node: Any) -> dict[str, str]:
+    """The IDs of a segmentation's segments by their names."""
+    segmentation = node.GetSegmentation()
+    return {segmentation.GetSegment(i).GetName(): i for i in segmentation.GetSegmentIDs()}

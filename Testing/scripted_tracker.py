@@ -1,4 +1,4 @@
-"""A tracker whose answers a test writes down, in place of the network's."""
+"""Trackers whose answers a test knows, in place of the network's."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.models.tracker import MaskPrompt, PointPrompt, TrackedMask
+from MedSAM3SegmentLib.models.concept_model import ImageFeatures
 from MedSAM3SegmentLib.models.tracker_memory import ObjectMemory, SliceMemory
+from MedSAM3SegmentLib.models.tracker_words import MaskPrompt, PointPrompt, TrackedMask
 
 Mask = NDArray[np.bool_]
 
@@ -53,3 +54,30 @@ def _answer(mask: Mask | None) -> TrackedMask:
     if mask is not None and here:
         logits = torch.where(torch.from_numpy(np.ascontiguousarray(mask)), 8.0, -8.0)
     return TrackedMask(logits, torch.tensor(5.0 if here else -5.0), torch.tensor(0.9), torch.zeros(4))
+
+
+@dataclass(frozen=True)
+class CopyingTracker:
+    """A double with perfect trust: it gives back the mask of the nearest slice that it was told to remember."""
+
+    networks: object
+
+    def build_features(self, image: ImageFeatures) -> ImageFeatures:
+        return image
+
+    def answer(self, features: ImageFeatures, prompt: MaskPrompt) -> TrackedMask:
+        del features
+        return TrackedMask(torch.where(prompt.mask, 20.0, -20.0), torch.tensor(9.0), torch.ones(()), torch.zeros(1))
+
+    def remember(self, features: object, mask: TrackedMask, *, prompted: bool, dtype: torch.dtype) -> SliceMemory:
+        del features
+        assert prompted
+        return SliceMemory(mask.logits.to(dtype), mask.pointer[None])
+
+    def track(self, features: object, position: int, depth: int, memory: ObjectMemory, *, reverse: bool) -> TrackedMask:
+        del features
+        assert not reverse
+        assert sorted(memory.prompted) == list(range(position)) == list(range(depth - 1))
+        logits = memory.prompted[position - 1].spatial
+        assert logits is not None
+        return TrackedMask(logits, torch.tensor(9.0), torch.ones(()), torch.zeros(1))

@@ -125,4 +125,5 @@ if __name__ == "__main__":
 
     model_shelf.load_segmenter = load_slow
     model_shelf.check_abilities = lambda *_: None
+    model_shelf.files_version = lambda _: None
     sys.exit(cli.main())

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from effect_actions import EditorLogic
+from effect_actions import SHAPE, TRUTH, EditorLogic, Setting, box
 from effect_actions import begin as begin_edit
 from MedSAM3SceneLib import edited_slices
 from MedSAM3SceneLib.edited_slices import read_written, written_slices
@@ -23,7 +23,6 @@ from MedSAM3SceneLib.voxel_editing import replace_content
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid
 from scene_nodes import add_segmentation, add_volume, misplaced, snapshot
-from test_effect_actions import SHAPE, TRUTH, Setting, box
 
 pytestmark = pytest.mark.usefixtures("scene")
 
@@ -185,6 +184,53 @@ def test_a_run_that_is_abandoned_while_it_writes_leaves_nothing(scene, kind):
     assert scene_content(scene) == before
 
 
+def test_a_run_that_is_abandoned_at_any_step_keeps_what_earlier_runs_wrote_and_can_undo_and_redo():
+    volume, array = phantom()
+    for steps in range(1000):
+        node = add_segmentation(volume, {"mine": array == 2})
+        writer = SegmentWriter()
+        states = [snapshot(node)]
+        run_to_end(begin(volume, writer, node), lambda: None)
+        states.append(snapshot(node))
+        run = begin(volume, writer, node)
+        while run.state is not RunState.WRITING:
+            run.advance(0)
+        for _ in range(steps):
+            run.advance(0)
+        if run.ended:
+            break
+
+        run.abandon(WHY)
+
+        assert snapshot(node) == states[1]
+        assert writer.undo()
+        assert snapshot(node) == states[0]
+        assert writer.redo()
+        assert snapshot(node) == states[1]
+    assert steps > 1
+    assert run.state is RunState.DONE
+
+
+def test_a_run_that_is_broken_off_before_it_changes_anything_keeps_what_can_be_done_again():
+    volume, array = phantom()
+    node = add_segmentation(volume, {"mine": array == 2})
+    writer = SegmentWriter()
+    states = [snapshot(node)]
+    for _ in range(2):
+        run_to_end(begin(volume, writer, node), lambda: None)
+        states.append(snapshot(node))
+    assert writer.undo()
+    run = begin(volume, writer, node)
+    while run.state is not RunState.WRITING:
+        run.advance(0)
+
+    run.abandon(WHY)
+
+    assert snapshot(node) == states[1]
+    assert writer.redo()
+    assert snapshot(node) == states[2]
+
+
 def test_a_run_that_is_abandoned_from_within_its_own_step_leaves_nothing(scene):
     """As when a change of the scene that it makes lets somebody begin a newer run."""
     volume, array = phantom()
@@ -330,6 +376,24 @@ def test_an_action_that_is_broken_off_before_it_writes_changes_nothing():
     assert run.state is RunState.CANCELLED
     assert snapshot(setting.segmentation) == before
     assert memory_of(setting) is None
+
+
+@pytest.mark.parametrize("has_other", [True, False])
+def test_an_action_writes_nothing_into_another_segmentation_that_was_selected_meanwhile(has_other):
+    """Its segments may have the same IDs."""
+    setting = Setting(liver=box((1, 1, 1), (2, 2, 2)))
+    other = add_segmentation(setting.volume, {"liver": box((5, 5, 5), (6, 6, 6))})
+    before = snapshot(setting.segmentation), snapshot(other)
+    run = begin_edit(setting.logic, "liver", Action.WHOLE_VOLUME, setting.segmenter)
+    while run.state is not RunState.SEGMENTING:
+        assert run.advance(0)
+
+    setting.logic.editor.SetAndObserveSegmentationNode(other if has_other else None)
+    with pytest.raises(Cancelled, match="Another segmentation was selected"):
+        run_to_end(run, lambda: None)
+
+    assert (snapshot(setting.segmentation), snapshot(other)) == before
+    assert setting.logic.calls == []
 
 
 def test_an_editor_that_refuses_leaves_segments_and_the_users_settings_as_they_were():

@@ -11,13 +11,14 @@ import torch.nn.functional as functional
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from made_results import concept_with
 from MedSAM3SegmentLib.assembly import assemble
+from MedSAM3SegmentLib.evidence import Detection, SliceEvidence, SoftMask
 from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid
-from MedSAM3SegmentLib.intensity import Window
 from MedSAM3SegmentLib.request import AssemblyOptions
 from MedSAM3SegmentLib.resizing import resize, resized
-from MedSAM3SegmentLib.result import ConceptResult, Detection, SliceEvidence, SoftMask, Track
 from MedSAM3SegmentLib.track_merging import merge_tracks
+from MedSAM3SegmentLib.tracks import Track
 from spoiled_detector import spoiled_case
 
 
@@ -34,21 +35,6 @@ def square(top: int, left: int, edge: int, size: int = 16) -> np.ndarray:
 def seen(index: int, *objects: tuple[float, np.ndarray]) -> SliceEvidence:
     detections = tuple(Detection(score, score, 1.0, (0, 0, 1, 1), SoftMask.of(picture)) for score, picture in objects)
     return SliceEvidence(index, max((score for score, _ in objects), default=0.01), 1.0, detections)
-
-
-def concept_with(stack: SliceStack, evidence: list[SliceEvidence]) -> ConceptResult:
-    shape = stack.grid.shape
-    return ConceptResult(
-        "liver",
-        "liver",
-        Window(0, 1),
-        tuple(evidence),
-        False,
-        "",
-        np.zeros(shape, bool),
-        np.zeros(shape, np.uint16),
-        (),
-    )
 
 
 def test_object_through_several_slices_is_found_at_its_place() -> None:

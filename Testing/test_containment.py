@@ -12,6 +12,7 @@ import pytest
 from MedSAM3SegmentLib import planes
 from MedSAM3SegmentLib.correcting import correcting_request
 from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.evidence import SliceEvidence, SoftMask
 from MedSAM3SegmentLib.gating import Gate
 from MedSAM3SegmentLib.grid import Plane, VoxelGrid
 from MedSAM3SegmentLib.looking import Question
@@ -19,13 +20,12 @@ from MedSAM3SegmentLib.models.network_loading import TrackerNetworks
 from MedSAM3SegmentLib.prompts import MaskMark, TargetPrompts
 from MedSAM3SegmentLib.report import segment_provenance
 from MedSAM3SegmentLib.request import AssemblyOptions, Mode, PartialMask, Progress, SegmentRequest, Stage
-from MedSAM3SegmentLib.result import SliceEvidence, SoftMask
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.slice_features import SliceFeatures
 from MedSAM3SegmentLib.volume import Volume
 from MedSAM3SegmentLib.watching import Watch
 from random_grids import stored_as
-from test_tracker import _make_tracker
+from untrained_tracker import make_tracker
 
 SHAPE = (10, 20, 24)
 
@@ -181,7 +181,7 @@ def test_only_what_is_asked_for_is_shown_on_the_way(segmenter: Segmenter) -> Non
 def test_a_container_that_is_not_there_is_an_answer(
     segmenter: Segmenter, seen: dict[str, list[int]], mode: Mode
 ) -> None:
-    segmenter.model.tracker = TrackerNetworks((tracker := _make_tracker()).network, tracker._neck)
+    segmenter.model.tracker = TrackerNetworks((tracker := make_tracker()).network, tracker._neck)
     request = SegmentRequest(("pancreas", "tumor"), plane=Plane.AXIAL, inside="pancreas", mode=mode)
     result = segmenter.segment(volume_of(), request)
     assert [concept.found for concept in result.concepts] == [False, False]
@@ -217,7 +217,7 @@ def test_a_name_that_makes_no_sense_is_refused_in_one_sentence(
 
 def test_objects_that_are_followed_stay_inside(segmenter: Segmenter) -> None:
     """With real networks, which see much everywhere: nothing of the others lies out of what the first one became."""
-    tracker = _make_tracker()
+    tracker = make_tracker()
     segmenter.model.tracker = TrackerNetworks(tracker.network, tracker._neck)
     drawn = TargetPrompts(masks=(MaskMark(stored(LIVER & block((5, 6), (0, 20), (0, 24)))),), is_phrase=False)
     request = SegmentRequest(
@@ -236,7 +236,7 @@ def test_objects_that_are_followed_stay_inside(segmenter: Segmenter) -> None:
 
 def test_what_is_drawn_may_lie_inside_of_a_phrase(segmenter: Segmenter) -> None:
     """The phrase is looked for on every slice, as nothing was drawn of it to be followed from."""
-    tracker = _make_tracker()
+    tracker = make_tracker()
     segmenter.model.tracker = TrackerNetworks(tracker.network, tracker._neck)
     drawn = TargetPrompts(masks=(MaskMark(stored(TUMORS & block((4, 5), (0, 20), (0, 24)))),), is_phrase=False)
     request = SegmentRequest(

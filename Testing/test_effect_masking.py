@@ -8,7 +8,7 @@ import vtk
 from hypothesis import given, settings
 from vtk.util.numpy_support import vtk_to_numpy
 
-from effect_actions import begin
+from effect_actions import SHAPE, TRUTH, Setting, begin, box, check_that_removing_ends, held
 from MedSAM3SceneLib import masking, segment_edit_run
 from MedSAM3SceneLib.labelmaps import labelmap_on_lattice
 from MedSAM3SceneLib.scene_run import run_to_end
@@ -17,10 +17,8 @@ from MedSAM3SceneLib.segment_voxels import labelmap_mask
 from MedSAM3SceneLib.steps import finish
 from MedSAM3SegmentLib.grid import VoxelGrid
 from scene_nodes import add_volume, lattices, misplaced, rigids, segment_in_world, snapshot, unmatched
-from test_effect_actions import SHAPE, TRUTH, Setting, box, check_that_removing_ends, held
-from test_effect_slices import remove_slice_views
 
-pytestmark = pytest.mark.usefixtures("scene")
+pytestmark = pytest.mark.usefixtures("scene", "no_view_is_left")
 
 MASKS = (
     "Everywhere",
@@ -39,12 +37,6 @@ HIDDEN = box((0, 0, 0), (3, 5, 6)) & ~LIVER & ~SPLEEN
 #: On a labelmap of its own, as it overlaps the others.
 OVERLAPPING = np.random.default_rng(4).random(SHAPE) < 0.3
 ONLY = box((1, 2, 2), (7, 6, 9))
-
-
-@pytest.fixture(autouse=True)
-def no_view_is_left(scene):
-    yield
-    remove_slice_views(scene)
 
 
 def crowded(mask, overwriting, in_range):

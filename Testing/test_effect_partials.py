@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from effect_actions import held
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from MedSAM3SceneLib.local_jobs import LocalJobs
 from MedSAM3SceneLib.preview_segmentation import PREVIEW_ATTRIBUTE
 from MedSAM3SegmentLib.errors import ModelError
 from opened_effect import LIVER, HeldSegmenter, finish, is_running, open_effect, options, segment_of
 from scene_nodes import add_transform, add_volume, misplaced, rigid, snapshot
-from test_effect_actions import held
 
 #: Slices that are done when a test looks.
 DONE = 4

@@ -11,56 +11,21 @@ from MedSAM3SceneLib.view_slices import StackSlice, oblique_slice, stack_slice, 
 from MedSAM3SceneLib.volumes import read_volume_node
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.grid import Plane, SliceStack
-from scene_nodes import add_segmentation, add_transform, add_volume, lattices, rigid, rigids, to_world
+from scene_nodes import (
+    add_segmentation,
+    add_transform,
+    add_volume,
+    along,
+    lattices,
+    rigid,
+    rigids,
+    slice_view,
+    to_world,
+)
 
-pytestmark = pytest.mark.usefixtures("scene")
+pytestmark = pytest.mark.usefixtures("scene", "no_view_is_left")
 
 per_scene = settings(max_examples=25, deadline=None)
-
-
-@pytest.fixture(autouse=True)
-def no_view_is_left(scene):
-    """Slice nodes are singletons, which survive when the scene is cleared."""
-    yield
-    remove_slice_views(scene)
-
-
-def remove_slice_views(scene):
-    while scene.GetNumberOfNodesByClass("vtkMRMLSliceNode"):
-        scene.RemoveNode(scene.GetNthNodeByClass(0, "vtkMRMLSliceNode"))
-
-
-def slice_view(slice_to_ras=None, orientation="Axial"):
-    """The slice node of the one slice view of a test."""
-    import slicer
-
-    node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSliceNode")
-    if node is None:
-        slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(slicer.mrmlScene)
-        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSliceNode")
-        node.UnRegister(None)
-        node.SetLayoutName("Red")
-        node = slicer.mrmlScene.AddNode(node)
-    if slice_to_ras is None:
-        node.SetOrientation(orientation)
-    else:
-        for row in range(4):
-            for column in range(4):
-                node.GetSliceToRAS().SetElement(row, column, float(slice_to_ras[row, column]))
-        node.UpdateMatrices()
-    return node
-
-
-def along(ijk_to_world, axis, index):
-    """The matrix of a slice view that runs along the voxels and shows a slice of an index axis."""
-    columns = [ijk_to_world[:3, other] / np.linalg.norm(ijk_to_world[:3, other]) for other in range(3) if other != axis]
-    matrix = np.eye(4)
-    matrix[:3, 0], matrix[:3, 1] = columns
-    matrix[:3, 2] = np.cross(*columns)
-    at = np.array([1.3, 2.1, 0.6])
-    at[axis] = index
-    matrix[:3, 3] = ijk_to_world[:3, :3] @ at + ijk_to_world[:3, 3]
-    return matrix
 
 
 @per_scene

@@ -75,7 +75,7 @@ def test_a_service_at_a_forwarded_port_has_no_other_file_read_or_written(
     secret, profile = tmp_path / "proof", tmp_path / "profile"
     secret.write_text("small secret")
     profile.write_text("untouched")
-    monkeypatch.setattr(engine.store, "proof_path", secret)
+    monkeypatch.setattr(engine.store, "proof_path", lambda: secret)
     assert read_proof(Connection(engine.address, TOKEN)) == ""
     monkeypatch.undo()
 

@@ -115,6 +115,18 @@ def test_two_volumes_that_the_engine_cannot_keep_at_once_are_refused_in_words(tm
         engine.serving.stop()
 
 
+def test_an_example_that_the_engine_knows_does_not_go_to_make_room_for_the_volume(tmp_path: Path) -> None:
+    shown, between, volume = (volume_of(seed) for seed in range(3))
+    engine = Engine(tmp_path, volume_budget=2 * volume.array.nbytes)
+    try:
+        for known in (shown, between):
+            engine.client().segment(known, IT)
+        result = engine.client().segment_like(volume, {"it": [example_in(shown)]}, IT)
+        assert result.concepts[0].found
+    finally:
+        engine.serving.stop()
+
+
 def test_progress_partial_results_and_cancel_are_those_of_any_job(engine: Engine) -> None:
     volume = volume_of()
     examples = {"it": [example_in(volume_of(1))]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from made_results import axial_grid, result_of
 from MedSAM3SegmentLib.engine import job_answer
 from MedSAM3SegmentLib.engine.client import EngineClient
 from MedSAM3SegmentLib.engine.events import Advanced, Done, Event, Loading, PartialArrived, Queued
-from MedSAM3SegmentLib.engine.model_shelf import FeatureShelf, ModelShelf, load_segmenter
+from MedSAM3SegmentLib.engine.model_shelf import FeatureShelf, ModelShelf, files_version, load_segmenter
 from MedSAM3SegmentLib.engine.orders import read_events
 from MedSAM3SegmentLib.engine.process_life import Parents
 from MedSAM3SegmentLib.engine.serving import Binding, ServingEngine
 from MedSAM3SegmentLib.engine.volume_store import VolumeStore
 from MedSAM3SegmentLib.errors import Cancelled, EngineError, InputError, ModelError
 from MedSAM3SegmentLib.grid import Plane
+from MedSAM3SegmentLib.models.fingerprint import file_sha256
 from MedSAM3SegmentLib.request import PartialMask, Progress, SegmentRequest
 from MedSAM3SegmentLib.result import SegmentResult
 from MedSAM3SegmentLib.segmenter import Segmenter
@@ -111,6 +113,7 @@ def test_a_callback_that_raises_cancels_the_job(engine: Engine) -> None:
     engine.slow.free = 1
 
     def progress(_: Progress) -> None:
+        wait_until(engine.slow.held.is_set)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -135,6 +138,20 @@ def test_memory_that_runs_out_empties_the_caches_and_the_next_job_works(engine: 
         engine.client().segment(volume_of(), SegmentRequest(("out of memory",)))
     assert engine.client().status().model is None
     works(engine)
+
+
+def test_memory_that_cannot_be_given_back_holds_up_no_job(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after an error of the GPU, which every later call to it repeats."""
+
+    def fail() -> None:
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.shelf, "clear", fail)
+        with pytest.raises(InputError, match="Memory ran out"):
+            engine.client().submit(volume_of(), SegmentRequest(("out of memory",))).wait(20)
+        engine.client().unload()
+        works(engine)
 
 
 def test_events_that_wait_for_a_slow_client_are_bounded_and_the_result_is_among_them(
@@ -206,6 +223,31 @@ def test_a_port_that_is_taken_is_said_in_words(engine: Engine, tmp_path: Path) -
     with pytest.raises(InputError, match="--port"):
         ServingEngine(Binding(port=port), TOKEN, engine.shelf, store, Parents())
     store.close()
+
+
+def test_a_model_whose_files_were_changed_is_loaded_again(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """As by training it further; until then it is loaded once."""
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "trained"
+    shutil.copytree(tiny_model_folder, folder)
+    shelf = ModelShelf(load_segmenter, version=files_version)
+    first = shelf.get(str(folder), "cpu")
+    assert shelf.get(str(folder), "cpu") is first
+    weights = {name: value * 2 for name, value in load_file(folder / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "checksums.json").unlink()
+
+    assert not shelf.has(str(folder), "cpu")
+    second = shelf.get(str(folder), "cpu")
+
+    hashes = [each.segmenter.segment(volume_of(), LIVER).provenance.model.sha256 for each in (first, second)]
+    assert hashes[0] != hashes[1] == file_sha256(folder / "model.safetensors")
+    assert shelf.get(str(folder), "cpu") is second
+    assert shelf.uses()[0].items == 1
+    shutil.rmtree(folder)
+    with pytest.raises(ModelError, match="trained"):
+        shelf.get(str(folder), "cpu")
 
 
 def test_a_real_model_gives_what_it_gives_in_this_process_and_keeps_its_features(

@@ -20,6 +20,7 @@ from engine_on_socket import LIVER, volume_of, wait_until
 from MedSAM3SegmentLib.cli import main
 from MedSAM3SegmentLib.engine.client import EngineClient
 from MedSAM3SegmentLib.engine.events import Advanced, Failed, PartialArrived
+from MedSAM3SegmentLib.engine.job import EngineJob
 from MedSAM3SegmentLib.engine.process import TOKEN_VARIABLE, EngineProcess, StartedProcess, start_process
 from MedSAM3SegmentLib.engine.process_life import Parents, ProcessMark
 from MedSAM3SegmentLib.engine.run_files import FOLDER_VARIABLE, announced, run_folder, running_engines
@@ -312,7 +313,7 @@ def test_one_that_a_person_started_is_used_and_left_alone(folder: Path) -> None:
         assert EngineClient(address, token).status().finished == 1
     finally:
         started.send_signal(signal.SIGINT)
-        _, log = started.communicate(timeout=20)
+        _, log = started.communicate(timeout=120)
     assert started.returncode == 0
     assert token not in log
     assert "Traceback" not in log
@@ -416,6 +417,21 @@ def test_stop_does_not_wait_for_a_process_that_is_just_starting(commands: Comman
         answers(process)
     finally:
         process.stop()
+
+
+def test_a_job_whose_thread_is_late_starts_nothing_after_the_stop(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slicer is quit right after a click, on a busy computer."""
+    process = EngineProcess(start=commands, model="0")
+    with monkeypatch.context() as patch:
+        patch.setattr(EngineJob, "start", lambda job: job)
+        job = process.submit(volume_of(), LIVER, model="0")
+    process.stop()
+    job.start()
+    with pytest.raises(EngineError, match="stopped while it was starting"):
+        job.wait(60)
+    assert commands.commands == []
 
 
 def test_a_process_number_that_was_given_away_is_another_process() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import zlib
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,17 @@ def test_nothing_is_done_without_the_token(engine: Engine, token: str) -> None:
         with pytest.raises(EngineError, match="token"):
             EngineClient(engine.address, token).segment(volume_of(), LIVER)
     works(engine)
+
+
+def test_an_engine_that_is_ending_takes_no_new_user(engine: Engine) -> None:
+    """Slicer starts another one then; a job handed in to this one would be lost."""
+    connection = Connection(engine.address, TOKEN)
+    connection.send("POST", f"/parents/{os.getpid()}")
+    engine.shelf.check = lambda *_: engine.serving._service.cancel_all()
+    with pytest.raises(InputError, match="is ending"):
+        engine.client().segment(volume_of(), LIVER)
+    with pytest.raises(InputError, match="is ending"):
+        connection.send("POST", f"/parents/{os.getpid()}")
 
 
 def test_the_service_proves_itself_without_seeing_the_token(engine: Engine) -> None:
@@ -86,9 +98,9 @@ def test_what_is_no_http_is_dropped(engine: Engine) -> None:
         b"GET " + b"/" * 100_000,
         b"POST /jobs HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
     ):
-        with socket.create_connection((host, int(port)), 5) as line:
+        # Closed before all of it is there, at times.
+        with socket.create_connection((host, int(port)), 60) as line, suppress(ConnectionError):
             line.sendall(noise)
-            line.settimeout(5)
             assert b"200" not in line.recv(1000)
     works(engine)
 
@@ -98,20 +110,20 @@ def test_a_connection_that_asks_nothing_is_closed(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, words: bytes
 ) -> None:
     """Whoever holds many of them, without a token, would leave no room for others."""
-    monkeypatch.setattr(serving, "_PATIENCE", 0.2)
     host, port = engine.address.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), 5) as line:
-        line.sendall(words)
-        line.settimeout(20)
-        assert line.recv(1000) == b""
+    with monkeypatch.context() as patch:
+        patch.setattr(serving, "_PATIENCE", 0.2)
+        with socket.create_connection((host, int(port)), 60) as line:
+            line.sendall(words)
+            assert line.recv(1000) == b""
     works(engine)
 
 
 def test_a_job_that_takes_longer_than_a_request_may_is_not_cut_off(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "_PATIENCE", 0.2)
-    engine.slow.seconds = 0.1
+    monkeypatch.setattr(serving, "_PATIENCE", 1.0)
+    engine.slow.seconds = 0.25
     volume = volume_of()
     result = engine.client().segment(volume, LIVER)
     np.testing.assert_array_equal(result.concepts[0].mask, volume.array > 0)
@@ -176,14 +188,14 @@ def test_voxels_other_than_those_offered_are_refused(engine: Engine) -> None:
         second = post(engine, f"/volumes/{ticket}/complete", b"")
         assert is_refused(first) or is_refused(second)
     assert is_refused(post(engine, "/volumes/unknown/complete", b""))
-    assert volume.content_hash not in engine.store
+    assert not engine.store.holds(volume.content_hash)
     assert [file.name for file in engine.store.folder.iterdir()] == ["proof"]
     works(engine)
 
 
 def test_only_who_reads_the_proof_is_told_a_path(engine: Engine) -> None:
     assert post(engine, "/volumes", offer(volume_of(), proof="0" * 64)).json()["path"] is None
-    proof = engine.store.proof_path.read_text()
+    proof = engine.store.proof_path().read_text()
     path = Path(post(engine, "/volumes", offer(volume_of(), proof=proof)).json()["path"])
     assert path.parent == engine.store.folder
 

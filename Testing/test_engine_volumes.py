@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -222,6 +223,31 @@ def test_a_folder_that_somebody_else_took_meanwhile_gets_no_voxels(tmp_path: Pat
     store.folder.unlink()
 
 
+def test_a_model_is_found_by_its_path_after_the_system_has_tidied_up_its_temporary_files(engine: Engine) -> None:
+    """As it does with what lies there for ten days; without a proof nothing of this disk is opened."""
+    client = engine.client()
+    client.segment(volume_of(), LIVER)
+    shutil.rmtree(engine.store.folder)
+
+    client.model = str(Path(__file__).parent)
+    assert client.segment(volume_of(1), LIVER).concepts[0].found
+    assert engine.loaded == ["demo", client.model]
+    assert engine.store.proof_path().stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("name", ["mkdtemp", "fdopen"])
+def test_a_folder_that_cannot_be_made_is_said_in_words_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile if name == "mkdtemp" else os, name, full)
+    with pytest.raises(InputError, match=f"in {tmp_path}.*No space left on device.*; free some space there"):
+        VolumeStore(10_000, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_at_the_engines_end_is_said_in_words(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     class FullDisk:
         def __init__(self, path: Path) -> None:
@@ -269,7 +295,7 @@ def test_a_volume_that_cannot_be_mapped_or_has_gone_is_refused(engine: Engine, m
     whole = volume_store._open
     with monkeypatch.context() as patch:
         patch.setattr(volume_store, "_open", lambda arrival: (arrival.path.unlink(), whole(arrival)))
-        with pytest.raises(InputError, match="could not keep the volume"):
+        with pytest.raises(InputError, match="could not keep volumes in"):
             engine.client().segment(volume_of(), LIVER)
     works(engine)
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from made_results import axial_grid, result_of
 from MedSAM3SegmentLib.engine.events import (
     Advanced,
     Done,
@@ -32,10 +33,12 @@ from MedSAM3SegmentLib.engine.orders import SIGN_OF_LIFE, JobOrder, OrderedExamp
 from MedSAM3SegmentLib.engine.packets import PacketReader, PacketWriter
 from MedSAM3SegmentLib.engine.records import decode, encode
 from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.evidence import Detection, SliceEvidence, SoftMask
 from MedSAM3SegmentLib.gating import Gate
 from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid
 from MedSAM3SegmentLib.intensity import Window
 from MedSAM3SegmentLib.prompts import BoxMark, BoxReading, MaskMark, PointMark, TargetPrompts
+from MedSAM3SegmentLib.provenance import AdapterIdentity, ModelIdentity, Provenance
 from MedSAM3SegmentLib.request import (
     AssemblyOptions,
     Grouping,
@@ -45,20 +48,9 @@ from MedSAM3SegmentLib.request import (
     SegmentRequest,
     Stage,
 )
-from MedSAM3SegmentLib.result import (
-    AdapterIdentity,
-    ConceptResult,
-    Detection,
-    Instance,
-    ModelIdentity,
-    Provenance,
-    SegmentResult,
-    SliceEvidence,
-    SoftMask,
-    Stop,
-    StopReason,
-    Track,
-)
+from MedSAM3SegmentLib.result import ConceptResult, Instance, SegmentResult
+from MedSAM3SegmentLib.tracks import Stop, StopReason, Track
+from MedSAM3SegmentLib.volume import Volume
 from same_values import assert_same
 
 SHAPE = (3, 4, 5)
@@ -321,6 +313,25 @@ def test_a_sparse_mask_travels_as_few_bytes() -> None:
 
     assert len(packet) < 12_000  # 40 * 40 * 50 bits are 10 kB
     assert_same(request, decode(packet, SegmentRequest))
+
+
+def test_the_masks_of_dozens_of_concepts_in_a_large_volume_arrive() -> None:
+    """They are mostly zeros; together they would be 9.4 GB."""
+    mask, labels = np.zeros((1000, 512, 512), bool), np.zeros((1000, 512, 512), np.uint16)
+    mask[500, 200:220, 200:230] = labels[500, 200:220, 200:230] = 1
+    volume = Volume(np.zeros((4, 4, 4), np.int16), axial_grid((4, 4, 4)), "CT")
+    small = result_of(volume, {"liver": volume.array == 0})
+    concept = replace(small.concepts[0], mask=mask, instance_map=labels)
+    sent = Done(replace(small, concepts=(concept,) * 12))
+
+    (event,) = read_events(iter([frame_of(sent, compress=False)]))
+
+    assert isinstance(event, Done)
+    assert len(event.result.concepts) == 12
+    for arrived in event.result.concepts:
+        # A few slices, because looking at all of them would take their memory.
+        np.testing.assert_array_equal(arrived.mask[499:502], mask[499:502])
+        np.testing.assert_array_equal(arrived.instance_map[499:502], labels[499:502])
 
 
 @_few

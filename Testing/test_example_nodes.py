@@ -6,7 +6,7 @@ import pytest
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from MedSAM3SceneLib.local_jobs import LocalJobs
 from MedSAM3SegmentLib.errors import Cancelled, InputError
-from scene_nodes import add_segmentation, add_transform, add_volume, misplaced, rigid, snapshot
+from scene_nodes import add_segmentation, add_transform, add_volume, misplaced, rigid, segments, snapshot
 from slicer_stand_ins import load_module
 
 pytestmark = pytest.mark.usefixtures("scene")
@@ -29,11 +29,6 @@ def body(shape, name, parent=None):
 def old():
     volume, array = body((6, 7, 8), "old", add_transform(rigid((0, 30, 0), (5, 5, 5))))
     return volume, array, add_segmentation(volume, {"liver": array == 1, "left kidney": array == 2})
-
-
-def segments(node):
-    segmentation = node.GetSegmentation()
-    return {segmentation.GetSegment(i).GetName(): i for i in segmentation.GetSegmentIDs()}
 
 
 def test_what_was_segmented_in_one_volume_is_found_in_another(old):
@@ -128,6 +123,8 @@ def test_what_cannot_be_an_example_is_said_in_words_and_changes_nothing(old, sce
         ((old_volume, empty), {"concepts": "liver"}, "'liver' has no voxel"),
         ((drawn, old_volume), {}, "not a volume"),
         ((old_volume, None), {}, "The example in 'old' is no segmentation"),
+        ((old_volume, "drawn"), {}, "'drawn' is no node of the scene"),
+        (("old", drawn), {}, "'old' is no node of the scene"),
         ((old_volume, volume), {}, "The example in 'old' is no segmentation"),
         ((old_volume,), {}, "give both"),
         (old_volume, {}, "give both"),

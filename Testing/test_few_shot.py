@@ -2,60 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from MedSAM3SegmentLib import few_shot
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
 from MedSAM3SegmentLib.examples import Example
 from MedSAM3SegmentLib.grid import VoxelGrid
-from MedSAM3SegmentLib.models.concept_model import ImageFeatures
-from MedSAM3SegmentLib.models.tracker import MaskPrompt, TrackedMask
-from MedSAM3SegmentLib.models.tracker_memory import ObjectMemory, SliceMemory
 from MedSAM3SegmentLib.request import AssemblyOptions, Mode, Progress, SegmentRequest, Stage
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.volume import Volume
 from random_grids import stored_as
-from test_tracker import _make_tracker
+from scripted_tracker import CopyingTracker
+from untrained_tracker import make_tracker
 
 SHAPE = (12, 24, 24)
-
-
-@dataclass(frozen=True)
-class CopyingTracker:
-    """A double with perfect trust: it gives back the mask of the nearest slice that it was told to remember."""
-
-    networks: object
-
-    def build_features(self, image: ImageFeatures) -> ImageFeatures:
-        return image
-
-    def answer(self, features: ImageFeatures, prompt: MaskPrompt) -> TrackedMask:
-        del features
-        return TrackedMask(torch.where(prompt.mask, 20.0, -20.0), torch.tensor(9.0), torch.ones(()), torch.zeros(1))
-
-    def remember(self, features: object, mask: TrackedMask, *, prompted: bool, dtype: torch.dtype) -> SliceMemory:
-        del features
-        assert prompted
-        return SliceMemory(mask.logits.to(dtype), mask.pointer[None])
-
-    def track(self, features: object, position: int, depth: int, memory: ObjectMemory, *, reverse: bool) -> TrackedMask:
-        del features
-        assert not reverse
-        assert sorted(memory.prompted) == list(range(position)) == list(range(depth - 1))
-        logits = memory.prompted[position - 1].spatial
-        assert logits is not None
-        return TrackedMask(logits, torch.tensor(9.0), torch.ones(()), torch.zeros(1))
 
 
 @pytest.fixture
 def segmenter(tiny_model_folder: Path) -> Segmenter:
     segmenter = Segmenter.load(str(tiny_model_folder), "cpu")
-    segmenter.model.tracker = _make_tracker().network, None  # type: ignore[assignment]
+    segmenter.model.tracker = make_tracker().network, None  # type: ignore[assignment]
     return segmenter
 
 
@@ -73,6 +42,14 @@ def labelled() -> tuple[Volume, np.ndarray]:
     for n in range(2, 10):
         mask[n, 4 : 6 + n, 20 - n : 22] = True
     return Volume(array, VoxelGrid(SHAPE, np.diag([-1.0, -1.0, 4.0, 1.0])), "MR", "example"), mask
+
+
+@pytest.fixture
+def repeated(labelled: tuple[Volume, np.ndarray]) -> Volume:
+    """The labelled volume, whose slice 6 looks as slice 5 does."""
+    array = labelled[0].array.copy()
+    array[6] = array[5]
+    return Volume(array, labelled[0].grid, "MR", "example")
 
 
 @pytest.mark.usefixtures("copying")
@@ -107,17 +84,12 @@ def test_several_examples_add_up(segmenter: Segmenter, labelled: tuple[Volume, n
 
 
 @pytest.mark.usefixtures("copying")
-def test_labelled_slices_of_the_volume_itself_come_back_bit_for_bit(
-    segmenter: Segmenter, labelled: tuple[Volume, np.ndarray]
-) -> None:
-    array = labelled[0].array.copy()
-    array[6] = array[5]
-    volume = Volume(array, labelled[0].grid, "MR", "example")
+def test_labelled_slices_of_the_volume_itself_come_back_bit_for_bit(segmenter: Segmenter, repeated: Volume) -> None:
     drawn = np.zeros(SHAPE, bool)
     drawn[5] = np.random.default_rng(1).random(SHAPE[1:]) > 0.5
-    example = Example(volume, drawn, (5, 8))
+    example = Example(repeated, drawn, (5, 8))
     for options in (AssemblyOptions(), AssemblyOptions(largest_only=True, link=False)):
-        result = segmenter.segment_like(volume, {"it": [example]}, SegmentRequest(("it",), assembly=options))
+        result = segmenter.segment_like(repeated, {"it": [example]}, SegmentRequest(("it",), assembly=options))
         mask = result.concepts[0].mask
         assert np.array_equal(mask[5], drawn[5])
         assert not mask[8].any(), "labelled as empty"
@@ -127,16 +99,13 @@ def test_labelled_slices_of_the_volume_itself_come_back_bit_for_bit(
 
 @pytest.mark.usefixtures("copying")
 def test_some_drawn_slices_of_the_volume_itself_say_nothing_of_the_empty_ones_beside_them(
-    segmenter: Segmenter, labelled: tuple[Volume, np.ndarray]
+    segmenter: Segmenter, repeated: Volume, labelled: tuple[Volume, np.ndarray]
 ) -> None:
     """The shell and the console name no slices: those that are empty were not drawn yet."""
-    array = labelled[0].array.copy()
-    array[6] = array[5]
-    volume = Volume(array, labelled[0].grid, "MR", "example")
     drawn = np.zeros(SHAPE, bool)
     drawn[5] = labelled[1][5]
     request = SegmentRequest(("it",), threshold=0.9)
-    mask = segmenter.segment_like(volume, {"it": [Example(volume, drawn)]}, request).concepts[0].mask
+    mask = segmenter.segment_like(repeated, {"it": [Example(repeated, drawn)]}, request).concepts[0].mask
     assert np.array_equal(mask[5], drawn[5])
     assert np.array_equal(mask[6], drawn[5]), "it looks the same there"
 
@@ -169,7 +138,7 @@ def test_real_networks_run_and_are_deterministic(tiny_model_folder: Path, labell
 
     volume, mask = labelled
     new = Volume(volume.array[::-1].copy(), volume.grid, "MR", "new")
-    tracker = _make_tracker()
+    tracker = make_tracker()
     masks, scores = [], []
     for _ in range(2):
         segmenter = Segmenter.load(str(tiny_model_folder), "cpu")

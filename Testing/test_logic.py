@@ -1,6 +1,8 @@
 """What a user of Slicer's console gets from MedSAM3SegmentLogic, on real nodes and with a segmenter without a model."""
 
 import sys
+import threading
+import time
 from dataclasses import fields, replace
 from types import SimpleNamespace
 
@@ -10,14 +12,26 @@ import pytest
 from MedSAM3SceneLib.editing import SegmentWriter
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from MedSAM3SceneLib.local_jobs import LocalJobs
+from MedSAM3SceneLib.orders import order_for
+from MedSAM3SceneLib.run_order import RunListener
 from MedSAM3SceneLib.scene_run import run_to_end
+from MedSAM3SceneLib.segmentation_run import SegmentationRun
 from MedSAM3SceneLib.threshold_run import ThresholdRun
 from MedSAM3SegmentLib.assembly import assemble
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
 from MedSAM3SegmentLib.grid import Plane
 from MedSAM3SegmentLib.intensity import Window
-from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, Mode
-from scene_nodes import add_segmentation, add_transform, add_volume, misplaced, rigid, segment_in_world, snapshot
+from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, Mode, Progress, Stage
+from scene_nodes import (
+    add_segmentation,
+    add_transform,
+    add_volume,
+    misplaced,
+    rigid,
+    segment_in_world,
+    segments,
+    snapshot,
+)
 from slicer_stand_ins import load_module
 
 pytestmark = pytest.mark.usefixtures("scene")
@@ -32,11 +46,6 @@ def phantom(**options):
     array[1:4, 1:4, 1:4] = 1
     array[2:5, 4:6, 5:7] = 2
     return add_volume(array, **options), array
-
-
-def segments(node):
-    segmentation = node.GetSegmentation()
-    return {segmentation.GetSegment(i).GetName(): i for i in segmentation.GetSegmentIDs()}
 
 
 def test_one_segment_per_concept_at_the_place_of_its_voxels():
@@ -144,6 +153,10 @@ def test_bad_input_is_said_in_words_and_changes_nothing(scene):
         ((volume, []), "No concept"),
         ((volume, " ; \n "), "No concept"),
         ((volume, ["liver"], volume), "not a segmentation"),
+        (("ct", ["liver"]), "'ct' is no node of the scene; give one, such as slicer.util.getNode"),
+        ((volume, ["liver"], "drawn"), "'drawn' is no node of the scene"),
+        ((volume, ["liver", 3]), "The concept 3 is no text"),
+        ((volume, 3), "The concept 3 is no text"),
     ):
         with pytest.raises(InputError, match=why):
             logic.segment(*arguments)
@@ -151,7 +164,25 @@ def test_bad_input_is_said_in_words_and_changes_nothing(scene):
         ({"plane": "diagonal"}, "no plane named 'diagonal'"),
         ({"window": "moon"}, "no window named 'moon'"),
         ({"window": (10, 10)}, "empty"),
+        ({"window": 10}, "The window cannot be 10; give two numbers"),
+        ({"window": (10,)}, "The window cannot be .10,.; give two numbers"),
         ({"threshold": 2}, "not between 0 and 1"),
+        ({"threshold": "high"}, "The threshold cannot be 'high'; give a number"),
+        ({"slices": 3}, "The slices cannot be 3; give two numbers"),
+        ({"slices": ("first", "last")}, "The slices cannot be .'first', 'last'.; give two numbers"),
+        (
+            {"prompts": {"liver": [1, 2, 3]}},
+            "'liver' cannot be .1, 2, 3.; give MedSAM3SegmentLib.prompts.TargetPrompts",
+        ),
+        ({"inside": 3}, "3 is nothing to look inside of"),
+        ({"inside": (node,)}, "is nothing to look inside of"),
+        ({"inside": (None, "mine")}, "None is no node of the scene"),
+        ({"inside": (volume, "mine")}, "'ct' is not a segmentation; give one"),
+        ({"inside": (node, "theirs")}, "'drawn' has no segment 'theirs'"),
+        ({"roi": "R"}, "'R' is no node of the scene"),
+        ({"roi": volume}, "'ct' is not a region of interest"),
+        ({"view": "Red"}, "'Red' is no node of the scene"),
+        ({"view": volume}, "'ct' is no slice view"),
         ({"assembly": {"largest": True}}, "no clean-up step named 'largest'; use one of link, "),
         ({"assembly": {"fill_gaps": "no"}}, "'fill_gaps' cannot be 'no'; use True or False"),
         ({"assembly": "largest_only"}, "'largest_only' are not understood; write for example"),
@@ -206,6 +237,115 @@ def test_what_lies_inside_of_another_concept_is_one_call():
     assert misplaced(node, found["liver"], volume, liver == 1) == 0
     with pytest.raises(InputError, match="inside of itself"):
         logic.segment(volume, "liver", inside="liver")
+
+
+def test_a_surface_and_one_of_several_of_a_name_are_no_structure_to_look_inside_of():
+    volume, array = phantom()
+    node = add_segmentation(volume, {"drawn": array == 1, "other": array == 2, "surface": array == 2})
+    segmentation = node.GetSegmentation()
+    for segment_id in ("drawn", "other"):
+        segmentation.GetSegment(segment_id).SetName("liver")
+    logic = make_logic()
+
+    with pytest.raises(InputError, match="2 segments are named 'liver'; give the ID of one: drawn, other"):
+        logic.segment(volume, ["left kidney"], inside=(node, "liver"))
+    assert logic.segment(volume, ["left kidney"], inside=(node, "other")) is not None
+    assert logic.result.concepts[0].mask.any()
+
+    segmentation.CreateRepresentation("Closed surface")
+    segmentation.SetSourceRepresentationName("Closed surface")
+    segmentation.GetSegment("surface").RemoveRepresentation("Binary labelmap")
+    with pytest.raises(InputError, match="'surface' is stored as Closed surface; create its Binary labelmap"):
+        logic.segment(volume, ["left kidney"], inside=(node, "surface"))
+
+
+@pytest.mark.parametrize("ids", [("a", "b"), ("b", "a")])
+def test_of_several_segments_of_a_name_the_one_changed_last_is_what_was_drawn(ids):
+    """As after a run, which writes a segment beside the one that was drawn; Slicer's IDs are random."""
+    volume, array = phantom()
+    node = add_segmentation(volume, {ids[0]: array == 1, ids[1]: array == 2, "empty": array == 9})
+    segmentation = node.GetSegmentation()
+    segmenter = FakeSegmenter({})
+    logic = make_logic(segmenter)
+    for number, segment_id in enumerate((*ids, "empty")):
+        segmentation.GetSegment(segment_id).SetName(("liver", "Liver", " liver")[number])
+        segmentation.SeparateSegmentLabelmap(segment_id)
+
+    for segment_id, value in ((ids[0], 1), (ids[1], 2), (ids[0], 1)):
+        segmentation.GetSegment(segment_id).GetRepresentation("Binary labelmap").Modified()
+        segmentation.GetSegment("empty").GetRepresentation("Binary labelmap").Modified()
+        logic.segment(volume, ["liver"], node, mode="from prompts")
+        np.testing.assert_array_equal(segmenter.requests[-1].prompts["liver"].masks[0].mask, array == value)
+
+
+def test_voxels_that_are_changed_meanwhile_are_not_what_was_segmented_and_that_is_said():
+    import slicer
+
+    volume, array = phantom()
+
+    def change(_progress):
+        slicer.util.arrayFromVolume(volume)[:] = 0
+        slicer.util.arrayFromVolumeModified(volume)
+
+    logic = make_logic()
+    node = logic.segment(volume, ["liver"], progress=change)
+
+    assert misplaced(node, segments(node)["liver"], volume, array == 1) == 0
+    said = "'ct' was changed while it was segmented; the result is of what it was before."
+    assert logic.messages.count(said) == 1
+    logic.segment(volume, ["liver"])
+    assert said not in logic.messages
+
+
+class Endless(FakeSegmenter):
+    """Works until it is cancelled."""
+
+    def __init__(self):
+        super().__init__({})
+        self.cancelled = threading.Event()
+
+    def segment(self, _volume, _request, progress=None, cancel=None, _partial=None):
+        progress(Progress(Stage.SEGMENTING, 1, 9))
+        deadline = time.monotonic() + 20
+        while not cancel():
+            assert time.monotonic() < deadline, "nobody cancelled it"
+            time.sleep(0.005)
+        self.cancelled.set()
+        raise Cancelled()
+
+
+def test_the_engine_does_not_work_on_for_a_run_whose_listener_failed():
+    volume, _ = phantom()
+    segmenter = Endless()
+
+    def fail(_progress):
+        raise KeyError("the caller's own")
+
+    run = SegmentationRun(order_for(volume, "liver"), LocalJobs(segmenter), SegmentWriter(), RunListener(progress=fail))
+    with pytest.raises(KeyError, match="the caller's own"):
+        run_to_end(run, lambda: None)
+
+    assert segmenter.cancelled.wait(20)
+
+
+def test_the_engine_does_not_work_on_for_a_run_that_ended_while_it_was_handed_in():
+    volume, _ = phantom()
+    segmenter = Endless()
+    local, handing_in, go_on = LocalJobs(segmenter), threading.Event(), threading.Event()
+
+    class Slow:
+        def submit(self, *arguments, **options):
+            handing_in.set()
+            assert go_on.wait(20)
+            return local.submit(*arguments, **options)
+
+    run = SegmentationRun(order_for(volume, "liver"), Slow(), SegmentWriter())
+    while not handing_in.is_set():
+        run.advance()
+    run.abandon("Another one took its place.")
+    go_on.set()
+
+    assert segmenter.cancelled.wait(20)
 
 
 def test_a_region_of_interest_is_the_same_box_in_the_volume_whatever_moved_it(scene):

@@ -22,8 +22,8 @@ from MedSAM3SceneLib.segmentation_run import SegmentationRun
 from MedSAM3SceneLib.steps import finish
 from MedSAM3SceneLib.threshold_run import ThresholdRun
 from MedSAM3SegmentLib.assembly import assemble
+from MedSAM3SegmentLib.evidence import Detection, SliceEvidence, SoftMask
 from MedSAM3SegmentLib.request import Grouping
-from MedSAM3SegmentLib.result import Detection, SliceEvidence, SoftMask
 from scene_nodes import add_segmentation, add_transform, add_volume, misplaced, rigid, segment_in_world, snapshot
 
 pytestmark = pytest.mark.usefixtures("scene")

@@ -177,3 +177,28 @@ def test_a_preview_is_what_this_slice_writes_and_a_propagated_run_has_one_bar(be
     assert bench.dialogs.texts("error") == []
     assert shares == sorted(shares)
     assert shares[-1] == 1
+
+
+@pytest.mark.usefixtures("own_engine")
+def test_the_engine_is_asked_what_it_holds_only_while_somebody_sees_the_answer(bench, monkeypatch):
+    widget = bench.open_panel("MedSAM3Segment")
+    engine, section = widget.panel.setup.engine, widget.ui.setupSection
+    asked, in_use = [], engine_access.engine_in_use
+    monkeypatch.setattr(engine_access, "engine_in_use", lambda: asked.append(True) or in_use())
+
+    def asks():
+        asked.clear()
+        engine.look()
+        bench.wait(lambda: not engine._background.is_busy)
+        return bool(asked)
+
+    section.collapsed = True
+    assert not asks()
+    section.collapsed = False
+    bench.wait(lambda: "Not started" in widget.ui.engineLabel.text)
+    assert asks()
+    # As Slicer does with the panel of a module that is left.
+    widget.parent.hide()
+    assert not asks()
+    widget.parent.show()
+    assert asks()

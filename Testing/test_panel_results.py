@@ -1,10 +1,6 @@
-"""What the panel, the console and the effect keep of a run: until there is another one, and not beyond the scene."""
+"""What the panel keeps and shows of a result until there is another one: undo, previews, a moved threshold."""
 
 from __future__ import annotations
-
-import gc
-import time
-import weakref
 
 import numpy as np
 import pytest
@@ -14,44 +10,18 @@ from MedSAM3SceneLib.edited_slices import read_written
 from MedSAM3SceneLib.editing import SegmentWriter
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from MedSAM3SceneLib.local_jobs import LocalJobs
-from MedSAM3SceneLib.preview_segmentation import PREVIEW_ATTRIBUTE, PreviewSegmentation
+from MedSAM3SceneLib.preview_segmentation import PreviewSegmentation
 from MedSAM3SceneLib.steps import finish as finish_steps
 from MedSAM3SceneLib.volumes import read_volume_node
 from MedSAM3SegmentLib.errors import InputError, ModelError
 from MedSAM3SegmentLib.grid import SliceStack
 from opened_effect import HeldSegmenter, finish, open_effect, options
-from scene_nodes import add_volume, misplaced, segment_in_world, snapshot
-from slicer_stand_ins import load_module
-
-LATTICE = np.diag([-2.0, -2.0, 3.0, 1.0])
-VALUES = {"liver": 1, "left kidney": 2}
-
-
-def phantom(name="ct"):
-    array = np.zeros((12, 20, 22), np.int16)
-    array[2:9, 2:10, 2:12] = 1
-    array[3:8, 12:18, 14:20] = 2
-    return add_volume(array, ijk_to_ras=LATTICE, name=name), array
+from opened_panel import LATTICE, VALUES, cells, move_threshold, open_panel, phantom, run, segmentations
+from scene_nodes import misplaced, segment_in_world, snapshot
 
 
 def opened(bench, segmenter=None):
-    widget = bench.open_panel("MedSAM3Segment")
-    widget.logic.segmenter = segmenter or FakeSegmenter(VALUES, score=0.6)
-    return widget
-
-
-def run(bench, widget, concepts="liver; left kidney"):
-    widget.ui.conceptsEdit.plainText = concepts
-    widget.ui.applyButton.click()
-    bench.wait(lambda: not widget.panel.is_busy)
-
-
-def segmentations(scene, previews=False):
-    nodes = [
-        scene.GetNthNodeByClass(n, "vtkMRMLSegmentationNode")
-        for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode"))
-    ]
-    return [node for node in nodes if bool(node.GetAttribute(PREVIEW_ATTRIBUTE)) is previews]
+    return open_panel(bench, segmenter or FakeSegmenter(VALUES, score=0.6))
 
 
 def shown_voxels(scene):
@@ -60,11 +30,6 @@ def shown_voxels(scene):
     if not found:
         return None
     return sum(len(segment_in_world(found[0], i)) for i in found[0].GetSegmentation().GetSegmentIDs())
-
-
-def rows(widget):
-    table = widget.ui.resultsTable
-    return [[table.item(row, column).text() for column in range(4)] for row in range(table.rowCount)]
 
 
 def break_off(bench, widget):
@@ -100,18 +65,18 @@ def test_a_result_and_its_undo_are_there_until_there_is_another_result(bench, en
     widget = opened(bench)
     run(bench, widget)
     (node,) = segmentations(scene)
-    shown, done = rows(widget), snapshot(node)
+    shown, done = cells(widget.ui.resultsTable), snapshot(node)
 
     ends(bench, widget)
 
-    assert rows(widget) == shown
+    assert cells(widget.ui.resultsTable) == shown
     assert widget.ui.thresholdSlider.enabled
     assert widget.ui.thresholdSlider.value == pytest.approx(0.5)
     widget.ui.thresholdSlider.bench_drag_to(0.95)
     bench.wait(lambda: shown_voxels(scene) == 0)
     widget.ui.thresholdSlider.bench_let_go()
     bench.wait(lambda: not widget.panel.is_busy)
-    assert [row[1] for row in rows(widget)] == ["not found", "not found"]
+    assert [row[1] for row in cells(widget.ui.resultsTable)] == ["not found", "not found"]
     widget.ui.undoButton.click()
     assert snapshot(node) == done
     assert widget.ui.undoButton.enabled
@@ -238,83 +203,6 @@ def test_the_console_is_given_its_own_segmentation_whoever_ends_meanwhile(bench,
     assert misplaced(node, segmentation.GetNthSegmentID(0), one, array == 1) == 0
 
 
-@pytest.mark.usefixtures("scene")
-def test_what_a_run_left_in_memory_goes_with_the_scene(scene):
-    volume, _ = phantom()
-    logic = load_module("MedSAM3Segment").MedSAM3SegmentLogic(FakeSegmenter(VALUES))
-    logic.segment(volume, "liver; spleen")
-    held = [weakref.ref(thing) for thing in (logic.result, logic.result.concepts[0], logic.last.placed)]
-    assert logic.canUndo()
-
-    scene.Clear(False)
-
-    assert (logic.last, logic.result, logic.written, logic.messages) == (None, None, None, [])
-    assert not logic.canUndo()
-    assert logic.writeThreshold(0.3) is None
-    until_gone(held)
-    again, array = phantom("again")
-    node = logic.segment(again, "liver")
-    assert misplaced(node, node.GetSegmentation().GetNthSegmentID(0), again, array == 1) == 0
-
-
-@pytest.mark.usefixtures("scene")
-def test_a_logic_that_nobody_holds_is_not_kept_for_the_end_of_the_scene(scene):
-    volume, _ = phantom()
-    logic = load_module("MedSAM3Segment").MedSAM3SegmentLogic(FakeSegmenter(VALUES))
-    logic.segment(volume, "liver")
-    held = [weakref.ref(logic), weakref.ref(logic.result)]
-
-    del logic
-
-    until_gone(held)
-    scene.Clear(False)
-
-
-def until_gone(held):
-    """Memory is given back on a thread."""
-    for _ in range(200):
-        gc.collect()
-        if all(reference() is None for reference in held):
-            return
-        time.sleep(0.01)
-    raise AssertionError([reference() for reference in held])
-
-
-class Waits:
-    """Has something done beside the window."""
-
-    def __init__(self):
-        from MedSAM3PanelLib.background import Background
-
-        self.background, self.outcome = Background(), None
-        self.background.start(lambda: 5, self.take, self.take)
-
-    def take(self, outcome):
-        self.outcome = outcome
-
-
-def test_who_had_something_done_beside_the_window_is_freed_when_it_is_done(bench):
-    waits = Waits()
-    bench.wait(lambda: waits.outcome == 5)
-    kept = weakref.ref(waits)
-
-    waits = None
-
-    until_gone([kept])
-
-
-def test_the_effect_gives_its_volume_back_with_the_scene(bench):
-    effect = open_effect(bench)
-    options(effect).volumeButton.click()
-    finish(effect)
-    kept = weakref.ref(effect.effect.session._jobs._volume._placed)
-    assert kept() is not None
-
-    bench.slicer.mrmlScene.Clear(False)
-
-    until_gone([kept])
-
-
 def test_another_segment_that_is_selected_while_the_effect_writes_makes_nobody_say_nothing_was_written(bench):
     effect = open_effect(bench)
     segmentation = effect.segmentation.GetSegmentation()
@@ -391,12 +279,6 @@ def test_a_preview_that_fails_does_not_end_the_run(bench, monkeypatch, caplog, w
     assert segmentations(bench.slicer.mrmlScene, previews=True) == []
 
 
-def move_threshold(bench, widget, threshold):
-    widget.ui.thresholdSlider.bench_drag_to(threshold)
-    widget.ui.thresholdSlider.bench_let_go()
-    bench.wait(lambda: not widget.panel.is_busy)
-
-
 def test_a_segment_that_was_deleted_does_not_come_back_with_a_moved_threshold(bench):
     volume, array = phantom()
     widget = opened(bench)
@@ -412,7 +294,7 @@ def test_a_segment_that_was_deleted_does_not_come_back_with_a_moved_threshold(be
     assert segmentation.GetNumberOfSegments() == 1
     kidney = segmentation.GetSegmentIdBySegmentName("left kidney")
     assert misplaced(node, kidney, volume, array == 2) == 0
-    assert [row[0] for row in rows(widget)] == ["left kidney"]
+    assert [row[0] for row in cells(widget.ui.resultsTable)] == ["left kidney"]
     assert "'liver' was left out" in widget.ui.resultLabel.text
 
 
@@ -483,72 +365,6 @@ def test_a_result_of_fewer_concepts_shows_its_own_rows_and_scores(bench):
 
     run(bench, widget, "left kidney")
 
-    assert [row[:3] for row in rows(widget)] == [["left kidney", "found", "0.60"]]
+    assert [row[:3] for row in cells(widget.ui.resultsTable)] == [["left kidney", "found", "0.60"]]
     assert widget.ui.conceptMessageLabel.text == "'left kidney' was found on 5 slices."
     assert widget.panel.plot._concept == "left kidney"
-
-
-def test_the_panel_with_all_it_has_to_say_is_as_narrow_as_a_user_makes_it(bench):
-    phantom()
-    widget = opened(bench)
-    widget.ui.setupSection.collapsed = widget.ui.advancedSection.collapsed = False
-    widget.parent.resize(700, 900)
-    run(bench, widget, "liver; left kidney; a very long phrase that is looked for; aorta")
-    bench.spin(0.1)
-    assert widget.ui.scorePlot.width > 550
-
-    widget.parent.resize(320, 900)
-    bench.spin(0.1)
-
-    assert widget.parent.width == 320
-    table, plot = widget.ui.resultsTable, widget.ui.scorePlot
-    assert sum(table.columnWidth(column) for column in range(4)) <= table.width
-    assert plot.pixmap.width() <= plot.width * plot.devicePixelRatioF()
-
-
-def test_the_tab_key_goes_through_the_panel_from_top_to_bottom_and_is_caught_nowhere(bench):
-    from PySide6.QtCore import Qt
-    from PySide6.QtTest import QTest
-    from PySide6.QtWidgets import QApplication
-
-    volume, _ = phantom()
-    widget = opened(bench)
-    bench.slicer.util.setSliceViewerLayers(background=volume, fit=True)
-    run(bench, widget)
-    widget.parent.activateWindow()
-    widget.ui.conceptsEdit.setFocus()
-    names = {id(getattr(widget.ui, name)): name for name in vars(widget.ui)}
-    visited = []
-    for _ in range(30):
-        focused = QApplication.focusWidget()
-        here = focused
-        while here is not None and id(here) not in names:
-            here = here.parentWidget()
-        visited.append(names.get(id(here)))
-        QTest.keyClick(focused, Qt.Key_Tab)
-
-    expected = [
-        *("conceptsEdit", "modeSelector", "viewSelector", "segmentationSelector", "previewButton", "applyButton"),
-        *("advancedSection", "resultsSection", "resultsTable", "thresholdSlider", "undoButton"),
-    ]
-    order = [name for name in dict.fromkeys(visited) if name in expected]
-    assert order == expected
-
-
-def test_a_closed_panel_lets_go_of_its_last_result(bench):
-    """Volume, evidence and masks would stay in memory with each reload otherwise."""
-    left = closed_after_a_run(bench)
-    gc.collect()
-    assert [kept() for kept in left] == [None, None]
-
-
-def closed_after_a_run(bench):
-    """References to a panel that was closed and to its last result."""
-    phantom()
-    widget = opened(bench)
-    run(bench, widget)
-    widget.ui.thresholdSlider.bench_drag_to(0.95)
-    bench.wait(lambda: widget.panel.previews.is_shown)
-    left = weakref.ref(widget.panel), weakref.ref(widget.logic.last.result)
-    bench.close_panel(widget)
-    return left

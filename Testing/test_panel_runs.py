@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from MedSAM3SceneLib import volumes
 from MedSAM3SceneLib.editing import SegmentWriter
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from MedSAM3SceneLib.local_jobs import LocalJobs
@@ -32,6 +33,7 @@ from scene_nodes import (
     misplaced,
     rigid,
     segment_in_world,
+    segments,
     snapshot,
 )
 
@@ -78,17 +80,12 @@ def begin(volume, jobs, segmentation=None, told=None, **options):
     )
 
 
-def advance_until(run, holds):
+def advance_until(run, holds, **how):
     """Take steps until ``holds``; a run that never gets there fails the test."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while not holds():
-        run.advance()
+        run.advance(**how)
         assert time.monotonic() < until
-
-
-def segments(node):
-    segmentation = node.GetSegmentation()
-    return {segmentation.GetSegment(i).GetName(): i for i in segmentation.GetSegmentIDs()}
 
 
 def previews(scene):
@@ -226,11 +223,13 @@ def test_a_callback_that_closes_the_scene_ends_the_run(scene):
 def test_a_volume_that_is_changed_while_it_is_read_is_refused(monkeypatch):
     import slicer
 
-    monkeypatch.setattr("MedSAM3SceneLib.volumes._BYTES_A_STEP", 1)
+    begun, check = [], volumes.check_volume_node
+    monkeypatch.setattr(volumes, "check_volume_node", lambda node: (begun.append(node), check(node)))
+    monkeypatch.setattr(volumes, "_BYTES_A_STEP", 1)
     volume, _ = phantom()
     run = begin(volume, ScriptedJobs())
 
-    run.advance(budget=0)
+    advance_until(run, lambda: begun, budget=0)
     slicer.util.arrayFromVolume(volume)[:] = 7
     slicer.util.arrayFromVolumeModified(volume)
 

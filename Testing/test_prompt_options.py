@@ -14,8 +14,9 @@ from MedSAM3SegmentLib.commands.prompt_options import add_prompt_options, concep
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.images import read_volume
 from MedSAM3SegmentLib.prompts import BoxReading, TargetPrompts
-from MedSAM3SegmentLib.segmentation_files import Segment, read_segmentation, write_segmentation
-from test_cli import files_in, write_phantom
+from MedSAM3SegmentLib.segmentation_files import read_segmentation, write_segmentation
+from MedSAM3SegmentLib.segments import Segment
+from shell_runs import files_in, write_phantom
 from tiny_model import TINY_SCORE
 
 GRID = axial_grid((6, 20, 24), (2.0, 2.0, 5.0))

@@ -16,8 +16,8 @@ from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib import cli
 from MedSAM3SegmentLib.engine import client
 from scene_nodes import add_volume
+from shell_runs import write_phantom
 from slicer_stand_ins import load_module
-from test_cli import write_phantom
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "Resources" / "Docs").glob("*.md"))]

@@ -21,15 +21,10 @@ from hypothesis import strategies as st
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.grid import VoxelGrid
 from MedSAM3SegmentLib.images import read_volume
-from MedSAM3SegmentLib.segmentation_files import (
-    PROVENANCE_TAG,
-    Segment,
-    check_output,
-    provenance_text,
-    read_segmentation,
-    write_label_map,
-    write_segmentation,
-)
+from MedSAM3SegmentLib.label_maps import write_label_map
+from MedSAM3SegmentLib.segmentation_files import read_segmentation, write_segmentation
+from MedSAM3SegmentLib.segmentation_paths import check_output
+from MedSAM3SegmentLib.segments import PROVENANCE_TAG, Segment, provenance_text
 from random_grids import grids
 from shared_data import DATA, needs_shared
 from slicer_scene import boot, load_segmentation, save_node

@@ -16,20 +16,7 @@ from MedSAM3SegmentLib.models.concept_model import ImageFeatures
 from MedSAM3SegmentLib.request import Progress, SegmentRequest, Stage
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.volume import Volume
-from tiny_model import TINY_SCORE
-
-
-class EncoderCount:
-    """Counts the slices that go through a segmenter's vision encoder."""
-
-    def __init__(self, segmenter: Segmenter) -> None:
-        self.slices = 0
-        backbone = segmenter.model.network.vision_encoder.backbone
-        backbone.register_forward_hook(self._count)
-
-    def _count(self, module: object, inputs: tuple[np.ndarray, ...], output: object) -> None:
-        del module, output
-        self.slices += inputs[0].shape[0]
+from tiny_model import TINY_SCORE, EncoderCount
 
 
 @pytest.fixture

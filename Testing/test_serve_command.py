@@ -42,7 +42,7 @@ def started(*options: str) -> Iterator[tuple[str, str]]:
         yield process.stdout.readline().split()[-1], process.stdout.readline().split()[-1]
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        process.communicate(timeout=120)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])

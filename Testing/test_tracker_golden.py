@@ -11,11 +11,20 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from made_results import axial_grid
+from MedSAM3SegmentLib.gating import Gate
+from MedSAM3SegmentLib.grid import Plane, SliceStack
 from MedSAM3SegmentLib.models.checkpoint import Checkpoint, Part
 from MedSAM3SegmentLib.models.network_building import empty_network, fill_network
 from MedSAM3SegmentLib.models.network_loading import TrackerNetworks
-from MedSAM3SegmentLib.models.tracker import MaskPrompt, PointPrompt, TrackedMask, Tracker, TrackerFeatures
+from MedSAM3SegmentLib.models.tracker import Tracker
+from MedSAM3SegmentLib.models.tracker_words import MaskPrompt, PointPrompt, TrackedMask, TrackerFeatures
 from MedSAM3SegmentLib.models.tracking_session import TrackingSession
+from MedSAM3SegmentLib.propagation import follow
+from MedSAM3SegmentLib.request import SegmentRequest
+from MedSAM3SegmentLib.seeding import Seed, Target
+from MedSAM3SegmentLib.stopping import StopRules
+from MedSAM3SegmentLib.watching import Watch
 from model_files import GOLDEN, golden_config, golden_model
 
 pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"needs the reference set in {GOLDEN}, which is not here")
@@ -171,3 +180,29 @@ def test_single_slice_candidates_are_metas(reference: Reference, name: str) -> N
         assert _largest(candidate.logits, mask) <= 2e-4
         assert abs(float(candidate.quality) - quality) <= 2e-5
         assert abs(float(candidate.object_score) - score) <= 2e-4
+
+
+@pytest.mark.parametrize("name", ["mask", "box", "points", "click"])
+def test_what_is_followed_is_what_metas_code_tracks(reference: Reference, name: str) -> None:
+    case, prompt = CASES[name], _prompt(reference, name)
+    shape = tuple(int(n) for n in reference.arrays[f"{name}__fwd__mask_logits_f32mem"].shape[1:])
+    stack = SliceStack.along(axial_grid((len(reference.slices), *shape), (1.0, 1.0, 3.0)), Plane.AXIAL)
+    gate = Gate.of(SegmentRequest(("it",), plane=Plane.AXIAL), stack)
+    if isinstance(prompt, MaskPrompt):
+        seed = Seed(case["frame"], prompt.mask.numpy())
+    else:
+        seed = Seed(case["frame"], points=prompt)
+    lenient = StopRules(area_factor=1e9, patience=99, return_overlap=-1)
+    one = Target("it", (seed,), 1.0, range(stack.count))
+    with torch.inference_mode():
+        (track,) = follow([one], reference.tracker, reference.slices.__getitem__, gate, Watch(), lenient)
+    compared = 0
+    for way, order in case["order"].items():
+        expected = reference.arrays[f"{name}__{way}__mask_logits_f32mem"]
+        for position, logits in zip(order[1:], expected[1:], strict=True):
+            if position in track.masks:
+                wanted = 1 / (1 + np.exp(-logits.astype(np.float64)))
+                # Probabilities below 0.02 are stored as nothing, the others in half precision.
+                assert np.abs(track.masks[position].full() - wanted).max() <= 0.021
+                compared += 1
+    assert compared >= 2

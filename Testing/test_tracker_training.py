@@ -18,7 +18,8 @@ from MedSAM3SegmentLib.models.conversion import save_model
 from MedSAM3SegmentLib.models.loading import load_model
 from MedSAM3SegmentLib.models.model_card import ModelCard
 from MedSAM3SegmentLib.models.network_loading import TrackerNetworks
-from MedSAM3SegmentLib.models.tracker import MaskPrompt, TrackedMask, Tracker
+from MedSAM3SegmentLib.models.tracker import Tracker
+from MedSAM3SegmentLib.models.tracker_words import MaskPrompt, TrackedMask
 from MedSAM3SegmentLib.models.tracking_session import TrackingSession
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.training import tracker_trainer

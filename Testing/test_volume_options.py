@@ -15,18 +15,14 @@ from MedSAM3SegmentLib.cli import main
 from MedSAM3SegmentLib.commands.result_files import write_result
 from MedSAM3SegmentLib.grid import Plane
 from MedSAM3SegmentLib.itk_images import image_on_grid
+from MedSAM3SegmentLib.label_maps import write_label_map
 from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, SegmentRequest
 from MedSAM3SegmentLib.result import ConceptResult, Instance, SegmentResult
-from MedSAM3SegmentLib.segmentation_files import (
-    PROVENANCE_TAG,
-    Segment,
-    read_segmentation,
-    write_label_map,
-    write_segmentation,
-)
+from MedSAM3SegmentLib.segmentation_files import read_segmentation, write_segmentation
 from MedSAM3SegmentLib.segmenter import Segmenter
+from MedSAM3SegmentLib.segments import PROVENANCE_TAG, Segment
 from MedSAM3SegmentLib.volume import Volume
-from test_few_shot import CopyingTracker
+from scripted_tracker import CopyingTracker
 from tiny_model import TINY_SCORE
 
 SHAPE = (8, 12, 10)

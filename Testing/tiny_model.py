@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from MedSAM3SegmentLib.segmenter import Segmenter
 
 #: What everything scores at least, on every slice; the score itself is a little below 0.5.
 TINY_SCORE = 0.4
@@ -67,3 +73,16 @@ def make_tiny_model(folder: Path) -> None:
         presence.bias.fill_(9.0)
     card = ModelCard("tiny test model", is_demo=True, threshold=0.3, mask_rule=MaskRule.SEMANTIC)
     save_snapshot(ConceptModel(network, tokenizer, card), network.state_dict(), folder)
+
+
+class EncoderCount:
+    """Counts the slices that go through a segmenter's vision encoder."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self.slices = 0
+        backbone = segmenter.model.network.vision_encoder.backbone
+        backbone.register_forward_hook(self._count)
+
+    def _count(self, module: object, inputs: tuple[np.ndarray, ...], output: object) -> None:
+        del module, output
+        self.slices += inputs[0].shape[0]

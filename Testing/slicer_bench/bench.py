@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shiboken6
 from numpy.typing import NDArray
 from PySide6 import QtCore, QtWidgets
 
+from MedSAM3SegmentLib.engine.run_files import FOLDER_VARIABLE
 from slicer_stand_ins import load_module
 
 from . import modules
@@ -103,7 +104,7 @@ class Bench:
         self._editors.append(editor)
         return editor
 
-    def wait(self, is_so: Callable[[], bool], seconds: float = 20.0) -> None:
+    def wait(self, is_so: Callable[[], bool], seconds: float = 120.0) -> None:
         """Let the event loop run until ``is_so``.
 
         Raises:
@@ -120,6 +121,8 @@ class Bench:
         loop = QtCore.QEventLoop()
         QtCore.QTimer.singleShot(max(1, int(seconds * 1000)), loop.quit)
         loop.exec_()
+        # It hangs together with its connection, and whichever thread collects garbage would free it.
+        shiboken6.delete(loop)
 
     def grab(self, widget: Any, path: Path) -> None:
         """Save what ``widget`` looks like as a PNG file."""
@@ -148,6 +151,8 @@ def open_bench(monkeypatch: Any, folder: Path) -> Iterator[Bench]:
     """A bench over the scene of this process, empty before and after."""
     slicer, qt_application = modules.install()
     QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, str(folder))
+    # An engine that somebody has running on this computer is none of the test's.
+    monkeypatch.setenv(FOLDER_VARIABLE, str(folder / "run"))
     slicer.mrmlScene.Clear(False)
     app = Application(qt_application, slicer.app.applicationLogic(), slicer.mrmlScene, folder)
     monkeypatch.setattr(slicer, "app", app)
@@ -165,6 +170,3 @@ def open_bench(monkeypatch: Any, folder: Path) -> Iterator[Bench]:
         slicer.mrmlScene.Clear(False)
         for widget in QtWidgets.QApplication.topLevelWidgets():
             widget.close()
-        del bench, app
-        # A thread of a later test would free these widgets otherwise, which Qt does not survive.
-        gc.collect()

@@ -42,6 +42,8 @@ class SegmentEditorWidget(SceneWidget):
         self._active: ScriptedEffect | None = None
         self._observed: list[tuple[Any, int]] = []
         self._views: list[tuple[Any, int]] = []
+        self._displayed: list[Any] = []
+        self._shown: tuple[Any, int] | None = None
         self._source: Any = None
         self._geometry = ""
         self._options = QtWidgets.QVBoxLayout(self)
@@ -53,6 +55,7 @@ class SegmentEditorWidget(SceneWidget):
     def setMRMLSegmentEditorNode(self, node: Any) -> None:  # noqa: N802
         for observed, tag in self._observed:
             observed.RemoveObserver(tag)
+        self._follow_display_of(None)
         self._observed, self._node = [], node
         self._logic.SetMRMLScene(self.mrmlScene())
         self._logic.SetSegmentEditorNode(node)
@@ -137,6 +140,7 @@ class SegmentEditorWidget(SceneWidget):
         """Follow the node: which effect is active, which volume is edited over."""
         chosen = self.effectByName(self._node.GetActiveEffectName() or "")
         node = self.segmentationNode()
+        self._follow_display_of(node)
         has_segments = node is not None and node.GetSegmentation().GetNumberOfSegments() > 0
         if chosen is not None and chosen.requireSegments and not has_segments:
             chosen = None
@@ -144,6 +148,7 @@ class SegmentEditorWidget(SceneWidget):
             if self._active is not None:
                 self._active.deactivate()
             if chosen is not None:
+                self.setupViewObservations()
                 chosen.activate()
                 for widget in _slice_widgets():
                     widget.sliceView().setDefaultViewCursor(chosen.createCursor(widget))
@@ -162,7 +167,8 @@ class SegmentEditorWidget(SceneWidget):
     def setupViewObservations(self) -> None:  # noqa: N802
         """Hear what happens in the slice views."""
         self.removeViewObservations()
-        for widget in _slice_widgets():
+        self._displayed = self._displaying_views()
+        for widget in self._displayed:
             interactor = widget.sliceView().interactor()
             for name in _MOUSE_AND_KEYS:
                 self._views.append((interactor, interactor.AddObserver(name, self._hear(widget), 1.0)))
@@ -174,6 +180,22 @@ class SegmentEditorWidget(SceneWidget):
             self.setupViewObservations()
             for effect in self._effects:
                 effect.bench_call("layoutChanged")
+
+    def _displaying_views(self) -> list[Any]:
+        """The slice views that show the segmentation; no other is heard."""
+        return [w for w in _slice_widgets() if self._logic.IsSegmentationDisplayableInView(w.mrmlSliceNode())]
+
+    def _follow_display_of(self, node: Any) -> None:
+        if self._shown is not None and self._shown[0] is not node:
+            self._shown[0].RemoveObserver(self._shown[1])
+            self._shown = None
+        if self._shown is None and node is not None:
+            event = slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent
+            self._shown = (node, node.AddObserver(event, self._display_modified))
+
+    def _display_modified(self, _node: Any, _event: str) -> None:
+        if self._views and self._displayed != self._displaying_views():
+            self.bench_layout_changed(-1)
 
     def removeViewObservations(self) -> None:  # noqa: N802
         for observed, tag in self._views:

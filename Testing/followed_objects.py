@@ -1,0 +1,71 @@
+"""Objects made of discs, and following them with a tracker whose answers are known; for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from made_results import axial_grid
+from MedSAM3SegmentLib.evidence import SliceEvidence, SoftMask
+from MedSAM3SegmentLib.fresh_detections import FreshDetections
+from MedSAM3SegmentLib.gating import Gate
+from MedSAM3SegmentLib.grid import SliceStack
+from MedSAM3SegmentLib.prompts import BoxMark
+from MedSAM3SegmentLib.propagation import follow
+from MedSAM3SegmentLib.request import SegmentRequest
+from MedSAM3SegmentLib.seeding import Seed, Target
+from MedSAM3SegmentLib.tracks import Track
+from MedSAM3SegmentLib.watching import Watch
+from scripted_tracker import ScriptedTracker
+
+Mask = NDArray[np.bool_]
+
+#: Slices, and rows and columns, of the stack that objects are followed through.
+DEPTH, EDGE = 40, 64
+STACK = SliceStack.along(axial_grid((DEPTH, EDGE, EDGE), (1.0, 1.0, 2.0)))
+
+#: Every voxel may be in an object.
+ALL = Gate.of(SegmentRequest(("it",)), STACK)
+
+
+def disc(radius: float, row: float = 32, column: float = 32) -> Mask:
+    """Bool ``[row, column]`` of one slice."""
+    rows, columns = np.mgrid[:EDGE, :EDGE]
+    return (rows - row) ** 2 + (columns - column) ** 2 < radius**2
+
+
+def ball(first: int, last: int, radius: float = 14) -> dict[int, Mask]:
+    """An organ on the slices ``first`` to ``last``, blunt at its ends."""
+    middle, half = (first + last) / 2, (last - first) / 2 + 1
+    return {z: disc(radius * float(np.sqrt(1 - ((z - middle) / half) ** 2))) for z in range(first, last + 1)}
+
+
+def target(*seeds: Seed, slices: range = range(DEPTH), fresh: FreshDetections | None = None) -> Target:
+    """What is to be followed from where it was shown."""
+    return Target("it", seeds, 1.0, slices, fresh)
+
+
+def followed(script: dict[int, Mask], *targets: Target, gate: Gate = ALL, watch: Watch | None = None) -> list[Track]:
+    """The targets, followed with a tracker that answers with ``script``."""
+    return follow(targets, ScriptedTracker(script), lambda index: index, gate, watch or Watch())  # type: ignore
+
+
+def detections(masks: dict[int, Mask], looked_at: Sequence[int] = range(DEPTH)) -> FreshDetections:
+    """A detector that sees ``masks`` for sure, and surely nothing elsewhere."""
+    evidence = [
+        SliceEvidence(z, 0.9, 0.9, semantic=SoftMask.of(masks[z])) if z in masks else SliceEvidence(z, 0.01, 0)
+        for z in looked_at
+    ]
+    return FreshDetections(evidence, 0.5, ALL)
+
+
+def ras(z: int, row: float, column: float) -> tuple[float, float, float]:
+    """Where a pixel of a slice lies."""
+    return tuple(STACK.grid.to_ras(np.array([column, row, z], float)).tolist())
+
+
+def box(first: int, last: int, top: int, bottom: int, left: int, right: int) -> BoxMark:
+    """A box from the first to the last slice, row and column."""
+    return BoxMark((ras(first, top, left), ras(last, bottom, right)))
