@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,21 +20,28 @@ from tiny_model import tiny_model_folder
 __all__ = ["architecture", "bench", "engine", "here", "hub", "image", "scene", "segment", "tiny_model_folder"]
 
 
-# How long an example takes says something of the machine only.
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
+# How long an example takes says something of the machine only. Developers meet new examples at each run; whether a
+# change can be taken must not hang on which are drawn.
+settings.register_profile("developer", deadline=None)
+settings.register_profile("integration", deadline=None, derandomize=True)
+settings.load_profile("integration" if os.environ.get("CI") else "developer")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Free the widgets of a test when nothing holds them any more; a thread of a later test would do it otherwise.
+    """Free a test's widgets on this thread, when nothing holds them any more, and on no other one meanwhile.
 
-    Qt does not survive that, at times.
+    Python collects garbage on whichever thread happens to make some. PySide leaves the widgets in it to this thread for
+    later, when Qt may have freed them with their parents: a segmentation fault, now and then, in any later test.
     """
-    result = yield
-    if "bench" in getattr(item, "fixturenames", ()):
+    if "bench" not in getattr(item, "fixturenames", ()):
+        return (yield)
+    gc.disable()
+    try:
+        return (yield)
+    finally:
         gc.collect()
-    return result
+        gc.enable()
 
 
 @pytest.fixture

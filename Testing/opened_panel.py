@@ -76,7 +76,7 @@ def show_slice(bench: Any, volume: Any, index: int, view: str = "Red", axis: int
     bench.slicer.util.setSliceViewerLayers(background=volume, fit=True)
     node = bench.app.layoutManager().sliceWidget(view).mrmlSliceNode()
     place = LATTICE @ [*np.roll([index, 0, 0], axis)[::-1], 1]
-    node.SetSliceOffset(float(place[2 - axis]))
+    node.JumpSliceByOffsetting(*(float(millimetres) for millimetres in place[:3]))
     widget.ui.viewSelector.setCurrentIndex(widget.ui.viewSelector.findText(view))
     return node
 

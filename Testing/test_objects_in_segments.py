@@ -317,3 +317,17 @@ def test_a_moved_threshold_touches_neither_copies_nor_segments_of_other_runs_nor
     made = [part for part in scene.segments.values() if part not in kept]
     assert len(made) == 2
     assert all(len(segment_in_world(scene.node, segment_id)) == 0 for segment_id in made)
+
+
+def test_one_slice_of_an_object_goes_into_its_segment_and_leaves_its_others():
+    scene = Scene(9, 7)
+    scene.run()
+    array = scene.set(4, 9, 6)
+    order = order_for(scene.volume, ["tumor"], scene.node, grouping=Grouping.INSTANCE, slices=(3, 4))
+    run_to_end(SegmentationRun(replace(order, only_slice=True), LocalJobs(scene.segmenter), scene.writer), lambda: None)
+
+    assert list(scene.segments) == ["tumor 1", "tumor 2", "tumor 3"]
+    for number, name in enumerate(scene.segments):
+        expected = np.zeros(SHAPE, bool) if number == 2 else only(blocks(9, 7), number)
+        expected[3] = only(array, number)[3]
+        assert scene.holds(name, expected), name

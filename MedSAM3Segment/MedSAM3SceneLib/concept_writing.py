@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,14 @@ from MedSAM3SegmentLib.report import segment_provenance
 from MedSAM3SegmentLib.result import ConceptResult, SegmentResult
 from MedSAM3SegmentLib.terminology import terminology_entry
 
+from .answer_changes import StackSliceChange, slices_only
 from .earlier_segments import EarlierSegment, earlier_segments, free_number, homes_of_objects, segment_name
-from .edited_slices import WrittenSlices, write_written, written_slices
+from .edited_slices import WrittenSlices, read_written, write_written, written_slices
 from .editing import SegmentWriter
-from .labelmaps import binary_labelmap_name, content_of
-from .provenance import write_provenance
+from .joined_slices import provenance_of_both, remembered_of_both
+from .labelmaps import binary_labelmap_name, content_of, content_version
+from .provenance import read_provenance, write_provenance
+from .segment_changes import edited_lattice
 from .segment_voxels import labelmap_mask
 from .segmentation_nodes import require_present
 from .steps import WORKING, Steps, in_thread
@@ -80,7 +84,7 @@ class ConceptWriting:
         to_segmentation: 4x4 from the frame of the result's grid to the segmentation's.
         vocabulary: gives colours and terminology.
         writer: writes the voxels.
-        clear_missing: see ``segmentations.write_in_steps``.
+        clear_missing, only_slice: see ``segmentations.write_in_steps``.
     """
 
     result: SegmentResult
@@ -89,6 +93,7 @@ class ConceptWriting:
     vocabulary: Vocabulary
     writer: SegmentWriter
     clear_missing: bool
+    only_slice: int | None = None
 
     def write_concept(self, concept: ConceptResult, parts: Sequence[SegmentMask]) -> Steps[list[WrittenConcept]]:
         """Write all segments of one concept.
@@ -103,7 +108,7 @@ class ConceptWriting:
         if self.clear_missing:
             for other in others:
                 if other.created == provenance.created:
-                    yield from self.writer.clear(other.segment_id)
+                    yield from self._clear(other.segment_id)
         left = [other for other in others if content_of(self._segment(other.segment_id)) is not None]
         said = concept.reason + self._words_on(left)
         if not parts:
@@ -143,22 +148,68 @@ class ConceptWriting:
         self, concept: ConceptResult, part: SegmentMask, home: EarlierSegment | None, number: int | None, said: str
     ) -> Steps[WrittenConcept]:
         segment_id = self._add_segment(concept.concept, number) if home is None else home.segment_id
-        hindered = yield from self.writer.write(segment_id, part.mask, self.to_segmentation @ part.ijk_to_ras)
-        written = yield from self._written(part, self._segment(segment_id))
-        require_present(self.segmentation_node)
         provenance = segment_provenance(self.result, concept)
         if number is not None:
             provenance["instance"] = number
-        segment, name = self._segment(segment_id), concept.concept.strip()
-        if segment is None:
-            raise Cancelled(f"The segment of '{name}' was removed while it was written.")
+        if home is None or self.only_slice is None:
+            hindered = yield from self.writer.write(segment_id, part.mask, self.to_segmentation @ part.ijk_to_ras)
+            written = yield from self._written(part, self._segment(segment_id))
+        else:
+            provenance = provenance_of_both(provenance, read_provenance(self._segment(segment_id)))
+            mask = concept.mask
+            if part.instance is not None:
+                mask = yield from in_thread(lambda: concept.instance_map == part.instance)
+            score = part.written.scores.get(self.only_slice)
+            hindered, written = yield from self._write_slice(segment_id, self.only_slice, mask, score)
+        segment, name = self._present(segment_id), concept.concept.strip()
         write_provenance(segment, provenance)
         write_written(segment, written)
         message = said or f"Another object of '{name}' is in the segment '{segment.GetName()}'."
+        if "joined_to" in provenance:
+            message += " The other slices of its segment stay as they were."
         outcome = Outcome.CREATED if home is None else Outcome.UPDATED
         return WrittenConcept(
             concept.concept, outcome, segment_id, f"{message} '{name}' {hindered}" if hindered else message
         )
+
+    def _write_slice(
+        self, segment_id: str, index: int, mask: NDArray[np.bool_], score: float | None
+    ) -> Steps[tuple[str, WrittenSlices]]:
+        """Let one slice of a segment take ``mask`` ``[k, j, i]`` and leave the others.
+
+        Returns:
+            What hindered it, as ``SegmentWriter.write``, and what is to be remembered of the segment.
+        """
+        segmentation, stack = self.segmentation_node.GetSegmentation(), self.result.stack
+        ijk_to_segmentation = self.to_segmentation @ stack.grid.ijk_to_ras
+        change = StackSliceChange(stack, index)
+        version = labelmap = held = None
+        # Worked out again when it was edited meanwhile.
+        while version is None or content_version(segmentation) != version:
+            version, held = content_version(segmentation), content_of(self._present(segment_id))
+            lattice = edited_lattice(segmentation, held, ijk_to_segmentation)
+            labelmap = yield from in_thread(partial(change.labelmap, mask, held, lattice, self.to_segmentation))
+            self._present(segment_id)
+        before, hindered = read_written(self._present(segment_id)), ""
+        if labelmap is None:
+            yield from self.writer.clear(segment_id)
+        else:
+            hindered = yield from self.writer.write_labelmap(segment_id, labelmap)
+        holds = content_of(self._present(segment_id))
+        masks = (partial(labelmap_mask, content, stack.grid, ijk_to_segmentation) for content in (held, holds))
+        written = yield from in_thread(
+            lambda: remembered_of_both(before, *(of() for of in masks), slices_only(stack, (index,)), stack, score)
+        )
+        return hindered, written
+
+    def _clear(self, segment_id: str) -> Steps[None]:
+        """Take out of a segment what the run before this one had written."""
+        if self.only_slice is None:
+            yield from self.writer.clear(segment_id)
+            return
+        nothing = np.zeros(self.result.stack.grid.shape, bool)
+        _, written = yield from self._write_slice(segment_id, self.only_slice, nothing, None)
+        write_written(self._present(segment_id), written)
 
     def _written(self, part: SegmentMask, segment: Any) -> Steps[WrittenSlices]:
         """What is to be remembered of a segment that a part was written into, as far as masking let it."""
@@ -184,6 +235,18 @@ class ConceptWriting:
         segment.SetColorAutoGenerated(False)
         segment.SetTag(segment.GetTerminologyEntryTagName(), terminology_entry(vocabulary.find(name)))
         return str(segment_id)
+
+    def _present(self, segment_id: str) -> Any:
+        """The vtkSegment of an ID, while something is written into it.
+
+        Raises:
+            Cancelled: it was removed, or the segmentation was.
+        """
+        require_present(self.segmentation_node)
+        segment = self._segment(segment_id)
+        if segment is None:
+            raise Cancelled("A segment was removed while it was written.")
+        return segment
 
     def _segment(self, segment_id: str) -> Any:
         return self.segmentation_node.GetSegmentation().GetSegment(segment_id)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from MedSAM3SegmentLib.grid import Matrix, SliceStack, VoxelGrid
 
 from .edited_slices import WrittenSlices, changed_slices, read_written
+from .joined_slices import is_edited_in
 from .labelmaps import content_of, content_version
 from .provenance import read_provenance
 from .segment_voxels import grid_to_segmentation, labelmap_mask
@@ -35,6 +36,7 @@ def edited_segments(
     placed: PlacedVolume,
     left: Version = (),
     looked_at: NDArray[np.bool_] | None = None,
+    only_there: bool = False,
 ) -> Steps[tuple[str, ...]]:
     """The names of segments that hold what a person drew, or had the effect do, since a run wrote them.
 
@@ -45,20 +47,22 @@ def edited_segments(
         placed: as it was read.
         left: segments as the last run left those that it wrote; which are still like that need not be looked at.
         looked_at: bool ``[k, j, i]``; segments with voxels elsewhere are named too. None for all of the volume.
+        only_there: whether all elsewhere stays, so that only edits where ``looked_at`` is set count.
 
     Raises:
         InputError: a parent transform of either node is non-linear.
     """
     segmentation, grid = segmentation_node.GetSegmentation(), placed.volume.grid
     lattice = grid_to_segmentation(segmentation_node, volume_node, placed)
-    known = left if looked_at is None else ()
+    known = left if looked_at is None or only_there else ()
     touched = {name for name, *_ in {*known} ^ {*content_version(segmentation)}}
     present = [segmentation.GetSegment(name) for name in dict.fromkeys(segment_ids) if name in touched]
     edited: list[str] = []
     for segment in filter(None, present):
         name, written, content = str(segment.GetName()), read_written(segment), content_of(segment)
         by_effect = "action" in (read_provenance(segment) or {})
-        if by_effect or (yield from in_thread(partial(_is_edited, content, written, grid, lattice, looked_at))):
+        is_edited = partial(_is_edited, content, written, grid, lattice, looked_at, only_there)
+        if by_effect or (yield from in_thread(is_edited)):
             edited.append(name)
     return tuple(edited)
 
@@ -69,9 +73,12 @@ def _is_edited(
     grid: VoxelGrid,
     lattice: Matrix,
     looked_at: NDArray[np.bool_] | None,
+    only_there: bool,
 ) -> bool:
     """Whether a segment that holds ``content`` is not as the program wrote it, or larger; touches no scene."""
     mask = labelmap_mask(content, grid, lattice)
+    if only_there and looked_at is not None:
+        return is_edited_in(looked_at, written, mask, grid)
     if looked_at is not None and (mask & ~looked_at).any():
         return True
     stack = SliceStack.along(grid) if written is None else SliceStack.along(grid, written.plane)

@@ -105,12 +105,17 @@ class SegmentWriter:
         Raises:
             Cancelled: the segment was removed meanwhile.
         """
-        segmentation, editor = self._logic.GetSegmentation(), self._logic.GetSegmentEditorNode()
-        self._logic.SetCurrentSegmentID(segment_id)
+        segmentation = self._logic.GetSegmentation()
         labelmap = labelmap_on_lattice(mask, ijk_to_ras, lattice_of(reference_image(segmentation)))
         if labelmap is None:
             # Slicer's segments may each stand on a lattice of their own, so nothing need be resampled.
             labelmap = labelmap_on_lattice(mask, ijk_to_ras, ijk_to_ras)
+        return (yield from self.write_labelmap(segment_id, labelmap))
+
+    def write_labelmap(self, segment_id: str, labelmap: Any) -> Steps[str]:
+        """As ``write``, of a vtkOrientedImageData that is not empty, on the lattice the segment is to stand on."""
+        editor = self._logic.GetSegmentEditorNode()
+        self._logic.SetCurrentSegmentID(segment_id)
         labelmap = yield from as_far_as_editable(labelmap, editor, segment_id)
         if labelmap is None:
             return "was not written, because masking lets nothing of it be edited."

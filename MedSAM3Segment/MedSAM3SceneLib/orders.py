@@ -62,7 +62,8 @@ def order_for(
         roi: a vtkMRMLMarkupsROINode; only its box is segmented.
         inside: a segmentation node and the name or ID of its segment that everything must lie in, or words for a
             structure that is found first, as ``SegmentRequest.inside`` takes them.
-        view: a vtkMRMLSliceNode; only the slice that it shows is segmented, in its plane.
+        view: a vtkMRMLSliceNode; only the slice that it shows is segmented, in its plane. Segments of earlier runs keep
+            what they hold on the others.
         like: a volume node and a segmentation node that show what to find in place of words, or several such pairs.
         save_state: see ``segmentations.write_in_steps``.
 
@@ -108,7 +109,7 @@ def order_for(
         within = words if segment is None else mask_of_segment(*segment, volume_node, placed)
         return placed, replace(request, mode=chosen_mode, prompts=drawn, region=region, inside=within)
 
-    order = RunOrder(volume_node, prepare, segmentation_node, model, device, save_state)
+    order = RunOrder(volume_node, prepare, segmentation_node, model, device, save_state, only_slice=view is not None)
     if pairs is None:
         return order
     check_shown(pairs, plain.concepts)

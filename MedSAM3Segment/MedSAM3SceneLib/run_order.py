@@ -34,6 +34,7 @@ class RunOrder:
         may_replace: asked before anything is looked for when the run would write segments of earlier runs that a person
             edited since, or that reach beyond what is looked at; None when it may.
         left: see ``edited_segments``.
+        only_slice: whether the one slice that is looked at is all that changes in segments of earlier runs.
     """
 
     volume_node: Any
@@ -46,6 +47,7 @@ class RunOrder:
     examples: Callable[[PlacedVolume], Steps[Examples]] | None = None
     may_replace: MayReplace | None = None
     left: Version = ()
+    only_slice: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ class WritingRun(SceneRun):
         segmentation_node: where segments are written, or None for a new node.
         grouping: what becomes one segment, once the request is made.
         written: what became of the result in the scene, once it is done.
+        only_slice: the slice of the result's stack beside which earlier segments are left as they are, or None.
         left: the segments that it wrote as it left them, from ``labelmaps.content_version``.
 
     Raises:
@@ -59,6 +61,7 @@ class WritingRun(SceneRun):
         self.segmentation_node = segmentation_node
         self.grouping = Grouping.CONCEPT
         self.written: WrittenResult | None = None
+        self.only_slice: int | None = None
         self.left: Version = ()
         self._writer = writer
         self._save_state = save_state
@@ -88,6 +91,7 @@ class WritingRun(SceneRun):
             self._writer,
             self._save_state,
             clear_missing=clear_missing,
+            only_slice=self.only_slice,
         )
         ids = {part.segment_id for part in self.written.concepts if part.outcome is not Outcome.NOT_FOUND}
         now = content_version(self.written.segmentation_node.GetSegmentation())
@@ -121,6 +125,8 @@ class SegmentationRun(WritingRun):
         whole = yield from self._read(read_in_steps(order.volume_node))
         placed, request = yield from order.prepare(whole)
         self.placed, self.grouping = placed, request.grouping
+        if order.only_slice and request.slices is not None:
+            self.only_slice = request.slices[0]
         yield from self._ask_for_edits(placed, request)
         examples = None if order.examples is None else (yield from order.examples(whole))
         result = yield from self._answer(self._jobs, placed, request, order.model, order.device, examples)
@@ -147,8 +153,11 @@ class SegmentationRun(WritingRun):
             for concept in request.concepts
             for segment in earlier_segments(node, prompt_for(concept), placed.volume.name)
         ]
-        looked_at = yield from in_thread(lambda: _looked_at(request, placed))
-        edited = yield from edited_segments(node, ids, self.volume_node, placed, order.left, looked_at)
+        is_part = self.only_slice is not None
+        # A slice is taken whole, in the region or beside it.
+        replaced = replace(request, region=None) if is_part else request
+        looked_at = yield from in_thread(lambda: _looked_at(replaced, placed))
+        edited = yield from edited_segments(node, ids, self.volume_node, placed, order.left, looked_at, is_part)
         if edited and not order.may_replace(edited):
             raise Cancelled("Nothing was segmented, and what was edited is as it was.")
         self._check_wanted()  # the scene may have been closed over the question

@@ -68,6 +68,7 @@ def write_in_steps(
     writer: SegmentWriter,
     save_state: Callable[[], None] | None = None,
     clear_missing: bool = False,
+    only_slice: int | None = None,
 ) -> Steps[WrittenResult]:
     """Put what was found into a segmentation, as one action that undo takes back whole.
 
@@ -89,6 +90,8 @@ def write_in_steps(
         writer: keeps the undo states; must not be writing already.
         save_state: called once, after all checks and before the segmentation changes, for another undo history.
         clear_missing: empty what the same run wrote before and does not hold any more, as a moved threshold asks for.
+        only_slice: the only slice of the result's stack that was looked at, if segments of earlier runs shall keep what
+            they hold on the others.
 
     Raises:
         InputError: as ``check_segmentation_node``; nothing has changed then.
@@ -105,7 +108,7 @@ def write_in_steps(
         with writer.action(target, volume_node), geometry_kept(target):
             grid = result.stack.grid
             prepare_lattice(target, volume_node, grid.shape, to_segmentation @ grid.ijk_to_ras)
-            writing = ConceptWriting(result, target, to_segmentation, vocabulary, writer, clear_missing)
+            writing = ConceptWriting(result, target, to_segmentation, vocabulary, writer, clear_missing, only_slice)
             written: list[WrittenConcept] = []
             for concept, parts in zip(result.concepts, masks, strict=True):
                 written += yield from writing.write_concept(concept, parts)

@@ -9,6 +9,7 @@ from MedSAM3SegmentLib.concepts import Vocabulary
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.result import SegmentResult
 
+from .answer_changes import slices_only
 from .earlier_edits import MayReplace, edited_segments
 from .editing import SegmentWriter
 from .run_order import RunListener
@@ -48,6 +49,7 @@ class ThresholdRun(WritingRun):
                 raise InputError(f"'{node.GetName()}' is not in the scene any more; segment again.")
         super().__init__(before.volume_node, before.written.segmentation_node, writer, listener, save_state)
         self.grouping = before.grouping
+        self.only_slice = before.only_slice
         self.placed = before.placed
         self._before = standing_result(before)
         self._segment_ids = tuple(part.segment_id for part in before.written.concepts if part.segment_id)
@@ -60,7 +62,10 @@ class ThresholdRun(WritingRun):
         self.state = RunState.CONVERTING
         if self._may_replace is not None:
             ids, node = self._segment_ids, self.segmentation_node
-            edited = yield from edited_segments(node, ids, self.volume_node, self.placed, self._left)
+            index, stack = self.only_slice, self._before.stack
+            region = None if index is None else (yield from in_thread(lambda: slices_only(stack, (index,))))
+            is_part = region is not None
+            edited = yield from edited_segments(node, ids, self.volume_node, self.placed, self._left, region, is_part)
             if edited and not self._may_replace(edited):
                 raise Cancelled("The threshold was left as it was, and with it what was edited.")
             self._check_wanted()  # the scene may have been closed over the question

@@ -66,7 +66,8 @@ def segment_provenance(result: SegmentResult, concept: ConceptResult) -> dict[st
     Keys besides those of ``Provenance.as_dict``: ``concept`` (as typed), ``prompt`` (as the model was asked),
     ``window`` (name, low, high), ``slices`` (first and last slice that was looked at), ``clean_up`` (which steps of
     ``AssemblyOptions`` were on) and, where only a part of the volume was segmented, ``limited_to``: index ranges ``i``,
-    ``j``, ``k`` and whether another segment's ``mask`` was one.
+    ``j``, ``k`` and whether another segment's ``mask`` was one. In Slicer, a segment of which only a slice was written
+    anew has under ``joined_to`` the same of the run that its other slices came from.
     """
     looked_at = list(concept.score_by_slice)
     return {
