@@ -300,6 +300,8 @@ class Panel:
         ui.clearPreviewButton.enabled = self.previews.is_shown and not self.is_busy
         ui.undoButton.enabled = not self.is_busy and self.logic.canUndo()
         ui.redoButton.enabled = not self.is_busy and self.logic.canRedo()
+        # Slicer's own button; it is disabled by itself where there is nothing to show.
+        ui.show3DButton.setSegmentationNode(self.form.parameters.segmentation if self.form.parameters else None)
         ui.thresholdSlider.enabled = not self.is_busy and self._shown is not None and is_in_scene(self._shown)
         self.setup.update()
 

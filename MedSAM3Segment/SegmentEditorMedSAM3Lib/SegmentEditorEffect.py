@@ -40,7 +40,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             "<li><b>n:</b> switch between what is meant and what is not.</li>"
             "<li><b>x:</b> remove the mark under the pointer, or the last one on this slice.</li>"
             "<li><b>Enter:</b> segment this slice. <b>Shift+Enter:</b> propagate from edited slices.</li></ul>"
-            "Keys go to the slice view that was clicked last, with any mouse button."
+            "With <b>Answer at once</b>, what is drawn, moved or removed segments its slice without a key."
+            " Keys go to the slice view that was clicked last, with any mouse button."
             " Masking, editable intensity range and overwriting hold as for all effects; one undo takes an action back."
         )
 
@@ -61,15 +62,18 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             return  # the scene is being closed
         self.scriptedEffect.setParameterDefault("Positive", 1)
         self.scriptedEffect.setParameterDefault("Reading", "only this one")
+        self.scriptedEffect.setParameterDefault("AnswerAtOnce", 0)
 
     def updateGUIFromMRML(self):
         if self.options is not None and self.scriptedEffect.parameterSetNode() is not None:
             self.options.positive = self.scriptedEffect.integerParameter("Positive") != 0
             self.options.reading = self.scriptedEffect.parameter("Reading")
+            self.options.answers_at_once = self.scriptedEffect.integerParameter("AnswerAtOnce") != 0
 
     def updateMRMLFromGUI(self):
         self.scriptedEffect.setParameter("Positive", 1 if self.options.positive else 0)
         self.scriptedEffect.setParameter("Reading", self.options.reading)
+        self.scriptedEffect.setParameter("AnswerAtOnce", 1 if self.options.answers_at_once else 0)
 
     def createCursor(self, _viewWidget):
         return qt.QCursor(qt.Qt.CrossCursor)

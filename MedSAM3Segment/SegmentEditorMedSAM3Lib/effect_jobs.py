@@ -66,12 +66,23 @@ class EffectJobs:
         self._options = options
         self._engine = engine
         self._job: RunningJob | None = None
+        self._waiting: Callable[[], None] | None = None
         self._volume = KeptVolume()
         self._previews = Previews(lambda _concept: self._segment_colour())
 
     @property
     def is_running(self) -> bool:
         return self._job is not None and not self._job.ended
+
+    def begin_when_free(self, begin: Callable[[], None]) -> None:
+        """Call ``begin`` now or, while an action is on its way, after it; the newest takes the place of one that waits.
+
+        One that waits is dropped when the action is cancelled or stopped.
+        """
+        if self.is_running:
+            self._waiting = begin
+        else:
+            begin()
 
     def start(self, words: ActionWords, slice_node: Any | None) -> None:
         """Begin an action on the selected segment; what prevents it is shown."""
@@ -108,6 +119,7 @@ class EffectJobs:
 
     def cancel(self) -> None:
         """Ask the action to end."""
+        self._waiting = None
         if self._job is not None and self.is_running:
             self._options.progress.show_cancelling()
             self._previews.remove()
@@ -119,6 +131,7 @@ class EffectJobs:
         Args:
             why: one sentence for the user.
         """
+        self._waiting = None
         if self._job is not None and self.is_running:
             self._job.abandon(why)
 
@@ -139,6 +152,9 @@ class EffectJobs:
         self._options.show_messages(messages)
         for message in messages:
             logging.info("MedSAM3: %s", message)
+        begin, self._waiting = self._waiting, None
+        if begin is not None:
+            begin()
 
     def _words_of(self, error: Exception, model: str) -> str:
         """What went wrong, for a user who has the effect's buttons and no modes."""

@@ -15,13 +15,11 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from MedSAM3SceneLib.frames import array_of, node_to_world
 from MedSAM3SceneLib.local_jobs import JobSource
 from MedSAM3SceneLib.marks import positions_of
-from MedSAM3SceneLib.segment_actions import Action, ActionWords
+from MedSAM3SceneLib.segment_actions import Action, ActionWords, nothing_to_look_for
 from MedSAM3SceneLib.segment_phrases import phrase_of, write_phrase
 from MedSAM3SceneLib.selected_marks import SelectedMarks
-from MedSAM3SceneLib.view_slices import touched_thickness
 from MedSAM3SegmentLib.errors import MedSAM3Error
 from MedSAM3SegmentLib.prompts import BoxReading
 
@@ -31,10 +29,8 @@ from .options_frame import OptionsFrame
 from .prompt_actors import ViewActors
 from .prompt_drawing import PRESSES, PromptDrawing
 from .prompt_shapes import mark_lines
+from .slice_reach import lies_on, slice_as_shown, slice_reach
 from .view_places import ViewPlaces
-
-#: Millimetres to either side of a view's plane where no volume says how thick a slice is.
-_REACH_OF_NOTHING = 0.5
 
 _SEGMENTATION_EVENTS = ("SegmentModified", "SegmentAdded", "SegmentRemoved")
 
@@ -55,7 +51,7 @@ class EffectSession(VTKObservationMixin):
         self._jobs = EffectJobs(scripted_effect, options, engine)
         self._editor = scripted_effect.parameterSetNode()
         self._marks = SelectedMarks(self._editor)
-        self._drawing = PromptDrawing(self._marks, lambda: options.positive, self._reach)
+        self._drawing = PromptDrawing(self._marks, lambda: options.positive, self._reach, self._answer_at_once)
         self._actors: list[ViewActors] = []
         self._worked_in: Any | None = None
         self._selection: tuple[str, ...] | None = None
@@ -90,18 +86,15 @@ class EffectSession(VTKObservationMixin):
 
     def act(self, action: Action) -> None:
         """Begin an action on the selected segment."""
-        segment = self._marks.segment
-        if segment is None or self._unready():
+        if self._unready():
             # Keys are heard also while the buttons cannot be clicked.
             self._options.show_messages([self._unready()])
             return
         if not self._host.confirmCurrentSegmentVisible():
             return
-        self.set_phrase(self._options.phrase)
-        words = ActionWords(action, self._options.phrase, segment.GetName(), BoxReading(self._options.reading))
         self.show_marks_in_layout()  # the view may be gone by now
         view = self._worked_in
-        self._jobs.start(words, None if view is None else view.mrmlSliceNode())
+        self._begin(action, None if view is None else slice_as_shown(view.mrmlSliceNode()))
 
     def cancel(self) -> None:
         """Ask the action that is on its way to end."""
@@ -218,19 +211,42 @@ class EffectSession(VTKObservationMixin):
                 self._host.setParameter("Positive", 0 if self._options.positive else 1)
                 self._host.updateGUIFromMRML()
             case KeyCommand.REMOVE_MARK:
-                self._remove_at(xy, ViewPlaces(view.mrmlSliceNode()))
+                self._drawing.remove_at(xy, view)
             case KeyCommand.THIS_SLICE:
                 self.act(Action.THIS_SLICE)
             case KeyCommand.PROPAGATE:
                 self.act(Action.PROPAGATE)
         return True
 
-    def _remove_at(self, xy: Any, places: ViewPlaces) -> None:
-        """Remove the mark under a pixel, or the last of those that the view shows."""
-        grip, reach = self._drawing.grip_at(xy, places), self._reach(places)
-        shown = [number for number, mark in enumerate(self._marks.read()) if mark_lines(mark, places, reach)]
-        if grip is not None or shown:
-            self._marks.remove(shown[-1] if grip is None else grip.mark)
+    def _begin(self, action: Action, slice_node: Any | None) -> None:
+        self.set_phrase(self._options.phrase)
+        self._jobs.start(self._words(action), slice_node)
+
+    def _words(self, action: Action) -> ActionWords:
+        name = self._marks.segment.GetName() if self._marks.segment is not None else ""
+        return ActionWords(action, self._options.phrase, name, BoxReading(self._options.reading))
+
+    def _answer_at_once(self, view: Any) -> None:
+        """``This slice`` for marks that changed in a view, if that is wanted; after an action that is on its way."""
+        shown = slice_as_shown(view.mrmlSliceNode())
+
+        def begin() -> None:
+            if self._is_asked(shown):
+                self._begin(Action.THIS_SLICE, shown)
+
+        if self._is_asked(shown) and self._host.confirmCurrentSegmentVisible():
+            self._jobs.begin_when_free(begin)
+
+    def _is_asked(self, slice_node: Any) -> bool:
+        """Whether the marks on a slice are to be answered at once, and can be; what prevents it is shown."""
+        places = ViewPlaces(slice_node)
+        marks = [mark for mark in self._read_marks() if lies_on(mark, places, self._reach(places))]
+        if not marks or not self._options.answers_at_once:
+            return False
+        reason = self._unready() or nothing_to_look_for(self._words(Action.THIS_SLICE), marks)
+        if reason:
+            self._options.show_messages([reason])
+        return not reason
 
     def _unready(self) -> str:
         """Why nothing can be done, or nothing."""
@@ -246,17 +262,7 @@ class EffectSession(VTKObservationMixin):
         return [view for view in _slice_widgets() if self._host.segmentationDisplayableInView(view.mrmlSliceNode())]
 
     def _reach(self, places: ViewPlaces) -> float:
-        """Millimetres to either side of a view's plane that belong to its slice: half a voxel of the volume."""
-        volume_node = self._editor.GetSourceVolumeNode()
-        if volume_node is None:
-            return _REACH_OF_NOTHING
-        ijk_to_node = vtk.vtkMatrix4x4()
-        volume_node.GetIJKToRASMatrix(ijk_to_node)
-        try:
-            ijk_to_world = node_to_world(volume_node) @ array_of(ijk_to_node)
-        except MedSAM3Error:
-            return _REACH_OF_NOTHING  # A warped volume cannot be segmented, which an action says.
-        return touched_thickness(ijk_to_world, places.normal) / 2
+        return slice_reach(places, self._editor.GetSourceVolumeNode())
 
     def _read_marks(self) -> tuple[Any, ...]:
         try:

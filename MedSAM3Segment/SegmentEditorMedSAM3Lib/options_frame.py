@@ -42,7 +42,7 @@ class OptionsFrame:
 
         Args:
             event: ``act`` (with the action), ``cancel``, ``phrase`` (with the text), ``remove`` and ``jump`` (with the
-                number of the mark), ``remove_all``, or ``changed`` (polarity or reading).
+                number of the mark), ``remove_all``, or ``changed`` (polarity, reading or whether answers come at once).
         """
         self._listeners[event] = listener
 
@@ -75,6 +75,17 @@ class OptionsFrame:
         was_blocked = self.readingSelector.blockSignals(True)
         self.readingSelector.setCurrentIndex(max(0, self.readingSelector.findData(reading)))
         self.readingSelector.blockSignals(was_blocked)
+
+    @property
+    def answers_at_once(self) -> bool:
+        """Whether what is drawn in a slice view starts ``this slice`` by itself."""
+        return bool(self.atOnceBox.checked)
+
+    @answers_at_once.setter
+    def answers_at_once(self, at_once: bool) -> None:
+        was_blocked = self.atOnceBox.blockSignals(True)
+        self.atOnceBox.checked = at_once
+        self.atOnceBox.blockSignals(was_blocked)
 
     @property
     def phrase(self) -> str:
@@ -170,7 +181,7 @@ class OptionsFrame:
         self.negativeButton.objectName = "MedSAM3NegativeButton"
         self.negativeButton.setToolTip(_("Clicks and boxes show what must not be taken for it. Key: n"))
         self.positiveButton.checked = True
-        polarity = qt.QHBoxLayout()
+        polarity = qt.QVBoxLayout()
         polarity.addWidget(self.positiveButton)
         polarity.addWidget(self.negativeButton)
         scripted_effect.addLabeledOptionsWidget(_("Draw:"), polarity)
@@ -207,6 +218,13 @@ class OptionsFrame:
         scripted_effect.addOptionsWidget(buttons)
 
     def _add_actions(self, scripted_effect: Any) -> None:
+        self.atOnceBox = qt.QCheckBox(_("Answer at once"))
+        self.atOnceBox.objectName = "MedSAM3AtOnceBox"
+        self.atOnceBox.setToolTip(
+            _("Each box or point that is drawn, moved or removed in a slice view segments its slice again.")
+        )
+        self._on(self.atOnceBox, "toggled(bool)", lambda _checked: self._tell("changed"))
+        scripted_effect.addOptionsWidget(self.atOnceBox)
         self.sliceButton = qt.QPushButton(_("This slice"))
         self.sliceButton.objectName = "MedSAM3SliceButton"
         self.propagateButton = qt.QPushButton(_("Propagate from edited slices"))

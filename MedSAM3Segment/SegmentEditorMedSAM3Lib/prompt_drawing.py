@@ -18,6 +18,8 @@ from MedSAM3SceneLib.marks import Mark, positions_of, with_positions
 from MedSAM3SceneLib.selected_marks import SelectedMarks
 from MedSAM3SegmentLib.prompts import BoxMark, PointMark, PositionRAS
 
+from .prompt_shapes import mark_lines
+from .slice_reach import lies_on
 from .view_places import PixelXY, ViewPlaces
 
 #: Where the left button goes down. Two quick clicks come as one press and one double click, for which Slicer would let
@@ -60,11 +62,13 @@ class _Gesture:
         view: the view it went down in.
         start: where.
         grip: what it took hold of, or None for a new mark.
+        marks: that were there.
     """
 
     view: Any
     start: PixelXY
     grip: Grip | None
+    marks: tuple[Mark, ...]
 
 
 class PromptDrawing:
@@ -74,17 +78,23 @@ class PromptDrawing:
         marks: where they are kept.
         is_positive: asked for the polarity of new marks.
         reach: asked for the millimetres to either side of a view's plane that belong to its slice.
+        changed: called with the view when a mark was drawn, moved or removed in it, once the mouse is let go.
 
     Attributes:
         rubber_band: the box that is being drawn, with the view it is drawn in; None while none is.
     """
 
     def __init__(
-        self, marks: SelectedMarks, is_positive: Callable[[], bool], reach: Callable[[ViewPlaces], float]
+        self,
+        marks: SelectedMarks,
+        is_positive: Callable[[], bool],
+        reach: Callable[[ViewPlaces], float],
+        changed: Callable[[Any], None],
     ) -> None:
         self._marks = marks
         self._is_positive = is_positive
         self._reach = reach
+        self._changed = changed
         self._gesture: _Gesture | None = None
         self.rubber_band: tuple[Any, BoxMark] | None = None
 
@@ -102,7 +112,7 @@ class PromptDrawing:
         """
         places = ViewPlaces(slice_node)
         if event in PRESSES:
-            self._gesture = _Gesture(view, xy, self.grip_at(xy, places))
+            self._gesture = _Gesture(view, xy, self.grip_at(xy, places), self._marks.read())
             return True
         if self._gesture is None or self._gesture.view != view:
             return False
@@ -113,6 +123,8 @@ class PromptDrawing:
             gesture = self._gesture
             self.cancel()
             self._release(gesture, xy, places)
+            if self._marks.read() != gesture.marks:
+                self._changed(view)
             return True
         return False
 
@@ -121,15 +133,23 @@ class PromptDrawing:
         self._gesture = None
         self.rubber_band = None
 
+    def remove_at(self, xy: PixelXY, view: Any) -> None:
+        """Remove the mark under a pixel of a view, or the last of those that the view shows."""
+        places = ViewPlaces(view.mrmlSliceNode())
+        grip, reach = self.grip_at(xy, places), self._reach(places)
+        shown = [number for number, mark in enumerate(self._marks.read()) if mark_lines(mark, places, reach)]
+        if grip is not None or shown:
+            self._marks.remove(shown[-1] if grip is None else grip.mark)
+            self._changed(view)
+
     def grip_at(self, xy: PixelXY, places: ViewPlaces) -> Grip | None:
         """The point or corner under a pixel, the nearest of several, or else an edge."""
         reach = self._reach(places)
         near: list[tuple[bool, float, Grip]] = []
         for number, mark in enumerate(self._marks.read()):
-            corners = np.array(positions_of(mark))
-            if (np.abs(places.heights_of(corners)) > reach).any():
+            if not lies_on(mark, places, reach):
                 continue
-            pixels = places.pixels_of(corners)
+            pixels = places.pixels_of(np.array(positions_of(mark)))
             for corner, distance in enumerate(np.linalg.norm(pixels - xy, axis=1)):
                 if distance <= GRIP_SIZE:
                     near.append((False, float(distance), Grip(number, corner)))

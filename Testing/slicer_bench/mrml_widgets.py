@@ -9,6 +9,7 @@ import slicer
 from PySide6 import QtCore, QtWidgets
 
 from .pythonqt import emit
+from .show_3d_button import Show3DButton
 
 _LIST_EVENTS = ("NodeAddedEvent", "NodeRemovedEvent", "EndCloseEvent", "EndImportEvent", "EndBatchProcessEvent")
 
@@ -313,4 +314,5 @@ MRML_WIDGETS: dict[str, type] = {
     "qMRMLWidget": SceneWidget,
     "qMRMLNodeComboBox": NodeSelector,
     "qMRMLSegmentSelectorWidget": SegmentSelector,
+    "qMRMLSegmentationShow3DButton": Show3DButton,
 }
