@@ -311,7 +311,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         return self._runs.start_threshold(threshold, onDone, onFailed, onEdited)
 
     def undo(self):
-        """Take back the last run's changes to its segmentation; False when there is nothing to undo."""
+        """Take back what was written last, by this logic or another; False when there is nothing to undo."""
         return self._runs.undo()
 
     def redo(self):

@@ -413,7 +413,7 @@ def test_an_editor_that_refuses_leaves_segments_and_the_users_settings_as_they_w
             raise AssertionError("nothing was written that could overwrite")
 
     with pytest.raises(RuntimeError, match="another segment"):
-        replace_content(editor, "liver", labelmap, Refusing())
+        replace_content(editor, "liver", labelmap, labelmap, Refusing())
 
     assert editor.GetOverwriteMode() == editor.OverwriteAllSegments
     assert editor.GetMaskMode() == setting.segmentation.EditAllowedOutsideAllSegments

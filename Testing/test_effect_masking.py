@@ -37,6 +37,8 @@ HIDDEN = box((0, 0, 0), (3, 5, 6)) & ~LIVER & ~SPLEEN
 #: On a labelmap of its own, as it overlaps the others.
 OVERLAPPING = np.random.default_rng(4).random(SHAPE) < 0.3
 ONLY = box((1, 2, 2), (7, 6, 9))
+#: The slice that is worked on.
+SLICE = box((3, 0, 0), (4, *SHAPE[1:]))
 
 
 def crowded(mask, overwriting, in_range):
@@ -72,10 +74,7 @@ def wanted(action, answer):
     """What the liver shall become where everything may be edited."""
     if action is Action.WHOLE_VOLUME:
         return answer
-    changed = LIVER.copy()
-    if action is Action.THIS_SLICE:
-        changed[3] = answer[3]
-    return changed
+    return np.where(SLICE, answer, LIVER) if action is Action.THIS_SLICE else LIVER
 
 
 @pytest.mark.parametrize("mask", MASKS)
@@ -84,20 +83,23 @@ def test_an_action_leaves_all_segments_as_slicers_own_tools_would(mask):
         ours = crowded(mask, overwriting, in_range)
         answer = ours.slicer.util.arrayFromVolume(ours.volume) == 1
         ours.act(action, slice_node=ours.view(2, 3))
-        theirs = crowded(mask, overwriting, in_range)
+        theirs, painted = (crowded(mask, overwriting, in_range) for _ in range(2))
         matrix = vtk.vtkMatrix4x4()
         theirs.volume.GetIJKToRASMatrix(matrix)
         theirs.logic.set_voxels("liver", oriented(wanted(action, answer), matrix))
+        # Of a single slice, neighbours lose what painting it would take from them.
+        painted.logic.add_voxels("liver", oriented(np.where(SLICE, answer, False), matrix))
 
         for name in ("liver", "spleen", "hidden", "overlapping", "only"):
-            found, expected = (held(setting.segmentation, name, setting.volume) for setting in (ours, theirs))
+            reference = painted if action is Action.THIS_SLICE and name != "liver" else theirs
+            found, expected = (held(setting.segmentation, name, setting.volume) for setting in (ours, reference))
             assert (found == expected).all(), (overwriting, in_range, action, name)
         editor = ours.logic.editor
         assert editor.GetMaskMode() == getattr(ours.segmentation, f"EditAllowed{mask}")
         assert editor.GetOverwriteMode() == getattr(editor, overwriting)
         assert bool(editor.GetSourceVolumeIntensityMask()) is in_range
-        ours.slicer.mrmlScene.RemoveNode(theirs.segmentation)
-        ours.slicer.mrmlScene.RemoveNode(ours.segmentation)
+        for setting in (ours, theirs, painted):
+            setting.slicer.mrmlScene.RemoveNode(setting.segmentation)
 
 
 @pytest.mark.parametrize("mask", ["Everywhere", "OutsideAllSegments"])
@@ -145,9 +147,8 @@ def test_the_intensity_range_looks_at_the_first_component_of_a_colour_volume():
     editor.SetSourceVolumeIntensityMaskRange(150, 220)
     labelmap = labelmap_on_lattice(TRUTH, setting.lattice, setting.lattice)
 
-    editable = finish(masking.as_far_as_editable(labelmap, editor, "liver"))
-
-    assert (labelmap_mask(editable, VoxelGrid(SHAPE, setting.lattice), setting.lattice) == TRUTH & ONLY).all()
+    for editable in finish(masking.as_far_as_editable(labelmap, labelmap, editor, "liver")):
+        assert (labelmap_mask(editable, VoxelGrid(SHAPE, setting.lattice), setting.lattice) == TRUTH & ONLY).all()
 
 
 @pytest.mark.parametrize("restriction", ["single segment", "intensity"])
@@ -203,11 +204,11 @@ def test_an_undo_while_the_change_is_worked_out_stays_undone(monkeypatch):
     setting.logic.set_voxels("liver", oriented(box((6, 0, 0), (7, 5, 5)), matrix))
     asked = []
 
-    def undo_once(labelmap, editor, segment_id):
+    def undo_once(labelmap, written, editor, segment_id):
         if not asked:
             setting.logic.logic.Undo()
         asked.append(segment_id)
-        return masking.as_far_as_editable(labelmap, editor, segment_id)
+        return masking.as_far_as_editable(labelmap, written, editor, segment_id)
 
     monkeypatch.setattr(segment_edit_run, "as_far_as_editable", undo_once)
     run_to_end(

@@ -254,7 +254,7 @@ def test_a_full_disk_at_the_engines_end_is_said_in_words(engine: Engine, monkeyp
             self.path = path
 
         def open(self, mode: str) -> FullDisk:
-            assert mode == "ab"
+            assert mode == "r+b"
             return self
 
         def __enter__(self) -> FullDisk:
@@ -263,7 +263,7 @@ def test_a_full_disk_at_the_engines_end_is_said_in_words(engine: Engine, monkeyp
         def __exit__(self, *error: object) -> None:
             pass
 
-        def tell(self) -> int:
+        def seek(self, *_: int) -> int:
             return 0
 
         def write(self, _: bytes) -> None:
@@ -280,6 +280,27 @@ def test_a_full_disk_at_the_engines_end_is_said_in_words(engine: Engine, monkeyp
             engine.client().segment(volume_of(), LIVER)
     assert [file.name for file in engine.store.folder.iterdir()] == ["proof"]
     works(engine)
+
+
+def test_bytes_that_come_when_a_volume_was_given_up_make_no_file(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when its client is slow, another one comes, and its file goes between two looks."""
+    volume = volume_of()
+    offer = VolumeOffer(volume.content_hash, volume.array.dtype.str, volume.array.shape, volume.grid, volume.modality)
+    ticket, _ = engine.store.expect(offer)
+    expected = engine.store._arrival
+
+    def dropped_meanwhile(known: str) -> object:
+        arrival = expected(known)
+        engine.store.drop(known)
+        return arrival
+
+    monkeypatch.setattr(engine.store, "_arrival", dropped_meanwhile)
+    with pytest.raises(InputError, match="send it again"):
+        engine.store.append(ticket, b"voxels")
+
+    assert [file.name for file in engine.store.folder.iterdir()] == ["proof"]
 
 
 def test_a_volume_that_cannot_be_mapped_or_has_gone_is_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

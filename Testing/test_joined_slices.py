@@ -59,6 +59,19 @@ def test_the_new_slice_is_as_sure_as_it_was_found_and_the_others_as_they_were():
     assert memory.scores == {0: 0.9, 1: 0.8, 2: 0.55, 3: 0.6}
 
 
+def test_what_was_edited_in_the_new_slice_stays_known_where_masking_may_have_kept_it():
+    stack = SliceStack.along(GRID)
+    mask = np.ones(SHAPE, bool)
+    before, held, region = written_slices(mask, stack), mask.copy(), slices_only(stack, (2,))
+    held[2, 0, 0] = False
+    memory = [remembered_of_both(before, held, held, region, stack, None, is_masked) for is_masked in (False, True)]
+
+    assert [changed_slices(remembered, held, stack) for remembered in memory] == [(), (2,)]
+    # What was written in spite of masks is the program's.
+    as_before = remembered_of_both(before, held, mask, region, stack, None, is_masked=True)
+    assert changed_slices(as_before, mask, stack) == ()
+
+
 def test_an_edit_counts_where_it_lies():
     stack = SliceStack.along(GRID)
     written = written_slices(np.ones(SHAPE, bool), stack)

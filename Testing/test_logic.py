@@ -125,6 +125,64 @@ def test_each_run_is_one_step_of_undo():
     assert snapshot(node) == done
 
 
+def test_two_logics_undo_what_was_written_last_by_whichever():
+    """As the panel's and one made in the console."""
+    first, second = make_logic(), make_logic()
+    volume, array = phantom()
+    node = add_segmentation(volume, {"mine": array == 1})
+    states = [snapshot(node)]
+    for logic, concept in ((first, "liver"), (second, "left kidney")):
+        logic.segment(volume, concept, node)
+        states.append(snapshot(node))
+
+    assert first.undo()
+    assert snapshot(node) == states[1]
+    assert second.canRedo()
+    assert second.undo()
+    assert snapshot(node) == states[0]
+    assert not first.canUndo()
+    assert first.redo()
+    assert second.redo()
+    assert snapshot(node) == states[2]
+    # Who goes takes nothing from the other; a logic that is made now finds it too.
+    second.close()
+    assert make_logic().undo()
+    assert snapshot(node) == states[1]
+
+
+def test_two_volumes_of_one_name_keep_each_its_segments_in_one_segmentation():
+    first, array = phantom()
+    node = make_logic().segment(first, "liver")
+    second = add_volume(np.roll(array, 2, axis=2), name=first.GetName())
+    logic, asked = make_logic(), []
+
+    logic.segment(second, "liver", node)
+    logic.segment(second, "liver", node)
+
+    of_first, of_second = node.GetSegmentation().GetSegmentIDs()
+    assert misplaced(node, of_first, first, array == 1) == 0
+    assert misplaced(node, of_second, second, np.roll(array, 2, axis=2) == 1) == 0
+    node.GetSegmentation().GetSegment(of_first).SetName("first liver")
+    order = replace(order_for(second, "liver", node, slices=(2, 3)), may_replace=lambda names: not asked.extend(names))
+    run_to_end(SegmentationRun(order, LocalJobs(FakeSegmenter({"liver": 1})), SegmentWriter()), lambda: None)
+    assert asked == ["liver"]
+    assert misplaced(node, of_first, first, array == 1) == 0
+
+
+def test_a_volume_whose_voxels_were_changed_is_still_the_same_one():
+    import slicer
+
+    volume, array = phantom()
+    logic = make_logic()
+    node = logic.segment(volume, "liver")
+    slicer.updateVolumeFromArray(volume, np.roll(array, 2, axis=2))
+
+    logic.segment(volume, "liver", node)
+
+    (segment_id,) = node.GetSegmentation().GetSegmentIDs()
+    assert misplaced(node, segment_id, volume, np.roll(array, 2, axis=2) == 1) == 0
+
+
 def test_slicers_segment_editor_can_undo_too(monkeypatch):
     import slicer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+from opened_effect import finish, open_effect, options, pixel_of
 from opened_panel import VALUES, open_panel, phantom, run
 
 
@@ -22,6 +23,29 @@ def test_the_panel_with_all_it_has_to_say_is_as_narrow_as_a_user_makes_it(bench)
     table, plot = widget.ui.resultsTable, widget.ui.scorePlot
     assert sum(table.columnWidth(column) for column in range(4)) <= table.width
     assert plot.pixmap.width() <= plot.width * plot.devicePixelRatioF()
+
+
+def test_the_buttons_below_the_results_are_all_there_in_a_narrow_panel(bench):
+    phantom()
+    widget = open_panel(bench, FakeSegmenter(VALUES, score=0.6))
+    run(bench, widget)
+
+    widget.parent.resize(300, 900)
+    bench.spin(0.1)
+
+    assert widget.parent.width == 300
+    for button in (widget.ui.undoButton, widget.ui.redoButton):
+        assert button.fontMetrics().horizontalAdvance(button.text) < button.width
+    assert widget.ui.show3DButton.width >= widget.ui.show3DButton.sizeHint.width()
+
+
+def test_the_options_of_the_effect_are_no_wider_than_a_narrow_panel(bench):
+    opened = open_effect(bench)
+    options(opened).volumeButton.click()
+    finish(opened)
+    opened.editor.drag("Red", pixel_of(opened, "Red", (11, 9, 6)), pixel_of(opened, "Red", (25, 23, 6)))
+
+    assert opened.effect.scriptedEffect.optionsFrame().minimumSizeHint.width() <= 300
 
 
 def test_large_letters_leave_the_curve_of_the_scores_alone(bench):

@@ -8,6 +8,7 @@ import weakref
 
 import pytest
 
+from MedSAM3SceneLib.editing import SegmentWriter
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from opened_effect import finish, open_effect, options
 from opened_panel import VALUES, open_panel, phantom, run
@@ -45,6 +46,23 @@ def test_a_logic_that_nobody_holds_is_not_kept_for_the_end_of_the_scene(scene):
 
     until_gone(held)
     scene.Clear(False)
+
+
+@pytest.mark.usefixtures("scene")
+def test_what_can_be_undone_goes_with_the_scene_whoever_wrote_it(scene):
+    volume, _ = phantom()
+    logics = [load_module("MedSAM3Segment").MedSAM3SegmentLogic(FakeSegmenter(VALUES)) for _ in range(2)]
+    for logic in logics:
+        logic.segment(volume, "liver")
+    writer = weakref.ref(SegmentWriter.shared())
+    logics[0].close()
+    assert writer() is SegmentWriter.shared_if_held()
+    assert logics[0].canUndo()
+
+    scene.Clear(False)
+
+    until_gone([writer])
+    assert not any(logic.canUndo() or logic.undo() for logic in logics)
 
 
 def until_gone(held):

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from MedSAM3SceneLib import masking
 from MedSAM3SceneLib.edited_slices import edited_slices
 from MedSAM3SceneLib.editing import SegmentWriter
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+from MedSAM3SceneLib.labelmaps import labelmap_on_lattice
+from MedSAM3SceneLib.local_jobs import LocalJobs
 from MedSAM3SceneLib.provenance import read_provenance
+from MedSAM3SceneLib.segment_actions import Action
 from MedSAM3SceneLib.segment_voxels import segment_mask
 from MedSAM3SceneLib.steps import finish as finish_steps
+from MedSAM3SceneLib.voxel_editing import replace_content
 from MedSAM3SegmentLib.grid import SliceStack, VoxelGrid
 from opened_panel import LATTICE, VALUES, move_threshold, open_panel, phantom, run, segmentations, show_slice
-from scene_nodes import misplaced, segments, snapshot
+from scene_nodes import misplaced, segment_in_world, segments, snapshot
+from segment_writing import edit_settings
 
 
 def draw(node, volume, name, mask):
@@ -143,3 +150,154 @@ def test_a_segment_that_one_slice_made_is_not_joined_to_itself_when_its_threshol
     segment = node.GetSegmentation().GetSegment(segments(node)["liver"])
     assert "joined_to" not in read_provenance(segment)
     assert "other slices" not in " ".join(widget.logic.messages)
+
+
+def voxels_by_slice(node, name):
+    """How many voxels a segment has at which slice of the phantom."""
+    heights, counts = np.unique(segment_in_world(node, segments(node)[name])[:, 2] / LATTICE[2, 2], return_counts=True)
+    return dict(zip(np.round(heights, 3).tolist(), counts.tolist(), strict=True))
+
+
+def run_over_all(bench, widget):
+    """Segment the liver in all of the volume, and answer that edits shall stay."""
+    widget.ui.modeSelector.setCurrentIndex(widget.ui.modeSelector.findText("Slices"))
+    bench.dialogs.confirm = False
+    run(bench, widget, "liver")
+
+
+def test_edits_beside_the_slice_are_asked_about_when_all_is_segmented_again(bench, opened):
+    widget, volume, array, node = opened
+    drawn = array == 1
+    drawn[3] = False
+    draw(node, volume, "liver", drawn)
+    show_slice(bench, volume, 5)
+    run(bench, widget, "liver")
+    assert bench.dialogs.texts("question") == []
+
+    run_over_all(bench, widget)
+
+    assert len(bench.dialogs.texts("question")) == 1
+    assert misplaced(node, segments(node)["liver"], volume, drawn) == 0
+
+
+def test_what_the_effect_made_beside_the_slice_is_asked_about_when_all_is_segmented_again(bench, opened):
+    from SegmentEditorMedSAM3Lib.registration import EFFECT_FILE
+
+    widget, volume, array, node = opened
+    editor = bench.segment_editor(volume, node)
+    editor.widget.setCurrentSegmentID(segments(node)["liver"])
+    effect = editor.open_effect(EFFECT_FILE)
+    effect.engine = lambda: LocalJobs(FakeSegmenter({"liver": 2}))
+    effect.session.act(Action.WHOLE_VOLUME)
+    bench.wait(lambda: not effect.session.is_running)
+    editor.leave()
+    show_slice(bench, volume, 5)
+    run(bench, widget, "liver")
+    # What the effect made of the slice itself would be lost.
+    assert len(bench.dialogs.texts("question")) == 1
+    move_threshold(bench, widget, 0.4)
+    assert len(bench.dialogs.texts("question")) == 1
+
+    run_over_all(bench, widget)
+
+    assert len(bench.dialogs.texts("question")) == 2
+    expected = array == 2
+    expected[5] = array[5] == 1
+    assert misplaced(node, segments(node)["liver"], volume, expected) == 0
+
+
+def test_what_masking_kept_of_an_edited_slice_stays_known_as_edited(bench, opened):
+    widget, volume, array, node = opened
+    drawn = array == 1
+    drawn[5, :5] = False
+    drawn[5, 0, 0] = True
+    draw(node, volume, "liver", drawn)
+    settings = edit_settings(node, volume)
+    settings.SetSourceVolumeIntensityMask(True)
+    settings.SetSourceVolumeIntensityMaskRange(0, 0)
+    show_slice(bench, volume, 5)
+
+    run(bench, widget, "liver")
+
+    expected = drawn.copy()
+    expected[5, 0, 0] = False
+    assert misplaced(node, segments(node)["liver"], volume, expected) == 0
+    assert edited(node, array) == (5,)
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["one lattice", "a lattice of its own"])
+def test_neighbours_lose_nothing_on_the_other_slices(bench, opened, apart):
+    """Where they overlap already, as a tumour and its liver do."""
+    widget, volume, array, node = opened
+    tumour = np.zeros(array.shape, bool)
+    tumour[3:7, 3:6, 3:6] = True
+    node.GetSegmentation().AddEmptySegment("tumour", "tumour")
+    draw(node, volume, "tumour", tumour)
+    if apart:
+        finer = LATTICE @ np.diag([1, 1, 0.5, 1])
+        finer[2, 3] -= 0.25 * LATTICE[2, 2]
+        labelmap = labelmap_on_lattice(np.repeat(tumour, 2, axis=0), finer, finer)
+        writer = SegmentWriter()
+        writer.begin(node, volume)
+        writer.replace("tumour", labelmap, None)
+    before = voxels_by_slice(node, "tumour")
+    settings = edit_settings(node, volume)
+    settings.SetOverwriteMode(settings.OverwriteAllSegments)
+    show_slice(bench, volume, 5)
+
+    run(bench, widget, "liver")
+
+    assert misplaced(node, segments(node)["liver"], volume, array == 1) == 0
+    lost = (4.75, 5.25) if apart else (5.0,)
+    assert before.keys() >= {*lost}
+    assert voxels_by_slice(node, "tumour") == {at: count for at, count in before.items() if at not in lost}
+
+
+@pytest.mark.parametrize("overwrites", [False, True])
+def test_a_slice_of_a_segment_that_shares_its_labelmap_is_written_and_undone_to_the_bit(bench, opened, overwrites):
+    widget, volume, array, node = opened
+    node.GetSegmentation().CollapseBinaryLabelmaps(False)
+    settings = edit_settings(node, volume)
+    settings.SetOverwriteMode(settings.OverwriteAllSegments if overwrites else settings.OverwriteNone)
+    before = snapshot(node)
+    widget.logic.segmenter = FakeSegmenter({"liver": 2})
+    show_slice(bench, volume, 5)
+
+    run(bench, widget, "liver")
+
+    liver, kidney = array == 1, array == 2
+    liver[5] = kidney[5]
+    if overwrites:
+        kidney[5] = False
+    for _ in range(2):
+        assert misplaced(node, segments(node)["liver"], volume, liver) == 0
+        assert misplaced(node, segments(node)["left kidney"], volume, kidney) == 0
+        widget.ui.undoButton.click()
+        assert snapshot(node) == before
+        widget.ui.redoButton.click()
+
+
+def test_a_segment_that_is_edited_while_its_slice_is_being_masked_keeps_that_edit(bench, opened, monkeypatch):
+    widget, volume, array, node = opened
+    drawn = array == 1
+    drawn[3] = False
+    settings = edit_settings(node, volume)
+    settings.SetSourceVolumeIntensityMask(True)
+    settings.SetSourceVolumeIntensityMaskRange(-1, 5)
+    asked, protected = [], masking._protected
+
+    def edited_meanwhile(*given):
+        asked.append(given)
+        if len(asked) == 1:
+            replace_content(settings, segments(node)["liver"], labelmap_on_lattice(drawn, LATTICE, LATTICE), None, tool)
+        return protected(*given)
+
+    tool = SegmentWriter()
+    tool.begin(node, volume)
+    monkeypatch.setattr(masking, "_protected", edited_meanwhile)
+    show_slice(bench, volume, 5)
+
+    run(bench, widget, "liver")
+
+    assert misplaced(node, segments(node)["liver"], volume, drawn) == 0
+    assert edited(node, array) == (3,)

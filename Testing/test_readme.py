@@ -27,6 +27,7 @@ README = DOCUMENTS[0].read_text(encoding="utf-8")
 OF_SLICER = {
     "Edit > Application Settings > Modules > Additional module paths",
     "Segmentation",
+    "Show 3D",
     "Sample Data",
     "MedSAM3",
 }

@@ -143,20 +143,24 @@ class Runs:
         )
 
     def undo(self) -> bool:
-        """Take back the last change of a segmentation; False when there is none."""
-        return self._segment_writer().undo()
+        """Take back the last change of a segmentation, of this logic or another; False when there is none."""
+        writer = SegmentWriter.shared_if_held()
+        return writer is not None and writer.undo()
 
     def redo(self) -> bool:
         """Do again what was undone; False when there is nothing."""
-        return self._segment_writer().redo()
+        writer = SegmentWriter.shared_if_held()
+        return writer is not None and writer.redo()
 
     @property
     def can_undo(self) -> bool:
-        return self._writer is not None and self._writer.can_undo
+        writer = SegmentWriter.shared_if_held()
+        return writer is not None and writer.can_undo
 
     @property
     def can_redo(self) -> bool:
-        return self._writer is not None and self._writer.can_redo
+        writer = SegmentWriter.shared_if_held()
+        return writer is not None and writer.can_redo
 
     def close(self) -> None:
         """Drop what is on its way and let go of the last run, because the module goes away."""
@@ -225,7 +229,7 @@ class Runs:
 
     def _segment_writer(self) -> SegmentWriter:
         if self._writer is None:
-            self._writer = SegmentWriter()
+            self._writer = SegmentWriter.shared()
         return self._writer
 
 

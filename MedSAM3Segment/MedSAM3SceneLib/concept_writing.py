@@ -85,6 +85,7 @@ class ConceptWriting:
         vocabulary: gives colours and terminology.
         writer: writes the voxels.
         clear_missing, only_slice: see ``segmentations.write_in_steps``.
+        content_hash: see ``earlier_segments``.
     """
 
     result: SegmentResult
@@ -94,6 +95,7 @@ class ConceptWriting:
     writer: SegmentWriter
     clear_missing: bool
     only_slice: int | None = None
+    content_hash: str | None = None
 
     def write_concept(self, concept: ConceptResult, parts: Sequence[SegmentMask]) -> Steps[list[WrittenConcept]]:
         """Write all segments of one concept.
@@ -102,7 +104,7 @@ class ConceptWriting:
             Cancelled: the segmentation was removed meanwhile.
         """
         provenance = self.result.provenance
-        earlier = earlier_segments(self.segmentation_node, concept.prompt, provenance.input_name)
+        earlier = earlier_segments(self.segmentation_node, concept.prompt, provenance.input_name, self.content_hash)
         homes = yield from self._homes(concept, parts, earlier)
         others = [segment for segment in earlier if segment not in homes.values()]
         if self.clear_missing:
@@ -183,22 +185,34 @@ class ConceptWriting:
         segmentation, stack = self.segmentation_node.GetSegmentation(), self.result.stack
         ijk_to_segmentation = self.to_segmentation @ stack.grid.ijk_to_ras
         change = StackSliceChange(stack, index)
-        version = labelmap = held = None
+        version = labelmap = taken = held = None
+        is_emptied = False
         # Worked out again when it was edited meanwhile.
         while version is None or content_version(segmentation) != version:
             version, held = content_version(segmentation), content_of(self._present(segment_id))
             lattice = edited_lattice(segmentation, held, ijk_to_segmentation)
-            labelmap = yield from in_thread(partial(change.labelmap, mask, held, lattice, self.to_segmentation))
+            labelmap, taken = yield from in_thread(
+                lambda held=held, lattice=lattice: tuple(
+                    change.labelmap(mask, content, lattice, self.to_segmentation) for content in (held, None)
+                )
+            )
             self._present(segment_id)
+            is_emptied = labelmap is None
+            if not is_emptied:
+                labelmap, taken = yield from self.writer.as_far_as_editable(segment_id, labelmap, taken)
         before, hindered = read_written(self._present(segment_id)), ""
-        if labelmap is None:
+        if is_emptied:
             yield from self.writer.clear(segment_id)
         else:
-            hindered = yield from self.writer.write_labelmap(segment_id, labelmap)
+            hindered = self.writer.replace(segment_id, labelmap, taken)
+        # In the same step, so that nothing a person does meanwhile is remembered as written.
         holds = content_of(self._present(segment_id))
         masks = (partial(labelmap_mask, content, stack.grid, ijk_to_segmentation) for content in (held, holds))
+        is_masked = self.writer.is_masking
         written = yield from in_thread(
-            lambda: remembered_of_both(before, *(of() for of in masks), slices_only(stack, (index,)), stack, score)
+            lambda: remembered_of_both(
+                before, *(of() for of in masks), slices_only(stack, (index,)), stack, score, is_masked
+            )
         )
         return hindered, written
 

@@ -40,13 +40,17 @@ def segment_name(concept: str, number: int | None) -> str:
     return concept.strip() if number is None else f"{concept.strip()} {number}"
 
 
-def earlier_segments(segmentation_node: Any, prompt: str, volume_name: str) -> list[EarlierSegment]:
+def earlier_segments(
+    segmentation_node: Any, prompt: str, volume_name: str, content_hash: str | None = None
+) -> list[EarlierSegment]:
     """The segments that earlier runs made of a phrase in one volume, in the order of the segmentation.
 
     Args:
         segmentation_node: a vtkMRMLSegmentationNode.
         prompt: the phrase as the model is asked.
         volume_name: as in the segments' provenance.
+        content_hash: of the volume, where another one has its name; None where the name tells which it is, whatever
+            became of its voxels.
     """
     segmentation = segmentation_node.GetSegmentation()
     found: dict[int | None, EarlierSegment] = {}
@@ -56,6 +60,8 @@ def earlier_segments(segmentation_node: Any, prompt: str, volume_name: str) -> l
         same_phrase = str(provenance.get("prompt", "")).casefold() == prompt.casefold()
         source = provenance.get("input")
         if not same_phrase or not isinstance(source, dict) or source.get("name") != volume_name:
+            continue
+        if content_hash is not None and source.get("sha256") != content_hash:
             continue
         number = provenance.get("instance")
         number = number if type(number) is int else None

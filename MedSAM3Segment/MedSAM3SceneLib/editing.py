@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -29,12 +30,31 @@ class SegmentWriter:
     Like Slicer's Segment Editor it remembers the undo states of the segmentation it worked on last.
     """
 
+    _shared: ClassVar[Callable[[], SegmentWriter | None]] = lambda: None
+
     # The node that an action is on its way for: all writers work with the one segment editor node of the scene.
     _at_work_on: ClassVar[Any | None] = None
 
     def __init__(self) -> None:
         self._logic = slicer.vtkSlicerSegmentEditorLogic()
         self._undone = 0
+
+    @classmethod
+    def shared(cls) -> SegmentWriter:
+        """The one that all who write into the scene share, so that undo takes back what was written last, by whomever.
+
+        It lives, and with it what can be undone, as long as somebody holds it.
+        """
+        writer = cls.shared_if_held()
+        if writer is None:
+            writer = cls()
+            cls._shared = weakref.ref(writer)
+        return writer
+
+    @classmethod
+    def shared_if_held(cls) -> SegmentWriter | None:
+        """``shared`` where somebody holds it; what it can undo need not outlive those who wrote it."""
+        return cls._shared()
 
     @property
     def is_writing(self) -> bool:
@@ -110,16 +130,25 @@ class SegmentWriter:
         if labelmap is None:
             # Slicer's segments may each stand on a lattice of their own, so nothing need be resampled.
             labelmap = labelmap_on_lattice(mask, ijk_to_ras, ijk_to_ras)
-        return (yield from self.write_labelmap(segment_id, labelmap))
+        labelmap, taken = yield from self.as_far_as_editable(segment_id, labelmap, labelmap)
+        return self.replace(segment_id, labelmap, taken)
 
-    def write_labelmap(self, segment_id: str, labelmap: Any) -> Steps[str]:
-        """As ``write``, of a vtkOrientedImageData that is not empty, on the lattice the segment is to stand on."""
-        editor = self._logic.GetSegmentEditorNode()
-        self._logic.SetCurrentSegmentID(segment_id)
-        labelmap = yield from as_far_as_editable(labelmap, editor, segment_id)
+    def as_far_as_editable(
+        self, segment_id: str, labelmap: Any, written: Any | None
+    ) -> Steps[tuple[Any | None, Any | None]]:
+        """See ``masking.as_far_as_editable``, by the settings that ``begin`` took over."""
+        return (yield from as_far_as_editable(labelmap, written, self._logic.GetSegmentEditorNode(), segment_id))
+
+    def replace(self, segment_id: str, labelmap: Any | None, taken: Any | None) -> str:
+        """Make a segment hold what ``as_far_as_editable`` left of a labelmap, at once; returns as ``write``.
+
+        Args:
+            taken: what that left of the part that is new, which neighbours lose as the overwrite mode says.
+        """
         if labelmap is None:
             return "was not written, because masking lets nothing of it be edited."
-        replace_content(editor, segment_id, labelmap, self)
+        self._logic.SetCurrentSegmentID(segment_id)
+        replace_content(self._logic.GetSegmentEditorNode(), segment_id, labelmap, taken, self)
         return ""
 
     def clear(self, segment_id: str) -> Steps[None]:

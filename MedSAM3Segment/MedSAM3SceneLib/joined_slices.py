@@ -22,6 +22,7 @@ def remembered_of_both(
     region: NDArray[np.bool_],
     stack: SliceStack,
     score: float | None,
+    is_masked: bool = False,
 ) -> WrittenSlices:
     """What a segment is to remember as written by the program, so that what a person edited elsewhere stays known.
 
@@ -33,12 +34,13 @@ def remembered_of_both(
         region: the voxels that were written anew, bool ``[k, j, i]``.
         stack: how the volume was cut to write them.
         score: how sure what was written is, where that is known.
+        is_masked: whether masking may have kept there what a person did, which then stays known.
     """
     earlier = stack if before is None else SliceStack.along(stack.grid, before.plane)
     if before is None or before.count != earlier.count:
         before = WrittenSlices(earlier.plane, earlier.count, {})
     anew = {int(index) for index in np.flatnonzero(earlier.extract(region).all(axis=(1, 2)))}
-    edited = set(changed_slices(before, held, earlier)) - anew
+    edited = set(changed_slices(before, held, earlier)) - (set() if is_masked else anew)
     scores = {index: sure for index, sure in before.scores.items() if index not in anew}
     if score is not None:
         scores |= dict.fromkeys(anew, score)

@@ -28,30 +28,37 @@ from .voxel_editing import is_masking
 _VOXELS_A_STEP = 2**21
 
 
-def as_far_as_editable(labelmap: Any, editor: Any, segment_id: str) -> Steps[Any | None]:
+def as_far_as_editable(
+    labelmap: Any, written: Any | None, editor: Any, segment_id: str
+) -> Steps[tuple[Any | None, Any | None]]:
     """What a segment is to hold when it shall become ``labelmap`` and keeps what must not be edited.
 
     Args:
         labelmap: on the lattice that the segment is to stand on.
+        written: the part of it that is new, on the same lattice, which neighbours may lose; None where there is none.
+            The ``labelmap`` itself where all is: then they may lose what stays, too, as Slicer's own tools have it.
         editor: a vtkMRMLSegmentEditorNode with a segmentation.
         segment_id: of that segmentation.
 
     Returns:
-        A labelmap on the same lattice, or None where nothing is left.
+        What is left of both, on the same lattice, each None where nothing is.
 
     Raises:
         Cancelled: the segment or what is needed of the scene was removed meanwhile.
     """
     if not is_masking(editor):
-        return labelmap
+        return labelmap, written
     segmentation_node = editor.GetSegmentationNode()
     content = content_of(segmentation_node.GetSegmentation().GetSegment(segment_id))
     first, shape = yield from in_thread(lambda: common_reach(labelmap, content))
     _require_all(editor, segmentation_node, segment_id)
     protected = yield from _protected_block(editor, segment_id, lattice_of(labelmap), first, shape)
     kept = yield from in_thread(lambda: with_protected_kept(labelmap, content, protected))
+    new = kept if written is labelmap else None
+    if written is not None and written is not labelmap:
+        new = yield from in_thread(lambda: with_protected_kept(written, None, protected))
     _require_all(editor, segmentation_node, segment_id)
-    return kept
+    return kept, new
 
 
 def editable_part(labelmap: Any, editor: Any, segment_id: str) -> Steps[Any | None]:

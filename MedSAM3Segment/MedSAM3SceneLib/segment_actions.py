@@ -129,6 +129,13 @@ def question_for(words: ActionWords, around: Surroundings) -> Question:
             return _whole_volume(words, around)
 
 
+def nothing_to_look_for(words: ActionWords, marks: Sequence[Mark]) -> str:
+    """Why nothing can be asked with a phrase and marks alone, in one sentence; empty where something can."""
+    if words.phrase.strip() or any(mark.positive for mark in marks):
+        return ""
+    return f"There is nothing to look for; type what '{words.name}' is, or draw a box or point on it."
+
+
 def _this_slice(words: ActionWords, around: Surroundings) -> Question:
     if around.view is None:
         raise InputError("No slice view is shown; choose a layout that has one and click into it.")
@@ -199,8 +206,8 @@ def _request(
         # With the name of what was drawn, detections check where it ends.
         mode = Mode.PROPAGATE if masks and phrase else Mode.FROM_PROMPTS
         return SegmentRequest((concept,), mode=mode, prompts=prompts, **options), ()
-    if not phrase and not any(box.positive for box in boxes):
-        raise InputError(f"There is nothing to look for; type what '{words.name}' is, or draw a box or point on it.")
+    if reason := nothing_to_look_for(words, marks):
+        raise InputError(reason)
     examples = TargetPrompts((), boxes, (), BoxReading.THINGS_LIKE_THIS, is_phrase=bool(phrase)) if boxes else None
     notes = ("Negative points need a positive point, box or drawn slice and were left out.",) if points else ()
     return SegmentRequest((concept,), prompts={concept: examples} if examples else {}, **options), notes

@@ -99,23 +99,23 @@ class SegmentEditRun(SceneRun):
             return
         self._check_wanted()
         self.state = RunState.CONVERTING
-        labelmap, memory = yield from self._changed_labelmap(question, concept, placed)
+        labelmap, written, memory = yield from self._changed_labelmap(question, concept, placed)
         self._check_wanted()
         if labelmap is None:
             self.messages.insert(1, f"Nothing of it may be edited; '{self._segment().GetName()}' was left as it was.")
             return
         self.state = RunState.WRITING
         # In one step, so that nobody finds, or breaks it off at, voxels that are not remembered.
-        self._write(labelmap, memory, result, concept)
+        self._write(labelmap, written, memory, result, concept)
 
     def _segment(self) -> Any:
         return self._segmentation_node.GetSegmentation().GetSegment(self.order.segment_id)
 
     def _changed_labelmap(
         self, question: Question, concept: ConceptResult, placed: PlacedVolume
-    ) -> Steps[tuple[Any | None, WrittenSlices | None]]:
-        """What the segment is to hold, and what is to be remembered of it; nothing of a single slice, which counts as
-        drawn. Worked out again when segments changed meanwhile, as an undo lets them.
+    ) -> Steps[tuple[Any | None, Any | None, WrittenSlices | None]]:
+        """What the segment is to hold, what of that is new, and what is to be remembered of it; nothing of a single
+        slice, which counts as drawn. Worked out again when segments changed meanwhile, as an undo lets them.
         """
         order, segmentation_node, change = self.order, self._segmentation_node, question.change
         while True:
@@ -125,22 +125,31 @@ class SegmentEditRun(SceneRun):
             held = content_of(self._segment())
             lattice = edited_lattice(segmentation_node.GetSegmentation(), held, ijk_to_segmentation)
             new = yield from in_thread(partial(change.labelmap, concept.mask, held, lattice, to_segmentation))
+            written = new
+            if held is not None and not isinstance(change, VolumeChange):
+                # What else it holds already takes nothing from neighbours.
+                written = yield from in_thread(partial(change.labelmap, concept.mask, None, lattice, to_segmentation))
             self._check_wanted()
             if new is not None:
-                new = yield from as_far_as_editable(new, order.editor, order.segment_id)
+                new, written = yield from as_far_as_editable(new, written, order.editor, order.segment_id)
             memory = None
             if new is not None and isinstance(change, VolumeChange):
                 memory = yield from in_thread(partial(_memory, new, change, to_segmentation, concept))
             self._check_wanted()
             if content_version(segmentation_node.GetSegmentation()) == version:
-                return new, memory
+                return new, written, memory
 
     def _write(
-        self, labelmap: Any, memory: WrittenSlices | None, result: SegmentResult, concept: ConceptResult
+        self,
+        labelmap: Any,
+        written: Any | None,
+        memory: WrittenSlices | None,
+        result: SegmentResult,
+        concept: ConceptResult,
     ) -> None:
         order = self.order
         order.save_state()
-        replace_content(order.editor, order.segment_id, labelmap, self._tool)
+        replace_content(order.editor, order.segment_id, labelmap, written, self._tool)
         self.changed = True
         write_provenance(self._segment(), segment_provenance(result, concept) | {"action": order.words.action.value})
         if memory is not None:

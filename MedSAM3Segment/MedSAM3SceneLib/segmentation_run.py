@@ -27,7 +27,7 @@ from .run_order import RunListener, RunOrder
 from .scene_run import RunState, SceneRun
 from .segmentations import WrittenResult, check_segmentation_node, masks_of, messages_of, write_in_steps
 from .steps import WAITING, Steps, breathe, in_thread
-from .volumes import PlacedVolume, check_volume_node, read_in_steps
+from .volumes import PlacedVolume, check_volume_node, has_namesake, read_in_steps
 
 
 class WritingRun(SceneRun):
@@ -39,7 +39,7 @@ class WritingRun(SceneRun):
         grouping: what becomes one segment, once the request is made.
         written: what became of the result in the scene, once it is done.
         only_slice: the slice of the result's stack beside which earlier segments are left as they are, or None.
-        left: the segments that it wrote as it left them, from ``labelmaps.content_version``.
+        left: the segments that it wrote whole as it left them, from ``labelmaps.content_version``.
 
     Raises:
         InputError: the nodes cannot be used; nothing was begun.
@@ -95,7 +95,8 @@ class WritingRun(SceneRun):
         )
         ids = {part.segment_id for part in self.written.concepts if part.outcome is not Outcome.NOT_FOUND}
         now = content_version(self.written.segmentation_node.GetSegmentation())
-        self.left = tuple(segment for segment in now if segment[0] in ids)
+        # Beside a single slice its segments hold what a person may have edited.
+        self.left = () if self.only_slice is not None else tuple(segment for segment in now if segment[0] in ids)
         self.messages = messages_of(result, self.written)
 
 
@@ -148,10 +149,13 @@ class SegmentationRun(WritingRun):
         # What was drawn is what a run from prompts begins with.
         if order.may_replace is None or node is None or request.mode is Mode.FROM_PROMPTS:
             return
+        volume, content_hash = placed.volume, None
+        if has_namesake(self.volume_node, volume.name):
+            content_hash = yield from in_thread(lambda: volume.content_hash)
         ids = [
             segment.segment_id
             for concept in request.concepts
-            for segment in earlier_segments(node, prompt_for(concept), placed.volume.name)
+            for segment in earlier_segments(node, prompt_for(concept), volume.name, content_hash)
         ]
         is_part = self.only_slice is not None
         # A slice is taken whole, in the region or beside it.

@@ -23,7 +23,7 @@ from .given_nodes import require_node
 from .labelmaps import binary_labelmap_name, cropped
 from .segmentation_nodes import geometry_kept, new_segmentation, prepare_lattice, remove_segmentation
 from .steps import Steps
-from .volumes import PlacedVolume
+from .volumes import PlacedVolume, has_namesake
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ def write_in_steps(
 
     A concept that was found becomes a segment with the vocabulary's colour and terminology, named as it was typed. A
     segment that an earlier run made of the same phrase in the same volume, and of the same object where each has one,
-    is given the new voxels and keeps the name and colour it has by now. What was not found makes no segment. Segments
+    is given the new voxels and keeps the name and colour it has by now. Where another volume has the same name, it is
+    the same one as long as its voxels are. What was not found makes no segment. Segments
     of earlier runs that nothing was written into are left alone, which the concept's message says.
 
     All of it is written or nothing: an error takes back what was written until then, and so does closing the steps
@@ -108,7 +109,11 @@ def write_in_steps(
         with writer.action(target, volume_node), geometry_kept(target):
             grid = result.stack.grid
             prepare_lattice(target, volume_node, grid.shape, to_segmentation @ grid.ijk_to_ras)
-            writing = ConceptWriting(result, target, to_segmentation, vocabulary, writer, clear_missing, only_slice)
+            source = result.provenance
+            content_hash = source.input_sha256 if has_namesake(volume_node, source.input_name) else None
+            writing = ConceptWriting(
+                result, target, to_segmentation, vocabulary, writer, clear_missing, only_slice, content_hash
+            )
             written: list[WrittenConcept] = []
             for concept, parts in zip(result.concepts, masks, strict=True):
                 written += yield from writing.write_concept(concept, parts)

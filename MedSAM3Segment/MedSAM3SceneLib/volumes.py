@@ -96,6 +96,13 @@ def check_volume_node(node: Any) -> None:
     require_linear(node)
 
 
+def has_namesake(node: Any, name: str) -> bool:
+    """Whether the scene of a volume node has another volume of the name it was read by."""
+    scene, kind = node.GetScene(), "vtkMRMLScalarVolumeNode"
+    nodes = (scene.GetNthNodeByClass(number, kind) for number in range(scene.GetNumberOfNodesByClass(kind)))
+    return any(other is not node and other.GetName() == name for other in nodes)
+
+
 def voxels_version(node: Any) -> tuple[Any, ...]:
     """What differs as soon as a voxel of a volume node does."""
     image = node.GetImageData()

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import slicer
+from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.grid import Matrix, common_part
 
@@ -21,7 +22,6 @@ from .frames import matrix_of
 from .labelmaps import (
     binary_labelmap,
     binary_labelmap_name,
-    content_of,
     labelmap_on_lattice,
     lattice_of,
     resampled_labelmap,
@@ -55,30 +55,30 @@ def reference_lattice(segmentation: Any) -> Matrix | None:
     return lattice_of(reference_image(segmentation))
 
 
-def replace_content(editor: Any, segment_id: str, labelmap: Any, tool: VoxelTool) -> None:
-    """Make a segment hold ``labelmap`` and nothing else, and take it from neighbours as overwriting wants.
+def replace_content(editor: Any, segment_id: str, labelmap: Any, taken: Any | None, tool: VoxelTool) -> None:
+    """Make a segment hold ``labelmap`` and nothing else, and take from neighbours as overwriting wants.
 
-    Masks were looked at already, by ``masking.as_far_as_editable``.
+    Masks were looked at already, by the functions of ``masking``.
 
     Args:
         editor: the vtkMRMLSegmentEditorNode that ``tool`` works with; its segmentation holds the segment.
         labelmap: on the lattice the segment is to stand on.
+        taken: the voxels of it that neighbours may lose, on the same lattice; None where they lose none.
         tool: changes the voxels. It is asked once, unless neighbours stand on other lattices.
     """
     segmentation = editor.GetSegmentationNode().GetSegmentation()
-    overwritten = _overwritten(editor, segment_id)
+    overwritten = [] if taken is None else _overwritten(editor, segment_id)
     # The editor would resample a whole neighbour to erase a part of it.
     apart = not all(_is_on_lattice(segmentation, other, lattice_of(labelmap)) for other in overwritten)
-    lost = _lost_by_neighbours(segmentation, labelmap, [] if apart else overwritten)
-    with _labelmap_replaced(segmentation, segment_id, labelmap), without_masks(editor, overwriting=not apart):
-        tool.add_voxels(segment_id, lost)
+    lost = None if apart or taken is None else _lost_by_neighbours(segmentation, taken, overwritten)
+    with _labelmap_replaced(segmentation, segment_id, labelmap), without_masks(editor, overwriting=lost is not None):
+        tool.add_voxels(segment_id, _first_voxel(labelmap) if lost is None else lost)
     if apart:
-        written = content_of(segmentation.GetSegment(segment_id))
         with without_masks(editor, overwriting=False):
             for other in overwritten:
                 present = binary_labelmap(segmentation.GetSegment(other))
                 if not present.IsEmpty():
-                    tool.remove_voxels(other, resampled_labelmap(written, lattice_of(present)))
+                    tool.remove_voxels(other, resampled_labelmap(taken, lattice_of(present)))
 
 
 @contextmanager
@@ -157,25 +157,33 @@ def _labelmap_replaced(segmentation: Any, segment_id: str, labelmap: Any) -> Ite
         raise
 
 
-def _lost_by_neighbours(segmentation: Any, labelmap: Any, neighbours: Sequence[str]) -> Any:
-    """The voxels of ``labelmap`` that neighbours on its lattice hold, or a single one where they hold none."""
-    lattice = lattice_of(labelmap)
+def _lost_by_neighbours(segmentation: Any, labelmap: Any, neighbours: Sequence[str]) -> Any | None:
+    """The voxels of ``labelmap`` that neighbours on its lattice hold, or None where they hold none."""
     voxels, first = block_of(labelmap)
-    lost = np.zeros((1, 1, 1), bool)
+    lost = np.zeros((0, 0, 0), bool)
     present = [binary_labelmap(segmentation.GetSegment(neighbour)) for neighbour in neighbours]
     for shared in {id(image): image for image in present if not image.IsEmpty()}.values():
         held = voxels_of(shared)
         common = common_part(voxels.shape, held, np.array(shared.GetExtent()[::2]) - first)
         if common is not None:
             into, part = common
-            lost = np.zeros_like(voxels) if lost.size == 1 else lost
+            lost = lost if lost.size else np.zeros_like(voxels)
             lost[into] |= voxels[into] & (held[part] != 0)
-    if not lost.any():
-        lost = np.ones((1, 1, 1), bool)
-        first = first + np.array(np.unravel_index(int(voxels.argmax()), voxels.shape))[::-1]
+    return _at(lost, first, lattice_of(labelmap)) if lost.any() else None
+
+
+def _first_voxel(labelmap: Any) -> Any:
+    """A labelmap of the first voxel that is set in ``labelmap``."""
+    voxels, first = block_of(labelmap)
+    place = np.array(np.unravel_index(int(voxels.argmax()), voxels.shape))[::-1]
+    return _at(np.ones((1, 1, 1), bool), first + place, lattice_of(labelmap))
+
+
+def _at(voxels: NDArray[np.bool_], first: NDArray[np.int64], lattice: Matrix) -> Any:
+    """A labelmap of ``voxels`` ``[k, j, i]`` from index ``first`` ``(i, j, k)`` of ``lattice`` on."""
     start = lattice.copy()
     start[:3, 3] += start[:3, :3] @ first
-    return labelmap_on_lattice(lost, start, lattice)
+    return labelmap_on_lattice(voxels, start, lattice)
 
 
 def _has_voxels(segment: Any) -> bool:

@@ -175,10 +175,14 @@ class VolumeStore:
         """
         arrival = self._arrival(ticket)
         try:
-            with arrival.path.open("ab") as file:
-                if file.tell() + len(piece) > arrival.offer.checked_size():
+            # Not by "ab", which would make a file anew that was dropped a moment ago.
+            with arrival.path.open("r+b") as file:
+                if file.seek(0, os.SEEK_END) + len(piece) > arrival.offer.checked_size():
                     raise InputError("More voxels came than the volume has; send it again.")
                 file.write(piece)
+        except FileNotFoundError:
+            self.drop(ticket)
+            raise _not_expected() from None
         except OSError as error:
             self.drop(ticket)
             raise _disk_error(error, self.folder) from None
@@ -243,7 +247,7 @@ class VolumeStore:
         with self._lock:
             arrival = self._arrivals.get(ticket)
         if arrival is None:
-            raise InputError("The engine does not expect this volume; send it again.")
+            raise _not_expected()
         arrival.last_seen = time.monotonic()
         return arrival
 
@@ -285,6 +289,10 @@ def _remove_left_over(parent: Path) -> None:
             mine = not hasattr(os, "getuid") or folder.lstat().st_uid == os.getuid()
             if mine and pid.isdigit() and not ProcessMark(int(pid)).is_alive:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _not_expected() -> InputError:
+    return InputError("The engine does not expect this volume; send it again.")
 
 
 def _disk_error(error: OSError, folder: Path) -> InputError:
