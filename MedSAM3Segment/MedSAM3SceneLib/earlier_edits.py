@@ -61,7 +61,8 @@ def edited_segments(
     for segment in filter(None, present):
         name, written, content = str(segment.GetName()), read_written(segment), content_of(segment)
         provenance = read_provenance(segment) or {}
-        by_effect = "action" in provenance or ("action" in provenance.get("joined_to", {}) and not only_there)
+        others = provenance.get("joined_to")
+        by_effect = "action" in provenance or (isinstance(others, dict) and "action" in others and not only_there)
         is_edited = partial(_is_edited, content, written, grid, lattice, looked_at, only_there)
         if by_effect or (yield from in_thread(is_edited)):
             edited.append(name)
