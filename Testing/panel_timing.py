@@ -78,6 +78,21 @@ def run_and_measure(bench: Any, widget: Any, table: Table, what: str) -> None:
         bench.spin(0.3)
 
 
+def measure_slice(bench: Any, widget: Any, table: Table) -> None:
+    """`This slice` over the segments of the whole volume, in the chosen view."""
+    ui = widget.ui
+    mode = ui.modeSelector.currentIndex
+    ui.modeSelector.setCurrentIndex(ui.modeSelector.findText("This slice"))
+    ui.viewSelector.setCurrentIndex(ui.viewSelector.findText("Red"))
+    bench.app.layoutManager().sliceWidget("Red").mrmlSliceNode().JumpSliceByOffsetting(0.0, 0.0, 195.0)
+    gaps = Gaps()
+    with gaps.measured(table, "300 x 512 x 512, no model: one slice written anew"):
+        widget.panel.apply()
+        bench.wait(lambda: not widget.panel.is_busy, 300)
+        bench.spin(0.3)
+    ui.modeSelector.setCurrentIndex(mode)
+
+
 def measure_effect(bench: Any, volume: Any, table: Table) -> None:
     """`Whole volume` into an empty segment and into the one it made, beside a neighbour, with the editor's settings."""
     from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
@@ -151,6 +166,7 @@ def main() -> None:
         widget.ui.conceptsEdit.plainText = "liver; spleen"
         run_and_measure(bench, widget, table, "300 x 512 x 512, no model")
 
+        measure_slice(bench, widget, table)
         measure_effect(bench, volume, table)
 
         widget.logic.segmenter = None

@@ -277,6 +277,25 @@ def test_only_one_preview_is_ever_there(scene):
     assert previews(scene) == []
 
 
+def test_slices_are_shown_over_labels_that_were_shown_before():
+    """A preview of a whole volume, and then the slices of a run as they come."""
+    volume, array = phantom()
+    placed = read_volume_node(volume)
+    preview = PreviewSegmentation(volume, placed, ["liver", "left kidney"], Vocabulary.load().colour_for)
+    labels = np.where(array == 1, 1, 0).astype(np.uint16)
+
+    preview.show_labels(labels.transpose().copy().transpose())  # not as VTK needs it
+    preview.show_slice("left kidney", SliceStack.along(placed.volume.grid), 4, array[4] == 2)
+
+    found = segments(preview.node)
+    kidney = np.zeros(array.shape, bool)
+    kidney[4] = array[4] == 2
+    assert misplaced(preview.node, found["liver"], volume, array == 1) == 0
+    assert misplaced(preview.node, found["left kidney"], volume, kidney) == 0
+    preview.show_labels(np.where(array == 2, 1, 0).astype(np.uint16))
+    assert misplaced(preview.node, found["liver"], volume, array == 2) == 0
+
+
 def test_the_threshold_of_a_done_run_is_moved_without_the_model_and_undone():
     segmenter = FakeSegmenter({"liver": 1, "left kidney": 2}, score=0.6)
     writer = SegmentWriter()

@@ -79,9 +79,16 @@ class PreviewSegmentation:
             self.repaint()
 
     def show_labels(self, labels: NDArray[np.uint16]) -> None:
-        """Show uint16 ``[k, j, i]`` in place of all that was shown: concept ``n`` (from 1) in the order given."""
+        """Show uint16 ``[k, j, i]`` in place of all that was shown: concept ``n`` (from 1) in the order given.
+
+        The array is taken over, since a copy of a large one takes half a second: whoever gives it must not need it as
+        it is any more.
+        """
         if self.is_there:
-            self._labels[...] = labels
+            before: list[object] = [self._labels]
+            self._labels = np.ascontiguousarray(labels)
+            self._labelmap.GetPointData().SetScalars(_scalars_on(self._labels))
+            release(before)
             self.repaint()
 
     def repaint(self) -> None:
@@ -138,13 +145,18 @@ def _hidden_segmentation(volume_node: Any) -> Any:
 
 def _shared_labelmap(labels: NDArray[np.uint16], ijk_to_node: NDArray[np.float64]) -> Any:
     """An oriented image that shows the memory of ``labels``, not a copy."""
-    from vtk import VTK_UNSIGNED_SHORT
-    from vtk.util.numpy_support import numpy_to_vtk
-
     image = slicer.vtkOrientedImageData()
     image.SetDimensions(*labels.shape[::-1])
     image.SetImageToWorldMatrix(matrix_of(ijk_to_node))
+    image.GetPointData().SetScalars(_scalars_on(labels))
+    return image
+
+
+def _scalars_on(labels: NDArray[np.uint16]) -> Any:
+    """A VTK array of the memory of ``labels``, not a copy, which keeps it alive."""
+    from vtk import VTK_UNSIGNED_SHORT
+    from vtk.util.numpy_support import numpy_to_vtk
+
     scalars = numpy_to_vtk(labels.ravel(), deep=False, array_type=VTK_UNSIGNED_SHORT)
     scalars.SetName("ImageScalars")
-    image.GetPointData().SetScalars(scalars)
-    return image
+    return scalars
