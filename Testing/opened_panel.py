@@ -7,8 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from MedSAM3SceneLib.editing import SegmentWriter
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+from MedSAM3SceneLib.local_jobs import LocalJobs
 from MedSAM3SceneLib.preview_segmentation import PREVIEW_ATTRIBUTE
+from MedSAM3SceneLib.segment_actions import Action
+from MedSAM3SceneLib.steps import finish
 from opened_effect import HeldSegmenter
 from scene_nodes import add_volume, segment_in_world, segments
 
@@ -91,3 +95,23 @@ def move_threshold(bench: Any, widget: Any, threshold: float) -> None:
     widget.ui.thresholdSlider.bench_drag_to(threshold)
     widget.ui.thresholdSlider.bench_let_go()
     bench.wait(lambda: not widget.panel.is_busy)
+
+
+def draw(node: Any, volume: Any, name: str, mask: NDArray[np.bool_]) -> None:
+    """Let a person's tool make a segment hold ``mask`` ``[k, j, i]``."""
+    writer = SegmentWriter()
+    writer.begin(node, volume)
+    finish(writer.write(segments(node)[name], mask, LATTICE))
+
+
+def fill_by_effect(bench: Any, volume: Any, node: Any) -> None:
+    """Let the effect make the liver of a segmentation hold the voxels of the left kidney."""
+    from SegmentEditorMedSAM3Lib.registration import EFFECT_FILE
+
+    editor = bench.segment_editor(volume, node)
+    editor.widget.setCurrentSegmentID(segments(node)["liver"])
+    effect = editor.open_effect(EFFECT_FILE)
+    effect.engine = lambda: LocalJobs(FakeSegmenter({"liver": VALUES["left kidney"]}))
+    effect.session.act(Action.WHOLE_VOLUME)
+    bench.wait(lambda: not effect.session.is_running)
+    editor.leave()

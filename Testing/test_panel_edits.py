@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from MedSAM3SceneLib.editing import SegmentWriter
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
-from MedSAM3SceneLib.local_jobs import LocalJobs
-from MedSAM3SceneLib.segment_actions import Action
-from MedSAM3SceneLib.steps import finish as finish_steps
 from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.request import Mode
-from opened_panel import LATTICE, VALUES, held_after, move_threshold, open_panel, phantom, run, segmentations
+from opened_panel import (
+    VALUES,
+    draw,
+    fill_by_effect,
+    held_after,
+    move_threshold,
+    open_panel,
+    phantom,
+    run,
+    segmentations,
+)
 from scene_nodes import misplaced, segments, snapshot
-
-
-def draw(node, volume, name, mask):
-    """Let a person's tool make a segment hold ``mask``."""
-    writer = SegmentWriter()
-    writer.begin(node, volume)
-    finish_steps(writer.write(segments(node)[name], mask, LATTICE))
 
 
 def opened_after_a_run(bench):
@@ -79,15 +78,8 @@ def test_nobody_is_asked_where_no_edit_would_be_lost(bench, change):
 
 
 def test_a_segment_that_the_effect_changed_is_asked_about_too(bench):
-    from SegmentEditorMedSAM3Lib.registration import EFFECT_FILE
-
     widget, volume, _, node = opened_after_a_run(bench)
-    editor = bench.segment_editor(volume, node)
-    editor.widget.setCurrentSegmentID(segments(node)["liver"])
-    effect = editor.open_effect(EFFECT_FILE)
-    effect.engine = lambda: LocalJobs(FakeSegmenter({"liver": 2}))
-    effect.session.act(Action.WHOLE_VOLUME)
-    bench.wait(lambda: not effect.session.is_running)
+    fill_by_effect(bench, volume, node)
     changed = snapshot(node)
 
     bench.dialogs.confirm = False

@@ -10,23 +10,24 @@ from MedSAM3SceneLib.edited_slices import edited_slices
 from MedSAM3SceneLib.editing import SegmentWriter
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from MedSAM3SceneLib.labelmaps import labelmap_on_lattice
-from MedSAM3SceneLib.local_jobs import LocalJobs
 from MedSAM3SceneLib.provenance import read_provenance
-from MedSAM3SceneLib.segment_actions import Action
 from MedSAM3SceneLib.segment_voxels import segment_mask
-from MedSAM3SceneLib.steps import finish as finish_steps
 from MedSAM3SceneLib.voxel_editing import replace_content
 from MedSAM3SegmentLib.grid import SliceStack, VoxelGrid
-from opened_panel import LATTICE, VALUES, move_threshold, open_panel, phantom, run, segmentations, show_slice
+from opened_panel import (
+    LATTICE,
+    VALUES,
+    draw,
+    fill_by_effect,
+    move_threshold,
+    open_panel,
+    phantom,
+    run,
+    segmentations,
+    show_slice,
+)
 from scene_nodes import misplaced, segment_in_world, segments, snapshot
 from segment_writing import edit_settings
-
-
-def draw(node, volume, name, mask):
-    """Let a person's tool make a segment hold ``mask``."""
-    writer = SegmentWriter()
-    writer.begin(node, volume)
-    finish_steps(writer.write(segments(node)[name], mask, LATTICE))
 
 
 @pytest.fixture
@@ -181,16 +182,8 @@ def test_edits_beside_the_slice_are_asked_about_when_all_is_segmented_again(benc
 
 
 def test_what_the_effect_made_beside_the_slice_is_asked_about_when_all_is_segmented_again(bench, opened):
-    from SegmentEditorMedSAM3Lib.registration import EFFECT_FILE
-
     widget, volume, array, node = opened
-    editor = bench.segment_editor(volume, node)
-    editor.widget.setCurrentSegmentID(segments(node)["liver"])
-    effect = editor.open_effect(EFFECT_FILE)
-    effect.engine = lambda: LocalJobs(FakeSegmenter({"liver": 2}))
-    effect.session.act(Action.WHOLE_VOLUME)
-    bench.wait(lambda: not effect.session.is_running)
-    editor.leave()
+    fill_by_effect(bench, volume, node)
     show_slice(bench, volume, 5)
     run(bench, widget, "liver")
     # What the effect made of the slice itself would be lost.

@@ -63,6 +63,19 @@ class VolumeChange:
 Change = StackSliceChange | CutChange | VolumeChange
 
 
+def changed_and_new(
+    change: Change, mask: NDArray[np.bool_], content: Any | None, lattice: Matrix, to_segmentation: Matrix
+) -> tuple[Any | None, Any | None]:
+    """What a segment is to hold, as ``Change`` says, and what of that is new, which alone may take from neighbours.
+
+    The same object where all of it is new.
+    """
+    changed = change.labelmap(mask, content, lattice, to_segmentation)
+    if content is None or isinstance(change, VolumeChange):
+        return changed, changed
+    return changed, change.labelmap(mask, None, lattice, to_segmentation)
+
+
 def slices_only(stack: SliceStack, indices: Sequence[int]) -> NDArray[np.bool_]:
     """Bool ``[k, j, i]``, True on some slices of a stack."""
     region = np.zeros(stack.grid.shape, bool)

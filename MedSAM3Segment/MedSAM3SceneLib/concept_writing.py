@@ -19,7 +19,7 @@ from MedSAM3SegmentLib.report import segment_provenance
 from MedSAM3SegmentLib.result import ConceptResult, SegmentResult
 from MedSAM3SegmentLib.terminology import terminology_entry
 
-from .answer_changes import StackSliceChange, slices_only
+from .answer_changes import StackSliceChange, changed_and_new, slices_only
 from .earlier_segments import EarlierSegment, earlier_segments, free_number, homes_of_objects, segment_name
 from .edited_slices import WrittenSlices, read_written, write_written, written_slices
 from .editing import SegmentWriter
@@ -191,11 +191,8 @@ class ConceptWriting:
         while version is None or content_version(segmentation) != version:
             version, held = content_version(segmentation), content_of(self._present(segment_id))
             lattice = edited_lattice(segmentation, held, ijk_to_segmentation)
-            labelmap, taken = yield from in_thread(
-                lambda held=held, lattice=lattice: tuple(
-                    change.labelmap(mask, content, lattice, self.to_segmentation) for content in (held, None)
-                )
-            )
+            work = partial(changed_and_new, change, mask, held, lattice, self.to_segmentation)
+            labelmap, taken = yield from in_thread(work)
             self._present(segment_id)
             is_emptied = labelmap is None
             if not is_emptied:

@@ -16,6 +16,7 @@ from MedSAM3SegmentLib.grid import Matrix
 from MedSAM3SegmentLib.report import segment_provenance
 from MedSAM3SegmentLib.result import ConceptResult, SegmentResult
 
+from .answer_changes import changed_and_new
 from .edited_slices import WrittenSlices, write_written, written_slices
 from .frames import node_to_node
 from .labelmaps import content_of, content_version
@@ -124,11 +125,8 @@ class SegmentEditRun(SceneRun):
             ijk_to_segmentation = to_segmentation @ question.volume.grid.ijk_to_ras
             held = content_of(self._segment())
             lattice = edited_lattice(segmentation_node.GetSegmentation(), held, ijk_to_segmentation)
-            new = yield from in_thread(partial(change.labelmap, concept.mask, held, lattice, to_segmentation))
-            written = new
-            if held is not None and not isinstance(change, VolumeChange):
-                # What else it holds already takes nothing from neighbours.
-                written = yield from in_thread(partial(change.labelmap, concept.mask, None, lattice, to_segmentation))
+            work = partial(changed_and_new, change, concept.mask, held, lattice, to_segmentation)
+            new, written = yield from in_thread(work)
             self._check_wanted()
             if new is not None:
                 new, written = yield from as_far_as_editable(new, written, order.editor, order.segment_id)

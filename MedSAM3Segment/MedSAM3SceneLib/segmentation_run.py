@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.concepts import Vocabulary
 from MedSAM3SegmentLib.errors import Cancelled
-from MedSAM3SegmentLib.gating import box_of
+from MedSAM3SegmentLib.gating import Gate
 from MedSAM3SegmentLib.grid import SliceStack
 from MedSAM3SegmentLib.phrases import prompt_for
 from MedSAM3SegmentLib.request import Grouping, Mode, SegmentRequest
@@ -172,10 +172,6 @@ def _looked_at(request: SegmentRequest, placed: PlacedVolume) -> NDArray[np.bool
     if request.slices is None and request.region is None:
         return None
     grid = placed.volume.grid
-    looked_at = np.ones(grid.shape, bool) if request.region is None else np.zeros(grid.shape, bool)
-    if request.region is not None:
-        looked_at[box_of(request.region, grid)] = True
-    stack = SliceStack.along(grid, request.plane)
-    slices, by_slice = request.slice_range(stack), stack.extract(looked_at)
-    by_slice[: slices.start] = by_slice[slices.stop :] = False
+    looked_at = np.zeros(grid.shape, bool)
+    looked_at[Gate.of(replace(request, inside=None), SliceStack.along(grid, request.plane)).box] = True
     return looked_at
