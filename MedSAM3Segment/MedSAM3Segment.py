@@ -33,6 +33,7 @@ class MedSAM3Segment(ScriptedLoadableModule):
         self.parent.acknowledgementText = _(
             "Built on MedSAM-3, on SAM 3 and on the transformers library. For research, not for clinical use."
         )
+        slicer.app.connect("aboutToQuit()", _endAll)
         for offer in (self.offerSampleData, self.offerEffect):
             if _isStarted():
                 offer()
@@ -50,6 +51,13 @@ class MedSAM3Segment(ScriptedLoadableModule):
         from SegmentEditorMedSAM3Lib.registration import register_effect
 
         register_effect()
+
+
+def _endAll():
+    """End runs and engine because Slicer quits."""
+    from MedSAM3SceneLib.application_quit import end_all
+
+    end_all()
 
 
 def _isStarted():

@@ -6,7 +6,6 @@ window free in between.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ import qt
 import slicer
 from numpy.typing import NDArray
 
+from MedSAM3SceneLib.failure_log import log_failure
 from MedSAM3SceneLib.preview_segmentation import Colour, PreviewSegmentation
 from MedSAM3SceneLib.run_order import PlacedPartial
 from MedSAM3SceneLib.volumes import PlacedVolume
@@ -58,8 +58,8 @@ class Previews:
             preview = self._of_volume(volume_node, piece.placed, concepts)
             preview.show_slice(piece.partial.concept, piece.stack, piece.partial.slice_index, piece.partial.mask)
             self._repaint_soon(_RUN_INTERVAL_MS)
-        except Exception:
-            logging.exception("MedSAM3: what is known of a run already cannot be shown.")
+        except Exception as error:
+            log_failure("what is known of a run already cannot be shown.", error)
             self.remove()
             self._gave_up = True
 

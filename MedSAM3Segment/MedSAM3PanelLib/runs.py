@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -224,8 +223,6 @@ class Runs:
         if before is not None:
             before.forget()
         self.result, self.written, self.messages = run.result, run.written, run.messages
-        for message in run.messages:
-            logging.info("MedSAM3: %s", message)
 
     def _segment_writer(self) -> SegmentWriter:
         if self._writer is None:
