@@ -30,7 +30,8 @@ class Broken(FakeSegmenter):
         raise KeyError(f"{volume.name}: {request.concepts}")
 
 
-def test_a_run_of_the_panel(bench, log):
+@pytest.mark.usefixtures("log")
+def test_a_run_of_the_panel(bench):
     widget = open_panel(bench)
     phantom("DOE^JANE")
     widget.panel.connect_scene()
@@ -38,7 +39,8 @@ def test_a_run_of_the_panel(bench, log):
     assert len(segmentations(bench.slicer.mrmlScene)) == 1
 
 
-def test_a_run_that_fails_without_a_sentence(bench, log):
+@pytest.mark.usefixtures("log")
+def test_a_run_that_fails_without_a_sentence(bench):
     widget = open_panel(bench, Broken(VALUES))
     phantom("DOE^JANE")
     widget.panel.connect_scene()
@@ -46,7 +48,8 @@ def test_a_run_that_fails_without_a_sentence(bench, log):
     assert "DOE" in bench.dialogs.texts("error")[0], "the user may know"
 
 
-def test_an_action_of_the_effect(bench, log):
+@pytest.mark.usefixtures("log")
+def test_an_action_of_the_effect(bench):
     opened = open_effect(bench)
     segment_of(opened).SetName("DOE liver")
     opened.effect.session.act(Action.WHOLE_VOLUME)

@@ -104,7 +104,7 @@ class ConceptWriting:
             Cancelled: the segmentation was removed meanwhile.
         """
         provenance = self.result.provenance
-        earlier = earlier_segments(self.segmentation_node, concept.prompt, provenance.input_name, self.content_hash)
+        earlier = earlier_segments(self.segmentation_node, concept.concept, provenance.input_name, self.content_hash)
         homes = yield from self._homes(concept, parts, earlier)
         others = [segment for segment in earlier if segment not in homes.values()]
         if self.clear_missing:
