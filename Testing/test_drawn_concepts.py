@@ -20,6 +20,7 @@ CONCEPTS = ("liver", "left kidney")
 @pytest.fixture
 def drawn(scene):
     """A logic, a volume, what is in it, and a segmentation in which a slice of each concept was drawn."""
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
     volume, array = panel_phantom()
     middle = np.zeros(array.shape, bool)
     middle[5] = True
@@ -62,7 +63,7 @@ def test_a_second_run_with_another_concept_leaves_the_first_ones_alone(drawn):
 
 
 def test_a_drawn_concept_is_the_same_one_as_in_words(drawn):
-    logic, volume, array, node = drawn
+    logic, volume, _, node = drawn
     logic.segment(volume, CONCEPTS, node, mode="from prompts")
     first = [part.segment_id for part in logic.written.concepts]
     logic.segment(volume, ["Liver", "kidney, left"], node)
@@ -81,7 +82,8 @@ def test_from_the_panel(bench):
         check(widget.logic, volume, array)
 
 
-def test_what_the_effect_drew_for_one_segment_is_not_taken_for_another(scene):
+@pytest.mark.usefixtures("scene")
+def test_what_the_effect_drew_for_one_segment_is_not_taken_for_another():
     setting = Setting(TRUTH, liver=TRUTH & False)
     setting.segmentation.GetSegmentation().AddEmptySegment("other", "other")
     drawn = np.zeros_like(TRUTH)

@@ -173,8 +173,11 @@ class Runs:
         """Let go of the last run: its volume, evidence and masks are large. Done when the scene is closed."""
         last, self.last = self.last, None
         self.result, self.written, self.messages = None, None, []
-        # It keeps copies of segments for undo.
+        # Both keep copies of segments for undo.
         self._writer = None
+        job, self._job = self._job, None
+        if job is not None and not job.ended:
+            job.abandon(_("The scene was closed; nothing was written."))
         if last is not None:
             last.forget()
 
