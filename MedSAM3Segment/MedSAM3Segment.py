@@ -354,6 +354,8 @@ class MedSAM3SegmentTest(ScriptedLoadableModuleTest):
         self.test_cancel()
         self.setUp()
         self.test_effect()
+        self.setUp()
+        self.test_session()
 
     def makeVolume(self):
         """A volume node in which the liver has the value 1 and the spleen the value 2."""
@@ -446,3 +448,24 @@ class MedSAM3SegmentTest(ScriptedLoadableModuleTest):
         assert not slicer.util.arrayFromSegmentBinaryLabelmap(node, segmentId, volume).any()
         editor.setActiveEffect(None)
         assert effect.session is None
+
+    def test_session(self):
+        """What only Slicer's window shows: drawn pixels, visibility, drawn concepts, a slice of an oblique view."""
+        import sys
+        from pathlib import Path
+
+        folder = Path(__file__).resolve().parents[1] / "Testing" / "in_slicer"
+        if not hasattr(slicer.app, "layoutManager") or slicer.util.mainWindow() is None:
+            return  # no views to look at
+        if not folder.is_dir():
+            self.delayDisplay("The quick checks of a session are left out: an installed extension does not bring them.")
+            return
+        self.delayDisplay("A session")
+        sys.path.append(str(folder))
+        try:
+            from medsam3_session.quick import failed_quick_checks
+
+            failed = failed_quick_checks()
+            assert not failed, "; ".join(failed)
+        finally:
+            sys.path.remove(str(folder))
