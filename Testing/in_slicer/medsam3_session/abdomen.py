@@ -66,12 +66,13 @@ def add_abdomen() -> Abdomen:
     """The sample *MedSAM3SyntheticCT*, shown in the slice views."""
     from MedSAM3SceneLib.sample_data import add_synthetic_abdomen
 
-    return shown(add_synthetic_abdomen("MedSAM3SyntheticCT"))
-
-
-def shown(node: Any) -> Abdomen:
-    """The sample, which is in the scene already."""
+    node = add_synthetic_abdomen("MedSAM3SyntheticCT")
     slicer.util.setSliceViewerLayers(background=node, fit=True)
+    return sample_as_shown(node)
+
+
+def sample_as_shown(node: Any) -> Abdomen:
+    """The sample, which is in the scene already; the views stay as they are."""
     return Abdomen(node, _labels(), _phantom().volume.grid.ijk_to_ras)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import slicer
 
-from .abdomen import add_abdomen
+from .abdomen import add_abdomen, segmentations
 from .session import Session, Stopwatch
 from .steps import Steps, Until, pause
 from .views import coloured, show_place, shown_views
@@ -24,7 +24,7 @@ _CONCEPTS = ("liver", "left kidney")
 
 def check_previews(session: Session) -> Steps:
     """*Preview slice* in each slice view, and *Clear*."""
-    abdomen = yield from _prepared(session)
+    yield from _prepared(session)
     ui, colours = session.ui, session.colours(_CONCEPTS)
     for name, widget in shown_views().items():
         session.choose_view(name)
@@ -39,12 +39,11 @@ def check_previews(session: Session) -> Steps:
         session.press(ui.clearPreviewButton)
         yield pause(0.3)
         session.checks.equal(f"a cleared preview is gone from {name}", coloured(widget, colours), before)
-    del abdomen
 
 
 def check_partials(session: Session) -> Steps:
     """Slices of a run while it goes on, in each slice view."""
-    yield from _prepared(session)
+    yield from _prepared(session, seconds_a_slice=0.06)
     ui, colours = session.ui, session.colours(_CONCEPTS)
     views = shown_views()
     before = {name: coloured(widget, colours) for name, widget in views.items()}
@@ -78,7 +77,7 @@ def check_dragged_threshold(session: Session) -> Steps:
     ui, colours = session.ui, session.colours(_CONCEPTS)
     widget = shown_views()["Red"]
     # Only the preview's fill, as a segment's lies below it.
-    for node in _segmentations():
+    for node in segmentations(slicer.mrmlScene):
         node.GetDisplayNode().SetVisibility(False)
     yield pause(0.5)
     before = coloured(widget, colours)
@@ -93,35 +92,38 @@ def check_dragged_threshold(session: Session) -> Steps:
     )
     let_go()
     yield Until(lambda: not session.panel.is_busy, "an end of the threshold's writing")
-    for node in _segmentations():
+    for node in segmentations(slicer.mrmlScene):
         node.GetDisplayNode().SetVisibility(True)
 
 
 def inner_slider(slider_widget: Any) -> Any:
     """The QSlider in a ctkSliderWidget."""
-    return next(child for child in slicer.util.findChildren(slider_widget) if hasattr(child, "setSliderPosition"))
+    return next(child for child in slicer.util.findChildren(slider_widget) if hasattr(child, "sliderDown"))
 
 
-def drag_slider(slider: Any, part: float) -> Any:
+def drag_slider(slider: Any, part: float) -> Callable[[], None]:
     """Take a slider by its handle and move it to a part of its range.
 
     Returns:
         What lets go of it.
     """
-    slider.setSliderDown(True)
-    slider.setSliderPosition(round(slider.minimum + part * (slider.maximum - slider.minimum)))
-    return lambda: slider.setSliderDown(False)
+    slider.sliderDown = True
+    slider.sliderPosition = round(slider.minimum + part * (slider.maximum - slider.minimum))
+
+    def let_go() -> None:
+        slider.sliderDown = False
+
+    return let_go
 
 
-def _prepared(session: Session) -> Steps:
+def _prepared(session: Session, seconds_a_slice: float = 0.02) -> Steps:
     session.close_scene()
     session.open_panel()
     abdomen = add_abdomen()
-    session.choose(abdomen, "; ".join(_CONCEPTS))
+    session.choose(abdomen, "; ".join(_CONCEPTS), seconds_a_slice)
     session.choose_mode("SLICES")
     show_place(abdomen.middle(*_CONCEPTS))
     yield pause(1.0)
-    return abdomen
 
 
 def _seen(widget: Any, colours: Sequence[Any], more_than: int) -> Steps:
@@ -134,9 +136,3 @@ def _seen(widget: Any, colours: Sequence[Any], more_than: int) -> Steps:
         if pixels > more_than or time.monotonic() > end:
             return pixels, milliseconds
         yield pause(0.0)
-
-
-def _segmentations() -> list[Any]:
-    from .abdomen import segmentations
-
-    return list(segmentations(slicer.mrmlScene))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from .abdomen import Abdomen, held, segment_ids, segmentations, shown
+from .abdomen import Abdomen, held, sample_as_shown, segment_ids, segmentations
 from .drawing import PROMPTLY, drag_slider, inner_slider
 from .error_log import ErrorLog
 from .session import Session, Stopwatch
@@ -27,7 +27,7 @@ def check_tutorial(session: Session) -> Steps:
     yield pause(1.0)
     log = ErrorLog()
     yield from _sample(session)
-    abdomen = shown_sample()
+    abdomen = sample_as_shown(slicer.util.getNode(_SAMPLE))
     yield from _segment(session, abdomen)
     yield from _threshold(session, abdomen)
     node = segmentations(slicer.mrmlScene)[0]
@@ -38,11 +38,6 @@ def check_tutorial(session: Session) -> Steps:
     session.checks.equal("windows that spoke up during the tutorial", session.dialogs.said, [])
     log.check(session.checks, [*_CONCEPTS, _SAMPLE, "MedSAM3 preview"])
     yield from _other_ways_to_the_sample(session)
-
-
-def shown_sample() -> Abdomen:
-    """The sample that is in the scene, with the views as they are."""
-    return Abdomen(node := slicer.util.getNode(_SAMPLE), shown(node).labels, shown(node).ijk_to_ras)
 
 
 def _sample(session: Session) -> Steps:
@@ -149,7 +144,7 @@ def _correct(session: Session, abdomen: Abdomen, node: Any) -> Steps:
     changed = int((held(node, segment_id, abdomen.node) != before).sum())
     checks.check("6 This slice answers it", changed > 0, f"{changed} voxels: {effect.options.messageLabel.text}")
     effect.options.atOnceBox.click()
-    drag(red, *_box_around(red, abdomen, more=6))
+    drag(red, *_box_around(red, abdomen, more=25))
     yield pause(0.3)
     yield Until(lambda: not effect.session.is_running, "an answer at once")
     checks.equal("6 a box is answered at once", effect.options.markList.count, 2)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from .abdomen import ORGANS, Abdomen, add_abdomen, segment_ids, segmentations, shown
+from .abdomen import ORGANS, Abdomen, add_abdomen, sample_as_shown, segment_ids, segmentations
 from .session import Session
 from .steps import Steps, pause
 from .views import coloured, show_place, shown_views
@@ -44,7 +44,7 @@ def check_after_loading(session: Session) -> Steps:
     session.checks.equal("segments of a loaded scene are as visible as they were saved", _visible(loaded), wanted)
 
     session.open_panel()
-    abdomen = shown(slicer.util.getNode("MedSAM3SyntheticCT"))
+    abdomen = sample_as_shown(slicer.util.getNode("MedSAM3SyntheticCT"))
     session.choose(abdomen, "; ".join(ORGANS))
     session.ui.segmentationSelector.setCurrentNode(None)
     yield from session.run(session.ui.previewButton)

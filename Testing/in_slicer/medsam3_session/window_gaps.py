@@ -75,7 +75,8 @@ class Meter:
         finally:
             self._own.stop()
             self._timer.stop()
-        took = Measured(time.perf_counter() - self._begun, list(self._gaps), list(self._drawn), self._own.stretches)
+        seconds, own = time.perf_counter() - self._begun, self._own
+        took = Measured(seconds, list(self._gaps), list(self._drawn), own.stretches, own.busiest)
         name, checks = f"{self._volume}: {action}", self._session.checks
         if is_asked:
             checks.at_most(name, took.own_alone, _LIMIT, "ms of the extension's code", f"; {took.in_words()}")
