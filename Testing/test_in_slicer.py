@@ -198,6 +198,7 @@ def test_exits_are_counted_by_stage_and_way():
     [
         ("0", 0, ["ok     | it works | yes", "ok     | oblique ends as it should | exit code 0", "1 | 2"]),
         ("139", 1, ["FAILED | oblique ends as it should | exit code 139"]),
+        ("1", 1, ["FAILED | oblique ends as it should | exit code 1"]),
     ],
 )
 def test_the_driver_starts_each_script_in_a_slicer_and_reads_its_lines(tmp_path, ends, code, said):
@@ -226,6 +227,25 @@ def test_the_driver_starts_each_script_in_a_slicer_and_reads_its_lines(tmp_path,
     for line in said:
         assert line in ran.stdout
     assert ("1 failed" in ran.stdout) is bool(code)
+
+
+def test_a_slicer_that_does_not_end_is_ended_with_what_it_started(tmp_path):
+    import run
+
+    slicer, started = tmp_path / "Slicer", tmp_path / "started"
+    slicer.write_text(
+        f"#!{sys.executable}\nimport subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        f"open({str(started)!r}, 'w').write(str(child.pid))\nprint('hangs', flush=True)\nchild.wait()\n"
+    )
+    slicer.chmod(0o755)
+
+    ended = run.start([str(slicer)], "oblique", minutes=3 / 60)
+
+    assert ended.code is None
+    assert ended.said == "hangs\n"
+    status = Path(f"/proc/{started.read_text()}/stat")
+    assert not status.exists() or status.read_text().split()[2] == "Z"
 
 
 @pytest.fixture

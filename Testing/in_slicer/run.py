@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -56,13 +58,19 @@ def start(slicer: Sequence[str], script: str, *arguments: str, minutes: float) -
         ]  # fmt: skip
         # An engine of its own, whose files go with the folder.
         environment = {**os.environ, "MEDSAM3_RUN": str(Path(folder, "run"))}
+        # Slicer's launcher starts Slicer as a process of its own, which has to end with it.
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        )
         try:
-            ran = subprocess.run(
-                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60 * minutes
-            )
-            code, output = ran.returncode, ran.stdout
-        except subprocess.TimeoutExpired as late:
-            code, output = None, late.stdout or b""
+            output, _ = process.communicate(timeout=60 * minutes)
+            code: int | None = process.returncode
+        except subprocess.TimeoutExpired:
+            code = None
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            output, _ = process.communicate()
         text = said.read_text("utf-8") if said.exists() else ""
     lines = tuple(line for line in map(read_line, text.splitlines()) if line is not None)
     return Run(code, lines, output.decode(errors="replace"))
@@ -108,7 +116,7 @@ def main() -> int:
     given = parser.parse_args()
     if not set(given.scripts) <= set(SCRIPTS):
         parser.error(f"the scripts are {', '.join(SCRIPTS)}")
-    slicer = given.slicer.split() if not Path(given.slicer).exists() else [given.slicer]
+    slicer = [given.slicer] if Path(given.slicer).exists() else shlex.split(given.slicer)
     arguments = ["--model", given.model] if given.model else []
     every: list[Line] = []
     for script in given.scripts or SCRIPTS:

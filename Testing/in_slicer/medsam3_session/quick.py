@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import slicer
 
 from .drawing import check_partials, check_previews
@@ -35,6 +37,7 @@ def failed_quick_checks() -> list[str]:
     try:
         while not ends:
             slicer.app.processEvents()
+            time.sleep(0.005)  # threads get on meanwhile
     finally:
         session.close()
     if ends[0] is not None:
