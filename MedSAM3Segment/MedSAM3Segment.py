@@ -93,11 +93,17 @@ class MedSAM3SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAddedOrRemoved)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeAddedOrRemoved)
+        layoutManager = slicer.app.layoutManager()
+        if layoutManager is not None:
+            layoutManager.connect("layoutChanged(int)", self.onLayoutChanged)
         self.panel.connect_scene()
 
     def cleanup(self):
         """Called when Slicer closes the module, and before it is loaded again."""
         self.removeObservers()
+        layoutManager = slicer.app.layoutManager()
+        if layoutManager is not None:
+            layoutManager.disconnect("layoutChanged(int)", self.onLayoutChanged)
         if self.panel is not None:
             self.panel.close()
         if self.logic is not None:
@@ -127,6 +133,9 @@ class MedSAM3SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onNodeAddedOrRemoved(self, _caller, _event, node):
         if node.IsA("vtkMRMLSliceNode"):
             self.panel.views_changed()
+
+    def onLayoutChanged(self, _layout):
+        self.panel.views_changed()
 
 
 class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):

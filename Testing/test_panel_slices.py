@@ -182,6 +182,25 @@ def test_views_are_offered_as_they_come_and_go_and_the_chosen_one_is_kept_in_the
     assert bench.slicer.modules.MedSAM3SegmentWidget.logic.getParameterNode().GetParameter("view") == "Yellow"
 
 
+def test_only_views_that_the_layout_shows_are_offered_and_red_comes_first(bench):
+    phantom()
+    layout = bench.app.layoutManager()
+    selector = open_panel(bench).ui.viewSelector
+    assert [selector.itemText(row) for row in range(selector.count)] == ["Red", "Green", "Yellow"]
+    assert selector.currentText == "Red"
+    selector.setCurrentIndex(1)
+
+    layout.bench_show("Yellow", "Red")
+    assert [selector.itemText(row) for row in range(selector.count)] == ["Red", "Yellow"]
+    assert selector.currentText == "Red"
+    layout.bench_show("Green")
+    assert [selector.itemText(row) for row in range(selector.count)] == ["Green"]
+
+    bench.close_panel(bench.slicer.modules.MedSAM3SegmentWidget)
+    layout.bench_show("Red")
+    assert not bench.slot_errors
+
+
 def test_limiting_the_slices_begins_with_all_and_too_many_are_refused_before_a_run(bench):
     phantom()
     widget = open_panel(bench)
