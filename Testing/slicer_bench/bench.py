@@ -164,6 +164,7 @@ def open_bench(monkeypatch: Any, folder: Path) -> Iterator[Bench]:
     slicer.mrmlScene.Clear(False)
     app = Application(qt_application, slicer.app.applicationLogic(), slicer.mrmlScene, folder)
     monkeypatch.setattr(slicer, "app", app)
+    monkeypatch.setattr(slicer.modules, "sampleDataSources", {}, raising=False)
     dialogs = Dialogs()
     dialogs.install(monkeypatch, slicer.util)
     slot_errors.raised.clear()

@@ -53,7 +53,7 @@ def install() -> tuple[Any, Any]:
     slicer = boot()
     install_base_classes(slicer)
 
-    from . import effect_host
+    from . import effect_host, sample_data
     from .ctk_widgets import CTK_WIDGETS
     from .mrml_widgets import MRML_WIDGETS
     from .parameter_nodes import wrapper_module
@@ -85,6 +85,7 @@ def install() -> tuple[Any, Any]:
     hosts.qSlicerSegmentEditorScriptedEffect = effect_host.ScriptedEffect  # type: ignore[attr-defined]
     for module in (qt, ctk, wrapper, packaging, effects, hosts):
         sys.modules[module.__name__] = module
+    sys.modules["SampleData"] = sample_data
     return slicer, qt_application
 
 
