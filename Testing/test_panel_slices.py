@@ -164,6 +164,15 @@ def test_this_slice_is_the_one_of_the_chosen_view_and_nothing_else_changes(bench
     assert shown_voxels(bench.slicer.mrmlScene, "liver") > 0
     assert misplaced(node, segments(node)["liver"], volume, only) == 0
 
+    # What the message tells a user to do.
+    assert "'Rotate to volume plane'" in bench.dialogs.texts("error")[0]
+    green.RotateToVolumePlane(volume)
+    show_slice(bench, volume, 5, "Green", axis=1)
+    ui.applyButton.click()
+    bench.wait(lambda: not widget.panel.is_busy)
+    assert len(bench.dialogs.texts("error")) == 1
+    assert misplaced(node, segments(node)["liver"], volume, only) == 0
+
 
 def test_views_are_offered_as_they_come_and_go_and_the_chosen_one_is_kept_in_the_scene(bench):
     scene = bench.slicer.mrmlScene
