@@ -40,6 +40,7 @@ class Bench:
         self.slicer, self.app, self.dialogs, self.installs = slicer, app, dialogs, installs
         self._panels: list[Any] = []
         self._editors: list[Any] = []
+        self._module_panels: list[Any] = []
         self._hierarchy = SubjectHierarchyPlugin(slicer.mrmlScene)
 
     @property
@@ -111,6 +112,15 @@ class Bench:
         self._editors.append(editor)
         return editor
 
+    def show_in_module_panel(self, widget: Any, width: int, height: int) -> Any:
+        """Have the widget of a module where Slicer has it, in a scroll area; see ``ModulePanel``."""
+        from .module_panel import ModulePanel
+
+        panel = ModulePanel(widget, width, height)
+        self._module_panels.append(panel)
+        self.spin(0.1)
+        return panel
+
     def wait(self, is_so: Callable[[], bool], seconds: float = 120.0) -> None:
         """Let the event loop run until ``is_so``.
 
@@ -145,6 +155,8 @@ class Bench:
 
     def close(self) -> None:
         """Close all that is open."""
+        for module_panel in self._module_panels:
+            module_panel.bench_release()
         for editor in self._editors:
             editor.close()
         for panel in list(self._panels):

@@ -6,6 +6,8 @@ from typing import Any
 
 from PySide6 import QtCore, QtWidgets
 
+from .fitted_text import FittedTextBrowser
+
 _HEADER_HEIGHT = 24
 
 
@@ -293,4 +295,5 @@ CTK_WIDGETS: dict[str, type] = {
     "ctkPathLineEdit": PathLineEdit,
     "ctkComboBox": ComboBox,
     "ctkMessageBox": MessageBox,
+    "ctkFittedTextBrowser": FittedTextBrowser,
 }
