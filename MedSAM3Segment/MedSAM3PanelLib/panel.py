@@ -21,6 +21,7 @@ from .progress_display import ProgressDisplay
 from .request_form import RequestForm
 from .results_table import ResultsTable
 from .score_plot import ScorePlot
+from .scrolling import bring_into_sight
 from .setup_section import SetupSection
 from .slice_view_choice import SliceViewChoice
 from .threshold_slider import ThresholdSlider
@@ -146,7 +147,7 @@ class Panel:
                 onProgress=self.progress.show,
                 onWaiting=self.progress.show_waiting,
                 onPartial=show_partial,
-                onDone=self._done,
+                onDone=self._applied,
                 onFailed=self._failed,
                 onEdited=_may_replace,
                 **self.form.options(self.views.node),
@@ -213,6 +214,10 @@ class Panel:
             self._failed(error)
             return
         self.update()
+
+    def _applied(self, run: WritingRun) -> None:
+        self._done(run)
+        bring_into_sight(self.ui.resultsTable, self.ui.undoButton)
 
     def _done(self, run: WritingRun) -> None:
         self._end_job()

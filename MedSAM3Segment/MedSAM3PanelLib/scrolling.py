@@ -10,27 +10,34 @@ import qt
 _MILLISECONDS = 50
 
 
-def bring_into_sight(*widgets: Any, margin: int = 0) -> None:
-    """Scroll what ``widgets`` are in just so far that they are seen, once they have their places.
+def bring_into_sight(first: Any, last: Any, below: int = 0) -> None:
+    """Scroll what two widgets are in just so far that all from ``first`` to ``last`` is seen, once they have places.
+
+    Where there is no room for all, ``first`` is seen.
 
     Args:
-        widgets: where there is no room for all, the last one is seen.
-        margin: pixels above and below that are wanted as well.
+        below: pixels below ``last`` that are wanted as well.
     """
-    qt.QTimer.singleShot(_MILLISECONDS, lambda: _scroll(widgets, margin))
+    qt.QTimer.singleShot(_MILLISECONDS, lambda: _scroll(first, last, below))
 
 
-def _scroll(widgets: tuple[Any, ...], margin: int) -> None:
-    for widget in widgets:
-        # Who asked may be gone by now.
-        area = _scroll_area(widget) if widget and widget.visible else None
-        if area is not None:
-            area.ensureWidgetVisible(widget, 0, margin)
+def _scroll(first: Any, last: Any, below: int) -> None:
+    # They may be gone by now, or in a section that is folded away.
+    area = _scroll_area(first) if first and last and first.visible and last.visible else None
+    if area is None:
+        return
+    # Not ensureWidgetVisible, which shows no more of a table than its chosen row.
+    area.ensureVisible(0, _top(last, area) + last.height + below, 0, 0)
+    area.ensureVisible(0, _top(first, area), 0, 0)
+
+
+def _top(widget: Any, area: Any) -> int:
+    return int(widget.mapTo(area.widget(), qt.QPoint(0, 0)).y())
 
 
 def _scroll_area(widget: Any) -> Any | None:
     """The scroll area that a widget is in, or None."""
     parent = widget.parentWidget()
-    while parent is not None and not hasattr(parent, "ensureWidgetVisible"):
+    while parent is not None and not hasattr(parent, "ensureVisible"):
         parent = parent.parentWidget()
     return parent

@@ -149,7 +149,7 @@ class OptionsFrame:
 
     def bring_into_sight(self) -> None:
         """Scroll the Segment Editor so far that the actions are seen, and what they have to say below them."""
-        bring_into_sight(self.volumeButton, margin=_MESSAGE_HEIGHT)
+        bring_into_sight(self.phraseEdit, self.volumeButton, _MESSAGE_HEIGHT)
 
     def _on(self, widget: Any, signal: str, slot: Callable[..., Any]) -> None:
         widget.connect(signal, slot)
