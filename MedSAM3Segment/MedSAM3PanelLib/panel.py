@@ -25,6 +25,7 @@ from .scrolling import bring_into_sight
 from .setup_section import SetupSection
 from .slice_view_choice import SliceViewChoice
 from .threshold_slider import ThresholdSlider
+from .wrapped_labels import keep_words_in_sight
 
 
 class Panel:
@@ -50,6 +51,7 @@ class Panel:
         self.threshold = ThresholdSlider(ui.thresholdSlider, self.previews, self.write_threshold, self._say)
         self.views = SliceViewChoice(ui.viewSelector)
         self.setup = SetupSection(ui, requirements, self.update, lambda: self.is_busy)
+        self.labels = keep_words_in_sight(ui)
         for button, does in (
             (ui.applyButton, self.apply),
             (ui.cancelButton, self.cancel),

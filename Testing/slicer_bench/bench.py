@@ -20,6 +20,7 @@ from slicer_stand_ins import load_module
 from . import modules
 from .application import Application
 from .dialogs import Dialogs
+from .module_panel import ModulePanel
 from .pythonqt import slot_errors
 from .subject_hierarchy import SubjectHierarchyPlugin
 
@@ -40,7 +41,7 @@ class Bench:
         self.slicer, self.app, self.dialogs, self.installs = slicer, app, dialogs, installs
         self._panels: list[Any] = []
         self._editors: list[Any] = []
-        self._module_panels: list[Any] = []
+        self._module_panel: ModulePanel | None = None
         self._hierarchy = SubjectHierarchyPlugin(slicer.mrmlScene)
 
     @property
@@ -112,14 +113,20 @@ class Bench:
         self._editors.append(editor)
         return editor
 
-    def show_in_module_panel(self, widget: Any, width: int, height: int) -> Any:
-        """Have the widget of a module where Slicer has it, in a scroll area; see ``ModulePanel``."""
-        from .module_panel import ModulePanel
+    @property
+    def module_panel(self) -> ModulePanel:
+        """Slicer's column for panels, which a panel is put into by ``bench_show(panel.parent)``."""
+        if self._module_panel is None:
+            self._module_panel = ModulePanel()
+            self._module_panel.show()
+        return self._module_panel
 
-        panel = ModulePanel(widget, width, height)
-        self._module_panels.append(panel)
+    def show_in_module_panel(self, widget: Any, width: int, height: int) -> ModulePanel:
+        """Have the widget of a module where Slicer has it, of which so many pixels can be seen."""
+        self.module_panel.resize(width, height)
+        self.module_panel.bench_show(widget)
         self.spin(0.1)
-        return panel
+        return self.module_panel
 
     def wait(self, is_so: Callable[[], bool], seconds: float = 120.0) -> None:
         """Let the event loop run until ``is_so``.
@@ -155,10 +162,10 @@ class Bench:
 
     def close(self) -> None:
         """Close all that is open."""
-        for module_panel in self._module_panels:
-            module_panel.bench_release()
         for editor in self._editors:
             editor.close()
+        if self._module_panel is not None:
+            self._module_panel.bench_remove()
         for panel in list(self._panels):
             self.close_panel(panel)
         self._hierarchy.release()
