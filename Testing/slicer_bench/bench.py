@@ -20,6 +20,7 @@ from slicer_stand_ins import load_module
 from . import modules
 from .application import Application
 from .dialogs import Dialogs
+from .installs import Installs, record_installs
 from .module_panel import ModulePanel
 from .pythonqt import slot_errors
 from .subject_hierarchy import SubjectHierarchyPlugin
@@ -34,10 +35,10 @@ class Bench:
         slicer: the package.
         app: ``slicer.app``.
         dialogs: what was shown to the user, and how it is answered.
-        installs: what ``slicer.packaging.pip_ensure`` was asked for.
+        installs: what ``slicer.packaging`` was asked for, and how pip ends.
     """
 
-    def __init__(self, slicer: Any, app: Application, dialogs: Dialogs, installs: modules.Installs) -> None:
+    def __init__(self, slicer: Any, app: Application, dialogs: Dialogs, installs: Installs) -> None:
         self.slicer, self.app, self.dialogs, self.installs = slicer, app, dialogs, installs
         self._panels: list[Any] = []
         self._editors: list[Any] = []
@@ -189,7 +190,7 @@ def open_bench(monkeypatch: Any, folder: Path) -> Iterator[Bench]:
     slot_errors.raised.clear()
     monkeypatch.setattr(slot_errors, "is_shown", lambda error: any(str(error) in said.text for said in dialogs.said))
     monkeypatch.setattr(sys, "excepthook", lambda _type, error, _trace: slot_errors.add(error))
-    bench = Bench(slicer, app, dialogs, modules.record_installs(monkeypatch))
+    bench = Bench(slicer, app, dialogs, record_installs(monkeypatch))
     app.layoutManager().bench_prepare()
     try:
         yield bench

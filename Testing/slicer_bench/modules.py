@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -20,21 +19,6 @@ from slicer_scene import boot
 from slicer_stand_ins import install_base_classes
 
 from . import pythonqt
-
-
-@dataclass
-class Installs:
-    """What ``slicer.packaging`` was asked for.
-
-    Attributes:
-        requirements: of each ``pip_ensure``.
-        options: its named arguments; ``constraints`` are the lines of the file.
-        failure: raised by ``pip_ensure`` when set.
-    """
-
-    requirements: list[list[str]] = field(default_factory=list)
-    options: list[dict[str, Any]] = field(default_factory=list)
-    failure: Exception | None = None
 
 
 @cache
@@ -87,37 +71,6 @@ def install() -> tuple[Any, Any]:
         sys.modules[module.__name__] = module
     sys.modules["SampleData"] = sample_data
     return slicer, qt_application
-
-
-def record_installs(monkeypatch: Any) -> Installs:
-    """Let ``slicer.packaging`` note down what it is asked for instead of installing it."""
-    installs = Installs()
-
-    def pip_ensure(
-        requirements: list[str],
-        constraints: str | Path | None = None,
-        skip_packages: list[str] | None = None,
-        prompt_install: bool = True,
-        prompt_restart: bool = True,
-        requester: str | None = None,
-        skip_in_testing: bool = True,
-        show_progress: bool = True,
-    ) -> None:
-        del prompt_install, prompt_restart, skip_in_testing, show_progress
-        installs.requirements.append(list(requirements))
-        held = Path(constraints).read_text("utf-8").splitlines() if constraints is not None else []
-        installs.options.append({"constraints": held, "skip_packages": skip_packages, "requester": requester})
-        if installs.failure is not None:
-            raise installs.failure
-
-    def load_requirements(path: str) -> list[str]:
-        lines = [line.split("#")[0].strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
-        return [line for line in lines if line and not line.startswith("-")]
-
-    packaging = sys.modules["slicer.packaging"]
-    monkeypatch.setattr(packaging, "pip_ensure", pip_ensure, raising=False)
-    monkeypatch.setattr(packaging, "load_requirements", load_requirements, raising=False)
-    return installs
 
 
 def module_widget_parent(scene: Any) -> Any:
