@@ -76,9 +76,10 @@ class MedSAM3SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel = None
 
     def setup(self):
+        # First what a developer needs when nothing else can be loaded.
+        ScriptedLoadableModuleWidget.setup(self)
         from MedSAM3PanelLib.panel import Panel
 
-        ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedSAM3Segment.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
@@ -108,6 +109,19 @@ class MedSAM3SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.panel.close()
         if self.logic is not None:
             self.logic.close()
+
+    def onReload(self):
+        """Load this file again, and what panel and effect are made of; effects in Segment Editors become new ones."""
+        from MedSAM3PanelLib.reloading import packages_loaded_again
+        from SegmentEditorMedSAM3Lib.living_effects import living_hosts
+
+        hosts = living_hosts()
+        with packages_loaded_again():
+            ScriptedLoadableModuleWidget.onReload(self)
+        from SegmentEditorMedSAM3Lib.living_effects import renew_effect
+
+        for host in hosts:
+            renew_effect(host)
 
     def enter(self):
         self.panel.connect_scene()

@@ -40,7 +40,7 @@ class Bench:
 
     def __init__(self, slicer: Any, app: Application, dialogs: Dialogs, installs: Installs) -> None:
         self.slicer, self.app, self.dialogs, self.installs = slicer, app, dialogs, installs
-        self._panels: list[Any] = []
+        self._parents: list[Any] = []
         self._editors: list[Any] = []
         self._module_panel: ModulePanel | None = None
         self._hierarchy = SubjectHierarchyPlugin(slicer.mrmlScene)
@@ -64,11 +64,8 @@ class Bench:
         module = load_module(name)
         parent = modules.module_widget_parent(self.slicer.mrmlScene)
         modules.register_module(name, Path(module.__file__), getattr(module, name))
-        panel = getattr(module, f"{name}Widget")(parent)
-        panel.setup()
-        parent.bench_panel = panel
-        setattr(self.slicer.modules, f"{name}Widget", panel)
-        self._panels.append(panel)
+        panel = parent.bench_make(name)
+        self._parents.append(parent)
         parent.resize(440, 900)
         parent.show()
         self.enter(panel)
@@ -89,10 +86,10 @@ class Bench:
         self.app.processEvents()
 
     def close_panel(self, panel: Any) -> None:
-        """Unload the panel's module, as at the end of Slicer and before a reload."""
-        if panel not in self._panels:
+        """Unload the panel's module, as at the end of Slicer."""
+        if panel.parent not in self._parents:
             return
-        self._panels.remove(panel)
+        self._parents.remove(panel.parent)
         if panel.parent.isEntered:
             self.leave(panel)
         self.app.moduleManager().moduleAboutToBeUnloaded.emit(panel.moduleName)
@@ -167,8 +164,8 @@ class Bench:
             editor.close()
         if self._module_panel is not None:
             self._module_panel.bench_remove()
-        for panel in list(self._panels):
-            self.close_panel(panel)
+        for parent in list(self._parents):
+            self.close_panel(parent.bench_panel)
         self._hierarchy.release()
         self.app.layoutManager().bench_release()
         self.app.processEvents()

@@ -78,12 +78,28 @@ def module_widget_parent(scene: Any) -> Any:
     from .mrml_widgets import SceneWidget
 
     class ModuleWidget(SceneWidget):
+        """A host of the module's widget class."""
+
         bench_entered = False
         bench_panel: Any = None
 
         @property
         def isEntered(self) -> bool:  # noqa: N802
             return self.bench_entered
+
+        def bench_make(self, name: str) -> Any:
+            """Make the widget of module ``name`` as that is loaded now, and set it up."""
+            self.bench_panel = getattr(sys.modules[name], f"{name}Widget")(self)
+            setattr(boot().modules, f"{name}Widget", self.bench_panel)
+            self.bench_panel.setup()
+            return self.bench_panel
+
+        def reload(self) -> None:
+            """Slicer prints what the new widget raises and goes on."""
+            try:
+                self.bench_make(self.bench_panel.moduleName)
+            except Exception as error:
+                pythonqt.slot_errors.add(error)
 
     parent = ModuleWidget()
     parent.setLayout(QtWidgets.QVBoxLayout())
@@ -98,4 +114,5 @@ def register_module(name: str, path: Path, module_class: Any) -> None:
         return
     parent = SimpleNamespace(path=str(path), name=name)
     parent.module = module_class(parent)
+    parent.widgetRepresentation = lambda: getattr(slicer.modules, f"{name}Widget").parent
     setattr(slicer.modules, name.lower(), parent)
