@@ -311,6 +311,25 @@ def test_a_panel_that_is_closed_meanwhile_hears_nothing_of_the_end(bench, monkey
     assert bench.dialogs.said == []
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_panel_that_is_closed_while_pytorch_is_installed_asks_nothing_more(bench, monkeypatch, fails):
+    """Slicer lets the window live a little meanwhile."""
+    absent = without(monkeypatch, bench, "torch", "transformers")
+    extension = PyTorchExtension(monkeypatch, absent)
+    extension.helper_is_there = True
+    extension.printed = NO_SPACE.splitlines() if fails else []
+    widget = bench.open_panel("MedSAM3Segment")
+    real = extension._install
+    monkeypatch.setattr(extension, "_install", lambda **asked: bench.close_panel(widget) or real(**asked))
+
+    widget.ui.installButton.click()
+    bench.wait(lambda: extension.asked)
+    bench.spin(0.05)
+
+    assert [said.text for said in bench.dialogs.said] == ["PyTorch will be downloaded and installed."]
+    assert bench.installs.requirements == []
+
+
 def test_one_installation_waits_for_another(bench, monkeypatch):
     without(monkeypatch, bench, "transformers")
     widget = bench.open_panel("MedSAM3Segment")

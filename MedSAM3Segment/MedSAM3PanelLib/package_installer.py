@@ -98,6 +98,9 @@ class PackageInstaller:
     def _install_others(self, broken: Sequence[str]) -> None:
         from slicer.packaging import load_requirements
 
+        if self._is_closed:
+            self._finish()
+            return
         missing, lines, again = missing_packages(), [], []
         for requirement in load_requirements(self._requirements):
             name = import_name(requirement)
@@ -160,6 +163,8 @@ class PackageInstaller:
 
     def _stop(self, why: str) -> None:
         self._finish()
+        if self._is_closed:
+            return
         if why:
             _show(why)
         self._stopped(complaints_of(self._printed))
@@ -209,8 +214,8 @@ class _Copied:
         self._lines.extend(filter(None, text.splitlines()))
         self._target.write(text)
 
-    def flush(self) -> None:
-        self._target.flush()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
 
 
 @contextmanager

@@ -82,9 +82,8 @@ class SetupSection:
         if self._installer.is_busy:
             return _("Python packages are being installed; wait until that is done.")
         if self._missing:
-            return _("Press Install in the Set-up section first: {names} is missing.").format(
-                names=", ".join(self._missing)
-            )
+            words = _("Press Install in the Set-up section first; not installed yet: {names}.")
+            return words.format(names=", ".join(self._missing))
         return self.models.why_not()
 
     def install(self) -> None:
