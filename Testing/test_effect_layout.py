@@ -61,7 +61,7 @@ def test_all_actions_are_seen_as_slicer_is_first_opened(opened):
     panel = choose_in_panel(opened, USUAL_HEIGHT)
 
     assert all(panel.bench_shows(button) for button in actions(opened))
-    assert panel.verticalScrollBar().value == 0
+    assert panel.bench_scroll_bar().value == 0
 
 
 def test_all_actions_and_what_they_say_are_seen_on_a_low_screen(opened):

@@ -44,10 +44,10 @@ def test_the_results_are_in_sight_after_apply_on_a_low_screen(bench, letters):
         assert seen.bench_shows(part)
 
     # Who moves the threshold sees it, and stays there.
-    seen.verticalScrollBar().value = 100
+    seen.bench_scroll_bar().value = 100
     move_threshold(bench, widget, 0.7)
     bench.spin(0.2)
-    assert seen.verticalScrollBar().value == 100
+    assert seen.bench_scroll_bar().value == 100
 
 
 def test_the_table_comes_first_where_there_is_no_room_for_all_results(bench, letters):
@@ -68,10 +68,10 @@ def test_results_that_a_user_folded_away_are_not_scrolled_to(bench, letters):
     widget.ui.advancedSection.collapsed = False
 
     run(bench, widget)
-    before = seen.verticalScrollBar().value
+    before = seen.bench_scroll_bar().value
     bench.spin(0.2)
 
-    assert seen.verticalScrollBar().value == before
+    assert seen.bench_scroll_bar().value == before
 
 
 def test_the_table_is_as_high_as_its_rows_and_takes_no_room_without_any(bench):

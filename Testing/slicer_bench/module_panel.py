@@ -6,7 +6,6 @@ from typing import Any
 
 from PySide6 import QtCore, QtWidgets
 
-
 #: Pixels of a module that are seen in Slicer's window as it is first opened, and on a screen of 1366 x 768.
 USUAL_HEIGHT, SMALL_HEIGHT = 692, 409
 
@@ -55,6 +54,9 @@ class ModulePanel(QtWidgets.QWidget):
         viewport = self._area.viewport()
         place = QtCore.QRect(widget.mapTo(viewport, QtCore.QPoint(0, 0)), widget.size)
         return bool(widget.isVisible() and viewport.rect.contains(place))
+
+    def bench_scroll_bar(self) -> QtWidgets.QScrollBar:
+        return self._area.verticalScrollBar()
 
     def bench_remove(self) -> None:
         """Show no module, as before another one comes: its panel is hidden and in no window."""
