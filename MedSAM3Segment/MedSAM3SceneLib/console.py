@@ -53,7 +53,9 @@ def request_from(
     for concept, drawn in (prompts or {}).items():
         if not isinstance(drawn, TargetPrompts):
             raise InputError(
-                f"What was drawn for '{concept}' cannot be {drawn!r}; give MedSAM3SegmentLib.prompts.TargetPrompts."
+                "What was drawn for '{concept}' cannot be {drawn}; give MedSAM3SegmentLib.prompts.TargetPrompts.",
+                concept=concept,
+                drawn=repr(drawn),
             )
     return SegmentRequest(
         concepts=_phrases(concepts),
@@ -83,12 +85,20 @@ def assembly_from(steps: AssemblyOptions | Mapping[str, bool] | None) -> Assembl
         return steps or AssemblyOptions()
     names = [step.name for step in fields(AssemblyOptions)]
     if not isinstance(steps, Mapping):
-        raise InputError(f"The clean-up steps {steps!r} are not understood; write for example {{'{names[-1]}': True}}.")
+        raise InputError(
+            "The clean-up steps {steps} are not understood; write for example {{'{example}': True}}.",
+            steps=repr(steps),
+            example=names[-1],
+        )
     for name, runs in steps.items():
         if name not in names:
-            raise InputError(f"There is no clean-up step named '{name}'; use one of {', '.join(names)}.")
+            raise InputError(
+                "There is no clean-up step named '{name}'; use one of {names}.", name=name, names=", ".join(names)
+            )
         if not isinstance(runs, bool):
-            raise InputError(f"The clean-up step '{name}' cannot be {runs!r}; use True or False.")
+            raise InputError(
+                "The clean-up step '{name}' cannot be {value}; use True or False.", name=name, value=repr(runs)
+            )
     return AssemblyOptions(**steps)
 
 
@@ -107,7 +117,9 @@ def _phrases(concepts: str | Iterable[str]) -> tuple[str, ...]:
     given = list(concepts) if isinstance(concepts, Iterable) else [concepts]
     for phrase in given:
         if not isinstance(phrase, str):
-            raise InputError(f"The concept {phrase!r} is no text; give phrases, such as ['liver', 'spleen'].")
+            raise InputError(
+                "The concept {phrase} is no text; give phrases, such as ['liver', 'spleen'].", phrase=repr(phrase)
+            )
     return split_phrases("\n".join(given))
 
 
@@ -123,14 +135,21 @@ def _threshold(threshold: float | None) -> float | None:
     try:
         return None if threshold is None else float(threshold)
     except (TypeError, ValueError):
-        raise InputError(f"The threshold cannot be {threshold!r}; give a number from 0 to 1, or None.") from None
+        raise InputError(
+            "The threshold cannot be {threshold}; give a number from 0 to 1, or None.", threshold=repr(threshold)
+        ) from None
 
 
 def _pair(values: Iterable[float], kind: type[Number], what: str, such_as: str) -> tuple[Number, Number]:
     try:
         first, second = (kind(value) for value in values)
     except (TypeError, ValueError):
-        raise InputError(f"{what} cannot be {values!r}; give two numbers, such as {such_as}.") from None
+        raise InputError(
+            "{what} cannot be {values}; give two numbers, such as {such_as}.",
+            what=what,
+            values=repr(values),
+            such_as=such_as,
+        ) from None
     return first, second
 
 
@@ -138,4 +157,6 @@ def _one_of(words: type[Word], text: str, what: str) -> Word:
     try:
         return words(str(text).strip().lower())
     except ValueError:
-        raise InputError(f"There is no {what} named '{text}'; use one of {', '.join(words)}.") from None
+        raise InputError(
+            "There is no {what} named '{text}'; use one of {names}.", what=what, text=text, names=", ".join(words)
+        ) from None

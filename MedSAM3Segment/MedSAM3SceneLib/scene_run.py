@@ -217,8 +217,8 @@ class SceneRun(ABC):
             if self._scene is None or not self._scene.IsNodePresent(node):
                 self.cancel()
                 raise Cancelled(
-                    f"'{node.GetName()}' was removed, or the scene was closed, while it was segmented; "
-                    "nothing was written."
+                    "'{name}' was removed, or the scene was closed, while it was segmented; nothing was written.",
+                    name=node.GetName(),
                 )
 
     def _step(self) -> bool:

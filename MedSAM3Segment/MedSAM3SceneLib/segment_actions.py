@@ -164,8 +164,9 @@ def _propagate(words: ActionWords, around: Surroundings) -> Question:
     marks, notes = _marks_of_stack(around.marks, stack)
     if not drawn and not any(mark.positive for mark in marks):
         raise InputError(
-            f"No slice of '{words.name}' was drawn or corrected; draw it on one slice at least, with any effect, or "
-            "draw a box or point on it."
+            "No slice of '{name}' was drawn or corrected; draw it on one slice at least, with any effect, or "
+            "draw a box or point on it.",
+            name=words.name,
         )
     masks: tuple[MaskMark, ...] = ()
     if drawn:
@@ -194,8 +195,10 @@ def _request(
     phrase = words.phrase.strip()
     if len(split_phrases(phrase)) > 1:
         raise InputError(
-            f"'{phrase}' is more than one phrase, and '{words.name}' is one segment; type one of them, or use the "
-            "MedSAM3 Segment module, which makes a segment of each."
+            "'{phrase}' is more than one phrase, and '{name}' is one segment; type one of them, or use the "
+            "MedSAM3 Segment module, which makes a segment of each.",
+            phrase=phrase,
+            name=words.name,
         )
     concept = phrase or words.name.strip() or "object"
     boxes = tuple(mark for mark in marks if isinstance(mark, BoxMark))

@@ -46,7 +46,7 @@ class ThresholdRun(WritingRun):
             raise ValueError("Only a run that is done has a threshold to move.")
         for node in (before.volume_node, before.written.segmentation_node):
             if node.GetScene() is None:
-                raise InputError(f"'{node.GetName()}' is not in the scene any more; segment again.")
+                raise InputError("'{name}' is not in the scene any more; segment again.", name=node.GetName())
         super().__init__(before.volume_node, before.written.segmentation_node, writer, listener, save_state)
         self.grouping = before.grouping
         self.only_slice = before.only_slice

@@ -65,7 +65,7 @@ def read_in_steps(node: Any) -> Steps[PlacedVolume]:
     version = voxels_version(node)
     array = yield from _voxels(node)
     if voxels_version(node) != version:
-        raise InputError(f"The volume '{node.GetName()}' was changed while it was read; try again.")
+        raise InputError("The volume '{name}' was changed while it was read; try again.", name=node.GetName())
     placement = _placement(node)
     grid = _grid(node, array.shape[:3], placement)
     messages = sequence_messages(node)
@@ -89,9 +89,15 @@ def check_volume_node(node: Any) -> None:
         raise InputError("No volume was given; load a CT or MR volume and select it.")
     require_node(node)
     if not node.IsA("vtkMRMLScalarVolumeNode"):
-        raise InputError(f"'{node.GetName()}' is a {node.GetNodeTagName()}, not a volume; select a CT or MR volume.")
+        raise InputError(
+            "'{name}' is a {kind}, not a volume; select a CT or MR volume.",
+            name=node.GetName(),
+            kind=node.GetNodeTagName(),
+        )
     if node.IsA("vtkMRMLLabelMapVolumeNode"):
-        raise InputError(f"'{node.GetName()}' is a label map, not an image; select the volume it was drawn on.")
+        raise InputError(
+            "'{name}' is a label map, not an image; select the volume it was drawn on.", name=node.GetName()
+        )
     _components(node)
     require_linear(node)
 
@@ -161,13 +167,18 @@ def _components(node: Any) -> int:
     image = node.GetImageData()
     scalars = image.GetPointData().GetScalars() if image is not None else None
     if scalars is None or scalars.GetNumberOfTuples() == 0:
-        raise InputError(f"The volume '{node.GetName()}' holds no image; load it again or select another volume.")
+        raise InputError(
+            "The volume '{name}' holds no image; load it again or select another volume.", name=node.GetName()
+        )
     components, dtype = int(scalars.GetNumberOfComponents()), vtk_to_numpy(scalars).dtype
     if components == 1 or (components in (3, 4) and dtype == np.uint8):
         return components
     raise InputError(
-        f"The volume '{node.GetName()}' holds {components} values of type {dtype} per voxel, not one value or an "
-        "8-bit colour; convert it with the Vector to Scalar Volume module."
+        "The volume '{name}' holds {components} values of type {dtype} per voxel, not one value or an 8-bit "
+        "colour; convert it with the Vector to Scalar Volume module.",
+        name=node.GetName(),
+        components=components,
+        dtype=dtype,
     )
 
 
@@ -201,5 +212,6 @@ def _grid(node: Any, shape: tuple[int, ...], placement: Matrix) -> VoxelGrid:
         return VoxelGrid(shape, placement @ array_of(ijk_to_ras))  # type: ignore[arg-type]
     except ValueError:
         raise InputError(
-            f"The voxels of '{node.GetName()}' have no size or place; repair its spacing in the Volumes module."
+            "The voxels of '{name}' have no size or place; repair its spacing in the Volumes module.",
+            name=node.GetName(),
         ) from None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ..errors import CANCELLED, EngineError, InputError, MedSAM3Error, ModelError
+from ..messages import Message
 from ..request import PartialMask, Progress
 from ..result import SegmentResult
 
@@ -72,14 +73,14 @@ class Failed:
         message: one sentence for the user.
     """
 
-    message: str
+    message: Message
     kind: FailureKind = FailureKind.ENGINE
 
     @classmethod
     def of(cls, error: MedSAM3Error) -> Failed:
         """What an error is as an event."""
         kinds = (kind for kind, kind_error in _ERRORS.items() if isinstance(error, kind_error))
-        return cls(str(error), next(kinds, FailureKind.ENGINE))
+        return cls(error.message, next(kinds, FailureKind.ENGINE))
 
     @property
     def error(self) -> MedSAM3Error:
@@ -95,7 +96,7 @@ class WasCancelled:
         message: one sentence for the user.
     """
 
-    message: str = CANCELLED
+    message: Message = CANCELLED
 
 
 Event = Queued | Loading | Advanced | PartialArrived | Done | Failed | WasCancelled
