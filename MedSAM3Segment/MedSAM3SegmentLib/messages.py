@@ -6,6 +6,7 @@ Slicer shows it, the template is looked up among the translations and filled wit
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -142,7 +143,13 @@ def from_plain(plain: Any) -> Message:
 
 
 def _written(said: Message) -> dict[str, Any]:
-    facts = {name: _written(fact) if isinstance(fact, Message) else fact for name, fact in said.facts.items()}
+    facts: dict[str, Any] = {}
+    for name, fact in said.facts.items():
+        if isinstance(fact, Message):
+            facts[name] = _written(fact)
+        else:
+            # JSON has no other numbers.
+            facts[name] = str(fact) if isinstance(fact, float) and not math.isfinite(fact) else fact
     return {"text": str.__str__(said), "template": said.template, "facts": facts}
 
 

@@ -12,7 +12,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
 from ..errors import InputError
-from ..messages import message, to_plain
+from ..messages import message
+from .events import Failed, refusal_body
 from .hello import HELLO
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ class TokenCheck:
         if scope["type"] == "http" and scope["path"] != HELLO:
             given = [value for name, value in scope["headers"] if name == b"authorization"]
             if len(given) != 1 or not hmac.compare_digest(given[0], self._expected):
-                refusal = message("The token is missing or wrong; copy it from where the engine was started.")
-                answer = JSONResponse({"kind": "engine", "message": to_plain(refusal)}, status_code=401)
+                words = message("The token is missing or wrong; copy it from where the engine was started.")
+                answer = JSONResponse(refusal_body(Failed(words)), status_code=401)
                 await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from ..errors import EngineError, InputError, MedSAM3Error
-from ..messages import from_plain
-from .events import Failed, FailureKind
+from .events import refusal_in
 from .hello import HELLO, proof_of
 from .orders import PROTOCOL
 
@@ -199,8 +198,7 @@ def _unreachable(address: str, error: Exception) -> EngineError:
 def _refusal(address: str, answer: requests.Response) -> MedSAM3Error:
     """The error that a service answered with."""
     try:
-        body = answer.json()
-        return Failed(from_plain(body["message"]), FailureKind(body["kind"])).error
+        return refusal_in(answer.json()).error
     except (OSError, ValueError, KeyError, TypeError):
         return _bare_refusal(address, answer.status_code)
 

@@ -21,10 +21,10 @@ from starlette.routing import Route
 from .. import __version__
 from ..errors import InputError, MedSAM3Error
 from ..examples import Example, check_examples
-from ..messages import message, to_plain
+from ..messages import message
 from ..volume import Volume
 from .access import TokenCheck, TooLargeError, body_of, pieces_of
-from .events import Failed, FailureKind
+from .events import Failed, FailureKind, refusal_body
 from .hello import HELLO, proof_of
 from .job_answer import JobAnswer, JobFrames
 from .job_queue import JobQueue, QueuedJob
@@ -286,4 +286,4 @@ async def _refuse_defect(request: Request, error: Exception) -> Response:
 
 
 def _refusal(failed: Failed, status: int) -> Response:
-    return JSONResponse({"kind": failed.kind, "message": to_plain(failed.message)}, status_code=status)
+    return JSONResponse(refusal_body(failed), status_code=status)
