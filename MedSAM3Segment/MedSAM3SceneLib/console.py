@@ -10,6 +10,7 @@ from typing import TypeVar
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.grid import Plane
 from MedSAM3SegmentLib.intensity import Window
+from MedSAM3SegmentLib.messages import Message, message
 from MedSAM3SegmentLib.phrases import split_phrases
 from MedSAM3SegmentLib.prompts import TargetPrompts
 from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, Mode, SegmentRequest
@@ -59,16 +60,16 @@ def request_from(
             )
     return SegmentRequest(
         concepts=_phrases(concepts),
-        plane=_one_of(Plane, plane, "plane"),
-        slices=None if slices is None else _pair(slices, int, "The slices", "(10, 40)"),
+        plane=_one_of(Plane, plane, message("plane")),
+        slices=None if slices is None else _pair(slices, int, message("The slices"), "(10, 40)"),
         window=_window(window),
         threshold=_threshold(threshold),
         mode=mode_named(mode),
         prompts=dict(prompts or {}),
         inside=inside,
-        more_planes=tuple(_one_of(Plane, name, "plane") for name in more_planes),
+        more_planes=tuple(_one_of(Plane, name, message("plane")) for name in more_planes),
         assembly=assembly_from(assembly),
-        grouping=_one_of(Grouping, grouping, "grouping"),
+        grouping=_one_of(Grouping, grouping, message("grouping")),
     )
 
 
@@ -108,7 +109,7 @@ def mode_named(text: str) -> Mode:
     Raises:
         InputError: there is none.
     """
-    return _one_of(Mode, text, "mode")
+    return _one_of(Mode, text, message("mode"))
 
 
 def _phrases(concepts: str | Iterable[str]) -> tuple[str, ...]:
@@ -127,7 +128,9 @@ def _window(window: str | tuple[float, float] | Window | None) -> Window | None:
     if window is None or isinstance(window, Window):
         return window
     return (
-        Window.parse(window) if isinstance(window, str) else Window(*_pair(window, float, "The window", "(-160, 240)"))
+        Window.parse(window)
+        if isinstance(window, str)
+        else Window(*_pair(window, float, message("The window"), "(-160, 240)"))
     )
 
 
@@ -140,7 +143,7 @@ def _threshold(threshold: float | None) -> float | None:
         ) from None
 
 
-def _pair(values: Iterable[float], kind: type[Number], what: str, such_as: str) -> tuple[Number, Number]:
+def _pair(values: Iterable[float], kind: type[Number], what: Message, such_as: str) -> tuple[Number, Number]:
     try:
         first, second = (kind(value) for value in values)
     except (TypeError, ValueError):
@@ -153,10 +156,10 @@ def _pair(values: Iterable[float], kind: type[Number], what: str, such_as: str) 
     return first, second
 
 
-def _one_of(words: type[Word], text: str, what: str) -> Word:
+def _one_of(words: type[Word], text: str, what: Message) -> Word:
     try:
         return words(str(text).strip().lower())
     except ValueError:
         raise InputError(
-            "There is no {what} named '{text}'; use one of {names}.", what=what, text=text, names=", ".join(words)
+            "There is no {what} named '{text}'; use one of {names}.", what=what, text=str(text), names=", ".join(words)
         ) from None

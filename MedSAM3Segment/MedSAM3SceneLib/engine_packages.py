@@ -58,7 +58,7 @@ def require_packages() -> None:
         raise ModelError(
             "The Python package '{package}' is not installed in this Slicer; press Install in the Set-up section "
             "of MedSAM3 Segment, or run slicer.util.pip_install('{package}') in the Python console.",
-            package=_REQUIREMENTS[missing[0]],
+            package=str(_REQUIREMENTS[missing[0]]),
         )
 
 

@@ -53,7 +53,9 @@ def check_shown(pairs: Sequence[NodePair], concepts: Sequence[str]) -> None:
     """
     for concept in concepts:
         if not any(_shows(pair, concept, concepts) for pair in pairs):
-            names = ", ".join(f"'{name}'" for name in shown_concepts(pairs)) or "no segment"
+            names = ", ".join(f"'{name}'" for name in shown_concepts(pairs))
+            if not names:
+                raise InputError("No example shows '{concept}'; there is no segment.", concept=concept)
             raise InputError("No example shows '{concept}'; there is {names}.", concept=concept, names=names)
 
 

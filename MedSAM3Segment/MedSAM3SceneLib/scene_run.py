@@ -27,6 +27,7 @@ from MedSAM3SegmentLib.engine.events import (
 from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.examples import Examples
 from MedSAM3SegmentLib.grid import SliceStack
+from MedSAM3SegmentLib.messages import Message, message
 from MedSAM3SegmentLib.request import Progress, SegmentRequest, Stage
 from MedSAM3SegmentLib.result import SegmentResult
 
@@ -74,7 +75,7 @@ class SceneRun(ABC):
         self.state = RunState.READING
         self.placed: PlacedVolume | None = None
         self.result: SegmentResult | None = None
-        self.messages: list[str] = []
+        self.messages: list[Message] = []
         self.error: Exception | None = None
         self._nodes = tuple(nodes)
         self._scene = nodes[0].GetScene()
@@ -188,8 +189,8 @@ class SceneRun(ABC):
         match event:
             case Done(result=result):
                 return result
-            case WasCancelled(message=message):
-                raise Cancelled(message)
+            case WasCancelled(message=said):
+                raise Cancelled(said)
             case Failed():
                 raise event.error
             case PartialArrived(partial=partial) if not self._cancelled:
@@ -243,13 +244,13 @@ class SceneRun(ABC):
         self.error = error
         self._listener.ended(self)
 
-    def _words_on_change(self) -> list[str]:
+    def _words_on_change(self) -> list[Message]:
         """One sentence where the voxels that were read are not those of the volume any more."""
         volume_node = self._nodes[0]
         if self._voxels is None or voxels_version(volume_node) == self._voxels:
             return []
         name = volume_node.GetName()
-        return [f"'{name}' was changed while it was segmented; the result is of what it was before."]
+        return [message("'{name}' was changed while it was segmented; the result is of what it was before.", name=name)]
 
 
 def run_to_end(run: SceneRun, pump: Callable[[], None], cancel: Callable[[], bool] | None = None) -> None:

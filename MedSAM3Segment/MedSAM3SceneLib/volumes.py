@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.grid import Matrix, Plane, SliceStack, VoxelGrid
+from MedSAM3SegmentLib.messages import Message, message
 from MedSAM3SegmentLib.straightening import straighten
 from MedSAM3SegmentLib.volume import Volume
 
@@ -73,7 +74,9 @@ def read_in_steps(node: Any) -> Steps[PlacedVolume]:
         array, grid = yield from in_thread(lambda: straighten(array, grid))
         messages = (
             *messages,
-            f"'{node.GetName()}' has a sheared voxel lattice and was resampled to a perpendicular one.",
+            message(
+                "'{name}' has a sheared voxel lattice and was resampled to a perpendicular one.", name=node.GetName()
+            ),
         )
     volume = Volume(array, grid, modality_of(node), node.GetName() or "volume", messages)
     return PlacedVolume(volume, np.linalg.inv(placement))
@@ -128,7 +131,7 @@ def slice_count(node: Any, plane: Plane) -> int | None:
     return None if grid.is_sheared else SliceStack.along(grid, plane).count
 
 
-def sequence_messages(node: Any) -> tuple[str, ...]:
+def sequence_messages(node: Any) -> tuple[Message, ...]:
     """One sentence when ``node`` shows a frame of a sequence, else nothing."""
     scene = node.GetScene()
     for number in range(scene.GetNumberOfNodesByClass(_BROWSER_CLASS) if scene else 0):
@@ -137,8 +140,14 @@ def sequence_messages(node: Any) -> tuple[str, ...]:
         if sequence is not None:
             frame, count = browser.GetSelectedItemNumber() + 1, browser.GetNumberOfItems()
             return (
-                f"'{node.GetName()}' is the sequence '{sequence.GetName()}'; only frame {frame} of {count}, the one "
-                "that was shown, was segmented.",
+                message(
+                    "'{name}' is the sequence '{sequence}'; only frame {frame} of {count}, the one that was shown, was "
+                    "segmented.",
+                    name=node.GetName(),
+                    sequence=sequence.GetName(),
+                    frame=frame,
+                    count=count,
+                ),
             )
     return ()
 
@@ -178,7 +187,7 @@ def _components(node: Any) -> int:
         "colour; convert it with the Vector to Scalar Volume module.",
         name=node.GetName(),
         components=components,
-        dtype=dtype,
+        dtype=str(dtype),
     )
 
 

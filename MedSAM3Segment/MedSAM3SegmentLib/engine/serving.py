@@ -167,17 +167,18 @@ def _check_certificate(binding: Binding) -> None:
         # Without a password, a key that has one would be asked for on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(binding.certificate, binding.key or None, password="")
     except OSError as error:
-        files = {"certificate": binding.certificate, "key": binding.key}
         if isinstance(error, ssl.SSLError):
             raise InputError(
                 "The certificate {certificate} cannot be used with the key {key}; give two PEM files that belong "
                 "together, the key without a password.",
-                **files,
+                certificate=binding.certificate,
+                key=binding.key,
             ) from None
         raise InputError(
             "The certificate {certificate} cannot be used with the key {key} ({why}); give two PEM files that belong "
             "together, the key without a password.",
-            **files,
+            certificate=binding.certificate,
+            key=binding.key,
             why=str(error.strerror),
         ) from None
 
