@@ -33,6 +33,7 @@ class MedSAM3Segment(ScriptedLoadableModule):
         self.parent.acknowledgementText = _(
             "Built on MedSAM-3, on SAM 3 and on the transformers library. For research, not for clinical use."
         )
+        slicer.app.connect("aboutToQuit()", _endAll)
         for offer in (self.offerSampleData, self.offerEffect):
             if _isStarted():
                 offer()
@@ -50,6 +51,13 @@ class MedSAM3Segment(ScriptedLoadableModule):
         from SegmentEditorMedSAM3Lib.registration import register_effect
 
         register_effect()
+
+
+def _endAll():
+    """End runs and engine because Slicer quits."""
+    from MedSAM3SceneLib.application_quit import end_all
+
+    end_all()
 
 
 def _isStarted():
@@ -346,6 +354,8 @@ class MedSAM3SegmentTest(ScriptedLoadableModuleTest):
         self.test_cancel()
         self.setUp()
         self.test_effect()
+        self.setUp()
+        self.test_session()
 
     def makeVolume(self):
         """A volume node in which the liver has the value 1 and the spleen the value 2."""
@@ -438,3 +448,24 @@ class MedSAM3SegmentTest(ScriptedLoadableModuleTest):
         assert not slicer.util.arrayFromSegmentBinaryLabelmap(node, segmentId, volume).any()
         editor.setActiveEffect(None)
         assert effect.session is None
+
+    def test_session(self):
+        """What only Slicer's window shows: drawn pixels, visibility, drawn concepts, a slice of an oblique view."""
+        import sys
+        from pathlib import Path
+
+        folder = Path(__file__).resolve().parents[1] / "Testing" / "in_slicer"
+        if not hasattr(slicer.app, "layoutManager") or slicer.util.mainWindow() is None:
+            return  # no views to look at
+        if not folder.is_dir():
+            self.delayDisplay("The quick checks of a session are left out: an installed extension does not bring them.")
+            return
+        self.delayDisplay("A session")
+        sys.path.append(str(folder))
+        try:
+            from medsam3_session.quick import failed_quick_checks
+
+            failed = failed_quick_checks()
+            assert not failed, "; ".join(failed)
+        finally:
+            sys.path.remove(str(folder))

@@ -51,9 +51,10 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
 
     with open_bench(monkeypatch, tmp_path) as opened:
         yield opened
-        left = list(opened.slot_errors)
+        left, log_lines = list(opened.slot_errors), list(opened.log_lines)
     if left:
         raise left[0]
+    assert log_lines == [], "Slicer's error log stays empty"
 
 
 @pytest.fixture

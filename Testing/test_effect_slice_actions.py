@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from effect_actions import SHAPE, TRUTH, Setting, flat_box
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+from MedSAM3SceneLib.labelmaps import content_of, lattice_of
 from MedSAM3SceneLib.marks import write_marks
 from MedSAM3SceneLib.segment_actions import Action, ActionWords, question_for, surroundings
 from MedSAM3SceneLib.view_slices import stack_slice, view_plane
@@ -17,6 +18,9 @@ from MedSAM3SegmentLib.prompts import PointMark
 from scene_nodes import TURNED, lattices, misplaced, rigid, rigids, segment_in_world, slice_view, to_world, unmatched
 
 pytestmark = pytest.mark.usefixtures("scene", "no_view_is_left")
+
+#: A volume that is tilted by five degrees, as many are.
+OBLIQUE = rigid((5, 0, 0), (-20, 10, 5)) @ np.diag([1.0, 1.0, 2.0, 1.0])
 
 per_scene = settings(max_examples=12, deadline=None)
 
@@ -123,6 +127,23 @@ def test_an_oblique_slice_changes_only_voxels_that_it_goes_through(turn, lattice
 def oblique_view(setting):
     middle = (to_world(setting.volume) @ setting.lattice @ np.array([4.6, 4.2, 3.7, 1]))[:3]
     return slice_view(rigid((40, 15, 0), tuple(middle)))
+
+
+def test_an_oblique_slice_leaves_an_empty_segment_on_the_voxels_of_the_volume():
+    far = np.zeros(SHAPE, bool)
+    far[0, 0, 0] = True
+    fresh, drawn = (Setting(np.ones(SHAPE, bool), OBLIQUE, liver=mask) for mask in (far & False, far))
+    # A new segmentation in the Segment Editor has the geometry of its volume.
+    fresh.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(fresh.volume)
+    for setting in (fresh, drawn):
+        setting.act(Action.THIS_SLICE, slice_node=oblique_view(setting))
+
+    content = content_of(fresh.segmentation.GetSegmentation().GetSegment("liver"))
+    to_voxels = np.linalg.inv(OBLIQUE) @ lattice_of(content)
+    assert to_voxels == pytest.approx(np.round(to_voxels), abs=1e-6)
+    assert to_voxels[:3, :3] == pytest.approx(np.eye(3), abs=1e-6)
+    assert fresh.held.sum() > 20
+    assert (fresh.held == (drawn.held & ~far)).all()
 
 
 def test_an_oblique_slice_of_a_ct_is_seen_through_the_window_of_what_is_looked_for():

@@ -40,7 +40,6 @@ def test_partial_slices_are_drawn_over_the_volume_and_taken_away(bench):
     widget.ui.conceptsEdit.plainText = "liver"
     widget.ui.applyButton.click()
     bench.wait(lambda: "Slice 10" in widget.ui.progressLabel.text)
-    widget.panel.previews._preview.repaint()
 
     drawn = bench.render("Red")
     widget.ui.cancelButton.click()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
+from MedSAM3SceneLib.failure_log import log_failure
 from MedSAM3SceneLib.run_order import PlacedPartial
 from MedSAM3SceneLib.segmentation_run import SegmentationRun, WritingRun
 from MedSAM3SceneLib.slice_views import jump_to_slice
@@ -239,7 +239,7 @@ class Panel:
         self.threshold.follow(self._shown)
         self._say(str(error))
         if not isinstance(error, MedSAM3Error):
-            logging.error("MedSAM3: a run broke off.", exc_info=error)
+            log_failure("a run broke off.", error)
         if not isinstance(error, Cancelled):
             slicer.util.errorDisplay(str(error), windowTitle=_("MedSAM3 Segment"))
         self.update()

@@ -1,18 +1,28 @@
-"""What the slice views show before anything is written: slices of a run, a moved threshold, one previewed slice."""
+"""What the slice views show before anything is written: slices of a run, a moved threshold, one previewed slice.
+
+Each repaint lets all slice views draw again, which takes a while on large volumes; so they come at intervals, with the
+window free in between.
+"""
 
 from __future__ import annotations
 
-import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import qt
+import slicer
 from numpy.typing import NDArray
 
+from MedSAM3SceneLib.failure_log import log_failure
 from MedSAM3SceneLib.preview_segmentation import Colour, PreviewSegmentation
 from MedSAM3SceneLib.run_order import PlacedPartial
 from MedSAM3SceneLib.volumes import PlacedVolume
 from MedSAM3SegmentLib.concepts import Vocabulary
+
+#: Milliseconds between two repaints at least, while a run goes on and while somebody drags and looks.
+_RUN_INTERVAL_MS, _DRAG_INTERVAL_MS = 250, 80
 
 
 class Previews:
@@ -31,6 +41,10 @@ class Previews:
         self._preview: PreviewSegmentation | None = None
         self._of: object = None
         self._gave_up = False
+        self._timer: Any = None
+        self._due_at = 0.0
+        self._is_changed = False
+        self._interval_ms = _RUN_INTERVAL_MS
 
     @property
     def is_shown(self) -> bool:
@@ -43,8 +57,9 @@ class Previews:
         try:
             preview = self._of_volume(volume_node, piece.placed, concepts)
             preview.show_slice(piece.partial.concept, piece.stack, piece.partial.slice_index, piece.partial.mask)
-        except Exception:
-            logging.exception("MedSAM3: what is known of a run already cannot be shown.")
+            self._repaint_soon(_RUN_INTERVAL_MS)
+        except Exception as error:
+            log_failure("what is known of a run already cannot be shown.", error)
             self.remove()
             self._gave_up = True
 
@@ -55,13 +70,44 @@ class Previews:
         if not self.is_allowed:
             return
         self._of_volume(volume_node, placed, concepts).show_labels(labels)
+        self._repaint_soon(_DRAG_INTERVAL_MS)
 
     def remove(self) -> None:
         """Show nothing any more; what others show stays."""
+        self._stop_timer()
         if self._preview is not None:
             self._preview.remove()
         self._preview, self._of = None, None
         self._gave_up = False
+
+    def _repaint_soon(self, interval_ms: int) -> None:
+        """Repaint now, or where that was just done, after the interval, once for all that came until then."""
+        self._is_changed, self._interval_ms = True, interval_ms
+        if self._timer is None:
+            self._repaint()
+
+    def _repaint(self) -> None:
+        late_ms = max(0, round(1000 * (time.monotonic() - self._due_at))) if self._timer is not None else 0
+        self._stop_timer()
+        if not self._is_changed or self._preview is None:
+            return
+        self._is_changed = False
+        self._preview.repaint()
+        # Where drawing holds the window up, the timer is late by as much; it is given that time twice over.
+        interval = self._interval_ms + 2 * late_ms
+        self._due_at = time.monotonic() + interval / 1000
+        self._timer = qt.QTimer(slicer.app)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(interval)
+        self._timer.connect("timeout()", self._repaint)
+        self._timer.start()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.disconnect("timeout()", self._repaint)
+            self._timer.deleteLater()
+            self._timer = None
 
     def _of_volume(self, volume_node: Any, placed: PlacedVolume, concepts: Sequence[str]) -> PreviewSegmentation:
         if self._preview is None or self._of is not placed or not self._preview.is_there:

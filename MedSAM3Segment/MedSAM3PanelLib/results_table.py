@@ -33,7 +33,7 @@ class ResultsTable:
         table.setHorizontalHeaderLabels([_("Concept"), _("Found"), _("Score"), _("mL")])
         for column, words in (
             (2, _("The best score on any slice, 0 to 1.")),
-            (3, _("The volume of all objects, in millilitres.")),
+            (3, _("The volume that its segment holds, in millilitres.")),
         ):
             table.horizontalHeaderItem(column).setToolTip(words)
         # However long a phrase is, what became of it stays in sight.
@@ -48,6 +48,7 @@ class ResultsTable:
         """Show ``result``; what was written says more than the result alone. The selected row stays selected."""
         selected = self._table.currentRow()
         said = {} if written is None else {part.concept: part.message for part in reversed(written.concepts)}
+        held = held_ml(written) if written is not None else {}
         # Rows that go move the selection, before the others hold what is new.
         self._filling = True
         self._messages = []
@@ -58,7 +59,7 @@ class ResultsTable:
                 concept.concept,
                 _("found") if concept.found else _("not found"),
                 f"{best_score(concept):.2f}",
-                f"{volume_ml(concept):.1f}" if concept.found else "",
+                f"{held.get(concept.concept, volume_ml(concept)):.1f}" if concept.found else "",
             )
             self._messages.append(message)
             for column, text in enumerate(texts):
@@ -93,6 +94,15 @@ class ResultsTable:
 def best_score(concept: ConceptResult) -> float:
     """The best score on any slice, 0 where none was looked at."""
     return max(concept.score_by_slice.values(), default=0.0)
+
+
+def held_ml(written: WrittenResult) -> dict[str, float]:
+    """Millilitres that the segments of each written concept hold."""
+    held: dict[str, float] = {}
+    for part in written.concepts:
+        if part.volume_mm3 is not None:
+            held[part.concept] = held.get(part.concept, 0.0) + part.volume_mm3 / 1000
+    return held
 
 
 def volume_ml(concept: ConceptResult) -> float:

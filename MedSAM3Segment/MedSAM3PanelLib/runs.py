@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -174,8 +173,11 @@ class Runs:
         """Let go of the last run: its volume, evidence and masks are large. Done when the scene is closed."""
         last, self.last = self.last, None
         self.result, self.written, self.messages = None, None, []
-        # It keeps copies of segments for undo.
+        # Both keep copies of segments for undo.
         self._writer = None
+        job, self._job = self._job, None
+        if job is not None and not job.ended:
+            job.abandon(_("The scene was closed; nothing was written."))
         if last is not None:
             last.forget()
 
@@ -224,8 +226,6 @@ class Runs:
         if before is not None:
             before.forget()
         self.result, self.written, self.messages = run.result, run.written, run.messages
-        for message in run.messages:
-            logging.info("MedSAM3: %s", message)
 
     def _segment_writer(self) -> SegmentWriter:
         if self._writer is None:

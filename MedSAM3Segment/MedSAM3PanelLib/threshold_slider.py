@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import qt
 from slicer.i18n import tr as _
 
+from MedSAM3SceneLib.failure_log import log_failure
 from MedSAM3SceneLib.segmentation_run import WritingRun
 from MedSAM3SceneLib.threshold_run import standing_result
 
@@ -92,7 +92,7 @@ class ThresholdSlider:
         self._work_out()
 
     def _fail(self, error: Exception) -> None:
-        logging.error("MedSAM3: a moved threshold could not be shown.", exc_info=error)
+        log_failure("a moved threshold could not be shown.", error)
         self._said(_("This threshold cannot be shown: {error}").format(error=error))
         self._work_out()
 

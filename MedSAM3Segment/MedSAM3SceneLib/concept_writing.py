@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -12,6 +12,7 @@ import numpy as np
 import slicer
 from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.amounts import in_millilitres
 from MedSAM3SegmentLib.concepts import Vocabulary
 from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.grid import Matrix
@@ -27,7 +28,7 @@ from .joined_slices import provenance_of_both, remembered_of_both
 from .labelmaps import binary_labelmap_name, content_of, content_version
 from .provenance import read_provenance, write_provenance
 from .segment_changes import edited_lattice
-from .segment_voxels import labelmap_mask
+from .segment_voxels import labelmap_mask, segment_volume_mm3
 from .segmentation_nodes import require_present
 from .steps import WORKING, Steps, in_thread
 
@@ -49,12 +50,14 @@ class WrittenConcept:
         outcome: what was done.
         segment_id: the segment that holds it; when not found one of an earlier run that was left alone, or None.
         message: one sentence for the user.
+        volume_mm3: how much its segment holds now; None where none was written.
     """
 
     concept: str
     outcome: Outcome
     segment_id: str | None
     message: str
+    volume_mm3: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +107,7 @@ class ConceptWriting:
             Cancelled: the segmentation was removed meanwhile.
         """
         provenance = self.result.provenance
-        earlier = earlier_segments(self.segmentation_node, concept.prompt, provenance.input_name, self.content_hash)
+        earlier = earlier_segments(self.segmentation_node, concept.concept, provenance.input_name, self.content_hash)
         homes = yield from self._homes(concept, parts, earlier)
         others = [segment for segment in earlier if segment not in homes.values()]
         if self.clear_missing:
@@ -150,6 +153,8 @@ class ConceptWriting:
         self, concept: ConceptResult, part: SegmentMask, home: EarlierSegment | None, number: int | None, said: str
     ) -> Steps[WrittenConcept]:
         segment_id = self._add_segment(concept.concept, number) if home is None else home.segment_id
+        neighbours = self.writer.overwritten_by(segment_id)
+        before = yield from self._volumes(neighbours)
         provenance = segment_provenance(self.result, concept)
         if number is not None:
             provenance["instance"] = number
@@ -169,6 +174,7 @@ class ConceptWriting:
         message = said or f"Another object of '{name}' is in the segment '{segment.GetName()}'."
         if "joined_to" in provenance:
             message += " The other slices of its segment stay as they were."
+        message += self._words_on_lost(before, (yield from self._volumes(neighbours)))
         outcome = Outcome.CREATED if home is None else Outcome.UPDATED
         return WrittenConcept(
             concept.concept, outcome, segment_id, f"{message} '{name}' {hindered}" if hindered else message
@@ -258,6 +264,23 @@ class ConceptWriting:
         if segment is None:
             raise Cancelled("A segment was removed while it was written.")
         return segment
+
+    def _volumes(self, segment_ids: Sequence[str]) -> Steps[dict[str, float]]:
+        """How much each of some segments holds, cubic millimetres."""
+        present = {segment_id: self._segment(segment_id) for segment_id in segment_ids}
+        present = {segment_id: segment for segment_id, segment in present.items() if segment is not None}
+        if not present:
+            return {}
+        return (yield from in_thread(lambda: {one: segment_volume_mm3(segment) for one, segment in present.items()}))
+
+    def _words_on_lost(self, before: Mapping[str, float], after: Mapping[str, float]) -> str:
+        """What there is to say of other segments that lost voxels, because the Segment Editor overwrites them."""
+        lost = {one: volume - after[one] for one, volume in before.items() if one in after and after[one] < volume}
+        named = ((self._segment(one).GetName(), in_millilitres(volume)) for one, volume in lost.items())
+        return "".join(
+            f" The segment '{name}' lost {amount} to it, as the Segment Editor's overwrite mode says; Undo restores it."
+            for name, amount in named
+        )
 
     def _segment(self, segment_id: str) -> Any:
         return self.segmentation_node.GetSegmentation().GetSegment(segment_id)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.grid import Matrix
+from MedSAM3SegmentLib.phrases import prompt_for
 
 from .provenance import read_provenance
 from .segment_voxels import labels_under
@@ -41,25 +42,27 @@ def segment_name(concept: str, number: int | None) -> str:
 
 
 def earlier_segments(
-    segmentation_node: Any, prompt: str, volume_name: str, content_hash: str | None = None
+    segmentation_node: Any, concept: str, volume_name: str, content_hash: str | None = None
 ) -> list[EarlierSegment]:
-    """The segments that earlier runs made of a phrase in one volume, in the order of the segmentation.
+    """The segments that earlier runs made of a concept in one volume, in the order of the segmentation.
+
+    Concepts are told apart by their words, not by what the model was asked: of all that is drawn it is asked the same.
 
     Args:
         segmentation_node: a vtkMRMLSegmentationNode.
-        prompt: the phrase as the model is asked.
+        concept: the phrase as typed.
         volume_name: as in the segments' provenance.
         content_hash: of the volume, where another one has its name; None where the name tells which it is, whatever
             became of its voxels.
     """
-    segmentation = segmentation_node.GetSegmentation()
+    segmentation, wanted = segmentation_node.GetSegmentation(), prompt_for(concept)
     found: dict[int | None, EarlierSegment] = {}
     for segment_id in segmentation.GetSegmentIDs():
         segment = segmentation.GetSegment(segment_id)
         provenance = read_provenance(segment) or {}
-        same_phrase = str(provenance.get("prompt", "")).casefold() == prompt.casefold()
+        is_same = prompt_for(str(provenance.get("concept", ""))) == wanted
         source = provenance.get("input")
-        if not same_phrase or not isinstance(source, dict) or source.get("name") != volume_name:
+        if not is_same or not isinstance(source, dict) or source.get("name") != volume_name:
             continue
         if content_hash is not None and source.get("sha256") != content_hash:
             continue

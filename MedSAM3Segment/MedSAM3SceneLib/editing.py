@@ -15,8 +15,9 @@ from MedSAM3SegmentLib.grid import Matrix
 
 from .labelmaps import content_of, labelmap_on_lattice, lattice_of
 from .masking import as_far_as_editable, editable_part
+from .scene_closing import call_on_close
 from .steps import Steps
-from .voxel_editing import is_masking, reference_image, replace_content, without_masks
+from .voxel_editing import is_masking, overwritten_segments, reference_image, replace_content, without_masks
 
 #: The segment editor node of this project, one per scene, as Slicer's Segment Editor has its own.
 EDITOR_TAG = "MedSAM3Segment"
@@ -38,6 +39,8 @@ class SegmentWriter:
     def __init__(self) -> None:
         self._logic = slicer.vtkSlicerSegmentEditorLogic()
         self._undone = 0
+        self._written: set[str] = set()
+        call_on_close(slicer.mrmlScene, self._forget)
 
     @classmethod
     def shared(cls) -> SegmentWriter:
@@ -91,8 +94,8 @@ class SegmentWriter:
         """Start one action on ``segmentation_node``: take over the user's editing settings and save one undo state.
 
         When a Segment Editor of the scene has this segmentation open, its masking, editable intensity range and
-        overwrite mode hold. Otherwise everything may be written, and segments may overlap, because phrases do: a liver
-        contains its tumour.
+        overwrite mode hold; but segments of one action never overwrite each other, because phrases overlap: a liver
+        contains its tumour. Otherwise everything may be written.
         """
         scene = segmentation_node.GetScene()
         self._logic.SetMRMLScene(scene)
@@ -110,6 +113,7 @@ class SegmentWriter:
         self._logic.SetSegmentEditorNode(editor)
         self._logic.SaveStateForUndo()
         self._undone = 0
+        self._written.clear()
 
     def write(self, segment_id: str, mask: NDArray[np.bool_], ijk_to_ras: Matrix) -> Steps[str]:
         """Make ``segment_id`` of the segmentation given to ``begin`` hold ``mask``, as far as masking allows.
@@ -148,8 +152,13 @@ class SegmentWriter:
         if labelmap is None:
             return "was not written, because masking lets nothing of it be edited."
         self._logic.SetCurrentSegmentID(segment_id)
-        replace_content(self._logic.GetSegmentEditorNode(), segment_id, labelmap, taken, self)
+        replace_content(self._logic.GetSegmentEditorNode(), segment_id, labelmap, taken, self, frozenset(self._written))
+        self._written.add(segment_id)
         return ""
+
+    def overwritten_by(self, segment_id: str) -> list[str]:
+        """The segments that lose what ``replace`` writes into ``segment_id``."""
+        return overwritten_segments(self._logic.GetSegmentEditorNode(), segment_id, self._written)
 
     def clear(self, segment_id: str) -> Steps[None]:
         """Take all voxels out of ``segment_id`` of the segmentation given to ``begin``, as far as masking allows.
@@ -206,6 +215,11 @@ class SegmentWriter:
     def remove_voxels(self, segment_id: str, labelmap: Any) -> None:
         """See ``VoxelTool``."""
         self._modify(segment_id, labelmap, self._logic.ModificationModeRemove, bypass_masking=True)
+
+    def _forget(self) -> None:
+        """Have nothing to undo any more: the scene is closed, and in the next one a node may have the same ID."""
+        self._logic = slicer.vtkSlicerSegmentEditorLogic()
+        self._undone = 0
 
     def _modify(self, segment_id: str, labelmap: Any, mode: Any, bypass_masking: bool) -> None:
         self._logic.ModifySegmentByLabelmap(

@@ -6,6 +6,7 @@ One engine serves panel, effect, console and agent, so that volumes and features
 from __future__ import annotations
 
 import atexit
+import logging
 from functools import cache, lru_cache
 
 import slicer
@@ -52,6 +53,13 @@ def unload_local() -> None:
 def stop() -> None:
     """End the engine on this computer; a remote one is left alone. Call it on a thread."""
     _local().stop()
+
+
+def stop_for_good() -> None:
+    """As ``stop``, because Slicer quits: nothing is left to do when Python ends."""
+    atexit.unregister(_stop_when_python_ends)
+    if _local.cache_info().currsize:
+        _local().stop()
 
 
 def remote_address() -> str:
@@ -101,6 +109,15 @@ def _client(address: str, token: str, certificate: str) -> EngineClient:
 
 @cache
 def _local() -> EngineProcess:
-    process = EngineProcess()
-    atexit.register(process.stop)
-    return process
+    # Slicer's root logger hears everything, and the HTTP library tells of every request, with its address.
+    http = logging.getLogger("urllib3")
+    if http.level == logging.NOTSET:
+        http.setLevel(logging.INFO)
+    atexit.register(_stop_when_python_ends)
+    return EngineProcess()
+
+
+def _stop_when_python_ends() -> None:
+    """End the engine where Slicer did not quit as it does, by ``stop_for_good``; its log may be gone."""
+    logging.disable(logging.CRITICAL)
+    _local().stop()

@@ -15,7 +15,7 @@ from MedSAM3SegmentLib.examples import Examples
 from MedSAM3SegmentLib.grid import SliceStack
 from MedSAM3SegmentLib.intensity import choose_window
 from MedSAM3SegmentLib.messages import message
-from MedSAM3SegmentLib.phrases import prompt_for
+from MedSAM3SegmentLib.phrases import VISUAL_PHRASE, prompt_for
 from MedSAM3SegmentLib.provenance import ModelIdentity, Provenance
 from MedSAM3SegmentLib.request import (
     CancelCheck,
@@ -118,9 +118,9 @@ class FakeSegmenter:
     def _concept(
         self, volume: Volume, request: SegmentRequest, stack: SliceStack, concept: str, slices: range
     ) -> ConceptResult:
-        prompt = prompt_for(concept)
+        phrase, shown = prompt_for(concept), request.prompts.get(concept)
         # No voxel is NaN's equal.
-        wanted = volume.array == self.values.get(prompt, np.nan)
+        wanted = volume.array == self.values.get(phrase, np.nan)
         if isinstance(request.inside, np.ndarray):
             wanted &= request.inside
         slices_of_mask = stack.extract(wanted).copy()
@@ -135,7 +135,7 @@ class FakeSegmenter:
         )
         return ConceptResult(
             concept=concept,
-            prompt=prompt,
+            prompt=phrase if shown is None or shown.is_phrase else VISUAL_PHRASE,
             window=choose_window(volume, override=request.window),
             evidence=tuple(
                 SliceEvidence(index, score, score, semantic=_soft(slices_of_mask[index]))

@@ -2,11 +2,13 @@
 
 It is a node of its own, hidden from all selectors and never saved, so no user's segment is touched. All its segments
 share one label map that is written in place; where concepts overlap the later one shows.
+
+What is written in place shows with ``repaint``, which lets all slice views draw again. How often, the owner decides:
+``MedSAM3PanelLib.previews`` has a timer for it.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +20,7 @@ from MedSAM3SegmentLib.grid import SliceStack
 
 from .frames import matrix_of
 from .labelmaps import binary_labelmap_name
-from .segmentation_nodes import remove_segmentation
+from .segmentation_nodes import remove_segmentation, segmentation_nodes, visibilities_kept
 from .steps import release
 from .volumes import PlacedVolume
 
@@ -27,9 +29,6 @@ PREVIEW_ATTRIBUTE = "MedSAM3.Preview"
 
 #: Red, green and blue from 0 to 1.
 Colour = tuple[float, float, float]
-
-#: Seconds between two repaints at least: each lets all slice views draw again.
-REPAINT_INTERVAL = 0.25
 
 
 class PreviewSegmentation:
@@ -45,14 +44,14 @@ class PreviewSegmentation:
     def __init__(
         self, volume_node: Any, placed: PlacedVolume, concepts: Sequence[str], colour_of: Callable[[str], Colour]
     ) -> None:
-        remove_previews(volume_node.GetScene())
+        scene = volume_node.GetScene()
+        remove_previews(scene)
         self._numbers = {concept: number for number, concept in enumerate(concepts, start=1)}
         # Pages that are never written take no memory.
         self._labels = np.zeros(placed.volume.grid.shape, np.uint16)
         self._labelmap: Any = _shared_labelmap(self._labels, placed.to_node @ placed.volume.grid.ijk_to_ras)
-        self._painted = 0.0
-        self.node = _hidden_segmentation(volume_node)
-        segmentation = self.node.GetSegmentation()
+        node = _hidden_segmentation(volume_node)
+        segmentation = node.GetSegmentation()
         segmentation.SetSourceRepresentationName(binary_labelmap_name())
         for concept, number in self._numbers.items():
             segment = slicer.vtkSegment()
@@ -61,6 +60,12 @@ class PreviewSegmentation:
             segment.SetLabelValue(number)
             segment.AddRepresentation(binary_labelmap_name(), self._labelmap)
             segmentation.AddSegment(segment)
+        # Last, when all is in it and its display is known: the subject hierarchy has no item for a node that is hidden
+        # from editors, and complains in the log about all that becomes of its segments and its display.
+        node.SetScene(scene)
+        node.GetDisplayNode()
+        with visibilities_kept(scene):
+            self.node = scene.AddNode(node)
 
     @property
     def is_there(self) -> bool:
@@ -68,43 +73,41 @@ class PreviewSegmentation:
         return self.node.GetScene() is not None
 
     def show_slice(self, concept: str, stack: SliceStack, index: int, mask: NDArray[np.bool_]) -> None:
-        """Show ``mask`` bool ``[row, column]`` of ``concept`` on one slice of ``stack``."""
+        """Have ``mask`` bool ``[row, column]`` of ``concept`` on one slice of ``stack``; ``repaint`` shows it."""
         number = self._numbers.get(concept)
         if number is None or not self.is_there:
             return
         labels = stack.extract(self._labels)[index]
         labels[labels == number] = 0
         labels[mask] = number
-        if time.monotonic() - self._painted > REPAINT_INTERVAL:
-            self.repaint()
 
     def show_labels(self, labels: NDArray[np.uint16]) -> None:
-        """Show uint16 ``[k, j, i]`` in place of all that was shown: concept ``n`` (from 1) in the order given.
+        """Have uint16 ``[k, j, i]`` in place of all that was there: concept ``n`` (from 1) in the order given.
 
-        The array is taken over, since a copy of a large one takes half a second: whoever gives it must not need it as
-        it is any more.
+        ``repaint`` shows it. The array is taken over, since a copy of a large one takes half a second: whoever gives it
+        must not need it as it is any more.
         """
         if self.is_there:
             before: list[object] = [self._labels]
             self._labels = np.ascontiguousarray(labels)
             self._labelmap.GetPointData().SetScalars(_scalars_on(self._labels))
             release(before)
-            self.repaint()
 
     def repaint(self) -> None:
         """Let the views show what was written."""
-        if self._labelmap is None:
-            return
-        self._painted = time.monotonic()
-        self._labelmap.GetPointData().GetScalars().Modified()
-        self._labelmap.Modified()
+        if self._labelmap is not None and self.is_there:
+            self._labelmap.GetPointData().GetScalars().Modified()
+            self._labelmap.Modified()
+            # Slice views do not hear of a changed label map by itself.
+            self.node.GetSegmentation().InvokeEvent(slicer.vtkSegmentation.RepresentationModified)
 
     def remove(self) -> None:
         """Take the preview away."""
+        if self._labelmap is not None:
+            # Slicer would clear the voxels of one segment after the other.
+            self._labelmap.SetExtent(0, -1, 0, -1, 0, -1)
+            self._labelmap.GetPointData().SetScalars(None)
         remove_segmentation(self.node)
-        # Slicer would clear the voxels of one segment after the other.
-        for number in range(self.node.GetSegmentation().GetNumberOfSegments()):
-            self.node.GetSegmentation().GetNthSegment(number).RemoveAllRepresentations()
         self._labelmap = None
         labels: list[object] = [self._labels]
         self._labels = np.zeros((0, 0, 0), np.uint16)
@@ -113,33 +116,26 @@ class PreviewSegmentation:
 
 def remove_previews(scene: Any) -> None:
     """Take every preview away that is in ``scene``."""
-    if scene is None:
-        return
-    nodes = [
-        scene.GetNthNodeByClass(number, "vtkMRMLSegmentationNode")
-        for number in range(scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode"))
-    ]
-    for node in nodes:
+    for node in segmentation_nodes(scene) if scene is not None else ():
         if node.GetAttribute(PREVIEW_ATTRIBUTE):
             remove_segmentation(node)
 
 
 def _hidden_segmentation(volume_node: Any) -> Any:
-    scene = volume_node.GetScene()
+    """A segmentation node that is in no scene yet, with a display that is."""
+    display = slicer.vtkMRMLSegmentationDisplayNode()
+    display.SetSaveWithScene(False)
+    display.SetVisibility3D(False)
+    display.SetOpacity2DFill(0.4)
+    display = volume_node.GetScene().AddNode(display)
     node = slicer.vtkMRMLSegmentationNode()
-    node.SetName(scene.GenerateUniqueName("MedSAM3 preview"))
+    node.SetName("MedSAM3 preview")
     node.SetAttribute(PREVIEW_ATTRIBUTE, "1")
     node.SetHideFromEditors(True)
     node.SetSaveWithScene(False)
     node.SetSelectable(False)
-    node = scene.AddNode(node)
     node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
-    node.CreateDefaultDisplayNodes()
-    display = node.GetDisplayNode()
-    if display is not None:
-        display.SetSaveWithScene(False)
-        display.SetVisibility3D(False)
-        display.SetOpacity2DFill(0.4)
+    node.SetAndObserveDisplayNodeID(display.GetID())
     return node
 
 

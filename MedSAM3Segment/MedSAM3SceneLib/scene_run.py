@@ -8,6 +8,7 @@ repaints; neither ever stands still. Nodes are looked at again before each step,
 from __future__ import annotations
 
 import time
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -53,6 +54,9 @@ class RunState(StrEnum):
     FAILED = "failed"
 
 
+#: Runs that have not ended, of all who run any.
+_UNDER_WAY: weakref.WeakSet[SceneRun] = weakref.WeakSet()
+
 _ENDED = (RunState.DONE, RunState.CANCELLED, RunState.FAILED)
 
 
@@ -86,6 +90,7 @@ class SceneRun(ABC):
         self._stepping = False
         self._broken_off: Cancelled | None = None
         self._steps = self._all_steps()
+        _UNDER_WAY.add(self)
 
     @abstractmethod
     def _all_steps(self) -> Steps[None]:
@@ -242,6 +247,7 @@ class SceneRun(ABC):
             self._steps.close()
         self.state = state
         self.error = error
+        _UNDER_WAY.discard(self)
         self._listener.ended(self)
 
     def _words_on_change(self) -> list[Message]:
@@ -251,6 +257,12 @@ class SceneRun(ABC):
             return []
         name = volume_node.GetName()
         return [message("'{name}' was changed while it was segmented; the result is of what it was before.", name=name)]
+
+
+def abandon_all(why: str) -> None:
+    """End all runs at once, as ``SceneRun.abandon`` does."""
+    for run in list(_UNDER_WAY):
+        run.abandon(why)
 
 
 def run_to_end(run: SceneRun, pump: Callable[[], None], cancel: Callable[[], bool] | None = None) -> None:

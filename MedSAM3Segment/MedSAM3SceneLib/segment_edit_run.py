@@ -122,7 +122,8 @@ class SegmentEditRun(SceneRun):
         while True:
             version = content_version(segmentation_node.GetSegmentation())
             to_segmentation = node_to_node(order.volume_node, segmentation_node) @ placed.to_node
-            ijk_to_segmentation = to_segmentation @ question.volume.grid.ijk_to_ras
+            # Not that of the question, which may be an oblique slice: a segment stands on the voxels of its volume.
+            ijk_to_segmentation = to_segmentation @ placed.volume.grid.ijk_to_ras
             held = content_of(self._segment())
             lattice = edited_lattice(segmentation_node.GetSegmentation(), held, ijk_to_segmentation)
             work = partial(changed_and_new, change, concept.mask, held, lattice, to_segmentation)

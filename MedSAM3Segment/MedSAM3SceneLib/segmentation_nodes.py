@@ -1,4 +1,8 @@
-"""Segmentation nodes as a whole: made beside a volume, removed, and the lattice that their segments are edited on."""
+"""Segmentation nodes as a whole: made beside a volume, removed, and the lattice that their segments are edited on.
+
+Slice views choose a segmentation whenever one comes or goes, and may apply checkboxes of an earlier one to its
+segments: a bug of Slicer's. What is added and removed here leaves the visibility of all others as it was.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +23,10 @@ def new_segmentation(volume_node: Any) -> Any:
     """A new segmentation node beside ``volume_node``, under the same transform."""
     scene = volume_node.GetScene()
     name = scene.GenerateUniqueName(f"{volume_node.GetName()} segmentation")
-    segmentation_node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-    segmentation_node.CreateDefaultDisplayNodes()
-    segmentation_node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+    with visibilities_kept(scene):
+        segmentation_node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        segmentation_node.CreateDefaultDisplayNodes()
+        segmentation_node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
     return segmentation_node
 
 
@@ -30,10 +35,45 @@ def remove_segmentation(segmentation_node: Any) -> None:
     scene = segmentation_node.GetScene()
     if scene is None:
         return
-    # Slicer would leave them behind.
     displays = [segmentation_node.GetNthDisplayNode(n) for n in range(segmentation_node.GetNumberOfDisplayNodes())]
-    for node in filter(None, (segmentation_node, *displays)):
-        scene.RemoveNode(node)
+    with visibilities_kept(scene, but=segmentation_node):
+        scene.RemoveNode(segmentation_node)
+        for display in displays:
+            # Where there is a subject hierarchy they went with it; elsewhere Slicer leaves them behind.
+            if display is not None and display.GetScene() is scene:
+                scene.RemoveNode(display)
+
+
+@contextmanager
+def visibilities_kept(scene: Any, but: Any | None = None) -> Iterator[None]:
+    """Give all segmentations of ``scene`` but one the visibility back that they have now, of each segment, too."""
+    before = [
+        (node, display, bool(display.GetVisibility()), _segment_visibilities(node, display))
+        for node in segmentation_nodes(scene)
+        if node is not but and (display := node.GetDisplayNode()) is not None
+    ]
+    try:
+        yield
+    finally:
+        for node, display, is_visible, segments in before:
+            if display.GetScene() is not scene:
+                continue
+            display.SetVisibility(is_visible)
+            now = _segment_visibilities(node, display)
+            for segment_id, is_shown in segments.items():
+                if now.get(segment_id, is_shown) != is_shown:
+                    display.SetSegmentVisibility(segment_id, is_shown)
+
+
+def segmentation_nodes(scene: Any) -> list[Any]:
+    """All segmentation nodes of ``scene``, in its order."""
+    count = scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+    return [scene.GetNthNodeByClass(number, "vtkMRMLSegmentationNode") for number in range(count)]
+
+
+def _segment_visibilities(segmentation_node: Any, display: Any) -> dict[str, bool]:
+    ids = segmentation_node.GetSegmentation().GetSegmentIDs()
+    return {str(segment_id): bool(display.GetSegmentVisibility(segment_id)) for segment_id in ids}
 
 
 def require_present(node: Any) -> None:

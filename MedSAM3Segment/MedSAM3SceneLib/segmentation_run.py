@@ -13,7 +13,6 @@ from MedSAM3SegmentLib.concepts import Vocabulary
 from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.gating import Gate
 from MedSAM3SegmentLib.grid import SliceStack
-from MedSAM3SegmentLib.phrases import prompt_for
 from MedSAM3SegmentLib.request import Grouping, Mode, SegmentRequest
 from MedSAM3SegmentLib.result import SegmentResult
 
@@ -155,7 +154,7 @@ class SegmentationRun(WritingRun):
         ids = [
             segment.segment_id
             for concept in request.concepts
-            for segment in earlier_segments(node, prompt_for(concept), volume.name, content_hash)
+            for segment in earlier_segments(node, concept, volume.name, content_hash)
         ]
         is_part = self.only_slice is not None
         # A slice is taken whole, in the region or beside it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,21 @@ from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.request import Grouping
 from MedSAM3SegmentLib.result import SegmentResult
 
-from .concept_writing import ConceptWriting, SegmentMask, WrittenConcept
+from .concept_writing import ConceptWriting, Outcome, SegmentMask, WrittenConcept
 from .edited_slices import written_slices
 from .editing import SegmentWriter
 from .frames import node_to_node, require_linear
 from .given_nodes import require_node
 from .labelmaps import binary_labelmap_name, cropped
-from .segmentation_nodes import geometry_kept, new_segmentation, prepare_lattice, remove_segmentation
-from .steps import Steps
+from .segment_voxels import segment_volume_mm3
+from .segmentation_nodes import (
+    geometry_kept,
+    new_segmentation,
+    prepare_lattice,
+    remove_segmentation,
+    require_present,
+)
+from .steps import Steps, in_thread
 from .volumes import PlacedVolume, has_namesake
 
 
@@ -117,11 +124,26 @@ def write_in_steps(
             written: list[WrittenConcept] = []
             for concept, parts in zip(result.concepts, masks, strict=True):
                 written += yield from writing.write_concept(concept, parts)
+            written = yield from _with_volumes(target, written)
     except BaseException:
         if segmentation_node is None:
             remove_segmentation(target)
         raise
     return WrittenResult(target, tuple(written))
+
+
+def _with_volumes(segmentation_node: Any, written: Sequence[WrittenConcept]) -> Steps[list[WrittenConcept]]:
+    """``written`` with what each segment holds in the end, as far as masks and overwriting let it."""
+    segmentation = segmentation_node.GetSegmentation()
+    segments = {
+        part.segment_id: segmentation.GetSegment(part.segment_id)
+        for part in written
+        if part.segment_id is not None and part.outcome is not Outcome.NOT_FOUND
+    }
+    there = {segment_id: segment for segment_id, segment in segments.items() if segment is not None}
+    held = yield from in_thread(lambda: {one: segment_volume_mm3(segment) for one, segment in there.items()})
+    require_present(segmentation_node)
+    return [replace(part, volume_mm3=held.get(part.segment_id)) for part in written]
 
 
 def masks_of(result: SegmentResult, grouping: Grouping = Grouping.CONCEPT) -> list[list[SegmentMask]]:
@@ -152,6 +174,11 @@ def messages_of(result: SegmentResult, written: WrittenResult) -> list[str]:
     """What the user should know of a run, one sentence each: of the run, then of each concept."""
     messages = list(result.messages)
     for concept in result.concepts:
-        messages += [part.message for part in written.concepts if part.concept == concept.concept]
-        messages += concept.messages
+        said = [part.message for part in written.concepts if part.concept == concept.concept]
+        messages += [_of_concept(concept.concept, message) for message in (*said, *concept.messages)]
     return messages
+
+
+def _of_concept(concept: str, message: str) -> str:
+    """A sentence on a concept that says on which."""
+    return message if f"'{concept.strip()}'" in message else f"{concept.strip()}: {message}"

@@ -8,7 +8,7 @@ that do not, so those are seen to here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -55,7 +55,14 @@ def reference_lattice(segmentation: Any) -> Matrix | None:
     return lattice_of(reference_image(segmentation))
 
 
-def replace_content(editor: Any, segment_id: str, labelmap: Any, taken: Any | None, tool: VoxelTool) -> None:
+def replace_content(
+    editor: Any,
+    segment_id: str,
+    labelmap: Any,
+    taken: Any | None,
+    tool: VoxelTool,
+    spared: Collection[str] = (),
+) -> None:
     """Make a segment hold ``labelmap`` and nothing else, and take from neighbours as overwriting wants.
 
     Masks were looked at already, by the functions of ``masking``.
@@ -64,12 +71,13 @@ def replace_content(editor: Any, segment_id: str, labelmap: Any, taken: Any | No
         editor: the vtkMRMLSegmentEditorNode that ``tool`` works with; its segmentation holds the segment.
         labelmap: on the lattice the segment is to stand on.
         taken: the voxels of it that neighbours may lose, on the same lattice; None where they lose none.
-        tool: changes the voxels. It is asked once, unless neighbours stand on other lattices.
+        tool: changes the voxels. It is asked once, unless neighbours stand on other lattices or some are spared.
+        spared: segments that lose nothing, whatever the overwrite mode says.
     """
     segmentation = editor.GetSegmentationNode().GetSegmentation()
-    overwritten = [] if taken is None else _overwritten(editor, segment_id)
-    # The editor would resample a whole neighbour to erase a part of it.
-    apart = not all(_is_on_lattice(segmentation, other, lattice_of(labelmap)) for other in overwritten)
+    overwritten = [] if taken is None else overwritten_segments(editor, segment_id, spared)
+    # The editor would resample a whole neighbour to erase a part of it, and knows of none that is spared.
+    apart = bool(spared) or not all(_is_on_lattice(segmentation, other, lattice_of(labelmap)) for other in overwritten)
     lost = None if apart or taken is None else _lost_by_neighbours(segmentation, taken, overwritten)
     with _labelmap_replaced(segmentation, segment_id, labelmap), without_masks(editor, overwriting=lost is not None):
         tool.add_voxels(segment_id, _first_voxel(labelmap) if lost is None else lost)
@@ -78,7 +86,10 @@ def replace_content(editor: Any, segment_id: str, labelmap: Any, taken: Any | No
             for other in overwritten:
                 present = binary_labelmap(segmentation.GetSegment(other))
                 if not present.IsEmpty():
-                    tool.remove_voxels(other, resampled_labelmap(taken, lattice_of(present)))
+                    is_on_lattice = _is_on_lattice(segmentation, other, lattice_of(taken))
+                    tool.remove_voxels(
+                        other, taken if is_on_lattice else resampled_labelmap(taken, lattice_of(present))
+                    )
 
 
 @contextmanager
@@ -106,12 +117,13 @@ def without_masks(editor: Any, overwriting: bool) -> Iterator[None]:
         editor.SetDisableModifiedEvent(was_quiet)
 
 
-def _overwritten(editor: Any, segment_id: str) -> list[str]:
-    """The other segments that lose the voxels written into ``segment_id``."""
+def overwritten_segments(editor: Any, segment_id: str, spared: Collection[str] = ()) -> list[str]:
+    """The other segments, but those spared, that lose the voxels written into ``segment_id``."""
     if editor.GetOverwriteMode() == editor.OverwriteNone:
         return []
     segmentation_node = editor.GetSegmentationNode()
-    others = [other for other in segmentation_node.GetSegmentation().GetSegmentIDs() if other != segment_id]
+    ids = segmentation_node.GetSegmentation().GetSegmentIDs()
+    others = [other for other in ids if other != segment_id and other not in spared]
     if editor.GetOverwriteMode() == editor.OverwriteVisibleSegments:
         display = segmentation_node.GetDisplayNode()
         others = [other for other in others if display is not None and display.GetSegmentVisibility(other)]

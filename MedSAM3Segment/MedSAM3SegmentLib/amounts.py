@@ -17,5 +17,10 @@ def amount(volume: Volume, voxels: int) -> str:
     """How much of ``volume`` that is: millilitres, or pixels of a plain picture."""
     if is_plain_picture(volume):
         return f"{voxels} px"
-    millilitres = voxels * volume.grid.voxel_volume_mm3 / 1000
+    return in_millilitres(voxels * volume.grid.voxel_volume_mm3)
+
+
+def in_millilitres(volume_mm3: float) -> str:
+    """A volume in words."""
+    millilitres = volume_mm3 / 1000
     return f"{millilitres:.0f} mL" if millilitres >= 100 else f"{millilitres:.3g} mL"

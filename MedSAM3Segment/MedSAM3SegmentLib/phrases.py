@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+#: What the model is asked in place of a phrase where only boxes or drawings show what is meant (Meta's convention).
+VISUAL_PHRASE = "visual"
+
 _SIDES = {"l": "left", "lt": "left", "left": "left", "r": "right", "rt": "right", "right": "right"}
 
 # What people put before a noun phrase when they talk to a program. Before a number or "of" these are nouns themselves:

@@ -33,9 +33,9 @@ from .grid import SliceStack
 from .intensity import Window, choose_window, is_ct
 from .looking import Question, show_slice, steps_of
 from .messages import Message, message
-from .models.concept_model import VISUAL_PHRASE, ConceptModel
+from .models.concept_model import ConceptModel
 from .one_run import OneRun
-from .phrases import prompt_for
+from .phrases import VISUAL_PHRASE, prompt_for
 from .planes import gates_along, look_along_planes, more_stacks
 from .prompt_geometry import boxes_on
 from .provenance import Provenance

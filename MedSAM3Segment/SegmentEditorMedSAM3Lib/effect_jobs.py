@@ -6,7 +6,6 @@ the editor's undo knows of them. They are gone as soon as the action has ended, 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from slicer.i18n import tr as _
 
 from MedSAM3PanelLib.job_runner import RunningJob, listener_of
 from MedSAM3PanelLib.previews import Previews
+from MedSAM3SceneLib.failure_log import log_failure
 from MedSAM3SceneLib.kept_volume import KeptVolume
 from MedSAM3SceneLib.local_jobs import JobSource
 from MedSAM3SceneLib.preview_segmentation import Colour
@@ -150,8 +150,6 @@ class EffectJobs:
         self._options.show_running(False)
         messages = run.messages if run.state is RunState.DONE else [self._words_of(run.error, run.order.model)]
         self._options.show_messages(messages)
-        for message in messages:
-            logging.info("MedSAM3: %s", message)
         begin, self._waiting = self._waiting, None
         if begin is not None:
             begin()
@@ -162,7 +160,7 @@ class EffectJobs:
             return self._options.words_without_tracker(model)
         if isinstance(error, MedSAM3Error):
             return str(error)
-        logging.error("MedSAM3: an action of the Segment Editor effect failed.", exc_info=error)
+        log_failure("an action of the Segment Editor effect failed.", error)
         return str(_("The action failed: {error}").format(error=error))
 
     def _segment_colour(self) -> Colour:

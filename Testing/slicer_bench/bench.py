@@ -21,6 +21,7 @@ from . import modules
 from .application import Application
 from .dialogs import Dialogs
 from .pythonqt import slot_errors
+from .subject_hierarchy import SubjectHierarchyPlugin
 
 MODULE_FOLDERS = [Path(__file__).parents[2] / name for name in ("MedSAM3Segment", "MedSAM3Agent")]
 
@@ -39,6 +40,12 @@ class Bench:
         self.slicer, self.app, self.dialogs, self.installs = slicer, app, dialogs, installs
         self._panels: list[Any] = []
         self._editors: list[Any] = []
+        self._hierarchy = SubjectHierarchyPlugin(slicer.mrmlScene)
+
+    @property
+    def log_lines(self) -> list[str]:
+        """What Slicer's own widgets complained of in its error log."""
+        return self._hierarchy.log_lines
 
     @property
     def settings(self) -> Any:
@@ -142,6 +149,7 @@ class Bench:
             editor.close()
         for panel in list(self._panels):
             self.close_panel(panel)
+        self._hierarchy.release()
         self.app.layoutManager().bench_release()
         self.app.processEvents()
 

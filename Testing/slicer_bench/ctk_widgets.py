@@ -161,7 +161,8 @@ class SliderWidget(QtWidgets.QWidget):
         self.bench_drag_to(self._minimum + step * self._single_step)
 
     def _stepped(self, action: int) -> None:
-        if action != QtWidgets.QAbstractSlider.SliderMove:
+        # A number, which no enum of PySide is equal to.
+        if action != QtWidgets.QAbstractSlider.SliderMove.value:
             self.setValue(self._minimum + self._slider.sliderPosition * self._single_step)
 
     def _set_range(self, minimum: float, maximum: float) -> None:

@@ -13,6 +13,7 @@ import vtk
 from PySide6 import QtCore, QtGui
 
 from .mrml_widgets import SceneWidget
+from .slice_controller import SliceController
 
 #: Names, orientations and sizes of the views.
 VIEWS = (("Red", "Axial"), ("Green", "Coronal"), ("Yellow", "Sagittal"))
@@ -55,14 +56,26 @@ class SliceView(QtCore.QObject):
         self._interactor.SetInteractorStyle(None)
         self._cursor: Any = QtGui.QCursor(QtCore.Qt.ArrowCursor)
         self._managers: Any = None
+        self._is_due = True
+        self._observed = [(logic, logic.AddObserver(vtk.vtkCommand.ModifiedEvent, self._ask))]
         self._application_logic = application_logic
 
     def bench_release(self) -> None:
         """Draw nothing any more."""
+        for observed, tag in self._observed:
+            observed.RemoveObserver(tag)
         if self._managers is not None:
             self._managers.SetMRMLDisplayableNode(None)
             self._managers = None
         self._window.Finalize()
+
+    def bench_show(self) -> None:
+        """Draw if anybody asked for it since the last time; otherwise the picture stays, as on a screen."""
+        if self._is_due:
+            self.forceRender()
+
+    def _ask(self, *_: Any) -> None:
+        self._is_due = True
 
     def mrmlSliceNode(self) -> Any:  # noqa: N802
         return self._node
@@ -77,10 +90,12 @@ class SliceView(QtCore.QObject):
         return self._renderer
 
     def scheduleRender(self) -> None:  # noqa: N802
-        """Nothing is seen until a test asks for a picture."""
+        """Draw soon: before a test looks at the view."""
+        self._is_due = True
 
     def forceRender(self) -> None:  # noqa: N802
         """Draw now."""
+        self._is_due = False
         if self._managers is None:
             self._managers = self._displayable_managers()
         self._logic.GetBlend().Update() if self._logic.GetBlend() is not None else None
@@ -111,6 +126,8 @@ class SliceView(QtCore.QObject):
         group = slicer.vtkMRMLDisplayableManagerGroup()
         group.Initialize(factory, self._renderer)
         group.SetMRMLDisplayableNode(self._node)
+        # How a displayable manager asks for a view to be drawn; Slicer's views draw for nothing else.
+        self._observed.append((group, group.AddObserver(vtk.vtkCommand.UpdateEvent, self._ask)))
         return group
 
 
@@ -123,6 +140,7 @@ class SliceWidget(SceneWidget):
         self._name, self._orientation, self._application_logic = name, orientation, application_logic
         self._logic = slicer.vtkMRMLSliceLogic()
         self._view: SliceView | None = None
+        self.bench_controller = SliceController()
 
     def bench_prepare(self) -> None:
         """Have the nodes of the view in the scene, once; they stay when it is closed."""
@@ -183,6 +201,11 @@ class LayoutManager(QtCore.QObject):
         self._application_logic = application_logic
         self._widgets = {name: SliceWidget(name, orientation, application_logic, scene) for name, orientation in VIEWS}
         self._names = tuple(self._widgets)
+        self._scene = scene
+        self._tags = [
+            scene.AddObserver(event, self._update_segmentation_controls)
+            for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent)
+        ]
 
     def bench_show(self, *names: str) -> None:
         """Choose a layout that has these slice views."""
@@ -196,8 +219,17 @@ class LayoutManager(QtCore.QObject):
 
     def bench_release(self) -> None:
         """Let go of what is in the scene."""
+        for tag in self._tags:
+            self._scene.RemoveObserver(tag)
         for widget in self._widgets.values():
+            widget.bench_controller.release()
             widget.bench_release()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _update_segmentation_controls(self, scene: Any, event: str, node: Any = None) -> None:
+        if event == "EndBatchProcessEvent" or (node is not None and node.IsA("vtkMRMLSegmentationNode")):
+            for widget in self._widgets.values():
+                widget.bench_controller.adopt_segmentation(scene)
 
     def bench_remove(self, name: str) -> None:
         """Destroy a view, as Slicer does when its node is removed from the scene."""
@@ -223,10 +255,12 @@ def picture_of(view: SliceView) -> Any:
     """What a slice view shows, as an array ``[row, column, RGB]``, top row first."""
     from vtk.util.numpy_support import vtk_to_numpy
 
-    view.forceRender()
+    view.bench_show()
     grabber = vtk.vtkWindowToImageFilter()
     grabber.SetInput(view.renderWindow())
     grabber.ReadFrontBufferOff()
+    # Or it would draw the view anew, whether anybody asked for that or not.
+    grabber.ShouldRerenderOff()
     grabber.Update()
     image = grabber.GetOutput()
     columns, rows, _ = image.GetDimensions()

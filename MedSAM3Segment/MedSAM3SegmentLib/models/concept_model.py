@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 #: Label of a box that is only padding (transformers' convention).
 PADDING_LABEL = -10
 
-#: Prompt that stands for "what the boxes show" when there is no phrase (Meta's convention).
-VISUAL_PHRASE = "visual"
-
 
 @dataclass(frozen=True, eq=False)
 class ImageFeatures:

@@ -11,7 +11,8 @@ import torch.nn.functional as functional
 from numpy.typing import NDArray
 
 from ..intensity import prepare_slices
-from ..models.concept_model import PADDING_LABEL, VISUAL_PHRASE
+from ..models.concept_model import PADDING_LABEL
+from ..phrases import VISUAL_PHRASE
 from .losses import Target
 from .samples import LabelledStack
 from .wording import negative_wording, positive_wording

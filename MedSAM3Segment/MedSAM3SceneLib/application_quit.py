@@ -1,0 +1,21 @@
+"""What is done when Slicer quits: runs are dropped and the engine is ended, before Slicer takes its log away.
+
+Slicer's log handler writes into an object that is gone by the time Python ends. Whatever logs then, if only a library
+that is about to send a request, ends Slicer with a crash.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def end_all() -> None:
+    """End what this project has begun; nothing of it talks to an engine or logs afterwards.
+
+    Called on ``aboutToQuit()``. What was never used is not imported for it.
+    """
+    runs, engine = (sys.modules.get(f"{__package__}.{name}") for name in ("scene_run", "engine_access"))
+    if runs is not None:
+        runs.abandon_all("Slicer was closed; nothing was written.")
+    if engine is not None:
+        engine.stop_for_good()
