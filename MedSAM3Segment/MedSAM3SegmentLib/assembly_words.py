@@ -32,13 +32,39 @@ def reason_of(concept: ConceptResult, instances: Sequence[Instance], dropped: in
             best=best,
             threshold=threshold,
         )
-    if dropped:
+    return _no_object(score, best) if dropped else _no_mask(score, best)
+
+
+def said_of_this_slice(reason: Message) -> Message:
+    """The reason why a concept was not found, of the only slice there is: people know it by no number."""
+    facts, score = reason.facts, reason.facts.get("score", 0.0)
+    if facts.keys() >= {"score", "best", "threshold"}:
         return message(
-            "Not found: the best score is {score:.2f} on slice {best}, but nothing goes on through enough slices to be "
+            "Not found: the best score is {score:.2f} on this slice, below the threshold {threshold:g}.",
+            score=score,
+            threshold=facts["threshold"],
+        )
+    if reason.template == _no_mask(0.0, 0).template:
+        return message("Not found: this slice scores {score:.2f}, but no mask came with it.", score=score)
+    if reason.template == _no_object(0.0, 0).template:
+        return message(
+            "Not found: the best score is {score:.2f} on this slice, but nothing goes on through enough slices to be "
             "an object.",
             score=score,
-            best=best,
         )
+    return reason
+
+
+def _no_object(score: float, best: int) -> Message:
+    return message(
+        "Not found: the best score is {score:.2f} on slice {best}, but nothing goes on through enough slices to be "
+        "an object.",
+        score=score,
+        best=best,
+    )
+
+
+def _no_mask(score: float, best: int) -> Message:
     return message("Not found: slice {best} scores {score:.2f}, but no mask came with it.", score=score, best=best)
 
 
