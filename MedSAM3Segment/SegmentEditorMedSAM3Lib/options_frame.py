@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from MedSAM3PanelLib.progress_display import ProgressDisplay
 from MedSAM3SceneLib.marks import Mark, positions_of
 from MedSAM3SceneLib.segment_actions import Action
+from MedSAM3SceneLib.wording import translated
 from MedSAM3SegmentLib.prompts import BoxMark, BoxReading
 
 _LIST_HEIGHT = 90
@@ -147,7 +148,7 @@ class OptionsFrame:
 
     def show_messages(self, messages: Sequence[str]) -> None:
         """Show sentences for the user, in place of earlier ones."""
-        self.messageLabel.text = "\n".join(messages)
+        self.messageLabel.text = "\n".join(map(translated, messages))
 
     def _on(self, widget: Any, signal: str, slot: Callable[..., Any]) -> None:
         widget.connect(signal, slot)
