@@ -17,6 +17,7 @@ from MedSAM3SegmentLib.engine.model_shelf import FeatureShelf, LoadedModel, Mode
 from MedSAM3SegmentLib.engine.process_life import Parents
 from MedSAM3SegmentLib.engine.serving import Binding, ServingEngine
 from MedSAM3SegmentLib.engine.volume_store import VolumeStore
+from MedSAM3SegmentLib.messages import message
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.volume import Volume
 from slow_segmenter import SlowSegmenter
@@ -77,7 +78,13 @@ def tls_binding(folder: Path) -> Binding:
 
 def volume_of(seed: int = 0, shape: tuple[int, int, int] = (6, 8, 10), dtype: type = np.int16) -> Volume:
     array = np.random.default_rng(seed).integers(-2, 3, shape).astype(dtype)
-    return Volume(array, axial_grid(shape, (0.7, 0.8, 3.0)), "CT", f"volume {seed}", ("It was resampled.",))
+    return Volume(
+        array,
+        axial_grid(shape, (0.7, 0.8, 3.0)),
+        "CT",
+        f"volume {seed}",
+        (message("It was resampled to {edge:.1f} mm.", edge=0.7),),
+    )
 
 
 def wait_until(happened: Callable[[], bool], seconds: float = 120.0) -> None:

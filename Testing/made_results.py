@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from MedSAM3SegmentLib.evidence import SliceEvidence
 from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid
 from MedSAM3SegmentLib.intensity import Window, choose_window
+from MedSAM3SegmentLib.messages import message
 from MedSAM3SegmentLib.provenance import ModelIdentity, Provenance
 from MedSAM3SegmentLib.result import ConceptResult, Instance, SegmentResult
 from MedSAM3SegmentLib.volume import Volume
@@ -42,7 +43,7 @@ def result_of(
                 window=(windows or {}).get(name) or choose_window(volume),
                 evidence=tuple(SliceEvidence(n, 0.9 if n in on else 0.1, 0.9) for n in range(stack.count)),
                 found=bool(on),
-                reason="It is there." if on else "Not found: the best score is 0.10.",
+                reason=message("It is there." if on else "Not found: the best score is 0.10."),
                 mask=mask,
                 instance_map=mask.astype(np.uint16),
                 instances=(instance,) if instance else (),

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from MedSAM3SegmentLib.messages import Message
+
 
 def assert_same(one: Any, other: Any, where: str = "value") -> None:
     """Fail unless both have the same types, fields, numbers and arrays; NaN equals NaN."""
@@ -35,3 +37,6 @@ def assert_same(one: Any, other: Any, where: str = "value") -> None:
     else:
         assert type(one) is type(other), where
         assert one == other, where
+        if isinstance(one, Message):
+            assert one.template == other.template, where
+            assert_same(one.facts, other.facts, where)

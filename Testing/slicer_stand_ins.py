@@ -106,7 +106,7 @@ def install_base_classes(slicer: ModuleType) -> None:
         setattr(base, stand_in.__name__, stand_in)
     translation = ModuleType("slicer.i18n")
     translation.tr = lambda text: text  # type: ignore[attr-defined]
-    translation.translate = lambda _context, text: text  # type: ignore[attr-defined]
+    translation.translate = lambda context, text: slicer.app.translate(context, text)  # type: ignore[attr-defined]
     for module in (base, translation):
         sys.modules[module.__name__] = module
         setattr(slicer, module.__name__.split(".")[1], module)

@@ -14,6 +14,7 @@ from MedSAM3SceneLib.marks import write_marks
 from MedSAM3SceneLib.segment_actions import Action, ActionWords, question_for, surroundings
 from MedSAM3SceneLib.view_slices import stack_slice, view_plane
 from MedSAM3SceneLib.volumes import read_volume_node
+from MedSAM3SegmentLib.messages import message
 from MedSAM3SegmentLib.prompts import PointMark
 from scene_nodes import TURNED, lattices, misplaced, rigid, rigids, segment_in_world, slice_view, to_world, unmatched
 
@@ -167,7 +168,12 @@ def test_what_is_not_on_an_oblique_slice_is_told_without_a_slice_number():
 
         def segment(self, *asked):
             result = super().segment(*asked)
-            said = "Not found: the best score is 0.31 on slice 0, below the threshold 0.5."
+            said = message(
+                "Not found: the best score is {score:.2f} on slice {best}, below the threshold {threshold:g}.",
+                score=0.31,
+                best=0,
+                threshold=0.5,
+            )
             return replace(result, concepts=(replace(result.concepts[0], reason=said),))
 
     setting = Setting()

@@ -23,6 +23,7 @@ from MedSAM3SegmentLib.engine.serving import Binding, ServingEngine
 from MedSAM3SegmentLib.engine.volume_store import VolumeStore
 from MedSAM3SegmentLib.errors import Cancelled, EngineError, InputError, ModelError
 from MedSAM3SegmentLib.grid import Plane
+from MedSAM3SegmentLib.messages import message
 from MedSAM3SegmentLib.models.fingerprint import file_sha256
 from MedSAM3SegmentLib.request import PartialMask, Progress, SegmentRequest
 from MedSAM3SegmentLib.result import SegmentResult
@@ -48,7 +49,8 @@ def test_the_segmenter_sees_volume_and_request_as_they_were_sent(
     engine: Engine, colour: bool, inside: np.ndarray | str
 ) -> None:
     array = np.random.default_rng(5).integers(0, 255, (4, 5, 6, 3) if colour else (4, 5, 6)).astype(np.uint8)
-    volume = Volume(array, axial_grid((4, 5, 6)), "US", "cine", ("Two sentences.", "Or one."), is_sequence=True)
+    said = (message("Two sentences."), message("Or {count}.", count="one"))
+    volume = Volume(array, axial_grid((4, 5, 6)), "US", "cine", said, is_sequence=True)
     request = SegmentRequest(("liver", "spleen"), inside=inside)
     seen: list[tuple[Volume, SegmentRequest]] = []
     segment = engine.slow.segment

@@ -37,6 +37,7 @@ from MedSAM3SegmentLib.evidence import Detection, SliceEvidence, SoftMask
 from MedSAM3SegmentLib.gating import Gate
 from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid
 from MedSAM3SegmentLib.intensity import Window
+from MedSAM3SegmentLib.messages import Message
 from MedSAM3SegmentLib.prompts import BoxMark, BoxReading, MaskMark, PointMark, TargetPrompts
 from MedSAM3SegmentLib.provenance import AdapterIdentity, ModelIdentity, Provenance
 from MedSAM3SegmentLib.request import (
@@ -147,7 +148,19 @@ _tracks = st.builds(
     st.lists(_stops, max_size=2).map(tuple),
     _flags,
 )
-_sentences = st.lists(_words, max_size=2).map(tuple)
+_literals = _words.map(lambda text: text.replace("{", "{{").replace("}", "}}"))
+_holes = st.sampled_from(["{name}", "{name2}", "{count}", "{score:.2f}", "{score:g}"])
+
+
+@st.composite
+def _one_message(draw: st.DrawFn, inner: st.SearchStrategy[str] = _words) -> Message:
+    template = " ".join(draw(st.lists(_literals | _holes, min_size=1, max_size=5)))
+    facts = {"name": draw(inner), "name2": draw(inner), "count": draw(_small), "score": draw(_numbers)}
+    return Message(template, {name: fact for name, fact in facts.items() if f"{{{name}" in template})
+
+
+_messages = _one_message(_words | _one_message(_words | _one_message()))
+_sentences = st.lists(_messages, max_size=2).map(tuple)
 _concepts = st.builds(
     ConceptResult,
     _words,
@@ -155,7 +168,7 @@ _concepts = st.builds(
     _windows,
     st.lists(_evidence, max_size=2).map(tuple),
     _flags,
-    _words,
+    _messages,
     _masks,
     _arrays(SHAPE, np.uint16),
     st.lists(_instances, max_size=2).map(tuple),
@@ -212,8 +225,8 @@ _events: st.SearchStrategy[Event] = st.one_of(
     st.builds(Advanced, st.builds(Progress, st.sampled_from(Stage), _small, _small, st.none() | _numbers)),
     st.builds(PartialArrived, st.builds(PartialMask, _words, _small, _scores, _arrays((6, 7), bool))),
     st.builds(Done, _results()),
-    st.builds(Failed, _words, st.sampled_from(FailureKind)),
-    st.builds(WasCancelled, _words),
+    st.builds(Failed, _messages, st.sampled_from(FailureKind)),
+    st.builds(WasCancelled, _messages),
 )
 
 

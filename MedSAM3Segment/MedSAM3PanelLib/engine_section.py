@@ -10,6 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MedSAM3SceneLib import engine_access
+from MedSAM3SceneLib.wording import translated
 from MedSAM3SegmentLib.byte_sizes import size_in_words
 from MedSAM3SegmentLib.errors import MedSAM3Error
 
@@ -91,7 +92,7 @@ class EngineSection:
         self._ui.stopEngineButton.enabled = status is not None and not engine_access.remote_address()
 
     def _fail(self, error: Exception) -> None:
-        self._ui.engineLabel.text = str(error)
+        self._ui.engineLabel.text = translated(str(error))
         self._ui.unloadButton.enabled = self._ui.stopEngineButton.enabled = False
 
 

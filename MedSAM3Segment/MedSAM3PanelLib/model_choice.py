@@ -11,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MedSAM3SceneLib import engine_access
+from MedSAM3SceneLib.wording import translated
 from MedSAM3SegmentLib.byte_sizes import size_in_words
 from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
 from MedSAM3SegmentLib.models.installing_apart import PlannedModel, plan_apart
@@ -64,7 +65,7 @@ class ModelChoice:
         try:
             names = [model.name for model in installed_models()]
         except MedSAM3Error as error:
-            self._say(str(error))
+            self._say(translated(str(error)))
             names = []
         self._installed = {_DEMO, *names}
         self._filling = True
@@ -206,9 +207,9 @@ class ModelChoice:
     def _fail(self, error: Exception) -> None:
         self._end_arrival()
         self.refresh()
-        self._say(str(error))
+        self._say(translated(str(error)))
         if not isinstance(error, Cancelled):
-            slicer.util.errorDisplay(str(error), windowTitle=_("Models"))
+            slicer.util.errorDisplay(translated(str(error)), windowTitle=_("Models"))
 
     def _end_arrival(self) -> str:
         """Show that nothing is on its way any more; the name of what was is returned."""

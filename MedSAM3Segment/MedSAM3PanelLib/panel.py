@@ -12,6 +12,7 @@ from MedSAM3SceneLib.failure_log import log_failure
 from MedSAM3SceneLib.run_order import PlacedPartial
 from MedSAM3SceneLib.segmentation_run import SegmentationRun, WritingRun
 from MedSAM3SceneLib.slice_views import jump_to_slice
+from MedSAM3SceneLib.wording import translated
 from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
 from MedSAM3SegmentLib.phrases import split_phrases
 
@@ -229,7 +230,7 @@ class Panel:
         parameters = self.form.parameters
         if parameters is not None and parameters.volume is run.volume_node:
             parameters.segmentation = run.written.segmentation_node
-        self._say("\n".join(run.result.messages))
+        self._say("\n".join(map(translated, run.result.messages)))
         self.update()
 
     def _previewed(self, run: SegmentationRun) -> None:
@@ -237,18 +238,18 @@ class Panel:
         concepts = [concept.concept for concept in run.result.concepts]
         self.previews.show_labels(run.volume_node, run.placed, concepts, run.labels)
         self.threshold.follow(self._shown)
-        said = [f"{concept.concept}: {concept.reason}" for concept in run.result.concepts]
-        self._say("\n".join([*said, *run.messages]))
+        said = [f"{concept.concept}: {translated(concept.reason)}" for concept in run.result.concepts]
+        self._say("\n".join([*said, *map(translated, run.messages)]))
         self.update()
 
     def _failed(self, error: Exception) -> None:
         self._end_job()
         self.threshold.follow(self._shown)
-        self._say(str(error))
+        self._say(translated(str(error)))
         if not isinstance(error, MedSAM3Error):
             log_failure("a run broke off.", error)
         if not isinstance(error, Cancelled):
-            slicer.util.errorDisplay(str(error), windowTitle=_("MedSAM3 Segment"))
+            slicer.util.errorDisplay(translated(str(error)), windowTitle=_("MedSAM3 Segment"))
         self.update()
 
     def _end_job(self) -> None:

@@ -9,6 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from MedSAM3SceneLib.segmentations import WrittenResult
+from MedSAM3SceneLib.wording import translated
 from MedSAM3SegmentLib.result import ConceptResult, SegmentResult
 
 #: The columns that hold numbers.
@@ -57,7 +58,8 @@ class ResultsTable:
         self._messages = []
         self._table.setRowCount(len(result.concepts))
         for row, concept in enumerate(result.concepts):
-            message = " ".join([said.get(concept.concept, concept.reason), *concept.messages, *concept.clean_up])
+            sentences = [said.get(concept.concept, concept.reason), *concept.messages, *concept.clean_up]
+            message = " ".join(map(translated, sentences))
             texts = (
                 concept.concept,
                 _("found") if concept.found else _("not found"),

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from MedSAM3SceneLib.failure_log import log_failure
 from MedSAM3SceneLib.segmentation_run import WritingRun
 from MedSAM3SceneLib.threshold_run import standing_result
+from MedSAM3SceneLib.wording import translated
 
 from .background import Background
 from .previews import Previews
@@ -93,7 +94,7 @@ class ThresholdSlider:
 
     def _fail(self, error: Exception) -> None:
         log_failure("a moved threshold could not be shown.", error)
-        self._said(_("This threshold cannot be shown: {error}").format(error=error))
+        self._said(_("This threshold cannot be shown: {error}").format(error=translated(str(error))))
         self._work_out()
 
     def _stop(self) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 
+from MedSAM3SegmentLib.messages import message
+
 
 def end_all() -> None:
     """End what this project has begun; nothing of it talks to an engine or logs afterwards.
@@ -16,6 +18,6 @@ def end_all() -> None:
     """
     runs, engine = (sys.modules.get(f"{__package__}.{name}") for name in ("scene_run", "engine_access"))
     if runs is not None:
-        runs.abandon_all("Slicer was closed; nothing was written.")
+        runs.abandon_all(message("Slicer was closed; nothing was written."))
     if engine is not None:
         engine.stop_for_good()

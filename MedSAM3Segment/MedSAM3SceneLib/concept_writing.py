@@ -12,15 +12,16 @@ import numpy as np
 import slicer
 from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.amounts import in_millilitres
 from MedSAM3SegmentLib.concepts import Vocabulary
 from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.grid import Matrix
+from MedSAM3SegmentLib.messages import Message, joined
 from MedSAM3SegmentLib.report import segment_provenance
 from MedSAM3SegmentLib.result import ConceptResult, SegmentResult
 from MedSAM3SegmentLib.terminology import terminology_entry
 
 from .answer_changes import StackSliceChange, changed_and_new, slices_only
+from .concept_words import words_on_another, words_on_left, words_on_loss, words_on_masked, words_on_other_slices
 from .earlier_segments import EarlierSegment, earlier_segments, free_number, homes_of_objects, segment_name
 from .edited_slices import WrittenSlices, read_written, write_written, written_slices
 from .editing import SegmentWriter
@@ -56,7 +57,7 @@ class WrittenConcept:
     concept: str
     outcome: Outcome
     segment_id: str | None
-    message: str
+    message: Message
     volume_mm3: float | None = None
 
 
@@ -115,7 +116,8 @@ class ConceptWriting:
                 if other.created == provenance.created:
                     yield from self._clear(other.segment_id)
         left = [other for other in others if content_of(self._segment(other.segment_id)) is not None]
-        said = concept.reason + self._words_on(left)
+        names = [self._segment(other.segment_id).GetName() for other in left]
+        said = joined([concept.reason, *words_on_left(names)])
         if not parts:
             kept = next((other.segment_id for other in [*left, *others]), None)
             return [WrittenConcept(concept.concept, Outcome.NOT_FOUND, kept, said)]
@@ -128,7 +130,7 @@ class ConceptWriting:
             number = None if home is None else home.number
             if home is None and part.instance is not None:
                 number = numbers[part.instance] = free_number(part.instance, earlier, numbers)
-            part_written = yield from self._write_part(concept, part, home, number, "" if written else said)
+            part_written = yield from self._write_part(concept, part, home, number, None if written else said)
             written.append(part_written)
         return written
 
@@ -150,7 +152,12 @@ class ConceptWriting:
         return dict(homes)
 
     def _write_part(
-        self, concept: ConceptResult, part: SegmentMask, home: EarlierSegment | None, number: int | None, said: str
+        self,
+        concept: ConceptResult,
+        part: SegmentMask,
+        home: EarlierSegment | None,
+        number: int | None,
+        said: Message | None,
     ) -> Steps[WrittenConcept]:
         segment_id = self._add_segment(concept.concept, number) if home is None else home.segment_id
         neighbours = self.writer.overwritten_by(segment_id)
@@ -159,7 +166,7 @@ class ConceptWriting:
         if number is not None:
             provenance["instance"] = number
         if home is None or self.only_slice is None:
-            hindered = yield from self.writer.write(segment_id, part.mask, self.to_segmentation @ part.ijk_to_ras)
+            is_written = yield from self.writer.write(segment_id, part.mask, self.to_segmentation @ part.ijk_to_ras)
             written = yield from self._written(part, self._segment(segment_id))
         else:
             provenance = provenance_of_both(provenance, read_provenance(self._segment(segment_id)))
@@ -167,26 +174,26 @@ class ConceptWriting:
             if part.instance is not None:
                 mask = yield from in_thread(lambda: concept.instance_map == part.instance)
             score = part.written.scores.get(self.only_slice)
-            hindered, written = yield from self._write_slice(segment_id, self.only_slice, mask, score)
+            is_written, written = yield from self._write_slice(segment_id, self.only_slice, mask, score)
         segment, name = self._present(segment_id), concept.concept.strip()
         write_provenance(segment, provenance)
         write_written(segment, written)
-        message = said or f"Another object of '{name}' is in the segment '{segment.GetName()}'."
+        sentences = [said or words_on_another(name, segment.GetName())]
         if "joined_to" in provenance:
-            message += " The other slices of its segment stay as they were."
-        message += self._words_on_lost(before, (yield from self._volumes(neighbours)))
+            sentences.append(words_on_other_slices())
+        sentences += self._words_on_lost(before, (yield from self._volumes(neighbours)))
+        if not is_written:
+            sentences.append(words_on_masked(name))
         outcome = Outcome.CREATED if home is None else Outcome.UPDATED
-        return WrittenConcept(
-            concept.concept, outcome, segment_id, f"{message} '{name}' {hindered}" if hindered else message
-        )
+        return WrittenConcept(concept.concept, outcome, segment_id, joined(sentences))
 
     def _write_slice(
         self, segment_id: str, index: int, mask: NDArray[np.bool_], score: float | None
-    ) -> Steps[tuple[str, WrittenSlices]]:
+    ) -> Steps[tuple[bool, WrittenSlices]]:
         """Let one slice of a segment take ``mask`` ``[k, j, i]`` and leave the others.
 
         Returns:
-            What hindered it, as ``SegmentWriter.write``, and what is to be remembered of the segment.
+            Whether it could be written, as ``SegmentWriter.write``, and what is to be remembered of the segment.
         """
         segmentation, stack = self.segmentation_node.GetSegmentation(), self.result.stack
         ijk_to_segmentation = self.to_segmentation @ stack.grid.ijk_to_ras
@@ -203,11 +210,11 @@ class ConceptWriting:
             is_emptied = labelmap is None
             if not is_emptied:
                 labelmap, taken = yield from self.writer.as_far_as_editable(segment_id, labelmap, taken)
-        before, hindered = read_written(self._present(segment_id)), ""
+        before, is_written = read_written(self._present(segment_id)), True
         if is_emptied:
             yield from self.writer.clear(segment_id)
         else:
-            hindered = self.writer.replace(segment_id, labelmap, taken)
+            is_written = self.writer.replace(segment_id, labelmap, taken)
         # In the same step, so that nothing a person does meanwhile is remembered as written.
         holds = content_of(self._present(segment_id))
         masks = (partial(labelmap_mask, content, stack.grid, ijk_to_segmentation) for content in (held, holds))
@@ -217,7 +224,7 @@ class ConceptWriting:
                 before, *(of() for of in masks), slices_only(stack, (index,)), stack, score, is_masked
             )
         )
-        return hindered, written
+        return is_written, written
 
     def _clear(self, segment_id: str) -> Steps[None]:
         """Take out of a segment what the run before this one had written."""
@@ -273,21 +280,10 @@ class ConceptWriting:
             return {}
         return (yield from in_thread(lambda: {one: segment_volume_mm3(segment) for one, segment in present.items()}))
 
-    def _words_on_lost(self, before: Mapping[str, float], after: Mapping[str, float]) -> str:
+    def _words_on_lost(self, before: Mapping[str, float], after: Mapping[str, float]) -> list[Message]:
         """What there is to say of other segments that lost voxels, because the Segment Editor overwrites them."""
         lost = {one: volume - after[one] for one, volume in before.items() if one in after and after[one] < volume}
-        named = ((self._segment(one).GetName(), in_millilitres(volume)) for one, volume in lost.items())
-        return "".join(
-            f" The segment '{name}' lost {amount} to it, as the Segment Editor's overwrite mode says; Undo restores it."
-            for name, amount in named
-        )
+        return [words_on_loss(self._segment(one).GetName(), volume) for one, volume in lost.items()]
 
     def _segment(self, segment_id: str) -> Any:
         return self.segmentation_node.GetSegmentation().GetSegment(segment_id)
-
-    def _words_on(self, left: Sequence[EarlierSegment]) -> str:
-        """What there is to say of segments of earlier runs that nothing was written into."""
-        names = [f"'{self._segment(segment.segment_id).GetName()}'" for segment in left]
-        if len(names) < 2:
-            return f" The segment {names[0]} of an earlier run was left as it was." if names else ""
-        return f" The segments {', '.join(names[:-1])} and {names[-1]} of earlier runs were left as they were."

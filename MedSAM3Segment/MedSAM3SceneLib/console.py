@@ -10,6 +10,7 @@ from typing import TypeVar
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.grid import Plane
 from MedSAM3SegmentLib.intensity import Window
+from MedSAM3SegmentLib.messages import Message, message
 from MedSAM3SegmentLib.phrases import split_phrases
 from MedSAM3SegmentLib.prompts import TargetPrompts
 from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, Mode, SegmentRequest
@@ -53,20 +54,22 @@ def request_from(
     for concept, drawn in (prompts or {}).items():
         if not isinstance(drawn, TargetPrompts):
             raise InputError(
-                f"What was drawn for '{concept}' cannot be {drawn!r}; give MedSAM3SegmentLib.prompts.TargetPrompts."
+                "What was drawn for '{concept}' cannot be {drawn}; give MedSAM3SegmentLib.prompts.TargetPrompts.",
+                concept=concept,
+                drawn=repr(drawn),
             )
     return SegmentRequest(
         concepts=_phrases(concepts),
-        plane=_one_of(Plane, plane, "plane"),
-        slices=None if slices is None else _pair(slices, int, "The slices", "(10, 40)"),
+        plane=_one_of(Plane, plane, message("plane")),
+        slices=None if slices is None else _pair(slices, int, message("The slices"), "(10, 40)"),
         window=_window(window),
         threshold=_threshold(threshold),
         mode=mode_named(mode),
         prompts=dict(prompts or {}),
         inside=inside,
-        more_planes=tuple(_one_of(Plane, name, "plane") for name in more_planes),
+        more_planes=tuple(_one_of(Plane, name, message("plane")) for name in more_planes),
         assembly=assembly_from(assembly),
-        grouping=_one_of(Grouping, grouping, "grouping"),
+        grouping=_one_of(Grouping, grouping, message("grouping")),
     )
 
 
@@ -83,12 +86,20 @@ def assembly_from(steps: AssemblyOptions | Mapping[str, bool] | None) -> Assembl
         return steps or AssemblyOptions()
     names = [step.name for step in fields(AssemblyOptions)]
     if not isinstance(steps, Mapping):
-        raise InputError(f"The clean-up steps {steps!r} are not understood; write for example {{'{names[-1]}': True}}.")
+        raise InputError(
+            "The clean-up steps {steps} are not understood; write for example {{'{example}': True}}.",
+            steps=repr(steps),
+            example=names[-1],
+        )
     for name, runs in steps.items():
         if name not in names:
-            raise InputError(f"There is no clean-up step named '{name}'; use one of {', '.join(names)}.")
+            raise InputError(
+                "There is no clean-up step named '{name}'; use one of {names}.", name=name, names=", ".join(names)
+            )
         if not isinstance(runs, bool):
-            raise InputError(f"The clean-up step '{name}' cannot be {runs!r}; use True or False.")
+            raise InputError(
+                "The clean-up step '{name}' cannot be {value}; use True or False.", name=name, value=repr(runs)
+            )
     return AssemblyOptions(**steps)
 
 
@@ -98,7 +109,7 @@ def mode_named(text: str) -> Mode:
     Raises:
         InputError: there is none.
     """
-    return _one_of(Mode, text, "mode")
+    return _one_of(Mode, text, message("mode"))
 
 
 def _phrases(concepts: str | Iterable[str]) -> tuple[str, ...]:
@@ -107,7 +118,9 @@ def _phrases(concepts: str | Iterable[str]) -> tuple[str, ...]:
     given = list(concepts) if isinstance(concepts, Iterable) else [concepts]
     for phrase in given:
         if not isinstance(phrase, str):
-            raise InputError(f"The concept {phrase!r} is no text; give phrases, such as ['liver', 'spleen'].")
+            raise InputError(
+                "The concept {phrase} is no text; give phrases, such as ['liver', 'spleen'].", phrase=repr(phrase)
+            )
     return split_phrases("\n".join(given))
 
 
@@ -115,7 +128,9 @@ def _window(window: str | tuple[float, float] | Window | None) -> Window | None:
     if window is None or isinstance(window, Window):
         return window
     return (
-        Window.parse(window) if isinstance(window, str) else Window(*_pair(window, float, "The window", "(-160, 240)"))
+        Window.parse(window)
+        if isinstance(window, str)
+        else Window(*_pair(window, float, message("The window"), "(-160, 240)"))
     )
 
 
@@ -123,19 +138,28 @@ def _threshold(threshold: float | None) -> float | None:
     try:
         return None if threshold is None else float(threshold)
     except (TypeError, ValueError):
-        raise InputError(f"The threshold cannot be {threshold!r}; give a number from 0 to 1, or None.") from None
+        raise InputError(
+            "The threshold cannot be {threshold}; give a number from 0 to 1, or None.", threshold=repr(threshold)
+        ) from None
 
 
-def _pair(values: Iterable[float], kind: type[Number], what: str, such_as: str) -> tuple[Number, Number]:
+def _pair(values: Iterable[float], kind: type[Number], what: Message, such_as: str) -> tuple[Number, Number]:
     try:
         first, second = (kind(value) for value in values)
     except (TypeError, ValueError):
-        raise InputError(f"{what} cannot be {values!r}; give two numbers, such as {such_as}.") from None
+        raise InputError(
+            "{what} cannot be {values}; give two numbers, such as {such_as}.",
+            what=what,
+            values=repr(values),
+            such_as=such_as,
+        ) from None
     return first, second
 
 
-def _one_of(words: type[Word], text: str, what: str) -> Word:
+def _one_of(words: type[Word], text: str, what: Message) -> Word:
     try:
         return words(str(text).strip().lower())
     except ValueError:
-        raise InputError(f"There is no {what} named '{text}'; use one of {', '.join(words)}.") from None
+        raise InputError(
+            "There is no {what} named '{text}'; use one of {names}.", what=what, text=str(text), names=", ".join(words)
+        ) from None

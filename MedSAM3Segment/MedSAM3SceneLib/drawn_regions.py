@@ -33,11 +33,13 @@ def box_of_roi(roi_node: Any, volume_node: Any, placed: PlacedVolume) -> BoxMark
     """
     require_node(roi_node)
     if not roi_node.IsA("vtkMRMLMarkupsROINode"):
-        raise InputError(f"'{roi_node.GetName()}' is not a region of interest; draw one in the Markups module.")
+        raise InputError(
+            "'{region}' is not a region of interest; draw one in the Markups module.", region=roi_node.GetName()
+        )
     require_linear(roi_node)
     size = np.array(roi_node.GetSize())
     if not (size > 0).all():
-        raise InputError(f"The region '{roi_node.GetName()}' has no size; draw it, or choose no region.")
+        raise InputError("The region '{region}' has no size; draw it, or choose no region.", region=roi_node.GetName())
     world_to_volume = np.linalg.inv(node_to_world(volume_node) @ placed.to_node)
     to_volume = world_to_volume @ array_of(roi_node.GetObjectToWorldMatrix())
     corners = [to_volume @ np.array([*(np.array(ends) * size / 2), 1.0]) for ends in product((-1, 1), repeat=3)]
@@ -55,16 +57,24 @@ def mask_of_segment(
     segmentation = segmentation_node.GetSegmentation()
     segment = segmentation.GetSegment(segment_id)
     if segment is None:
-        raise InputError(f"'{segmentation_node.GetName()}' has no segment '{segment_id}'; choose another one.")
+        raise InputError(
+            "'{segmentation}' has no segment '{segment_id}'; choose another one.",
+            segmentation=segmentation_node.GetName(),
+            segment_id=segment_id,
+        )
     if binary_labelmap(segment) is None:
         raise InputError(
-            f"The segment '{segment.GetName()}' is stored as {segmentation.GetSourceRepresentationName()}; create its "
-            "Binary labelmap in the Segmentations module, or choose another one."
+            "The segment '{segment}' is stored as {representation}; create its Binary labelmap in the "
+            "Segmentations module, or choose another one.",
+            segment=segment.GetName(),
+            representation=segmentation.GetSourceRepresentationName(),
         )
     ijk_to_segmentation = grid_to_segmentation(segmentation_node, volume_node, placed)
     mask = segment_mask(segment, placed.volume.grid, ijk_to_segmentation)
     if not mask.any():
-        raise InputError(f"The segment '{segment.GetName()}' has no voxel in the volume; choose another one.")
+        raise InputError(
+            "The segment '{segment}' has no voxel in the volume; choose another one.", segment=segment.GetName()
+        )
     return mask
 
 

@@ -115,7 +115,7 @@ class SegmentWriter:
         self._undone = 0
         self._written.clear()
 
-    def write(self, segment_id: str, mask: NDArray[np.bool_], ijk_to_ras: Matrix) -> Steps[str]:
+    def write(self, segment_id: str, mask: NDArray[np.bool_], ijk_to_ras: Matrix) -> Steps[bool]:
         """Make ``segment_id`` of the segmentation given to ``begin`` hold ``mask``, as far as masking allows.
 
         Args:
@@ -124,7 +124,7 @@ class SegmentWriter:
             ijk_to_ras: where its voxels lie, in the segmentation's own frame.
 
         Returns:
-            The end of a sentence when nothing could be written, else ``""``.
+            Whether masking lets anything of it be edited; nothing was written otherwise.
 
         Raises:
             Cancelled: the segment was removed meanwhile.
@@ -143,18 +143,18 @@ class SegmentWriter:
         """See ``masking.as_far_as_editable``, by the settings that ``begin`` took over."""
         return (yield from as_far_as_editable(labelmap, written, self._logic.GetSegmentEditorNode(), segment_id))
 
-    def replace(self, segment_id: str, labelmap: Any | None, taken: Any | None) -> str:
+    def replace(self, segment_id: str, labelmap: Any | None, taken: Any | None) -> bool:
         """Make a segment hold what ``as_far_as_editable`` left of a labelmap, at once; returns as ``write``.
 
         Args:
             taken: what that left of the part that is new, which neighbours lose as the overwrite mode says.
         """
         if labelmap is None:
-            return "was not written, because masking lets nothing of it be edited."
+            return False
         self._logic.SetCurrentSegmentID(segment_id)
         replace_content(self._logic.GetSegmentEditorNode(), segment_id, labelmap, taken, self, frozenset(self._written))
         self._written.add(segment_id)
-        return ""
+        return True
 
     def overwritten_by(self, segment_id: str) -> list[str]:
         """The segments that lose what ``replace`` writes into ``segment_id``."""

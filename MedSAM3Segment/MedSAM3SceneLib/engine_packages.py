@@ -63,14 +63,15 @@ def require_packages() -> None:
     missing = missing_packages()
     if "torch" in missing:
         raise ModelError(
-            f"PyTorch {PYTORCH_RANGE} is not installed in this Slicer; install the PyTorch extension in the Extensions "
-            "Manager, restart Slicer, and press Install in the Set-up section of MedSAM3 Segment."
+            "PyTorch {versions} is not installed in this Slicer; install the PyTorch extension in the Extensions "
+            "Manager, restart Slicer, and press Install in the Set-up section of MedSAM3 Segment.",
+            versions=PYTORCH_RANGE,
         )
     if missing:
         raise ModelError(
-            f"The Python package '{_REQUIREMENTS[missing[0]]}' is not installed in this Slicer; press Install in the "
-            f"Set-up section of MedSAM3 Segment, or run slicer.util.pip_install('{_REQUIREMENTS[missing[0]]}') in the "
-            "Python console."
+            "The Python package '{package}' is not installed in this Slicer; press Install in the Set-up section "
+            "of MedSAM3 Segment, or run slicer.util.pip_install('{package}') in the Python console.",
+            package=str(_REQUIREMENTS[missing[0]]),
         )
 
 

@@ -33,7 +33,9 @@ def node_pairs(like: Any) -> tuple[NodePair, ...]:
         if segmentation_node is not None:
             require_node(segmentation_node)
         if segmentation_node is None or not segmentation_node.IsA("vtkMRMLSegmentationNode"):
-            raise InputError(f"The example in '{volume_node.GetName()}' is no segmentation; choose one of that volume.")
+            raise InputError(
+                "The example in '{volume}' is no segmentation; choose one of that volume.", volume=volume_node.GetName()
+            )
         check_segmentation_node(segmentation_node)
     return tuple((volume_node, segmentation_node) for volume_node, segmentation_node in pairs)
 
@@ -51,8 +53,10 @@ def check_shown(pairs: Sequence[NodePair], concepts: Sequence[str]) -> None:
     """
     for concept in concepts:
         if not any(_shows(pair, concept, concepts) for pair in pairs):
-            names = ", ".join(f"'{name}'" for name in shown_concepts(pairs)) or "no segment"
-            raise InputError(f"No example shows '{concept}'; there is {names}.")
+            names = ", ".join(f"'{name}'" for name in shown_concepts(pairs))
+            if not names:
+                raise InputError("No example shows '{concept}'; there is no segment.", concept=concept)
+            raise InputError("No example shows '{concept}'; there is {names}.", concept=concept, names=names)
 
 
 def read_example_nodes(

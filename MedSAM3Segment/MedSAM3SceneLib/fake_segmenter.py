@@ -14,6 +14,7 @@ from MedSAM3SegmentLib.evidence import SliceEvidence, SoftMask
 from MedSAM3SegmentLib.examples import Examples
 from MedSAM3SegmentLib.grid import SliceStack
 from MedSAM3SegmentLib.intensity import choose_window
+from MedSAM3SegmentLib.messages import message
 from MedSAM3SegmentLib.phrases import VISUAL_PHRASE, prompt_for
 from MedSAM3SegmentLib.provenance import ModelIdentity, Provenance
 from MedSAM3SegmentLib.request import (
@@ -141,9 +142,9 @@ class FakeSegmenter:
                 for index, score in scores.items()
             ),
             found=voxels > 0,
-            reason=f"'{concept}' was found on {len(hit)} slices."
+            reason=message("'{concept}' was found on {count} slices.", concept=concept, count=len(hit))
             if hit
-            else f"'{concept}' was not found on any slice.",
+            else message("'{concept}' was not found on any slice.", concept=concept),
             mask=mask,
             instance_map=mask.astype(np.uint16),
             instances=(instance,) if instance else (),

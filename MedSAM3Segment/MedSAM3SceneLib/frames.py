@@ -37,8 +37,10 @@ def require_linear(node: Any) -> None:
     parent = node.GetParentTransformNode()
     if parent is not None and not parent.IsTransformToWorldLinear():
         raise InputError(
-            f"'{node.GetName()}' is under the non-linear transform '{parent.GetName()}'; "
-            "harden or remove that transform in the Transforms module and try again."
+            "'{name}' is under the non-linear transform '{transform}'; harden or remove that transform in the "
+            "Transforms module and try again.",
+            name=node.GetName(),
+            transform=parent.GetName(),
         )
 
 

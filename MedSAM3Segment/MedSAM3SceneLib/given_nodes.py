@@ -16,4 +16,6 @@ def require_node(given: Any) -> None:
         InputError: it is something else.
     """
     if not isinstance(given, slicer.vtkMRMLNode):
-        raise InputError(f"{given!r} is no node of the scene; give one, such as slicer.util.getNode('NAME').")
+        raise InputError(
+            "{given} is no node of the scene; give one, such as slicer.util.getNode('NAME').", given=repr(given)
+        )

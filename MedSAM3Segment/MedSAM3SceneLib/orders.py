@@ -199,17 +199,31 @@ def _segment_in(inside: tuple[Any, str] | str | None) -> tuple[Any, str] | None:
     if inside is None or isinstance(inside, str):
         return None
     if not isinstance(inside, tuple | list) or len(inside) != 2 or not isinstance(inside[1], str):
-        raise InputError(f"{inside!r} is nothing to look inside of; give a segmentation node and a segment's name.")
+        raise InputError(
+            "{given} is nothing to look inside of; give a segmentation node and a segment's name.", given=repr(inside)
+        )
     segmentation_node, segment = inside
     require_node(segmentation_node)
     if not segmentation_node.IsA("vtkMRMLSegmentationNode"):
-        raise InputError(f"'{segmentation_node.GetName()}' is not a segmentation; give one and a segment's name.")
+        raise InputError(
+            "'{segmentation}' is not a segmentation; give one and a segment's name.",
+            segmentation=segmentation_node.GetName(),
+        )
     segmentation = segmentation_node.GetSegmentation()
     if segmentation.GetSegment(segment) is not None:
         return segmentation_node, segment
     named = segment_ids_named(segmentation, segment)
     if not named:
-        raise InputError(f"'{segmentation_node.GetName()}' has no segment '{segment}'; choose another one.")
+        raise InputError(
+            "'{segmentation}' has no segment '{segment}'; choose another one.",
+            segmentation=segmentation_node.GetName(),
+            segment=segment,
+        )
     if len(named) > 1:
-        raise InputError(f"{len(named)} segments are named '{segment}'; give the ID of one: {', '.join(named)}.")
+        raise InputError(
+            "{count} segments are named '{segment}'; give the ID of one: {ids}.",
+            count=len(named),
+            segment=segment,
+            ids=", ".join(named),
+        )
     return segmentation_node, named[0]

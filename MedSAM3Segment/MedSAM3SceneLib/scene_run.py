@@ -28,6 +28,7 @@ from MedSAM3SegmentLib.engine.events import (
 from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.examples import Examples
 from MedSAM3SegmentLib.grid import SliceStack
+from MedSAM3SegmentLib.messages import Message, message
 from MedSAM3SegmentLib.request import Progress, SegmentRequest, Stage
 from MedSAM3SegmentLib.result import SegmentResult
 
@@ -78,7 +79,7 @@ class SceneRun(ABC):
         self.state = RunState.READING
         self.placed: PlacedVolume | None = None
         self.result: SegmentResult | None = None
-        self.messages: list[str] = []
+        self.messages: list[Message] = []
         self.error: Exception | None = None
         self._nodes = tuple(nodes)
         self._scene = nodes[0].GetScene()
@@ -193,8 +194,8 @@ class SceneRun(ABC):
         match event:
             case Done(result=result):
                 return result
-            case WasCancelled(message=message):
-                raise Cancelled(message)
+            case WasCancelled(message=said):
+                raise Cancelled(said)
             case Failed():
                 raise event.error
             case PartialArrived(partial=partial) if not self._cancelled:
@@ -222,8 +223,8 @@ class SceneRun(ABC):
             if self._scene is None or not self._scene.IsNodePresent(node):
                 self.cancel()
                 raise Cancelled(
-                    f"'{node.GetName()}' was removed, or the scene was closed, while it was segmented; "
-                    "nothing was written."
+                    "'{name}' was removed, or the scene was closed, while it was segmented; nothing was written.",
+                    name=node.GetName(),
                 )
 
     def _step(self) -> bool:
@@ -249,13 +250,13 @@ class SceneRun(ABC):
         _UNDER_WAY.discard(self)
         self._listener.ended(self)
 
-    def _words_on_change(self) -> list[str]:
+    def _words_on_change(self) -> list[Message]:
         """One sentence where the voxels that were read are not those of the volume any more."""
         volume_node = self._nodes[0]
         if self._voxels is None or voxels_version(volume_node) == self._voxels:
             return []
         name = volume_node.GetName()
-        return [f"'{name}' was changed while it was segmented; the result is of what it was before."]
+        return [message("'{name}' was changed while it was segmented; the result is of what it was before.", name=name)]
 
 
 def abandon_all(why: str) -> None:

@@ -18,6 +18,7 @@ from MedSAM3SegmentLib.correcting import anchors
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.grid import Matrix, Plane, SliceStack
 from MedSAM3SegmentLib.intensity import choose_window, is_ct
+from MedSAM3SegmentLib.messages import Message, message
 from MedSAM3SegmentLib.phrases import split_phrases
 from MedSAM3SegmentLib.prompts import BoxMark, BoxReading, MaskMark, TargetPrompts
 from MedSAM3SegmentLib.request import AssemblyOptions, Mode, SegmentRequest
@@ -91,7 +92,7 @@ class Question:
     volume: Volume
     request: SegmentRequest
     change: Change
-    notes: tuple[str, ...] = ()
+    notes: tuple[Message, ...] = ()
 
 
 def surroundings(
@@ -133,7 +134,9 @@ def nothing_to_look_for(words: ActionWords, marks: Sequence[Mark]) -> str:
     """Why nothing can be asked with a phrase and marks alone, in one sentence; empty where something can."""
     if words.phrase.strip() or any(mark.positive for mark in marks):
         return ""
-    return f"There is nothing to look for; type what '{words.name}' is, or draw a box or point on it."
+    return message(
+        "There is nothing to look for; type what '{name}' is, or draw a box or point on it.", name=words.name
+    )
 
 
 def _this_slice(words: ActionWords, around: Surroundings) -> Question:
@@ -143,7 +146,7 @@ def _this_slice(words: ActionWords, around: Surroundings) -> Question:
     half = touched_thickness(volume.grid.ijk_to_ras, around.view.normal) / 2
     marks = [mark for mark in around.marks if _lies_on(mark, around.view, half)]
     left_out = len(around.marks) - len(marks)
-    notes = (f"Marks on other slices were left out ({left_out}).",) if left_out else ()
+    notes = (message("Marks on other slices were left out ({count}).", count=left_out),) if left_out else ()
     shown = stack_slice(around.view, volume.grid)
     if shown is None:
         cut = oblique_slice(around.view, volume)
@@ -164,15 +167,17 @@ def _propagate(words: ActionWords, around: Surroundings) -> Question:
     marks, notes = _marks_of_stack(around.marks, stack)
     if not drawn and not any(mark.positive for mark in marks):
         raise InputError(
-            f"No slice of '{words.name}' was drawn or corrected; draw it on one slice at least, with any effect, or "
-            "draw a box or point on it."
+            "No slice of '{name}' was drawn or corrected; draw it on one slice at least, with any effect, or "
+            "draw a box or point on it.",
+            name=words.name,
         )
     masks: tuple[MaskMark, ...] = ()
     if drawn:
         held = tuple(sorted({*drawn, *_held(mask, stack, drawn, around)}))
         masks = (MaskMark(mask & slices_only(stack, held), held),)
         listed = ", ".join(str(index) for index in drawn[:8]) + (", ..." if len(drawn) > 8 else "")
-        notes = (*notes, f"Kept as they were drawn, on {stack.plane} slices: {listed}.")
+        kept = message("Kept as they were drawn, on {plane} slices: {listed}.", plane=stack.plane.words, listed=listed)
+        notes = (*notes, kept)
     request, said = _request(words, marks, masks, plane=stack.plane)
     return Question(around.placed.volume, request, VolumeChange(stack, drawn), (*notes, *said))
 
@@ -186,7 +191,7 @@ def _whole_volume(words: ActionWords, around: Surroundings) -> Question:
 
 def _request(
     words: ActionWords, marks: Sequence[Mark], masks: tuple[MaskMark, ...], **options: Any
-) -> tuple[SegmentRequest, tuple[str, ...]]:
+) -> tuple[SegmentRequest, tuple[Message, ...]]:
     """The request, and what the user should know of it.
 
     What shows the one object that is meant is followed. Boxes that are but examples go to the detector with the phrase.
@@ -194,8 +199,10 @@ def _request(
     phrase = words.phrase.strip()
     if len(split_phrases(phrase)) > 1:
         raise InputError(
-            f"'{phrase}' is more than one phrase, and '{words.name}' is one segment; type one of them, or use the "
-            "MedSAM3 Segment module, which makes a segment of each."
+            "'{phrase}' is more than one phrase, and '{name}' is one segment; type one of them, or use the "
+            "MedSAM3 Segment module, which makes a segment of each.",
+            phrase=phrase,
+            name=words.name,
         )
     concept = phrase or words.name.strip() or "object"
     boxes = tuple(mark for mark in marks if isinstance(mark, BoxMark))
@@ -209,7 +216,8 @@ def _request(
     if reason := nothing_to_look_for(words, marks):
         raise InputError(reason)
     examples = TargetPrompts((), boxes, (), BoxReading.THINGS_LIKE_THIS, is_phrase=bool(phrase)) if boxes else None
-    notes = ("Negative points need a positive point, box or drawn slice and were left out.",) if points else ()
+    alone = message("Negative points need a positive point, box or drawn slice and were left out.")
+    notes = (alone,) if points else ()
     return SegmentRequest((concept,), prompts={concept: examples} if examples else {}, **options), notes
 
 
@@ -239,7 +247,7 @@ def _drawn_slices(mask: NDArray[np.bool_], around: Surroundings) -> tuple[SliceS
     return stacks[chosen], filled[chosen]
 
 
-def _marks_of_stack(marks: Sequence[Mark], stack: SliceStack) -> tuple[list[Mark], tuple[str, ...]]:
+def _marks_of_stack(marks: Sequence[Mark], stack: SliceStack) -> tuple[list[Mark], tuple[Message, ...]]:
     """The marks that mean something on slices of ``stack``: a box seen from its edge is a line there."""
     to_ijk = np.linalg.inv(stack.grid.ijk_to_ras)
     usable = []
@@ -251,7 +259,10 @@ def _marks_of_stack(marks: Sequence[Mark], stack: SliceStack) -> tuple[list[Mark
     left_out = len(marks) - len(usable)
     if not left_out:
         return usable, ()
-    return usable, (f"Boxes that stand upright on {stack.plane} slices were left out ({left_out}).",)
+    said = message(
+        "Boxes that stand upright on {plane} slices were left out ({count}).", plane=stack.plane.words, count=left_out
+    )
+    return usable, (said,)
 
 
 def _lies_on(mark: Mark, view: ViewPlane, half: float) -> bool:

@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from MedSAM3SegmentLib.assembly_words import said_of_this_slice
 from MedSAM3SegmentLib.correcting import slice_scores
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.grid import Matrix
+from MedSAM3SegmentLib.messages import Message, message
 from MedSAM3SegmentLib.report import segment_provenance
 from MedSAM3SegmentLib.result import ConceptResult, SegmentResult
 
@@ -96,14 +98,16 @@ class SegmentEditRun(SceneRun):
         # What became of the segment is read first.
         self.messages = [_reason(concept, question), *concept.messages, *question.notes, *result.messages]
         if not concept.found:
-            self.messages.insert(1, f"The segment '{self._segment().GetName()}' was left as it was.")
+            self.messages.insert(1, message("The segment '{name}' was left as it was.", name=self._segment().GetName()))
             return
         self._check_wanted()
         self.state = RunState.CONVERTING
         labelmap, written, memory = yield from self._changed_labelmap(question, concept, placed)
         self._check_wanted()
         if labelmap is None:
-            self.messages.insert(1, f"Nothing of it may be edited; '{self._segment().GetName()}' was left as it was.")
+            name = self._segment().GetName()
+            said = message("Nothing of it may be edited; '{name}' was left as it was.", name=name)
+            self.messages.insert(1, said)
             return
         self.state = RunState.WRITING
         # In one step, so that nobody finds, or breaks it off at, voxels that are not remembered.
@@ -174,12 +178,17 @@ def _memory(labelmap: Any, change: VolumeChange, to_segmentation: Matrix, concep
     return written_slices(mask, stack, change.drawn, slice_scores(concept))
 
 
-def _reason(concept: ConceptResult, question: Question) -> str:
+def _reason(concept: ConceptResult, question: Question) -> Message:
     """Whether it was found; of an oblique slice the engine knows no more than that it is its slice 0."""
     if not isinstance(question.change, CutChange):
         return concept.reason
     if not concept.found:
-        return concept.reason.replace("slice 0", "this slice")
+        return said_of_this_slice(concept.reason)
     scores = concept.score_by_slice.values()
-    score = f"; the score is {max(scores):.2f}" if scores else ""
-    return f"Found on this slice{score}. The view is oblique: the voxels that it goes through were changed."
+    if not scores:
+        return message("Found on this slice. The view is oblique: the voxels that it goes through were changed.")
+    return message(
+        "Found on this slice; the score is {score:.2f}. The view is oblique: the voxels that it goes through were "
+        "changed.",
+        score=max(scores),
+    )

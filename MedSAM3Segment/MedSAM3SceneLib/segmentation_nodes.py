@@ -83,7 +83,9 @@ def require_present(node: Any) -> None:
         Cancelled: a user removed it, or closed the scene.
     """
     if node.GetScene() is None:
-        raise Cancelled(f"'{node.GetName()}' was removed, or the scene was closed, while segments were written.")
+        raise Cancelled(
+            "'{name}' was removed, or the scene was closed, while segments were written.", name=node.GetName()
+        )
 
 
 def prepare_lattice(segmentation_node: Any, volume_node: Any, shape: tuple[int, ...], ijk_to_ras: Matrix) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from MedSAM3SegmentLib.concepts import Vocabulary
 from MedSAM3SegmentLib.correcting import slice_scores
 from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.messages import Message, joined
 from MedSAM3SegmentLib.request import Grouping
 from MedSAM3SegmentLib.result import SegmentResult
 
@@ -54,14 +55,19 @@ def check_segmentation_node(segmentation_node: Any) -> None:
     """
     require_node(segmentation_node)
     if not segmentation_node.IsA("vtkMRMLSegmentationNode"):
-        raise InputError(f"'{segmentation_node.GetName()}' is not a segmentation; select one or let a new one be made.")
+        raise InputError(
+            "'{segmentation}' is not a segmentation; select one or let a new one be made.",
+            segmentation=segmentation_node.GetName(),
+        )
     require_linear(segmentation_node)
     segmentation = segmentation_node.GetSegmentation()
     stored = segmentation.GetSourceRepresentationName()
     if segmentation.GetNumberOfSegments() and stored != binary_labelmap_name():
         raise InputError(
-            f"The segments of '{segmentation_node.GetName()}' are stored as {stored}; "
-            "make Binary labelmap their source in the Segmentations module, or choose a new segmentation."
+            "The segments of '{segmentation}' are stored as {stored}; make Binary labelmap their source in the "
+            "Segmentations module, or choose a new segmentation.",
+            segmentation=segmentation_node.GetName(),
+            stored=stored,
         )
 
 
@@ -170,7 +176,7 @@ def masks_of(result: SegmentResult, grouping: Grouping = Grouping.CONCEPT) -> li
     return masks
 
 
-def messages_of(result: SegmentResult, written: WrittenResult) -> list[str]:
+def messages_of(result: SegmentResult, written: WrittenResult) -> list[Message]:
     """What the user should know of a run, one sentence each: of the run, then of each concept."""
     messages = list(result.messages)
     for concept in result.concepts:
@@ -179,6 +185,6 @@ def messages_of(result: SegmentResult, written: WrittenResult) -> list[str]:
     return messages
 
 
-def _of_concept(concept: str, message: str) -> str:
+def _of_concept(concept: str, message: Message) -> Message:
     """A sentence on a concept that says on which."""
-    return message if f"'{concept.strip()}'" in message else f"{concept.strip()}: {message}"
+    return message if f"'{concept.strip()}'" in message else joined([concept.strip(), message], ": ")

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from MedSAM3SegmentLib.concepts import Vocabulary
 from MedSAM3SegmentLib.errors import Cancelled, InputError
+from MedSAM3SegmentLib.messages import message
 from MedSAM3SegmentLib.result import SegmentResult
 
 from .answer_changes import slices_only
@@ -46,7 +47,7 @@ class ThresholdRun(WritingRun):
             raise ValueError("Only a run that is done has a threshold to move.")
         for node in (before.volume_node, before.written.segmentation_node):
             if node.GetScene() is None:
-                raise InputError(f"'{node.GetName()}' is not in the scene any more; segment again.")
+                raise InputError("'{name}' is not in the scene any more; segment again.", name=node.GetName())
         super().__init__(before.volume_node, before.written.segmentation_node, writer, listener, save_state)
         self.grouping = before.grouping
         self.only_slice = before.only_slice
@@ -92,5 +93,5 @@ def standing_result(before: WritingRun) -> SegmentResult:
     if not gone or len(gone) == len(segments):
         return before.result
     left = tuple(concept for concept in before.result.concepts if concept.concept not in gone)
-    said = (f"'{concept}' was left out, because its segment was deleted." for concept in gone)
+    said = (message("'{concept}' was left out, because its segment was deleted.", concept=concept) for concept in gone)
     return replace(before.result, concepts=left, messages=(*before.result.messages, *said))

@@ -68,7 +68,9 @@ def view_plane(slice_node: Any, volume_node: Any, placed: PlacedVolume) -> ViewP
     """
     require_node(slice_node)
     if not slice_node.IsA("vtkMRMLSliceNode"):
-        raise InputError(f"'{slice_node.GetName()}' is no slice view; give one, such as that of the Red view.")
+        raise InputError(
+            "'{view}' is no slice view; give one, such as that of the Red view.", view=slice_node.GetName()
+        )
     slice_to_world = array_of(slice_node.GetSliceToRAS())
     to_grid = np.linalg.inv(node_to_world(volume_node) @ placed.to_node) @ slice_to_world
     right, up = to_grid[:3, 0], to_grid[:3, 1]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.grid import Matrix, Plane, SliceStack, VoxelGrid
+from MedSAM3SegmentLib.messages import Message, message
 from MedSAM3SegmentLib.straightening import straighten
 from MedSAM3SegmentLib.volume import Volume
 
@@ -65,7 +66,7 @@ def read_in_steps(node: Any) -> Steps[PlacedVolume]:
     version = voxels_version(node)
     array = yield from _voxels(node)
     if voxels_version(node) != version:
-        raise InputError(f"The volume '{node.GetName()}' was changed while it was read; try again.")
+        raise InputError("The volume '{name}' was changed while it was read; try again.", name=node.GetName())
     placement = _placement(node)
     grid = _grid(node, array.shape[:3], placement)
     messages = sequence_messages(node)
@@ -73,7 +74,9 @@ def read_in_steps(node: Any) -> Steps[PlacedVolume]:
         array, grid = yield from in_thread(lambda: straighten(array, grid))
         messages = (
             *messages,
-            f"'{node.GetName()}' has a sheared voxel lattice and was resampled to a perpendicular one.",
+            message(
+                "'{name}' has a sheared voxel lattice and was resampled to a perpendicular one.", name=node.GetName()
+            ),
         )
     volume = Volume(array, grid, modality_of(node), node.GetName() or "volume", messages)
     return PlacedVolume(volume, np.linalg.inv(placement))
@@ -89,9 +92,15 @@ def check_volume_node(node: Any) -> None:
         raise InputError("No volume was given; load a CT or MR volume and select it.")
     require_node(node)
     if not node.IsA("vtkMRMLScalarVolumeNode"):
-        raise InputError(f"'{node.GetName()}' is a {node.GetNodeTagName()}, not a volume; select a CT or MR volume.")
+        raise InputError(
+            "'{name}' is a {kind}, not a volume; select a CT or MR volume.",
+            name=node.GetName(),
+            kind=node.GetNodeTagName(),
+        )
     if node.IsA("vtkMRMLLabelMapVolumeNode"):
-        raise InputError(f"'{node.GetName()}' is a label map, not an image; select the volume it was drawn on.")
+        raise InputError(
+            "'{name}' is a label map, not an image; select the volume it was drawn on.", name=node.GetName()
+        )
     _components(node)
     require_linear(node)
 
@@ -122,7 +131,7 @@ def slice_count(node: Any, plane: Plane) -> int | None:
     return None if grid.is_sheared else SliceStack.along(grid, plane).count
 
 
-def sequence_messages(node: Any) -> tuple[str, ...]:
+def sequence_messages(node: Any) -> tuple[Message, ...]:
     """One sentence when ``node`` shows a frame of a sequence, else nothing."""
     scene = node.GetScene()
     for number in range(scene.GetNumberOfNodesByClass(_BROWSER_CLASS) if scene else 0):
@@ -131,8 +140,14 @@ def sequence_messages(node: Any) -> tuple[str, ...]:
         if sequence is not None:
             frame, count = browser.GetSelectedItemNumber() + 1, browser.GetNumberOfItems()
             return (
-                f"'{node.GetName()}' is the sequence '{sequence.GetName()}'; only frame {frame} of {count}, the one "
-                "that was shown, was segmented.",
+                message(
+                    "'{name}' is the sequence '{sequence}'; only frame {frame} of {count}, the one that was shown, was "
+                    "segmented.",
+                    name=node.GetName(),
+                    sequence=sequence.GetName(),
+                    frame=frame,
+                    count=count,
+                ),
             )
     return ()
 
@@ -161,13 +176,18 @@ def _components(node: Any) -> int:
     image = node.GetImageData()
     scalars = image.GetPointData().GetScalars() if image is not None else None
     if scalars is None or scalars.GetNumberOfTuples() == 0:
-        raise InputError(f"The volume '{node.GetName()}' holds no image; load it again or select another volume.")
+        raise InputError(
+            "The volume '{name}' holds no image; load it again or select another volume.", name=node.GetName()
+        )
     components, dtype = int(scalars.GetNumberOfComponents()), vtk_to_numpy(scalars).dtype
     if components == 1 or (components in (3, 4) and dtype == np.uint8):
         return components
     raise InputError(
-        f"The volume '{node.GetName()}' holds {components} values of type {dtype} per voxel, not one value or an "
-        "8-bit colour; convert it with the Vector to Scalar Volume module."
+        "The volume '{name}' holds {components} values of type {dtype} per voxel, not one value or an 8-bit "
+        "colour; convert it with the Vector to Scalar Volume module.",
+        name=node.GetName(),
+        components=components,
+        dtype=str(dtype),
     )
 
 
@@ -201,5 +221,6 @@ def _grid(node: Any, shape: tuple[int, ...], placement: Matrix) -> VoxelGrid:
         return VoxelGrid(shape, placement @ array_of(ijk_to_ras))  # type: ignore[arg-type]
     except ValueError:
         raise InputError(
-            f"The voxels of '{node.GetName()}' have no size or place; repair its spacing in the Volumes module."
+            "The voxels of '{name}' have no size or place; repair its spacing in the Volumes module.",
+            name=node.GetName(),
         ) from None

@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from .assembly_words import reason_of, words_on_filled, words_on_short, words_on_smaller, words_on_weak
 from .clean_up import LEAST_EXTENT_MM, SizeRule, fill_gaps, largest
 from .evidence import SliceEvidence
 from .gating import Gate
 from .grid import SliceStack
 from .linking import connected, link
+from .messages import Message
 from .regions import LinkedGroup, Region, Regions
 from .request import AssemblyOptions
 from .resizing import mask_at
@@ -34,7 +36,7 @@ class _Assembled:
 
     instances: tuple[Regions, ...]
     dropped: int
-    steps: tuple[str, ...]
+    steps: tuple[Message, ...]
 
 
 def assemble(
@@ -66,7 +68,7 @@ def assemble(
     return replace(
         concept,
         found=bool(instances),
-        reason=_reason(concept, instances, assembled.dropped, threshold),
+        reason=reason_of(concept, instances, assembled.dropped, threshold),
         mask=np.ascontiguousarray(stack.insert(slices > 0)),
         instance_map=np.ascontiguousarray(stack.insert(slices)),
         instances=instances,
@@ -155,22 +157,20 @@ def _cleaned(
         long = [group for group in kept if group.shown or rule.is_long_enough(group)]
         if len(long) < len(kept):
             where = {region.slice_index for group in kept if group not in long for region in group.regions}
-            steps.append(
-                f"{_objects(len(kept) - len(long))} dropped as too short to be real: {_slices(where)} left out."
-            )
+            steps.append(words_on_short(len(kept) - len(long), where))
         kept = long
     weak = {region.slice_index for group in kept for region in group.regions if region.score < rule.threshold}
     if weak:
-        steps.append(f"{_slices(weak)} kept below the threshold, because an object goes on there.")
+        steps.append(words_on_weak(weak))
     if options.fill_gaps:
         kept, filled = fill_gaps(kept, fillable, stack.slice_shape, gate)
         if filled:
-            steps.append(f"{_slices(filled)} filled, because the object is on both sides.")
+            steps.append(words_on_filled(set(filled)))
     dropped = len(groups) - len(kept)
     if options.largest_only:
         kept, fewer = largest(kept)
         if fewer:
-            steps.append(f"{_objects(fewer)} dropped, because only the largest was asked for.")
+            steps.append(words_on_smaller(fewer))
     return _Assembled(tuple(instance for group in kept for instance in group.instances), dropped, tuple(steps))
 
 
@@ -235,38 +235,3 @@ def _numbered(objects: Sequence[Regions], stack: SliceStack) -> tuple[NDArray[np
 
 def _pixels(regions: Regions) -> int:
     return sum(region.area for region in regions)
-
-
-def _objects(count: int) -> str:
-    return "1 object was" if count == 1 else f"{count} objects were"
-
-
-def _slices(indices: Collection[int]) -> str:
-    """``Slice 3 was``, or ``Slices 3 to 5, 9 were``."""
-    runs: list[list[int]] = []
-    for index in sorted(set(indices)):
-        if runs and runs[-1][-1] == index - 1:
-            runs[-1] = [runs[-1][0], index]
-        else:
-            runs.append([index])
-    listed = ", ".join(" to ".join(map(str, run)) for run in runs)
-    return f"Slice {listed} was" if len(set(indices)) == 1 else f"Slices {listed} were"
-
-
-def _reason(concept: ConceptResult, instances: Sequence[Instance], dropped: int, threshold: float) -> str:
-    by_score = sorted(concept.tracks, key=lambda track: track.score)
-    scores = concept.score_by_slice or {n: track.score for track in by_score for n in track.seeds}
-    best = max(scores, key=lambda index: scores[index], default=None)
-    if best is None:
-        return "Not found: no slice was looked at."
-    if instances:
-        first = min(instance.first_slice for instance in instances)
-        last = max(instance.last_slice for instance in instances)
-        where = f"on slice {first}" if first == last else f"on slices {first} to {last}"
-        return f"Found {where}; the best score is {scores[best]:.2f} on slice {best}."
-    said = f"the best score is {scores[best]:.2f} on slice {best}"
-    if scores[best] < threshold:
-        return f"Not found: {said}, below the threshold {threshold:g}."
-    if dropped:
-        return f"Not found: {said}, but nothing goes on through enough slices to be an object."
-    return f"Not found: slice {best} scores {scores[best]:.2f}, but no mask came with it."

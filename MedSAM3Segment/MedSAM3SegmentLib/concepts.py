@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from .errors import InputError
+from .messages import Message, message
 from .phrases import key_of, prompt_for, singular
 from .resources import resource_path
 from .terminology import Concept
@@ -36,7 +37,7 @@ class Vocabulary:
         InputError: two concepts have a phrase or synonym in common.
     """
 
-    def __init__(self, concepts: Iterable[Concept], source: str = "The vocabulary") -> None:
+    def __init__(self, concepts: Iterable[Concept], source: str = message("The vocabulary")) -> None:
         self.concepts = tuple(concepts)
         self._by_key: dict[str, Concept] = {}
         for concept in self.concepts:
@@ -44,7 +45,11 @@ class Vocabulary:
                 known = self._by_key.setdefault(key_of(name), concept)
                 if known is not concept:
                     raise InputError(
-                        f"{source}: '{name}' means both '{known.phrase}' and '{concept.phrase}'; remove it from one."
+                        "{source}: '{name}' means both '{first}' and '{second}'; remove it from one.",
+                        source=source,
+                        name=name,
+                        first=known.phrase,
+                        second=concept.phrase,
                     )
 
     @classmethod
@@ -57,7 +62,7 @@ class Vocabulary:
         """
         if path is None:
             return _shipped()
-        return cls(read_vocabulary(path), f"The vocabulary {path}")
+        return cls(read_vocabulary(path), message("The vocabulary {path}", path=path))
 
     def find(self, text: str) -> Concept | None:
         """The concept that ``text`` names, by phrase or synonym, or None.
@@ -103,7 +108,7 @@ class Vocabulary:
         return concept.window if concept else None
 
 
-def advice_for(phrase: str, vocabulary: Vocabulary | None = None) -> tuple[str, ...]:
+def advice_for(phrase: str, vocabulary: Vocabulary | None = None) -> tuple[Message, ...]:
     """What the user should know of ``phrase`` before it runs, one sentence each; empty when all is well.
 
     Args:
@@ -115,16 +120,33 @@ def advice_for(phrase: str, vocabulary: Vocabulary | None = None) -> tuple[str, 
     words = prompt.split()
     concept = vocabulary.find(prompt)
     if concept is None and ("," in prompt or not {"and", "or", "&"}.isdisjoint(words)):
-        return (f"'{prompt}' seems to name more than one thing; separate concepts with ';' or new lines.",)
+        return (
+            message(
+                "'{prompt}' seems to name more than one thing; separate concepts with ';' or new lines.", prompt=prompt
+            ),
+        )
     if len(words) <= MAX_WORDS:
         return ()
-    count = _NUMBERS[len(words) - 4] if len(words) - 4 < len(_NUMBERS) else str(len(words))
-    advice = (
-        f"MedSAM-3 was trained on noun phrases of at most three words; '{prompt}' has {count} "
-        "and may be understood poorly"
-    )
+    count = _NUMBERS[len(words) - 4] if len(words) - 4 < len(_NUMBERS) else len(words)
     shorter = concept or vocabulary.closest_in(prompt)
-    return (f"{advice}; try '{shorter.phrase}'." if shorter else f"{advice}.",)
+    if not shorter:
+        return (
+            message(
+                "MedSAM-3 was trained on noun phrases of at most three words; '{prompt}' has {count} and may be "
+                "understood poorly.",
+                prompt=prompt,
+                count=count,
+            ),
+        )
+    return (
+        message(
+            "MedSAM-3 was trained on noun phrases of at most three words; '{prompt}' has {count} and may be "
+            "understood poorly; try '{shorter}'.",
+            prompt=prompt,
+            count=count,
+            shorter=shorter.phrase,
+        ),
+    )
 
 
 @cache

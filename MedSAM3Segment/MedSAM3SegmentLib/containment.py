@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .assembly import assemble
 from .gating import Gate
 from .grid import SliceStack
+from .messages import message
 from .request import Mode, SegmentRequest
 from .result import ConceptResult
 from .watching import Watch
@@ -69,7 +70,9 @@ def find_in_order(request: SegmentRequest, gate: Gate, threshold: float, find: F
     mask = _without_holes(assemble(around, gate.stack, threshold, request.assembly, gate).mask, gate.stack)
     within = gate.within(container, mask)
     if not within.slices:
-        watch.tell(f"'{container}' was not found, so nothing could be looked for inside of it.")
+        watch.tell(
+            message("'{concept}' was not found, so nothing could be looked for inside of it.", concept=container)
+        )
     found = {concept.concept: concept for concept in (around, *find(inner[0], within))}
     how = "a concept of the same request" if container in request.concepts else "looked for first"
     words = f"{container} ({how}, {f'{_voxels(mask)}, holes included' if mask.any() else 'not found'})"

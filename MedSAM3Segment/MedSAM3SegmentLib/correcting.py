@@ -42,14 +42,15 @@ def correcting_request(
     stack = result.stack
     earlier = next((one for one in result.concepts if one.concept == concept), None)
     if earlier is None:
-        raise InputError(f"'{concept}' is not in the result; choose one of its concepts.")
+        raise InputError("'{concept}' is not in the result; choose one of its concepts.", concept=concept)
     if mask.shape != stack.grid.shape:
         raise InputError(
-            f"The corrected segment has {mask.shape[::-1]} voxels, the volume {stack.grid.shape[::-1]}; resample it to "
-            "the volume."
+            "The corrected segment has {size} voxels, the volume {volume_size}; resample it to the volume.",
+            size=str(mask.shape[::-1]),
+            volume_size=str(stack.grid.shape[::-1]),
         )
     if not corrected or not all(0 <= index < stack.count for index in corrected):
-        raise InputError(f"No corrected slice of the stack's {stack.count} was named; correct one first.")
+        raise InputError("No corrected slice of the stack's {count} was named; correct one first.", count=stack.count)
     slices = stack.extract(mask.astype(bool, copy=False))
     there = np.flatnonzero(slices.any(axis=(1, 2))).tolist()
     scores = slice_scores(earlier)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from .errors import InputError
 from .grid import VoxelGrid
 from .itk_images import LPS_TO_RAS, StoredImage, quiet_itk, read_image
+from .messages import Message, joined, message
 
 _SOP_INSTANCE = "0008|0018"
 _IMAGE_TYPE = "0008|0008"
@@ -86,7 +87,7 @@ def read_dicom(path: Path) -> StoredImage:
         files = [file for file in files if is_dicom(file)]
         if not files:
             raise InputError(
-                f"{path} holds no DICOM file; give a folder with a DICOM series, or the image file itself."
+                "{path} holds no DICOM file; give a folder with a DICOM series, or the image file itself.", path=path
             )
     else:
         files = [path]
@@ -129,14 +130,17 @@ def _describe(path: Path) -> _Slice | None:
     )
 
 
-def _choose(found: list[_Slice], path: Path) -> tuple[list[_Slice], tuple[str, ...]]:
+def _choose(found: list[_Slice], path: Path) -> tuple[list[_Slice], tuple[Message, ...]]:
     """The slices of the one series that is meant, and what to tell about the others."""
     images = [item for item in found if item.modality != "SEG"]
     if not images:
         if found:
-            raise InputError(f"{path} is a DICOM segmentation, not an image; give the series it was made from.")
+            raise InputError(
+                "{path} is a DICOM segmentation, not an image; give the series it was made from.", path=path
+            )
         raise InputError(
-            f"{path} holds no DICOM image that can be read; check that it is complete and not a report or a plan."
+            "{path} holds no DICOM image that can be read; check that it is complete and not a report or a plan.",
+            path=path,
         )
     series: dict[Any, dict[str, _Slice]] = defaultdict(dict)
     for item in images:
@@ -146,33 +150,46 @@ def _choose(found: list[_Slice], path: Path) -> tuple[list[_Slice], tuple[str, .
     by_size = sorted((list(group.values()) for group in series.values()), key=len, reverse=True)
     candidates = [group for group in by_size if not group[0].is_localizer] or by_size
     if len(candidates) > 1 and len(candidates[0]) < _MEANT_RATIO * len(candidates[1]):
-        names = "; ".join(_call(group) for group in candidates)
-        raise InputError(f"{path} holds {len(candidates)} image series ({names}); give a folder with only one of them.")
+        names = joined((_call(group) for group in candidates), "; ")
+        raise InputError(
+            "{path} holds {count} image series ({names}); give a folder with only one of them.",
+            path=path,
+            count=len(candidates),
+            names=names,
+        )
     meant = candidates[0]
     if len(by_size) == 1:
         return meant, ()
     # Messages travel with results, so they say nothing that somebody typed at the scanner.
-    others = "; ".join(f"{group[0].modality or 'images'}, {_files(group)}" for group in by_size if group is not meant)
-    return meant, (f"The folder also holds what was left out: {others}.",)
+    others = joined((_kind(group) for group in by_size if group is not meant), "; ")
+    return meant, (message("The folder also holds what was left out: {others}.", others=others),)
 
 
-def _call(group: list[_Slice]) -> str:
+def _call(group: list[_Slice]) -> Message:
     first = group[0]
-    return " ".join(filter(None, (first.modality, f"'{first.description}'", f"with {_files(group)}")))
+    name = " ".join(filter(None, (first.modality, f"'{first.description}'")))
+    return message("{name} with {files}", name=name, files=_files(group))
 
 
-def _files(group: list[_Slice]) -> str:
-    return f"{len(group)} file{'s' if len(group) > 1 else ''}"
+def _kind(group: list[_Slice]) -> Message:
+    modality = group[0].modality
+    return joined([modality, _files(group)], ", ") if modality else message("images, {files}", files=_files(group))
 
 
-def _stack(slices: list[_Slice], path: Path, messages: tuple[str, ...]) -> StoredImage:
+def _files(group: list[_Slice]) -> Message:
+    return message("1 file") if len(group) == 1 else message("{count} files", count=len(group))
+
+
+def _stack(slices: list[_Slice], path: Path, messages: tuple[Message, ...]) -> StoredImage:
     if len(slices) == 1:
         image = read_image(slices[0].path, "GDCMImageIO")
         return StoredImage(image.array, image.grid, image.tags, messages)
     if any(item.size[2] > 1 for item in slices):
-        raise InputError(f"{path} holds {len(slices)} multi-frame DICOM files; give one of them.")
+        raise InputError(
+            "{path} holds {count} multi-frame DICOM files; give one of them.", path=path, count=len(slices)
+        )
     if any(item.position is None or item.orientation is None for item in slices):
-        raise InputError(f"{path} holds DICOM images that do not say where they lie; give one of its files.")
+        raise InputError("{path} holds DICOM images that do not say where they lie; give one of its files.", path=path)
 
     normal = np.cross(slices[0].orientation[:3], slices[0].orientation[3:])  # type: ignore[index]
     slices = sorted(slices, key=lambda item: float(normal @ np.asarray(item.position)))
@@ -181,19 +198,24 @@ def _stack(slices: list[_Slice], path: Path, messages: tuple[str, ...]) -> Store
     steps = np.diff(heights)
     if steps.min() < 1e-3:
         raise InputError(
-            f"{path} holds several images at the same position (time points, echoes or reconstructions of one series); "
-            "give a folder with only one of each."
+            "{path} holds several images at the same position (time points, echoes or reconstructions of one "
+            "series); give a folder with only one of each.",
+            path=path,
         )
     if steps.max() > _LARGEST_GAP * np.median(steps):
         raise InputError(
-            f"{path} holds slices with a gap of {steps.max():.1f} mm between them; give the slices of one stack only."
+            "{path} holds slices with a gap of {gap:.1f} mm between them; give the slices of one stack only.",
+            path=path,
+            gap=steps.max(),
         )
     axis = (positions[-1] - positions[0]) / (heights[-1] - heights[0])
     off_axis = np.abs(positions - positions[0] - np.outer(heights - heights[0], axis)).max()
     if off_axis > _STRAIGHT_MM:
         raise InputError(
-            f"{path} holds slices that do not lie on one line (up to {off_axis:.1f} mm beside it); "
-            "give the slices of one stack only."
+            "{path} holds slices that do not lie on one line (up to {distance:.1f} mm beside it); give the "
+            "slices of one stack only.",
+            path=path,
+            distance=off_axis,
         )
 
     images = [read_image(item.path, "GDCMImageIO") for item in slices]
@@ -202,8 +224,12 @@ def _stack(slices: list[_Slice], path: Path, messages: tuple[str, ...]) -> Store
     if np.abs(indices - np.linspace(0, indices[-1], len(indices))).max() > _EVEN:
         array = _even(array, indices)
         messages += (
-            f"The slices are {steps.min():.2f} to {steps.max():.2f} mm apart, so one may be missing; the gaps were "
-            "filled by interpolation.",
+            message(
+                "The slices are {least:.2f} to {most:.2f} mm apart, so one may be missing; the gaps were filled by "
+                "interpolation.",
+                least=steps.min(),
+                most=steps.max(),
+            ),
         )
     matrix = images[0].grid.ijk_to_ras.copy()
     step = (heights[-1] - heights[0]) / max(len(array) - 1, 1)

@@ -1,14 +1,30 @@
 """What can go wrong, by whose hands it can be mended.
 
 Every message is one sentence that says what happened, to which file or key, and what to do. The shell turns the class
-into its exit code, the panel into its error display; nothing else is caught or wrapped on the way.
+into its exit code, the panel into its error display; nothing else is caught or wrapped on the way. The sentence
+is a ``messages.Message``, which Slicer shows in the user's language.
 """
 
 from __future__ import annotations
 
+from .messages import Given, Message, as_message, message
+
 
 class MedSAM3Error(Exception):
-    """Base of all errors this project raises on purpose."""
+    """Base of all errors this project raises on purpose.
+
+    Args:
+        words: the sentence; with facts its template, a literal as for ``messages.message``.
+        facts: what goes into its placeholders.
+    """
+
+    def __init__(self, words: str, /, **facts: Given) -> None:
+        super().__init__(message(words, **facts) if facts else as_message(words))
+
+    @property
+    def message(self) -> Message:
+        """The sentence, which ``str`` gives too."""
+        return as_message(str(self))
 
 
 class InputError(MedSAM3Error):
@@ -20,14 +36,14 @@ class ModelError(MedSAM3Error):
 
 
 #: What a run says that the user stopped.
-CANCELLED = "The segmentation was cancelled; nothing was written."
+CANCELLED = message("The segmentation was cancelled; nothing was written.")
 
 
 class Cancelled(MedSAM3Error):  # noqa: N818 - nothing went wrong
     """The user asked to stop; nothing was written (shell exit code 130)."""
 
-    def __init__(self, message: str = CANCELLED) -> None:
-        super().__init__(message)
+    def __init__(self, words: str = CANCELLED, /, **facts: Given) -> None:
+        super().__init__(words, **facts)
 
 
 class EngineError(MedSAM3Error):

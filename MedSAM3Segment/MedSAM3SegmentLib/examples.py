@@ -31,11 +31,16 @@ class Example:
     def __post_init__(self) -> None:
         if self.mask.shape != self.volume.grid.shape:
             raise InputError(
-                f"The example in {self.volume.name} has {self.mask.shape[::-1]} voxels, its image "
-                f"{self.volume.grid.shape[::-1]}; give a segmentation on the image's own voxels."
+                "The example in {volume} has {size} voxels, its image {volume_size}; give a segmentation on the "
+                "image's own voxels.",
+                volume=self.volume.name,
+                size=str(self.mask.shape[::-1]),
+                volume_size=str(self.volume.grid.shape[::-1]),
             )
         if not self.mask.any():
-            raise InputError(f"The example in {self.volume.name} is empty; give one that shows the structure.")
+            raise InputError(
+                "The example in {volume} is empty; give one that shows the structure.", volume=self.volume.name
+            )
 
 
 #: What shows each concept; the concept is a mere name then.
@@ -50,12 +55,13 @@ def check_examples(request: SegmentRequest, examples: Examples) -> None:
     """
     for concept in request.concepts:
         if not examples.get(concept):
-            raise InputError(f"There is no example of '{concept}'; give one, or leave the concept out.")
+            raise InputError("There is no example of '{concept}'; give one, or leave the concept out.", concept=concept)
     if request.mode is Mode.FROM_PROMPTS or request.prompts or request.more_planes:
         raise InputError("Examples do not go with drawn prompts or more planes; leave those out.")
     if request.container is not None and request.container not in request.concepts:
         raise InputError(
-            f"Examples say nothing of '{request.container}'; give an example of it too, or a mask to look inside of."
+            "Examples say nothing of '{concept}'; give an example of it too, or a mask to look inside of.",
+            concept=request.container,
         )
 
 

@@ -185,7 +185,9 @@ def look_like(
 
 def no_tracker(model: str) -> ModelError:
     """The refusal where a model has no tracker."""
-    return ModelError(f"The model {model} has no tracker, which segmenting by examples needs; choose another one.")
+    return ModelError(
+        "The model {model} has no tracker, which segmenting by examples needs; choose another one.", model=model
+    )
 
 
 def steps_like(examples: Sequence[Example], gate: Gate) -> int:
@@ -268,10 +270,16 @@ def _chosen(masks: Mask, example: Example) -> list[int]:
     count = len(there)
     labelled = range(count) if example.slices is None else example.slices
     if not all(0 <= index < count for index in labelled):
-        raise InputError(f"The labelled slices of {example.volume.name} are not all among its {count} slices.")
+        raise InputError(
+            "The labelled slices of {volume} are not all among its {count} slices.",
+            volume=example.volume.name,
+            count=count,
+        )
     full = [index for index in labelled if there[index]]
     if not full:
-        raise InputError(f"The structure is on none of the labelled slices of {example.volume.name}; name others.")
+        raise InputError(
+            "The structure is on none of the labelled slices of {volume}; name others.", volume=example.volume.name
+        )
     if len(full) > MOST_SUPPORT:
         places = np.linspace(0, len(full) - 1, MOST_SUPPORT).round().astype(int)
         full = [full[place] for place in places]

@@ -15,6 +15,7 @@ from .fresh_detections import FreshDetections
 from .gating import Gate
 from .grid import SliceStack
 from .intensity import Window
+from .messages import message
 from .models.concept_model import ConceptModel
 from .models.tracker import Tracker
 from .models.tracker_words import TrackerFeatures
@@ -43,8 +44,10 @@ def tracker_of(model: ConceptModel, mode: Mode) -> Tracker:
 def no_tracker(model: str, mode: Mode) -> ModelError:
     """The refusal where a model has no tracker."""
     return ModelError(
-        f"The model {model} has no tracker, which the mode '{mode}' needs; choose another model, or the mode "
-        f"'{Mode.SLICES}'."
+        "The model {model} has no tracker, which the mode '{mode}' needs; choose another model, or the mode '{other}'.",
+        model=model,
+        mode=mode,
+        other=Mode.SLICES,
     )
 
 
@@ -67,8 +70,11 @@ def _warn_of_adapter(model: ConceptModel, watch: Watch) -> None:
     adapter = model.adapters.active_adapter if model.adapters is not None and model.adapters.vision_merged else None
     if adapter is not None and adapter.touches_vision:
         watch.tell(
-            f"The adapter {adapter.identity.name} changes the image features that the tracker was trained with; if "
-            "objects are lost on the way, try the base model."
+            message(
+                "The adapter {adapter} changes the image features that the tracker was trained with; if objects are "
+                "lost on the way, try the base model.",
+                adapter=adapter.identity.name,
+            )
         )
 
 
@@ -175,7 +181,10 @@ def _targets(
                 target = box_seeds_from_detections(target, fresh, stack)
                 if not _knows(fresh, target):
                     watch.tell(
-                        f"The model does not see '{found.concept}' where it was drawn, so its detections were no check."
+                        message(
+                            "The model does not see '{concept}' where it was drawn, so its detections were no check.",
+                            concept=found.concept,
+                        )
                     )
                     target = replace(target, fresh=None)
             detects_it = request.mode is Mode.PROPAGATE and target.fresh is not None and prompts.is_phrase

@@ -130,8 +130,9 @@ def box_of(region: BoxMark, grid: VoxelGrid) -> tuple[slice, slice, slice]:
 def _checked(inside: Mask, grid: VoxelGrid) -> Mask:
     if inside.shape != grid.shape:
         raise InputError(
-            f"The segment to look inside of has {inside.shape[::-1]} voxels, the volume {grid.shape[::-1]}; "
-            "resample it to the volume."
+            "The segment to look inside of has {size} voxels, the volume {volume_size}; resample it to the volume.",
+            size=str(inside.shape[::-1]),
+            volume_size=str(grid.shape[::-1]),
         )
     if not inside.any():
         raise InputError("The segment to look inside of is empty; choose another one.")

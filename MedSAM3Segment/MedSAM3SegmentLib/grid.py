@@ -14,6 +14,8 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
+from .messages import Message, message
+
 Matrix = NDArray[np.float64]
 
 #: How much finer the two in-plane spacings must be before an axis counts as the acquired slice axis.
@@ -30,6 +32,18 @@ class Plane(StrEnum):
     AXIAL = "axial"
     CORONAL = "coronal"
     SAGITTAL = "sagittal"
+
+    @property
+    def words(self) -> Message:
+        """Its name in a sentence."""
+        match self:
+            case Plane.AXIAL:
+                return message("axial")
+            case Plane.CORONAL:
+                return message("coronal")
+            case Plane.SAGITTAL:
+                return message("sagittal")
+        return message("acquired")
 
 
 # What a radiologist sees: for each plane the RAS directions of (next slice, down the screen, right on the screen).

@@ -20,9 +20,12 @@ from .dicom_series import is_dicom
 from .errors import InputError
 from .grid import ACQUIRED_SPACING_RATIO, VoxelGrid
 from .itk_images import StoredImage, lps_grid, unreadable
+from .messages import message
 from .pictures import PICTURE_SUFFIXES, pixels_of, read_picture
 
-TIME_MESSAGE = "The third axis is time: a slice is a frame, and lengths along it and volumes are not millimetres."
+TIME_MESSAGE = message(
+    "The third axis is time: a slice is a frame, and lengths along it and volumes are not millimetres."
+)
 
 #: Files that may hold several frames.
 _SEVERAL_FRAMES = (".gif", ".png", ".apng", ".tif", ".tiff")
@@ -58,13 +61,18 @@ def read_image_sequence(path: Path) -> StoredImage:
         names = [file.name for file in files]
     else:
         frames = _read_frames(path)
-        names = [f"frame {n}" for n in range(len(frames))]
+        names = [message("frame {number}", number=n) for n in range(len(frames))]
     odd = next((n for n, frame in enumerate(frames) if frame.shape[:2] != frames[0].shape[:2]), None)
     if odd is not None:
         sizes = [f"{frames[n].shape[1]} x {frames[n].shape[0]}" for n in (0, odd)]
         raise InputError(
-            f"{path} holds frames of different sizes ({names[0]} has {sizes[0]} pixels, {names[odd]} {sizes[1]}); "
-            "give frames of one size."
+            "{path} holds frames of different sizes ({first} has {first_size} pixels, {second} {second_size}); "
+            "give frames of one size.",
+            path=path,
+            first=names[0],
+            first_size=sizes[0],
+            second=names[odd],
+            second_size=sizes[1],
         )
     array = np.stack(_alike(frames))
     return StoredImage(array, lps_grid(array.shape[:3], np.eye(4), path), messages=(TIME_MESSAGE,))

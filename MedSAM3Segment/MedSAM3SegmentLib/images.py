@@ -18,6 +18,7 @@ from .errors import InputError
 from .grid import VoxelGrid
 from .image_sequence import TIME_MESSAGE, as_film, is_film, is_image_sequence, read_image_sequence
 from .itk_images import StoredImage, read_image
+from .messages import Message, message
 from .nifti_header import NiftiHeader, is_nifti_name, read_nifti_header
 from .pictures import PICTURE_SUFFIXES, read_picture
 from .straightening import perpendicular_grid, straighten
@@ -47,7 +48,7 @@ def read_volume(path: str | Path) -> Volume:
     path = Path(path)
     stored = read_stored(path)
     if any(key.startswith(("Segment0_", "Segmentation_")) for key in stored.tags):
-        raise InputError(f"{path} is a segmentation, not an image; give the volume that it was drawn on.")
+        raise InputError("{path} is a segmentation, not an image; give the volume that it was drawn on.", path=path)
     modality = stored.tags.get(_MODALITY, "").strip(" \0").upper()
     name = path.name
     is_sequence = TIME_MESSAGE in stored.messages
@@ -61,14 +62,21 @@ def read_volume(path: str | Path) -> Volume:
     grid = stored.grid
     if grid.is_sheared:
         if np.prod(perpendicular_grid(grid).shape, dtype=float) > _LARGEST_GROWTH * array.size:
-            raise InputError(f"{path} has voxel axes that are nearly parallel; repair the orientation in its header.")
+            raise InputError(
+                "{path} has voxel axes that are nearly parallel; repair the orientation in its header.", path=path
+            )
         array, grid = straighten(array, grid)
         messages += (
-            "The voxel axes are not perpendicular (a sheared or gantry-tilted grid), so the volume was resampled onto "
-            f"a perpendicular grid of {' x '.join(map(str, grid.shape[::-1]))} voxels.",
+            message(
+                "The voxel axes are not perpendicular (a sheared or gantry-tilted grid), so the volume was resampled "
+                "onto a perpendicular grid of {size} voxels.",
+                size=" x ".join(map(str, grid.shape[::-1])),
+            ),
         )
     if array.size and array.min() == array.max():
-        messages += (f"Every voxel has the same value, {array.flat[0]}, so there is nothing to see.",)
+        messages += (
+            message("Every voxel has the same value, {value}, so there is nothing to see.", value=str(array.flat[0])),
+        )
     return Volume(array, grid, modality, name, stored.messages + messages, is_sequence)
 
 
@@ -80,20 +88,20 @@ def read_stored(path: Path) -> StoredImage:
     """
     suffix = path.suffix.lower()
     if not path.exists():
-        raise InputError(f"{path} does not exist; check the path.")
+        raise InputError("{path} does not exist; check the path.", path=path)
     if is_image_sequence(path):
         return read_image_sequence(path)
     if path.is_dir() or is_dicom(path):
         stored = read_dicom(path)
         return as_film(stored) if is_film(stored) else stored
     if path.stat().st_size == 0:
-        raise InputError(f"{path} is an empty file; copy or export it again.")
+        raise InputError("{path} is an empty file; copy or export it again.", path=path)
     if is_nifti_name(path):
         return _read_nifti(path)
     if suffix in PICTURE_SUFFIXES:
         return read_picture(path)
     if suffix in (".hdr", ".img"):
-        raise InputError(f"{path} is half of a two-file Analyze or NIfTI image; convert it to .nii.gz.")
+        raise InputError("{path} is half of a two-file Analyze or NIfTI image; convert it to .nii.gz.", path=path)
     return read_image(path)
 
 
@@ -104,7 +112,7 @@ def _read_nifti(path: Path) -> StoredImage:
     return replace(stored, grid=grid, messages=messages)
 
 
-def _nifti_grid(itk: VoxelGrid, header: NiftiHeader) -> tuple[VoxelGrid, tuple[str, ...]]:
+def _nifti_grid(itk: VoxelGrid, header: NiftiHeader) -> tuple[VoxelGrid, tuple[Message, ...]]:
     """The grid that a NIfTI header means, where ITK has to choose between two transforms or bend one.
 
     ITK's choice is kept, because Slicer shows the image by it, unless ITK straightened the very transform that counts.
@@ -112,7 +120,7 @@ def _nifti_grid(itk: VoxelGrid, header: NiftiHeader) -> tuple[VoxelGrid, tuple[s
     if not header.sform_code:
         if header.qform_code:
             return itk, ()
-        return itk, ("The NIfTI header does not say how the patient lies, so left and right are a guess.",)
+        return itk, (message("The NIfTI header does not say how the patient lies, so left and right are a guess."),)
     sform = VoxelGrid(itk.shape, header.sform)
     if sform.same_as(itk, tolerance_mm=0.1 * min(itk.spacing)):
         return itk, ()
@@ -121,7 +129,7 @@ def _nifti_grid(itk: VoxelGrid, header: NiftiHeader) -> tuple[VoxelGrid, tuple[s
     same_space = header.qform_code in (0, header.sform_code) or header.sform_code == 1
     if header.qform_code == 0 or (same_space and sform.is_sheared):
         return sform, ()
-    return itk, ("The NIfTI header holds two different orientations; its qform was used, as 3D Slicer does.",)
+    return itk, (message("The NIfTI header holds two different orientations; its qform was used, as 3D Slicer does."),)
 
 
 def _scalar_or_colour(array: NDArray[Any], path: Path) -> NDArray[Any]:
@@ -130,7 +138,9 @@ def _scalar_or_colour(array: NDArray[Any], path: Path) -> NDArray[Any]:
     components = array.shape[3]
     if array.dtype != np.uint8 or components not in (3, 4):
         raise InputError(
-            f"{path} has {components} values per voxel and is not a colour image; extract one and give that."
+            "{path} has {components} values per voxel and is not a colour image; extract one and give that.",
+            path=path,
+            components=components,
         )
     array = array[..., :3]
     if (array == array[..., :1]).all():
@@ -138,7 +148,7 @@ def _scalar_or_colour(array: NDArray[Any], path: Path) -> NDArray[Any]:
     return np.ascontiguousarray(array)
 
 
-def _finite(array: NDArray[Any], path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
+def _finite(array: NDArray[Any], path: Path) -> tuple[NDArray[Any], tuple[Message, ...]]:
     """``array`` with its minimum where it was not finite, which is black in every window."""
     if array.dtype.kind != "f":
         return array, ()
@@ -147,6 +157,7 @@ def _finite(array: NDArray[Any], path: Path) -> tuple[NDArray[Any], tuple[str, .
     if not bad:
         return array, ()
     if bad == array.size:
-        raise InputError(f"{path} holds no finite voxel, only NaN or infinity; export it again.")
+        raise InputError("{path} holds no finite voxel, only NaN or infinity; export it again.", path=path)
     array = np.where(finite, array, array[finite].min())
-    return array, (f"{bad} of {array.size} voxels are NaN or infinite and are treated as black.",)
+    said = message("{bad} of {count} voxels are NaN or infinite and are treated as black.", bad=bad, count=array.size)
+    return array, (said,)

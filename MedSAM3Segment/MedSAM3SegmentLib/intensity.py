@@ -58,7 +58,11 @@ class Window:
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
-            raise InputError(f"The window {self.low:g},{self.high:g} is empty; its low end must be below its high end.")
+            raise InputError(
+                "The window {low:g},{high:g} is empty; its low end must be below its high end.",
+                low=self.low,
+                high=self.high,
+            )
 
     @classmethod
     def preset(cls, name: str) -> Window:
@@ -71,7 +75,9 @@ class Window:
             low, high = CT_WINDOWS[name]
         except KeyError:
             known = ", ".join(CT_WINDOWS)
-            raise InputError(f"There is no window named '{name}'; use one of {known}, or LOW,HIGH.") from None
+            raise InputError(
+                "There is no window named '{name}'; use one of {known}, or LOW,HIGH.", name=name, known=known
+            ) from None
         return cls(low, high, name)
 
     @classmethod
@@ -83,7 +89,7 @@ class Window:
             low, high = (float(part) for part in text.split(","))
         except ValueError:
             raise InputError(
-                f"The window '{text}' is neither a preset's name nor LOW,HIGH, such as -160,240."
+                "The window '{text}' is neither a preset's name nor LOW,HIGH, such as -160,240.", text=text
             ) from None
         return cls(low, high)
 

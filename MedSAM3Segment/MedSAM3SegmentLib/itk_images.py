@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 from .grid import Matrix, VoxelGrid
+from .messages import Message
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -45,7 +46,7 @@ class StoredImage:
     array: NDArray[Any]
     grid: VoxelGrid
     tags: Mapping[str, str] = field(default_factory=dict)
-    messages: tuple[str, ...] = ()
+    messages: tuple[Message, ...] = ()
 
 
 @contextmanager
@@ -90,7 +91,8 @@ def _permissive_nifti() -> Iterator[None]:
 def unreadable(path: Path) -> InputError:
     """The error for a file that no reader understands."""
     return InputError(
-        f"{path} cannot be read as an image; check that it is complete and is DICOM, NIfTI, NRRD, MHA, PNG or JPEG."
+        "{path} cannot be read as an image; check that it is complete and is DICOM, NIfTI, NRRD, MHA, PNG or JPEG.",
+        path=path,
     )
 
 
@@ -118,11 +120,15 @@ def read_image(path: Path, image_io: str = "", sheared_nifti: bool = False) -> S
             _logger.debug("%s", error)
             raise unreadable(path) from None
     if image.GetPixelIDTypeAsString().startswith("complex"):
-        raise InputError(f"{path} holds complex numbers; give its magnitude instead.")
+        raise InputError("{path} holds complex numbers; give its magnitude instead.", path=path)
     extra = [n for n in image.GetSize()[3:] if n > 1]
     if extra:
         points = int(np.prod(extra))
-        raise InputError(f"{path} holds {points} volumes (time points or channels); extract one and give that.")
+        raise InputError(
+            "{path} holds {count} volumes (time points or channels); extract one and give that.",
+            path=path,
+            count=points,
+        )
     array = SimpleITK.GetArrayFromImage(image)
     shape = (1, 1, *image.GetSize()[::-1])[-3:] if image.GetDimension() <= 3 else image.GetSize()[2::-1]
     array = array.reshape(*shape, *array.shape[image.GetDimension() :])
@@ -161,7 +167,9 @@ def lps_grid(shape: tuple[int, ...], ijk_to_lps: Matrix, path: Path) -> VoxelGri
         # Adding zero turns -0.0 into 0.0.
         return VoxelGrid(shape, LPS_TO_RAS @ ijk_to_lps + 0.0)  # type: ignore[arg-type]
     except ValueError:
-        raise InputError(f"{path} has voxels without size or place; repair the spacing in its header.") from None
+        raise InputError(
+            "{path} has voxels without size or place; repair the spacing in its header.", path=path
+        ) from None
 
 
 def image_on_grid(array: NDArray[Any], grid: VoxelGrid) -> SimpleITK.Image:

@@ -42,7 +42,7 @@ def write_label_map(
 
     path = check_output(path)
     if suffix_of(path) not in (".nii.gz", ".nii"):
-        raise InputError(f"{path} is no name for a label map; end it in .nii.gz or .nii.")
+        raise InputError("{path} is no name for a label map; end it in .nii.gz or .nii.", path=path)
     labels = labels.astype(label_dtype(int(labels.max(initial=0))))
     image = image_on_grid(labels, grid)
     description = {"labels": {str(label): name for label, name in names.items()}, "provenance": provenance}
@@ -54,7 +54,7 @@ def write_label_map(
             # ITK does not notice a full disk.
             read_nifti_header(file)
         except (RuntimeError, InputError):
-            raise InputError(f"{path} could not be written; check the free space on the disk.") from None
+            raise InputError("{path} could not be written; check the free space on the disk.", path=path) from None
 
 
 def write_labels(path: Path, segments: Sequence[Segment], grid: VoxelGrid, provenance: Provenance) -> None:

@@ -14,6 +14,7 @@ from .evidence import SliceEvidence
 from .exemplars import Exemplars, box_prompts
 from .gating import Gate
 from .intensity import Window
+from .messages import Message
 from .models.concept_model import PhraseFeatures
 from .models.memory import BatchGuard, fitting_batch, reliefs_of
 from .request import Stage
@@ -41,7 +42,7 @@ class Question:
     concept: str
     prompt: str
     window: Window
-    messages: tuple[str, ...] = ()
+    messages: tuple[Message, ...] = ()
     exemplars: Exemplars = field(default_factory=Exemplars)
     is_phrase: bool = True
 

@@ -58,7 +58,7 @@ def read_nifti_header(path: Path) -> NiftiHeader:
     Raises:
         InputError: the file is not NIfTI, is truncated or damaged, or has no voxels.
     """
-    not_nifti = InputError(f"{path} is not a NIfTI file, or its header is damaged; export it again.")
+    not_nifti = InputError("{path} is not a NIfTI file, or its header is damaged; export it again.", path=path)
     try:
         with path.open("rb") as plain:
             compressed = plain.read(2) == b"\x1f\x8b"
@@ -70,11 +70,13 @@ def read_nifti_header(path: Path) -> NiftiHeader:
             while chunk := file.read(_CHUNK):
                 length += len(chunk)
     except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise InputError(f"{path} is truncated or damaged; copy or export it again.") from None
+        raise InputError("{path} is truncated or damaged; copy or export it again.", path=path) from None
     except OSError as error:
-        raise InputError(f"{path} cannot be opened ({error.strerror}); check the path and its permissions.") from None
+        raise InputError(
+            "{path} cannot be opened ({why}); check the path and its permissions.", path=path, why=str(error.strerror)
+        ) from None
     if raw[4:7] == b"n+2":
-        raise InputError(f"{path} is a NIfTI-2 file, which ITK cannot read; convert it to NIfTI-1.")
+        raise InputError("{path} is a NIfTI-2 file, which ITK cannot read; convert it to NIfTI-1.", path=path)
     order = next((order for order in "<>" if np.frombuffer(raw, order + "i4", 1)[0] == _SIZE), None)
     if order is None or raw[344:347] != b"n+1":
         raise not_nifti
@@ -84,14 +86,23 @@ def read_nifti_header(path: Path) -> NiftiHeader:
         raise not_nifti
     shape = tuple(int(n) for n in values["dim"][1 : 1 + dimensions])
     if min(shape) < 1:
-        raise InputError(f"{path} is empty: its size is {' x '.join(map(str, shape))} voxels; export it again.")
+        raise InputError(
+            "{path} is empty: its size is {size} voxels; export it again.", path=path, size=" x ".join(map(str, shape))
+        )
     needed = int(values["vox_offset"][0]) + int(np.prod(shape, dtype=object)) * int(values["bitpix"][0]) // 8
     if length < needed:
-        raise InputError(f"{path} is truncated: {length} of {needed} bytes are there; copy or export it again.")
+        raise InputError(
+            "{path} is truncated: {length} of {needed} bytes are there; copy or export it again.",
+            path=path,
+            length=length,
+            needed=needed,
+        )
     sform = np.eye(4)
     sform[:3] = values["srow"].reshape(3, 4)
     sform_code = int(values["sform_code"][0])
     # ITK never comes back from an infinite one.
     if sform_code and not (np.abs(sform).max() < _FARTHEST_MM and abs(np.linalg.det(sform)) > 1e-12):
-        raise InputError(f"{path} has a broken orientation (its sform has no volume or no end); repair its header.")
+        raise InputError(
+            "{path} has a broken orientation (its sform has no volume or no end); repair its header.", path=path
+        )
     return NiftiHeader(shape, int(values["qform_code"][0]), sform_code, sform)

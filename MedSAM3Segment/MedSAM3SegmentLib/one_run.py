@@ -14,6 +14,7 @@ from .following import follow_concepts, follows, most_steps_to_follow
 from .gating import Gate
 from .intensity import Window
 from .looking import Question
+from .messages import Message, as_message
 from .request import SegmentRequest, Stage
 from .result import ConceptResult
 from .slice_features import SliceFeatures
@@ -39,7 +40,7 @@ class OneRun:
     features: SliceFeatures
     threshold: float
     watch: Watch
-    said: list[str] = field(default_factory=list)
+    said: list[Message] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -72,7 +73,7 @@ class OneRun:
             window=question.window,
             evidence=tuple(evidence),
             found=False,
-            reason="",
+            reason=as_message(""),
             mask=np.zeros(shape, bool),
             instance_map=np.zeros(shape, np.uint16),
             instances=(),

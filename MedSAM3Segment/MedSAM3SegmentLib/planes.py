@@ -46,14 +46,18 @@ def more_stacks(request: SegmentRequest, stack: SliceStack) -> list[SliceStack]:
         if all(other.axis != known.axis for known in stacks):
             stacks.append(other)
     if len(stacks) > 1 and request.mode is not Mode.SLICES:
-        raise InputError(f"More planes do not go with the mode '{request.mode}'; choose the mode '{Mode.SLICES}'.")
+        raise InputError(
+            "More planes do not go with the mode '{mode}'; choose the mode '{other}'.",
+            mode=request.mode,
+            other=Mode.SLICES,
+        )
     if len(stacks) > 1 and request.prompts:
         raise InputError("What was drawn is seen along one plane only; leave more planes out.")
     spacing = stack.grid.spacing
     if len(stacks) > 1 and max(spacing) > LARGEST_ANISOTROPY * min(spacing):
         raise InputError(
-            f"The voxels are {' x '.join(f'{mm:.3g}' for mm in spacing)} mm, too far from cubes to be looked at along "
-            "more planes; use one plane."
+            "The voxels are {size} mm, too far from cubes to be looked at along more planes; use one plane.",
+            size=" x ".join(f"{mm:.3g}" for mm in spacing),
         )
     return stacks[1:]
 

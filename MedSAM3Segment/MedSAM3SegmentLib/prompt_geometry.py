@@ -73,7 +73,9 @@ def points_on(stack: SliceStack, marks: Iterable[PointMark]) -> tuple[PointOnSli
         index = int(np.floor(position[0] + 0.5))
         x, y = _fractions(stack, position)
         if not (0 <= index < stack.count and 0 <= x <= 1 and 0 <= y <= 1):
-            raise InputError(f"The point {_in_words(mark.position)} lies outside of the volume; move it onto it.")
+            raise InputError(
+                "The point {place} lies outside of the volume; move it onto it.", place=_in_words(mark.position)
+            )
         points.append(PointOnSlice(index, x, y, mark.positive))
     return tuple(points)
 
@@ -95,10 +97,14 @@ def boxes_on(stack: SliceStack, marks: Iterable[BoxMark]) -> tuple[BoxOnSlices, 
         x0, y0 = (float(np.clip(value, 0, 1)) for value in _fractions(stack, low))
         x1, y1 = (float(np.clip(value, 0, 1)) for value in _fractions(stack, high))
         if not slices or _lies_beside(stack, low, high):
-            raise InputError(f"The box at {_in_words(mark.corners[0])} lies outside of the volume; move it onto it.")
+            raise InputError(
+                "The box at {place} lies outside of the volume; move it onto it.", place=_in_words(mark.corners[0])
+            )
         if x1 <= x0 or y1 <= y0:
             raise InputError(
-                f"The box at {_in_words(mark.corners[0])} has no area on {stack.plane} slices; draw it in that plane."
+                "The box at {place} has no area on {plane} slices; draw it in that plane.",
+                place=_in_words(mark.corners[0]),
+                plane=stack.plane.words,
             )
         boxes.append(BoxOnSlices(slices, (x0, y0, x1, y1), mark.positive))
     return tuple(boxes)
@@ -114,8 +120,9 @@ def drawn_on(stack: SliceStack, marks: Iterable[MaskMark]) -> Mapping[int, NDArr
     for mark in marks:
         if mark.mask.shape != stack.grid.shape:
             raise InputError(
-                f"The drawn mask has {mark.mask.shape[::-1]} voxels, the volume {stack.grid.shape[::-1]}; resample it "
-                "to the volume."
+                "The drawn mask has {size} voxels, the volume {volume_size}; resample it to the volume.",
+                size=str(mark.mask.shape[::-1]),
+                volume_size=str(stack.grid.shape[::-1]),
             )
         slices = stack.extract(mark.mask)
         named = np.flatnonzero(slices.any(axis=(1, 2))).tolist() if mark.slices is None else mark.slices
@@ -123,7 +130,11 @@ def drawn_on(stack: SliceStack, marks: Iterable[MaskMark]) -> Mapping[int, NDArr
             raise InputError("The drawn mask is empty; draw at least one slice, or name the slices that are empty.")
         for index in named:
             if not 0 <= index < stack.count:
-                raise InputError(f"Slice {index} was drawn, but the stack has the slices 0 to {stack.count - 1} only.")
+                raise InputError(
+                    "Slice {index} was drawn, but the stack has the slices 0 to {last} only.",
+                    index=index,
+                    last=stack.count - 1,
+                )
             drawn[index] = slices[index] | drawn[index] if index in drawn else slices[index].astype(bool)
     return dict(sorted(drawn.items()))
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .evidence import SoftMask
 from .gating import Gate
 from .judging import judge, mask_of, probability_of
+from .messages import message
 from .models.tracker import Tracker
 from .models.tracker_words import PointPrompt, TrackedMask, TrackerFeatures
 from .models.tracking_session import TrackingSession
@@ -69,7 +70,12 @@ def follow(
     changed = {n: target for n, target in corrected.items() if len(target.seeds) > len(targets[n].seeds)}
     watch.settle(_steps([targets[n] for n in corrected]), _steps(list(changed.values())))
     for n in corrected.keys() - changed.keys():
-        watch.tell(f"The negative marks for '{targets[n].concept}' changed nothing: the object is not there.")
+        watch.tell(
+            message(
+                "The negative marks for '{concept}' changed nothing: the object is not there.",
+                concept=targets[n].concept,
+            )
+        )
     if changed:
         again = _Run(list(changed.values()), tracker, features_of, gate, watch, rules, memory_dtype, asked).tracks()
         for n, track in zip(changed, again, strict=True):

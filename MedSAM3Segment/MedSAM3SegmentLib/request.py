@@ -99,18 +99,23 @@ class SegmentRequest:
         if any(not concept.strip() for concept in self.concepts):
             raise InputError("A concept is empty; remove it or type a phrase, such as 'liver'.")
         if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
-            raise InputError(f"The threshold {self.threshold} is not between 0 and 1.")
+            raise InputError("The threshold {threshold} is not between 0 and 1.", threshold=self.threshold)
         strangers = self.prompts.keys() - set(self.concepts)
         if strangers:
             raise InputError(
-                f"Something was drawn for '{min(strangers)}', which is not asked for; add it to the concepts."
+                "Something was drawn for '{concept}', which is not asked for; add it to the concepts.",
+                concept=min(strangers),
             )
         if self.mode is Mode.SLICES:
             for concept, prompts in self.prompts.items():
                 if not prompts.are_exemplars_only:
                     raise InputError(
-                        f"The mode '{Mode.SLICES}' follows nothing, so what is drawn for '{concept}' can only be boxes "
-                        f"that mean '{BoxReading.THINGS_LIKE_THIS}'; choose the mode '{Mode.FROM_PROMPTS}'."
+                        "The mode '{mode}' follows nothing, so what is drawn for '{concept}' can only be boxes "
+                        "that mean '{reading}'; choose the mode '{better}'.",
+                        mode=Mode.SLICES,
+                        concept=concept,
+                        reading=BoxReading.THINGS_LIKE_THIS,
+                        better=Mode.FROM_PROMPTS,
                     )
         if self.more_planes and any(prompts.boxes for prompts in self.prompts.values()):
             raise InputError("Boxes are drawn in one plane and do not go with more planes; leave the other planes out.")
@@ -119,7 +124,9 @@ class SegmentRequest:
         if self.mode is Mode.FROM_PROMPTS:
             bare = [concept for concept in self.concepts if concept not in self.prompts]
             if bare:
-                raise InputError(f"Nothing was drawn for '{bare[0]}'; draw a point, a box or a slice of it first.")
+                raise InputError(
+                    "Nothing was drawn for '{concept}'; draw a point, a box or a slice of it first.", concept=bare[0]
+                )
 
     @property
     def container(self) -> str | None:
@@ -134,10 +141,12 @@ class SegmentRequest:
     def _check_container(self, words: str) -> None:
         if len(split_phrases(words)) != 1:
             raise InputError(
-                f"'{words}' does not name one structure to look inside of; give a phrase, such as 'liver'."
+                "'{words}' does not name one structure to look inside of; give a phrase, such as 'liver'.", words=words
             )
         if set(self.concepts) == {self.container}:
-            raise InputError(f"'{words}' cannot lie inside of itself; add a concept that lies in it, such as 'tumor'.")
+            raise InputError(
+                "'{words}' cannot lie inside of itself; add a concept that lies in it, such as 'tumor'.", words=words
+            )
 
     def slice_range(self, stack: SliceStack) -> range:
         """The slices of ``stack`` that are asked for.
@@ -152,7 +161,11 @@ class SegmentRequest:
         first, end = self.slices
         if not 0 <= first < end <= stack.count:
             raise InputError(
-                f"The slice range {first}:{end} is not inside the {stack.count} {stack.plane} slices 0:{stack.count}."
+                "The slice range {first}:{end} is not inside the {count} {plane} slices 0:{count}.",
+                first=first,
+                end=end,
+                count=stack.count,
+                plane=stack.plane.words,
             )
         return range(first, end)
 

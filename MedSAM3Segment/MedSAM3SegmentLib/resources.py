@@ -23,4 +23,7 @@ def resource_path(*parts: str) -> Path:
         if path.exists():
             return path
     missing = Path("Resources", *parts).as_posix()
-    raise ModelError(f"{missing}, which comes with MedSAM3, is missing from this installation; install MedSAM3 again.")
+    raise ModelError(
+        "{missing}, which comes with MedSAM3, is missing from this installation; install MedSAM3 again.",
+        missing=missing,
+    )

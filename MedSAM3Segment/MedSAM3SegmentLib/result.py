@@ -16,6 +16,7 @@ from .evidence import SliceEvidence
 from .gating import Gate
 from .grid import SliceStack
 from .intensity import Window
+from .messages import Message
 from .provenance import Provenance
 from .request import AssemblyOptions
 from .tracks import Track
@@ -62,13 +63,13 @@ class ConceptResult:
     window: Window
     evidence: tuple[SliceEvidence, ...]
     found: bool
-    reason: str
+    reason: Message
     mask: NDArray[np.bool_]
     instance_map: NDArray[np.uint16]
     instances: tuple[Instance, ...]
-    messages: tuple[str, ...] = ()
+    messages: tuple[Message, ...] = ()
     tracks: tuple[Track, ...] = ()
-    clean_up: tuple[str, ...] = ()
+    clean_up: tuple[Message, ...] = ()
 
     @property
     def score_by_slice(self) -> dict[int, float]:
@@ -96,7 +97,7 @@ class SegmentResult:
     concepts: tuple[ConceptResult, ...]
     provenance: Provenance
     seconds: Mapping[str, float]
-    messages: tuple[str, ...] = ()
+    messages: tuple[Message, ...] = ()
     assembly: AssemblyOptions = field(default_factory=AssemblyOptions)
     gate: Gate | None = None
 

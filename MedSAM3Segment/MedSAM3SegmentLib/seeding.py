@@ -119,7 +119,9 @@ def drawn_targets(
     groups = _grouped([box for box in boxes if box.positive]) or [[]]
     shown = any(point.positive for point in points) or any(mask.any() for mask in drawn.values()) or any(groups)
     if not shown:
-        raise InputError(f"All that was drawn says what is not '{concept}'; show on one slice at least where it is.")
+        raise InputError(
+            "All that was drawn says what is not '{concept}'; show on one slice at least where it is.", concept=concept
+        )
     owners = [_owner(point, groups) for point in points]
     targets = []
     for number, group in enumerate(groups):

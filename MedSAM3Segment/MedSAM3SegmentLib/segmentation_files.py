@@ -60,12 +60,14 @@ def read_segmentation(path: str | Path) -> tuple[list[Segment], VoxelGrid]:
     """
     path = Path(path)
     if path.is_dir() or is_dicom(path):
-        raise InputError(f"{path} is DICOM, from which no segmentation can be read; convert it to .seg.nrrd.")
+        raise InputError("{path} is DICOM, from which no segmentation can be read; convert it to .seg.nrrd.", path=path)
     stored = read_stored(path)
     layers = stored.array if stored.array.ndim == 4 else stored.array[..., None]
     if layers.dtype.kind == "f":
         if not np.array_equal(layers, np.rint(layers)):
-            raise InputError(f"{path} is not a segmentation: its voxels are not whole numbers; give a label map.")
+            raise InputError(
+                "{path} is not a segmentation: its voxels are not whole numbers; give a label map.", path=path
+            )
         layers = layers.astype(np.int64)
     grid = stored.grid
     if grid.is_sheared:
@@ -74,11 +76,15 @@ def read_segmentation(path: str | Path) -> tuple[list[Segment], VoxelGrid]:
         try:
             return segments_by_header(layers, stored), grid
         except (ValueError, IndexError):
-            raise InputError(f"{path} has a damaged header; save it again from 3D Slicer.") from None
+            raise InputError("{path} has a damaged header; save it again from 3D Slicer.", path=path) from None
     if "Segmentation_MasterRepresentation" in stored.tags:
         return [], grid
     if layers.shape[3] > 1:
-        raise InputError(f"{path} is not a segmentation: it has {layers.shape[3]} values per voxel; give a label map.")
+        raise InputError(
+            "{path} is not a segmentation: it has {count} values per voxel; give a label map.",
+            path=path,
+            count=layers.shape[3],
+        )
     names = read_names(path)
     labels = layers[..., 0]
     present = [int(label) for label in np.unique(labels) if label != 0]

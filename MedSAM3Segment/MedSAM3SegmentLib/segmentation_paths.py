@@ -20,7 +20,9 @@ def check_output(path: str | Path) -> Path:
     path = Path(path)
     suffix = suffix_of(path)
     if not suffix or len(path.name) == len(suffix):
-        raise InputError(f"{path} is no name for a segmentation; end it in {' or '.join(SUFFIXES)}.")
+        raise InputError(
+            "{path} is no name for a segmentation; end it in {endings}.", path=path, endings=" or ".join(SUFFIXES)
+        )
     check_folder(path)
     return path
 

@@ -32,6 +32,7 @@ from .gating import Gate
 from .grid import SliceStack
 from .intensity import Window, choose_window, is_ct
 from .looking import Question, show_slice, steps_of
+from .messages import Message, message
 from .models.concept_model import ConceptModel
 from .one_run import OneRun
 from .phrases import VISUAL_PHRASE, prompt_for
@@ -238,12 +239,14 @@ class Segmenter:
             inside=inside,
         )
 
-    def _messages(self, volume: Volume) -> tuple[str, ...]:
+    def _messages(self, volume: Volume) -> tuple[Message, ...]:
         if not self.model.identity.is_demo:
             return volume.messages
         return (
-            "This is the demo model, trained on synthetic pictures: it shows how the program works and says nothing "
-            "about a real patient.",
+            message(
+                "This is the demo model, trained on synthetic pictures: it shows how the program works and says "
+                "nothing about a real patient."
+            ),
             *volume.messages,
         )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from .errors import InputError
 from .intensity import CT_WINDOWS
+from .messages import Message, message
 from .phrases import prompt_for
 from .terminology import LEFT, RIGHT, Code, Concept
 
@@ -36,29 +37,31 @@ def read_vocabulary(path: Path) -> list[Concept]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"The vocabulary {path} cannot be read: {error.strerror or error}.") from None
+        raise InputError(
+            "The vocabulary {path} cannot be read: {why}.", path=path, why=str(error.strerror or error)
+        ) from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"The vocabulary {path} is not valid JSON ({error}); correct it.") from None
+        raise InputError(
+            "The vocabulary {path} is not valid JSON ({why}); correct it.", path=path, why=str(error)
+        ) from None
     entries = document.get("concepts") if isinstance(document, dict) else None
     if not isinstance(entries, list):
-        raise InputError(f"The vocabulary {path} has no list named 'concepts'; add one.")
-    source = f"The vocabulary {path}"
+        raise InputError("The vocabulary {path} has no list named 'concepts'; add one.", path=path)
+    source = message("The vocabulary {path}", path=path)
     return [concept for number, entry in enumerate(entries, 1) for concept in _read(entry, number, source)]
 
 
-def _read(entry: Any, number: int, source: str) -> tuple[Concept, ...]:
+def _read(entry: Any, number: int, source: Message) -> tuple[Concept, ...]:
     """The concept in an entry of a vocabulary file, followed by the left and the right one if it has ``sides``."""
     phrase = entry.get("phrase") if isinstance(entry, dict) else None
-    named = f" ('{phrase}')" if isinstance(phrase, str) else ""
-
-    def expect(holds: bool, wanted: str) -> None:
-        if not holds:
-            raise InputError(f"{source}: entry {number}{named} {wanted}.")
+    place = message("{source}: entry {number}", source=source, number=number)
+    if isinstance(phrase, str):
+        place = message("{source}: entry {number} ('{phrase}')", source=source, number=number, phrase=phrase)
 
     def texts(field: str) -> tuple[str, ...]:
         values = entry.get(field, [])
-        is_texts = isinstance(values, list) and all(isinstance(value, str) and value.strip() for value in values)
-        expect(is_texts, f"needs '{field}' as a list of words")
+        if not isinstance(values, list) or not all(isinstance(value, str) and value.strip() for value in values):
+            raise InputError("{entry} needs '{field}' as a list of words.", entry=place, field=field)
         return tuple(values)
 
     def code(field: str) -> Code | None:
@@ -67,28 +70,42 @@ def _read(entry: Any, number: int, source: str) -> tuple[Concept, ...]:
             return None
         parts = [value.get(part) for part in ("scheme", "code", "meaning")] if isinstance(value, dict) else []
         # "~" and "^" separate the parts of Slicer's serialized form.
-        is_code = len(parts) == 3 and all(isinstance(part, str) and re.fullmatch(r"[^~^]+", part) for part in parts)
-        expect(is_code, f"needs '{field}' as an object with the texts 'scheme', 'code' and 'meaning', free of ~ and ^")
+        if len(parts) != 3 or not all(isinstance(part, str) and re.fullmatch(r"[^~^]+", part) for part in parts):
+            raise InputError(
+                "{entry} needs '{field}' as an object with the texts 'scheme', 'code' and 'meaning', free of ~ and ^.",
+                entry=place,
+                field=field,
+            )
         return Code(value["scheme"], value["code"], value["meaning"])
 
-    expect(isinstance(entry, dict), "must be an object with at least a 'phrase' and a 'colour'")
-    expect(isinstance(phrase, str) and bool(prompt_for(phrase)), "needs a 'phrase'")
+    if not isinstance(entry, dict):
+        raise InputError("{entry} must be an object with at least a 'phrase' and a 'colour'.", entry=place)
+    if not isinstance(phrase, str) or not prompt_for(phrase):
+        raise InputError("{entry} needs a 'phrase'.", entry=place)
     for field in entry:
-        expect(field in _FIELDS, f"has an unknown field '{field}'; the fields are {', '.join(_FIELDS)}")
+        if field not in _FIELDS:
+            raise InputError(
+                "{entry} has an unknown field '{field}'; the fields are {fields}.",
+                entry=place,
+                field=field,
+                fields=", ".join(_FIELDS),
+            )
     window = entry.get("window")
-    expect(
-        window is None or (isinstance(window, str) and window in CT_WINDOWS),
-        f"needs 'window' as null or one of {', '.join(CT_WINDOWS)}",
-    )
+    if window is not None and (not isinstance(window, str) or window not in CT_WINDOWS):
+        raise InputError(
+            "{entry} needs 'window' as null or one of {windows}.", entry=place, windows=", ".join(CT_WINDOWS)
+        )
     colour = entry.get("colour")
     is_colour = (
         isinstance(colour, list)
         and len(colour) == 3
         and all(type(value) is int and 0 <= value <= 255 for value in colour)
     )
-    expect(is_colour, "needs 'colour' as three whole numbers from 0 to 255")
+    if not is_colour:
+        raise InputError("{entry} needs 'colour' as three whole numbers from 0 to 255.", entry=place)
     sides = entry.get("sides", False)
-    expect(isinstance(sides, bool), "needs 'sides' as true or false")
+    if not isinstance(sides, bool):
+        raise InputError("{entry} needs 'sides' as true or false.", entry=place)
     concept = Concept(
         phrase=prompt_for(entry["phrase"]),
         synonyms=texts("synonyms"),
@@ -101,5 +118,6 @@ def _read(entry: Any, number: int, source: str) -> tuple[Concept, ...]:
         colour=tuple(entry["colour"]),
         modalities=texts("modalities"),
     )
-    expect((concept.category is None) == (concept.type is None), "needs 'category' and 'type' both, or neither")
+    if (concept.category is None) != (concept.type is None):
+        raise InputError("{entry} needs 'category' and 'type' both, or neither.", entry=place)
     return (concept, concept.on_side(LEFT), concept.on_side(RIGHT)) if sides else (concept,)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .grid import VoxelGrid
+from .messages import Message
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,7 @@ class Volume:
     grid: VoxelGrid
     modality: str = ""
     name: str = "volume"
-    messages: tuple[str, ...] = ()
+    messages: tuple[Message, ...] = ()
     is_sequence: bool = False
 
     def __post_init__(self) -> None:
@@ -38,7 +39,7 @@ class Volume:
         if self.array.ndim not in (3, 4):
             raise ValueError(f"A volume has 3 axes, or 4 with colour, not {self.array.ndim}.")
 
-    def renamed(self, name: str, messages: tuple[str, ...], is_sequence: bool) -> Volume:
+    def renamed(self, name: str, messages: tuple[Message, ...], is_sequence: bool) -> Volume:
         """The same content under another name; what was hashed already is not hashed again."""
         volume = replace(self, name=name, messages=messages, is_sequence=is_sequence)
         if "content_hash" in self.__dict__:

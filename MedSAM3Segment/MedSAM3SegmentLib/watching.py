@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import Cancelled
+from .messages import Message
 from .request import CancelCheck, PartialCallback, PartialMask, Progress, ProgressCallback, Stage
 
 #: The pace of this many last reports says how long the rest takes: slices whose features are kept go much faster.
@@ -32,10 +33,10 @@ class Watch:
     progress: ProgressCallback | None = None
     cancel: CancelCheck | None = None
     partial: PartialCallback | None = None
-    say: Callable[[str], None] | None = None
+    say: Callable[[Message], None] | None = None
     whole: StageWatch | None = None
 
-    def tell(self, sentence: str) -> None:
+    def tell(self, sentence: Message) -> None:
         """Give the user a sentence."""
         if self.say is not None:
             self.say(sentence)
@@ -106,7 +107,9 @@ class StageWatch:
         if self._whole is not None:
             self._whole.check()
         elif self._watch.cancel is not None and self._watch.cancel():
-            raise Cancelled(f"Stopped after {self._done} of {self._total} slices; nothing was written.")
+            raise Cancelled(
+                "Stopped after {done} of {total} slices; nothing was written.", done=self._done, total=self._total
+            )
 
     def advance(self, steps: int = 1) -> None:
         """Say that so many more are done."""

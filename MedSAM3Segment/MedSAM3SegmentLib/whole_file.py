@@ -18,11 +18,17 @@ def check_folder(path: Path) -> None:
     """
     folder = path.parent
     if path.is_dir():
-        raise InputError(f"{path} is a folder; give the name of the file to write.")
+        raise InputError("{path} is a folder; give the name of the file to write.", path=path)
     if not folder.is_dir():
-        raise InputError(f"The folder {folder} does not exist; make it or choose another place for {path.name}.")
+        raise InputError(
+            "The folder {folder} does not exist; make it or choose another place for {file}.",
+            folder=folder,
+            file=path.name,
+        )
     if not os.access(folder, os.W_OK):
-        raise InputError(f"The folder {folder} cannot be written to; choose another place for {path.name}.")
+        raise InputError(
+            "The folder {folder} cannot be written to; choose another place for {file}.", folder=folder, file=path.name
+        )
 
 
 @contextmanager
@@ -43,6 +49,8 @@ def written_whole(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise InputError(f"{path} could not be written ({error.strerror}); nothing was changed on the disk.") from None
+        raise InputError(
+            "{path} could not be written ({why}); nothing was changed on the disk.", path=path, why=str(error.strerror)
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)

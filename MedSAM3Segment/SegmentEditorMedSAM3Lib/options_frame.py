@@ -12,6 +12,7 @@ from MedSAM3PanelLib.progress_display import ProgressDisplay
 from MedSAM3PanelLib.scrolling import bring_into_sight
 from MedSAM3SceneLib.marks import Mark
 from MedSAM3SceneLib.segment_actions import Action
+from MedSAM3SceneLib.wording import translated
 from MedSAM3SegmentLib.prompts import BoxReading
 
 from .mark_list import MarkList
@@ -144,7 +145,7 @@ class OptionsFrame:
 
     def show_messages(self, messages: Sequence[str]) -> None:
         """Show sentences for the user, in place of earlier ones."""
-        self.messageLabel.text = "\n".join(messages)
+        self.messageLabel.text = "\n".join(map(translated, messages))
         self.messageLabel.visible = bool(messages)
 
     def bring_into_sight(self) -> None:

@@ -12,6 +12,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
 from ..errors import InputError
+from ..messages import message
+from .events import Failed, refusal_body
 from .hello import HELLO
 
 if TYPE_CHECKING:
@@ -44,8 +46,8 @@ class TokenCheck:
         if scope["type"] == "http" and scope["path"] != HELLO:
             given = [value for name, value in scope["headers"] if name == b"authorization"]
             if len(given) != 1 or not hmac.compare_digest(given[0], self._expected):
-                message = "The token is missing or wrong; copy it from where the engine was started."
-                answer = JSONResponse({"kind": "engine", "message": message}, status_code=401)
+                words = message("The token is missing or wrong; copy it from where the engine was started.")
+                answer = JSONResponse(refusal_body(Failed(words)), status_code=401)
                 await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -65,7 +67,7 @@ async def pieces_of(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
     """The body of a request as it comes, unpacked; raises as ``body_of`` does."""
     declared = request.headers.get("content-length", "0")
     if not declared.isdigit() or int(declared) > most_bytes:
-        raise TooLargeError(f"What was sent is longer than the {most_bytes} bytes that are taken; send less.")
+        raise TooLargeError("What was sent is longer than the {most} bytes that are taken; send less.", most=most_bytes)
     encoding = request.headers.get("content-encoding", "")
     if encoding not in ("", "deflate"):
         raise InputError("What was sent is compressed in a way that is not known; use deflate.")
@@ -82,7 +84,9 @@ async def pieces_of(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
         for unpacked in _unpacked(piece, unpacker):
             taken += len(unpacked)
             if taken > most_bytes:
-                raise TooLargeError(f"What was sent is longer than the {most_bytes} bytes that are taken; send less.")
+                raise TooLargeError(
+                    "What was sent is longer than the {most} bytes that are taken; send less.", most=most_bytes
+                )
             yield unpacked
     if unpacker is not None and not unpacker.eof:
         raise InputError("What was sent is cut short; send it again.")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from ..errors import EngineError, InputError, MedSAM3Error
-from .events import Failed, FailureKind
+from .events import refusal_in
 from .hello import HELLO, proof_of
 from .orders import PROTOCOL
 
@@ -44,14 +44,21 @@ class Connection:
     def __post_init__(self) -> None:
         parts = urlsplit(self.address)
         if parts.scheme not in ("http", "https") or not parts.hostname or not _has_port(parts):
-            raise InputError(f"'{self.address}' is no engine's address; give one such as http://127.0.0.1:8765.")
+            raise InputError(
+                "'{address}' is no engine's address; give one such as http://127.0.0.1:8765.", address=self.address
+            )
         if not self.token.isascii() or not self.token.isprintable() or not self.token:
             raise InputError("The engine's token is empty or holds odd characters; copy it again.")
         if parts.scheme == "http" and not self.is_loopback:
             # A token and a patient's images must not travel in the clear.
-            raise InputError(f"The engine at {self.address} is on another machine; use an address with https://.")
+            raise InputError(
+                "The engine at {address} is on another machine; use an address with https://.", address=self.address
+            )
         if self.certificate and not Path(self.certificate).is_file():
-            raise InputError(f"The certificate {self.certificate} does not exist; give the engine's PEM file.")
+            raise InputError(
+                "The certificate {certificate} does not exist; give the engine's PEM file.",
+                certificate=self.certificate,
+            )
 
     @property
     def is_loopback(self) -> bool:
@@ -98,8 +105,10 @@ class Connection:
                     yield from answer.raw.stream(2**20, decode_content=False)
                 except (requests.RequestException, OSError, _transport_errors()) as error:
                     raise EngineError(
-                        f"The engine at {self.address} ended before the job was done, or the line to it was cut "
-                        f"({type(error).__name__}); try again."
+                        "The engine at {address} ended before the job was done, or the line to it was cut "
+                        "({kind}); try again.",
+                        address=self.address,
+                        kind=type(error).__name__,
                     ) from None
 
             yield pieces()
@@ -166,7 +175,7 @@ def _object_in(address: str, answer: requests.Response) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise EngineError(f"What answers at {address} is no engine; check the address.")
+        raise EngineError("What answers at {address} is no engine; check the address.", address=address)
     return found
 
 
@@ -175,30 +184,53 @@ def _unreachable(address: str, error: Exception) -> EngineError:
 
     if isinstance(error, requests.exceptions.SSLError):
         return EngineError(
-            f"The certificate of the engine at {address} is not trusted here, or is for another name; use the name it "
-            "was made for, and give its PEM file if no well-known authority signed it."
+            "The certificate of the engine at {address} is not trusted here, or is for another name; use the "
+            "name it was made for, and give its PEM file if no well-known authority signed it.",
+            address=address,
         )
     return EngineError(
-        f"The engine at {address} does not answer ({type(error).__name__}); see that it runs there and try again."
+        "The engine at {address} does not answer ({kind}); see that it runs there and try again.",
+        address=address,
+        kind=type(error).__name__,
     )
-
-
-#: What answers without a sentence mean. They come from a proxy, or from where nothing is read yet.
-_BARE = {
-    400: "does not go by that name; use another one, or start it with that name after --name",
-    413: "is behind a proxy that lets no volume through; raise its limit (nginx: client_max_body_size)",
-    502: "does not answer the proxy that it is behind; start it there and try again",
-    503: "has too many connections, or does not answer the proxy that it is behind; try again in a moment",
-    504: "does not answer the proxy that it is behind; start it there and try again",
-}
 
 
 def _refusal(address: str, answer: requests.Response) -> MedSAM3Error:
     """The error that a service answered with."""
     try:
-        body = answer.json()
-        return Failed(str(body["message"]), FailureKind(body["kind"])).error
+        return refusal_in(answer.json()).error
     except (OSError, ValueError, KeyError, TypeError):
-        status = answer.status_code
-        what = _BARE.get(status, f"answered with HTTP status {status}, as no engine does; check the address")
-        return EngineError(f"The engine at {address} {what}.")
+        return _bare_refusal(address, answer.status_code)
+
+
+def _bare_refusal(address: str, status: int) -> EngineError:
+    """What an answer without a sentence means. It comes from a proxy, or from where nothing is read yet."""
+    match status:
+        case 400:
+            return EngineError(
+                "The engine at {address} does not go by that name; use another one, or start it with that name after "
+                "--name.",
+                address=address,
+            )
+        case 413:
+            return EngineError(
+                "The engine at {address} is behind a proxy that lets no volume through; raise its limit (nginx: "
+                "client_max_body_size).",
+                address=address,
+            )
+        case 502 | 504:
+            return EngineError(
+                "The engine at {address} does not answer the proxy that it is behind; start it there and try again.",
+                address=address,
+            )
+        case 503:
+            return EngineError(
+                "The engine at {address} has too many connections, or does not answer the proxy that it is behind; "
+                "try again in a moment.",
+                address=address,
+            )
+    return EngineError(
+        "The engine at {address} answered with HTTP status {status}, as no engine does; check the address.",
+        address=address,
+        status=status,
+    )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from ..errors import CANCELLED, EngineError, InputError, MedSAM3Error, ModelError
+from ..messages import Message, from_plain, to_plain
 from ..request import PartialMask, Progress
 from ..result import SegmentResult
 
@@ -72,14 +74,14 @@ class Failed:
         message: one sentence for the user.
     """
 
-    message: str
+    message: Message
     kind: FailureKind = FailureKind.ENGINE
 
     @classmethod
     def of(cls, error: MedSAM3Error) -> Failed:
         """What an error is as an event."""
         kinds = (kind for kind, kind_error in _ERRORS.items() if isinstance(error, kind_error))
-        return cls(str(error), next(kinds, FailureKind.ENGINE))
+        return cls(error.message, next(kinds, FailureKind.ENGINE))
 
     @property
     def error(self) -> MedSAM3Error:
@@ -95,7 +97,24 @@ class WasCancelled:
         message: one sentence for the user.
     """
 
-    message: str = CANCELLED
+    message: Message = CANCELLED
 
 
 Event = Queued | Loading | Advanced | PartialArrived | Done | Failed | WasCancelled
+
+
+def refusal_body(failed: Failed) -> dict[str, Any]:
+    """A failure as a service answers a request with it: for people who read the answer as well."""
+    return {"kind": failed.kind.value, "message": str.__str__(failed.message), "said": to_plain(failed.message)}
+
+
+def refusal_in(body: Any) -> Failed:
+    """The failure in an answer.
+
+    Raises:
+        KeyError: it has no kind or no message.
+        ValueError: it is no object, or its kind or its message is none.
+    """
+    if not isinstance(body, dict):
+        raise ValueError("An answer is no object.")
+    return Failed(from_plain(body.get("said", body["message"])), FailureKind(body["kind"]))

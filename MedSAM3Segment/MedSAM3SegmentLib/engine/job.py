@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable
 
 from ..errors import Cancelled, MedSAM3Error
+from ..messages import message
 from ..result import SegmentResult
 from .events import Done, Event, Failed, WasCancelled
 
@@ -109,17 +110,27 @@ class EngineJob:
     def _run(self) -> None:
         try:
             self._work(self)
-            self.report(Failed("The engine ended before the job was done; try again."))
+            self.report(Failed(message("The engine ended before the job was done; try again.")))
         except Cancelled as error:
-            self.report(WasCancelled(str(error)))
+            self.report(WasCancelled(error.message))
         except MedSAM3Error as error:
             if self.cancel_wanted:
                 self.report(WasCancelled())
             self.report(Failed.of(error))
         except MemoryError:
-            self.report(Failed("There was not enough memory to take the result; close other programs and try again."))
+            self.report(
+                Failed(message("There was not enough memory to take the result; close other programs and try again."))
+            )
         except Exception as error:  # a thread that ends without a word would leave the panel waiting
-            self.report(Failed(f"Something went wrong that should not ({type(error).__name__}: {error})."))
+            self.report(
+                Failed(
+                    message(
+                        "Something went wrong that should not ({kind}: {why}).",
+                        kind=type(error).__name__,
+                        why=str(error),
+                    )
+                )
+            )
 
     def _cancel(self) -> None:
         try:

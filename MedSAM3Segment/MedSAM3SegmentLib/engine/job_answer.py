@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from ..messages import message
 from .events import Done, Event, Failed, WasCancelled
 from .orders import SIGN_OF_LIFE, frame_of
 
@@ -47,7 +48,9 @@ class JobFrames:
         try:
             frame = frame_of(event, self._compress)
         except Exception as error:  # the worker must live on
-            frame = frame_of(Failed(f"The result could not be sent ({type(error).__name__}); try again."), False)
+            frame = frame_of(
+                Failed(message("The result could not be sent ({kind}); try again.", kind=type(error).__name__)), False
+            )
             last = True
         with suppress(RuntimeError):  # the loop has ended, and nobody listens
             self._loop.call_soon_threadsafe(self._put, frame, last)

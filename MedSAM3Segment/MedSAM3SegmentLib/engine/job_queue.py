@@ -68,7 +68,7 @@ class JobQueue:
             jobs = self._in_turn()
             own = len(self._waiting.get(job.order.client, ()))
             if len(jobs) >= MOST_QUEUED or own >= MOST_OF_ONE_CLIENT:
-                raise InputError(f"{own} of your jobs wait already; try again when some are done.")
+                raise InputError("{count} of your jobs wait already; try again when some are done.", count=own)
             running = [self._running] if self._running else []
             if any(other.order.id == job.order.id for other in (*jobs, *running)):
                 raise InputError("A job with this id is there already; choose another one.")

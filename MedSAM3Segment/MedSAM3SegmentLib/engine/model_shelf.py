@@ -222,7 +222,9 @@ def files_version(model: str) -> tuple[tuple[str, int, int], ...]:
     try:
         found = [(str(file), file.stat()) for file in sorted(files)]
     except OSError as error:
-        raise ModelError(f"The files of the model '{model}' cannot be read ({error.strerror}); check them.") from None
+        raise ModelError(
+            "The files of the model '{model}' cannot be read ({why}); check them.", model=model, why=str(error.strerror)
+        ) from None
     return tuple((name, status.st_size, status.st_mtime_ns) for name, status in found)
 
 
@@ -249,7 +251,9 @@ def installed_source(model: str) -> str:
         known = find_known(name)
         folder: Path | None = find_installed(name) or (find_installed(known.name) if known is not None else None)
         if name != DEMO and folder is None:
-            raise ModelError(f"The model '{name}' is not installed on the engine's machine; choose another one there.")
+            raise ModelError(
+                "The model '{name}' is not installed on the engine's machine; choose another one there.", name=name
+            )
         found.append(name if name == DEMO else str(folder))
     return "+".join(found)
 

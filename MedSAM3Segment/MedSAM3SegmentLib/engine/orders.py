@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..grid import VoxelGrid
+from ..messages import Message
 from ..request import SegmentRequest
 from ..volume import Volume
 from .events import Advanced, Done, Event, Failed, Loading, PartialArrived, Queued, WasCancelled
@@ -24,7 +25,7 @@ from .packets import DTYPES
 from .records import decode, encode
 
 #: Changes when a client and a service of different versions would not understand each other.
-PROTOCOL = 2
+PROTOCOL = 3
 
 #: Longest frame that a client takes, packed.
 _LONGEST_FRAME = 16 * 1024**3
@@ -86,7 +87,7 @@ class SentVolume:
 
     content_hash: str
     name: str
-    messages: tuple[str, ...]
+    messages: tuple[Message, ...]
     is_sequence: bool
 
     @classmethod

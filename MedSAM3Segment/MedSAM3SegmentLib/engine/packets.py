@@ -41,7 +41,9 @@ class PacketWriter:
         """Add an array; returns the plain JSON values that it is found by."""
         kind = array.dtype.newbyteorder("<").str if array.dtype.itemsize > 1 else array.dtype.str
         if kind not in DTYPES:
-            raise InputError(f"Voxels of the kind '{array.dtype}' cannot be sent; convert the volume to float32.")
+            raise InputError(
+                "Voxels of the kind '{dtype}' cannot be sent; convert the volume to float32.", dtype=str(array.dtype)
+            )
         start, stop = _box_of_content(array)
         part = array[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]
         flat = np.packbits(part) if kind == "|b1" else np.ascontiguousarray(part, kind).reshape(-1)
@@ -91,11 +93,11 @@ class PacketReader:
             InputError: there is no such line, or it is no JSON.
         """
         if not 0 <= number < len(self._lines):
-            raise InputError(f"A message has no line {number}; send it again.")
+            raise InputError("A message has no line {number}; send it again.", number=number)
         try:
             return json.loads(self._lines[number])
         except (ValueError, RecursionError):
-            raise InputError(f"Line {number} of a message is no JSON; send it again.") from None
+            raise InputError("Line {number} of a message is no JSON; send it again.", number=number) from None
 
     def array(self, place: Any) -> NDArray[Any]:
         """The array that ``PacketWriter.add_array`` gave ``place`` for.
@@ -106,7 +108,9 @@ class PacketReader:
         kind, shape, start, stop, at = _checked_place(place)
         size = math.prod(shape) * np.dtype(kind).itemsize
         if size > self._left:
-            raise InputError(f"An array of {size} bytes is more than a message may hold; send a smaller volume.")
+            raise InputError(
+                "An array of {size} bytes is more than a message may hold; send a smaller volume.", size=size
+            )
         self._left -= size
         part_shape = [b - a for a, b in zip(start, stop, strict=True)]
         count = math.prod(part_shape)

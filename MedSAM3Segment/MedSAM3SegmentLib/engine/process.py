@@ -19,6 +19,7 @@ from typing import Protocol
 
 from .. import __version__
 from ..errors import EngineError, MedSAM3Error
+from ..messages import message
 from ..own_python import NO_WINDOW, kill_whole, own_environment
 from .client import EngineClient
 from .connection import Connection, knows_token
@@ -39,7 +40,7 @@ _STOP_PATIENCE = 10.0
 #: Bytes of the log after which a new one is begun.
 _LONGEST_LOG = 2**20
 
-_STOPPED = "The engine was stopped while it was starting; try again."
+_STOPPED = message("The engine was stopped while it was starting; try again.")
 
 
 class StartedProcess(Protocol):
@@ -199,7 +200,9 @@ class EngineProcess(RemoteSegmenter):
         try:
             return _Started(token, self._start(command, environment, log))
         except OSError as error:
-            raise EngineError(f"The engine could not be started with {self._python} ({error.strerror}).") from None
+            raise EngineError(
+                "The engine could not be started with {python} ({why}).", python=self._python, why=str(error.strerror)
+            ) from None
 
     def _answer_of(self, started: _Started) -> RunningEngine:
         """Wait until a service that was started answers.
@@ -224,11 +227,19 @@ class EngineProcess(RemoteSegmenter):
             if code is not None:
                 folder = run_folder()
                 if shutil.disk_usage(folder).free < _LONGEST_LOG:
-                    raise EngineError(f"The engine could not be started: no space is left in {folder}; free some.")
-                raise EngineError(f"The engine could not be started (exit code {code}); {self.log_path} says more.")
+                    raise EngineError(
+                        "The engine could not be started: no space is left in {folder}; free some.", folder=folder
+                    )
+                raise EngineError(
+                    "The engine could not be started (exit code {code}); {log} says more.", code=code, log=self.log_path
+                )
             time.sleep(0.05)
         started.process.kill()
-        raise EngineError(f"The engine did not answer within {_START_PATIENCE:.0f} seconds; {self.log_path} says more.")
+        raise EngineError(
+            "The engine did not answer within {seconds:.0f} seconds; {log} says more.",
+            seconds=_START_PATIENCE,
+            log=self.log_path,
+        )
 
 
 def start_process(command: Sequence[str], environment: Mapping[str, str], log: Path) -> StartedProcess:

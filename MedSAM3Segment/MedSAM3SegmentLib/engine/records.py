@@ -19,6 +19,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..evidence import SliceEvidence
+from ..messages import Message, from_plain, message, to_plain
 from ..tracks import Track
 from .packets import PacketReader, PacketWriter
 
@@ -60,8 +61,10 @@ def decode(data: bytes | memoryview, kind: type[T], most_bytes: int = MOST_BYTES
 
 def _plain(value: Any, writer: PacketWriter) -> Any:
     """A value as JSON has it."""
-    if value is None or isinstance(value, str):
-        return str(value) if value is not None else None
+    if isinstance(value, str):
+        return to_plain(value)
+    if value is None:
+        return None
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, Integral):
@@ -118,59 +121,72 @@ class _Decoder:
         array = self._reader.array(plain)
         wanted = _dtype_of(hint)
         if wanted is not None and array.dtype != wanted:
-            raise InputError(f"The field '{name}' holds {array.dtype} where {wanted} belongs; send it again.")
+            raise InputError(
+                "The field '{name}' holds {dtype} where {wanted} belongs; send it again.",
+                name=name,
+                dtype=str(array.dtype),
+                wanted=str(wanted),
+            )
         return array
 
     def _tuple(self, plain: Any, hints: tuple[Any, ...], name: str) -> tuple[Any, ...]:
         if not isinstance(plain, list):
-            raise _wrong(name, "a list")
+            raise _wrong(name, message("a list"))
         if len(hints) == 2 and hints[1] is Ellipsis:
             hints = (hints[0],) * len(plain)
         if len(plain) != len(hints):
-            raise _wrong(name, f"a list of {len(hints)}")
+            raise _wrong(name, message("a list of {count}", count=len(hints)))
         return tuple(self.value(item, hint, name) for item, hint in zip(plain, hints, strict=True))
 
     def _mapping(self, plain: Any, hints: tuple[Any, ...], name: str) -> dict[Any, Any]:
         if not isinstance(plain, list) or any(not isinstance(pair, list) or len(pair) != 2 for pair in plain):
-            raise _wrong(name, "a list of pairs")
+            raise _wrong(name, message("a list of pairs"))
         return {self.value(key, hints[0], name): self.value(item, hints[1], name) for key, item in plain}
 
     def _dataclass(self, plain: Any, kind: type, name: str) -> Any:
         if issubclass(kind, _OWN_LINE):
             number = plain.get("line") if isinstance(plain, dict) else None
             if type(number) is not int:
-                raise _wrong(name, "a line number")
+                raise _wrong(name, message("a line number"))
             plain = self._reader.line(number)
         hints = _hints_of(kind)
         if not isinstance(plain, dict) or plain.keys() != hints.keys():
             raise InputError(
-                f"The field '{name}' does not hold what this version expects; use the same version at both ends."
+                "The field '{name}' does not hold what this version expects; use the same version at both ends.",
+                name=name,
             )
         values = {key: self.value(plain[key], hint, f"{name}.{key}") for key, hint in hints.items()}
         try:
             return kind(**values)
         except ValueError as error:
-            raise InputError(f"The field '{name}' cannot be used: {error}") from None
+            raise InputError("The field '{name}' cannot be used: {why}", name=name, why=str(error)) from None
 
     def _scalar(self, plain: Any, hint: Any, name: str) -> Any:
         if hint is float:
             if type(plain) not in (int, float):
-                raise _wrong(name, "a number")
+                raise _wrong(name, message("a number"))
             try:
                 number = float(plain)
             except OverflowError:
                 number = math.inf
             if self._finite and not math.isfinite(number):
-                raise _wrong(name, "a finite number")
+                raise _wrong(name, message("a finite number"))
             return number
+        if hint is Message:
+            try:
+                return from_plain(plain)
+            except ValueError:
+                raise _wrong(name, message("text")) from None
         if isinstance(hint, type) and issubclass(hint, StrEnum):
             if not isinstance(plain, str) or plain not in list(hint):
-                raise _wrong(name, f"one of {', '.join(hint)}")
+                raise _wrong(name, message("one of {names}", names=", ".join(hint)))
             return hint(plain)
         if hint not in (str, int, bool):
             raise TypeError(f"The type of '{name}' cannot be received: {hint}.")
         if type(plain) is not hint:
-            raise _wrong(name, {str: "text", int: "a whole number", bool: "true or false"}[hint])
+            raise _wrong(
+                name, {str: message("text"), int: message("a whole number"), bool: message("true or false")}[hint]
+            )
         return plain
 
 
@@ -188,5 +204,5 @@ def _dtype_of(hint: Any) -> np.dtype[Any] | None:
     return np.dtype(scalar) if isinstance(scalar, type) else None
 
 
-def _wrong(name: str, wanted: str) -> InputError:
-    return InputError(f"The field '{name}' is not {wanted}; correct it and send it again.")
+def _wrong(name: str, wanted: Message) -> InputError:
+    return InputError("The field '{name}' is not {wanted}; correct it and send it again.", name=name, wanted=wanted)

@@ -53,9 +53,18 @@ def run_folder() -> Path:
         if _is_own(folder.lstat()) and folder.lstat().st_mode & 0o077 and os.name == "posix":
             folder.chmod(0o700)
     except OSError as error:
-        raise InputError(f"The folder {folder} cannot be made ({error.strerror}); set {FOLDER_VARIABLE}.") from None
+        raise InputError(
+            "The folder {folder} cannot be made ({why}); set {variable}.",
+            folder=folder,
+            why=str(error.strerror),
+            variable=FOLDER_VARIABLE,
+        ) from None
     if not _is_own(folder.lstat()):
-        raise InputError(f"The folder {folder} is somebody else's; set {FOLDER_VARIABLE} to one of your own.")
+        raise InputError(
+            "The folder {folder} is somebody else's; set {variable} to one of your own.",
+            folder=folder,
+            variable=FOLDER_VARIABLE,
+        )
     return folder
 
 
@@ -78,7 +87,9 @@ def announced(address: str, token: str) -> Iterator[None]:
     except OSError as error:
         with suppress(OSError):
             part.unlink()
-        raise InputError(f"The file {path} could not be written ({error.strerror}); free some space.") from None
+        raise InputError(
+            "The file {path} could not be written ({why}); free some space.", path=path, why=str(error.strerror)
+        ) from None
     try:
         yield
     finally:

@@ -102,7 +102,9 @@ def _write(path: Path, array: NDArray[Any], cancel: CancelCheck) -> None:
                 file.write(piece)
     except OSError as error:
         raise InputError(
-            f"The volume could not be handed to the engine ({error.strerror}); free some space in {path.parent}."
+            "The volume could not be handed to the engine ({why}); free some space in {folder}.",
+            why=str(error.strerror),
+            folder=path.parent,
         ) from None
 
 

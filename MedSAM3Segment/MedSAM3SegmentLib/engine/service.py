@@ -21,9 +21,10 @@ from starlette.routing import Route
 from .. import __version__
 from ..errors import InputError, MedSAM3Error
 from ..examples import Example, check_examples
+from ..messages import message
 from ..volume import Volume
 from .access import TokenCheck, TooLargeError, body_of, pieces_of
-from .events import Failed, FailureKind
+from .events import Failed, FailureKind, refusal_body
 from .hello import HELLO, proof_of
 from .job_answer import JobAnswer, JobFrames
 from .job_queue import JobQueue, QueuedJob
@@ -236,7 +237,11 @@ def _check_masks(order: JobOrder, volume: Volume) -> None:
     masks = [mark.mask for prompts in request.prompts.values() for mark in prompts.masks]
     for mask in (*masks, *([request.inside] if isinstance(request.inside, np.ndarray) else [])):
         if mask.shape != volume.grid.shape:
-            raise InputError(f"A mask has shape {mask.shape}, its volume {volume.grid.shape}; draw it on this volume.")
+            raise InputError(
+                "A mask has shape {size}, its volume {volume_size}; draw it on this volume.",
+                size=str(mask.shape),
+                volume_size=str(volume.grid.shape),
+            )
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
@@ -250,13 +255,20 @@ async def _refuse_http(request: Request, error: Exception) -> Response:
     del request
     status = getattr(error, "status_code", 400)
     return _refusal(
-        Failed(f"The engine does not do that (HTTP status {status}); use the same version at both ends."), status
+        Failed(
+            message(
+                "The engine does not do that (HTTP status {status}); use the same version at both ends.", status=status
+            )
+        ),
+        status,
     )
 
 
 async def _refuse_size(request: Request, error: Exception) -> Response:
     del request, error
-    words = "There is not enough memory in the engine for what was sent; send less, or close other programs there."
+    words = message(
+        "There is not enough memory in the engine for what was sent; send less, or close other programs there."
+    )
     return _refusal(Failed(words, FailureKind.INPUT), 413)
 
 
@@ -264,9 +276,14 @@ async def _refuse_defect(request: Request, error: Exception) -> Response:
     del request
     _log.warning("a request failed: %s", type(error).__name__)
     return _refusal(
-        Failed(f"Something went wrong in the engine that should not ({type(error).__name__}); try again."), 500
+        Failed(
+            message(
+                "Something went wrong in the engine that should not ({kind}); try again.", kind=type(error).__name__
+            )
+        ),
+        500,
     )
 
 
 def _refusal(failed: Failed, status: int) -> Response:
-    return JSONResponse(asdict(failed), status_code=status)
+    return JSONResponse(refusal_body(failed), status_code=status)

@@ -15,6 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import InputError
+from ..messages import message
 from .model_shelf import ModelShelf
 from .process_life import Parents
 from .service import Service
@@ -166,10 +167,19 @@ def _check_certificate(binding: Binding) -> None:
         # Without a password, a key that has one would be asked for on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(binding.certificate, binding.key or None, password="")
     except OSError as error:
-        why = "" if isinstance(error, ssl.SSLError) else f" ({error.strerror})"
+        if isinstance(error, ssl.SSLError):
+            raise InputError(
+                "The certificate {certificate} cannot be used with the key {key}; give two PEM files that belong "
+                "together, the key without a password.",
+                certificate=binding.certificate,
+                key=binding.key,
+            ) from None
         raise InputError(
-            f"The certificate {binding.certificate} cannot be used with the key {binding.key}{why}; give two PEM files "
-            "that belong together, the key without a password."
+            "The certificate {certificate} cannot be used with the key {key} ({why}); give two PEM files that belong "
+            "together, the key without a password.",
+            certificate=binding.certificate,
+            key=binding.key,
+            why=str(error.strerror),
         ) from None
 
 
@@ -183,8 +193,11 @@ def _listening(binding: Binding) -> socket.socket:
         listener.listen(128)
     except (OSError, OverflowError) as error:
         listener.close()
-        why = getattr(error, "strerror", None) or "ports are numbers up to 65535"
+        why = getattr(error, "strerror", None) or message("ports are numbers up to 65535")
         raise InputError(
-            f"The engine cannot listen at {binding.host} port {binding.port} ({why}); choose another --host or --port."
+            "The engine cannot listen at {host} port {port} ({why}); choose another --host or --port.",
+            host=binding.host,
+            port=binding.port,
+            why=why,
         ) from None
     return listener

@@ -148,8 +148,10 @@ class VolumeStore:
         size = offer.checked_size()
         if size > self.budget:
             raise InputError(
-                f"The volume takes {size_in_words(size)} and the engine keeps {size_in_words(self.budget)} at most; "
-                "crop it, or start the engine with a larger --volume-budget."
+                "The volume takes {size} and the engine keeps {budget} at most; crop it, or start the engine "
+                "with a larger --volume-budget.",
+                size=size_in_words(size),
+                budget=size_in_words(self.budget),
             )
         self._forget_late_ones()
         with self._lock:
@@ -241,7 +243,7 @@ class VolumeStore:
             self.folder.mkdir(mode=0o700)
         status = self.folder.lstat()
         if not stat.S_ISDIR(status.st_mode) or (hasattr(os, "getuid") and status.st_uid != os.getuid()):
-            raise InputError(f"The folder {self.folder} is somebody else's; start the engine again.")
+            raise InputError("The folder {folder} is somebody else's; start the engine again.", folder=self.folder)
 
     def _arrival(self, ticket: str) -> _Arrival:
         with self._lock:
@@ -296,4 +298,8 @@ def _not_expected() -> InputError:
 
 
 def _disk_error(error: OSError, folder: Path) -> InputError:
-    return InputError(f"The engine could not keep volumes in {folder} ({error.strerror}); free some space there.")
+    return InputError(
+        "The engine could not keep volumes in {folder} ({why}); free some space there.",
+        folder=folder,
+        why=str(error.strerror),
+    )

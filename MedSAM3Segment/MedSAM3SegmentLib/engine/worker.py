@@ -7,6 +7,7 @@ import threading
 import time
 
 from ..errors import Cancelled, MedSAM3Error
+from ..messages import message
 from ..request import PartialMask, Progress
 from .events import Advanced, Done, Event, Failed, FailureKind, Loading, PartialArrived, WasCancelled
 from .job_queue import JobQueue, QueuedJob
@@ -70,19 +71,25 @@ class Worker:
         try:
             return self._result_of(job)
         except Cancelled as error:
-            return WasCancelled(str(error))
+            return WasCancelled(error.message)
         except MedSAM3Error as error:
             return Failed.of(error)
         except Exception as error:
             _log.warning("job %s: %s", job.order.id[:8], type(error).__name__)
             if not is_out_of_memory(error):
                 return Failed(
-                    f"Something went wrong in the engine that should not ({type(error).__name__}); try again."
+                    message(
+                        "Something went wrong in the engine that should not ({kind}); try again.",
+                        kind=type(error).__name__,
+                    )
                 )
         # Outside the handler, whose traceback would keep the job's arrays alive.
         self._free_memory()
         return Failed(
-            "Memory ran out in the engine and its caches were emptied; try again with fewer slices or a smaller model.",
+            message(
+                "Memory ran out in the engine and its caches were emptied; try again with fewer slices or a smaller "
+                "model."
+            ),
             FailureKind.INPUT,
         )
 

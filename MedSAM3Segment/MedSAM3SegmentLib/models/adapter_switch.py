@@ -49,7 +49,8 @@ class AdapterSwitch:
         """
         if adapter.identity.name in self.adapters:
             raise InputError(
-                f"Two adapters are named '{adapter.identity.name}'; rename the file or the name in the card of one."
+                "Two adapters are named '{name}'; rename the file or the name in the card of one.",
+                name=adapter.identity.name,
             )
         check_fits(adapter, {name: tuple(value.shape) for name, value in self._parameters.items()})
         self.adapters[adapter.identity.name] = adapter
@@ -71,7 +72,7 @@ class AdapterSwitch:
         """
         if name is not None and name not in self.adapters:
             known = ", ".join(self.adapters) or "none"
-            raise InputError(f"The adapter '{name}' is not loaded; loaded are: {known}.")
+            raise InputError("The adapter '{name}' is not loaded; loaded are: {known}.", name=name, known=known)
         adapter = None if name is None else self.adapters[name]
         wanted = set() if adapter is None else {n for n in adapter.names if vision or not n.startswith(_VISION)}
         stale = self._merged | wanted

@@ -119,12 +119,14 @@ def check_fits(adapter: Adapter, shapes: Mapping[str, tuple[int, ...]]) -> None:
         ModelError: naming the adapter and the key.
     """
     if not adapter.names:
-        raise ModelError(f"The adapter {adapter.path} changes no weight of SAM 3; give the right file.")
+        raise ModelError("The adapter {path} changes no weight of SAM 3; give the right file.", path=adapter.path)
     for name in sorted(adapter.names):
         if name not in shapes:
             raise ModelError(
-                f"The adapter {adapter.path} changes '{name.removeprefix(DETECTOR_MODEL)}', which the base does not "
-                "have; use the base that it was trained on."
+                "The adapter {path} changes '{name}', which the base does not have; use the base that it was "
+                "trained on.",
+                path=adapter.path,
+                name=name.removeprefix(DETECTOR_MODEL),
             )
         if name in adapter.changes:
             change = adapter.changes[name]
@@ -133,8 +135,12 @@ def check_fits(adapter: Adapter, shapes: Mapping[str, tuple[int, ...]]) -> None:
             found = tuple(adapter.replacements[name].shape)
         if found != shapes[name]:
             raise ModelError(
-                f"The adapter {adapter.path} changes '{name.removeprefix(DETECTOR_MODEL)}' with shape {list(found)} "
-                f"where the base has {list(shapes[name])}; use the base that it was trained on."
+                "The adapter {path} changes '{name}' with shape {found} where the base has {expected}; use the "
+                "base that it was trained on.",
+                path=adapter.path,
+                name=name.removeprefix(DETECTOR_MODEL),
+                found=str(list(found)),
+                expected=str(list(shapes[name])),
             )
 
 
@@ -145,16 +151,29 @@ def _pairs(names: Iterable[str], pattern: re.Pattern[str], path: Path) -> dict[s
         match = pattern.fullmatch(name)
         if match is None:
             raise ModelError(
-                f"The adapter {path} holds '{name}', which is not part of an adapter; give the right file."
+                "The adapter {path} holds '{name}', which is not part of an adapter; give the right file.",
+                path=path,
+                name=name,
             )
         pairs.setdefault(match["module"], {})[match["side"]] = name
     lonely = [next(iter(sides.values())) for sides in pairs.values() if len(sides) == 1]
     if lonely:
-        names_text = " and ".join(f"'{name}'" for name in lonely[:2])
         partner = re.sub(r"lora_([AB])", lambda match: "lora_" + "BA"["AB".index(match[1])], lonely[0])
+        if len(lonely) == 1:
+            raise ModelError(
+                "The adapter {path} holds '{name}' without the other half ('{partner}'); it is incomplete, so download "
+                "it again.",
+                path=path,
+                name=lonely[0],
+                partner=partner,
+            )
         raise ModelError(
-            f"The adapter {path} holds {names_text} without the other half ('{partner}'); it is incomplete, so "
-            "download it again."
+            "The adapter {path} holds '{name}' and '{second}' without the other half ('{partner}'); it is incomplete, "
+            "so download it again.",
+            path=path,
+            name=lonely[0],
+            second=lonely[1],
+            partner=partner,
         )
     return pairs
 
@@ -164,8 +183,10 @@ def _low_rank(file: WeightFile, sides: Mapping[str, str], tensors: Mapping[str, 
     down, up = tensors[sides["A"]], tensors[sides["B"]]
     if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1]:
         raise ModelError(
-            f"The adapter {file.path} has '{sides['A']}' and '{sides['B']}' of shapes that do not fit together; "
-            "download it again."
+            "The adapter {path} has '{a}' and '{b}' of shapes that do not fit together; download it again.",
+            path=file.path,
+            a=sides["A"],
+            b=sides["B"],
         )
     for name in (sides["A"], sides["B"]):
         _check_numbers(name, tensors[name], file.path)
@@ -175,7 +196,9 @@ def _low_rank(file: WeightFile, sides: Mapping[str, str], tensors: Mapping[str, 
 def _check_numbers(name: str, tensor: torch.Tensor, path: Path) -> None:
     if not torch.isfinite(tensor).all():
         raise ModelError(
-            f"The weight '{name}' in the adapter {path} has values that are not numbers; download it again."
+            "The weight '{name}' in the adapter {path} has values that are not numbers; download it again.",
+            name=name,
+            path=path,
         )
 
 
@@ -190,7 +213,10 @@ def _load_medsam3(file: WeightFile) -> Adapter:
         targets = meta_targets(module)
         if not targets:
             raise ModelError(
-                f"The adapter {file.path} holds '{sides['A']}', but SAM 3 has no '{module}'; give the right file."
+                "The adapter {path} holds '{a}', but SAM 3 has no '{module}'; give the right file.",
+                path=file.path,
+                a=sides["A"],
+                module=module,
             )
         # Published as [in, rank] and [rank, out].
         transposed = {name: tensors[name].t() for name in sides.values()}
@@ -234,7 +260,9 @@ def _load_peft(folder: Path) -> Adapter:
     config = _peft_config(folder)
     path = next((folder / name for name in PEFT_WEIGHTS if (folder / name).is_file()), None)
     if path is None:
-        raise ModelError(f"The adapter folder {folder} has no {PEFT_WEIGHTS[0]}; download it again.")
+        raise ModelError(
+            "The adapter folder {folder} has no {file}; download it again.", folder=folder, file=PEFT_WEIGHTS[0]
+        )
     file = open_weights(path)
     tensors = dict(file.read(file.shapes, keep_mapped=True))
     low_rank = [name for name in file.shapes if ".lora_" in name]
@@ -258,11 +286,17 @@ def _peft_config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
         kind = config["peft_type"]
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ModelError(f"The adapter configuration {path} cannot be read ({error}); download it again.") from error
+        raise ModelError(
+            "The adapter configuration {path} cannot be read ({why}); download it again.", path=path, why=str(error)
+        ) from error
     for key, wanted in (("peft_type", "LORA"), ("use_dora", False), ("fan_in_fan_out", False)):
         if config.get(key, wanted) != wanted:
             raise ModelError(
-                f"The adapter {folder} is a {kind} adapter with {key}={config[key]}; only plain LoRA can be merged."
+                "The adapter {folder} is a {kind} adapter with {key}={value}; only plain LoRA can be merged.",
+                folder=folder,
+                kind=kind,
+                key=key,
+                value=str(config[key]),
             )
     return dict(config)
 

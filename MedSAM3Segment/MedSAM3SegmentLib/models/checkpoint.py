@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from ..errors import ModelError
+from ..messages import message
 from .meta_names import is_unused, meta_name_of, targets_of
 from .meta_tracker_names import POINT_EMBEDDINGS
 from .weight_files import WeightFile, open_weights
@@ -33,13 +34,13 @@ class Layout(Enum):
 
 #: How files of other families are told: part of a key that only they have, and what they are.
 _OTHER_FAMILIES = (
-    (".propagation_convs.", "a SAM 3.1 multiplex checkpoint"),
-    (".interactive_convs.", "a SAM 3.1 multiplex checkpoint"),
-    ("tracker.model.", "a SAM 3.1 multiplex checkpoint"),
-    ("image_encoder.trunk.", "a SAM 2 checkpoint"),
-    ("image_encoder.blocks.", "a SAM 1 checkpoint"),
-    (".rel_pos_h", "a SAM 1 checkpoint"),
-    ("vision_encoder.backbone.blocks.", "a SAM 2 checkpoint"),
+    (".propagation_convs.", message("a SAM 3.1 multiplex checkpoint")),
+    (".interactive_convs.", message("a SAM 3.1 multiplex checkpoint")),
+    ("tracker.model.", message("a SAM 3.1 multiplex checkpoint")),
+    ("image_encoder.trunk.", message("a SAM 2 checkpoint")),
+    ("image_encoder.blocks.", message("a SAM 1 checkpoint")),
+    (".rel_pos_h", message("a SAM 1 checkpoint")),
+    ("vision_encoder.backbone.blocks.", message("a SAM 2 checkpoint")),
 )
 _ADAPTER_KEYS = ("lora_A", "lora_B")
 
@@ -140,7 +141,9 @@ class Checkpoint:
             missing = next((row for row in range(POINT_EMBEDDINGS) if row not in rows), None)
             if missing is not None:
                 name = pieces[0].stored_name.replace(f".{pieces[0].row}.", f".{missing}.")
-                raise ModelError(f"The weight file {self.file.path} lacks '{name}'; download it again.")
+                raise ModelError(
+                    "The weight file {path} lacks '{name}'; download it again.", path=self.file.path, name=name
+                )
 
     def _targets_of(self, stored: str) -> tuple[Target, ...]:
         if self.layout is Layout.TRANSFORMERS:
@@ -152,7 +155,9 @@ class Checkpoint:
         targets = targets_of(stored)
         if not targets:
             raise ModelError(
-                f"The weight file {self.file.path} holds '{stored}', which SAM 3 does not have; give the right file."
+                "The weight file {path} holds '{stored}', which SAM 3 does not have; give the right file.",
+                path=self.file.path,
+                stored=stored,
             )
         return targets
 
@@ -169,18 +174,26 @@ def recognise_layout(names: Iterable[str], path: Path) -> Layout:
     names = list(names)
     if any(key in name for name in names for key in _ADAPTER_KEYS):
         raise ModelError(
-            f"The file {path} is an adapter and not a whole model; name its base first, as in 'facebook/sam3+{path}'."
+            "The file {path} is an adapter and not a whole model; name its base first, as in 'facebook/sam3+{path}'.",
+            path=path,
         )
     for key, family in _OTHER_FAMILIES:
         found = next((name for name in names if key in name), None)
         if found is not None:
-            raise ModelError(f"The file {path} is {family} (it holds '{found}') and not SAM 3; give a SAM 3 model.")
+            raise ModelError(
+                "The file {path} is {family} (it holds '{found}') and not SAM 3; give a SAM 3 model.",
+                path=path,
+                family=family,
+                found=found,
+            )
     if any(name.startswith(("backbone.vision_backbone.", DETECTOR, TRACKER)) for name in names):
         return Layout.META
     if any(name.startswith(("vision_encoder.", *_PREFIXES)) for name in names):
         return Layout.TRANSFORMERS
-    first = next(iter(names), "nothing")
-    raise ModelError(f"The file {path} is not a SAM 3 model (it holds '{first}'); give a SAM 3 model.")
+    first = next(iter(names), message("nothing"))
+    raise ModelError(
+        "The file {path} is not a SAM 3 model (it holds '{first}'); give a SAM 3 model.", path=path, first=first
+    )
 
 
 def namer(checkpoint: Checkpoint, part: Part) -> Callable[[str], str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
+from ..messages import Message, message
 from .fingerprint import file_sha256
 from .weight_endings import PYTORCH_ENDINGS, SAFETENSORS_ENDINGS
 
@@ -57,7 +58,9 @@ def recorded_checksums(folder: Path) -> dict[str, Any] | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {"files": dict(content["files"]), "weights": dict(content["weights"])}
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ModelError(f"The checksums {path} cannot be read ({error}); install the model again.") from error
+        raise ModelError(
+            "The checksums {path} cannot be read ({why}); install the model again.", path=path, why=str(error)
+        ) from error
 
 
 def check_files(folder: Path, known: dict[str, str] | None = None) -> None:
@@ -75,26 +78,37 @@ def check_files(folder: Path, known: dict[str, str] | None = None) -> None:
     for name, expected in recorded["files"].items():
         path = folder / name
         if not path.is_file():
-            raise ModelError(f"The file {path} is missing; install the model again.")
+            raise ModelError("The file {path} is missing; install the model again.", path=path)
         if ((known or {}).get(name) or file_sha256(path)) != expected:
             raise ModelError(_difference(path, recorded["weights"].get(name)))
 
 
-def _difference(path: Path, digests: dict[str, str] | None) -> str:
+def _difference(path: Path, digests: dict[str, str] | None) -> Message:
+    differs = message(
+        "The file {path} differs from the one that belongs to this model; install the model again.", path=path
+    )
     if digests is None:
-        return f"The file {path} differs from the one that belongs to this model; install the model again."
+        return differs
     from .weight_files import open_weights
 
     weights = open_weights(path)
     for name in digests:
         if name not in weights.shapes:
-            return f"The weight '{name}' is missing from {path}; install the model again."
+            return message("The weight '{name}' is missing from {path}; install the model again.", name=name, path=path)
     for name, tensor in weights.read(weights.shapes, keep_mapped=False):
         if name not in digests:
-            return f"The weight '{name}' in {path} does not belong to this model; install the model again."
+            return message(
+                "The weight '{name}' in {path} does not belong to this model; install the model again.",
+                name=name,
+                path=path,
+            )
         if tensor_digest(tensor) != digests[name]:
-            return f"The weight '{name}' in {path} differs from the model's own; install the model again."
-    return f"The file {path} differs from the one that belongs to this model; install the model again."
+            return message(
+                "The weight '{name}' in {path} differs from the model's own; install the model again.",
+                name=name,
+                path=path,
+            )
+    return differs
 
 
 def _counts(path: Path) -> bool:

@@ -192,7 +192,9 @@ class ConceptModel:
     def tokenize(self, phrases: Sequence[str]) -> dict[str, torch.Tensor]:
         """``input_ids`` and ``attention_mask`` ``[phrase, token]``, padded to the longest, cut to what fits."""
         if self.tokenizer is None:
-            raise ModelError(f"The model {self.card.name} was loaded without a tokenizer and cannot read words.")
+            raise ModelError(
+                "The model {model} was loaded without a tokenizer and cannot read words.", model=self.card.name
+            )
         encoded: Any = self.tokenizer(
             list(phrases), padding=True, truncation=True, max_length=self.context_length, return_tensors="pt"
         )

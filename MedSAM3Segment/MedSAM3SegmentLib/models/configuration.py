@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, ModelError
+from ..messages import message
 from .checkpoint import Checkpoint, Layout, Part
 from .weight_targets import DETECTOR
 
@@ -30,8 +31,8 @@ _OTHER_TYPES = {
     "sam2_video": "SAM 2",
     "edgetam": "EdgeTAM",
     "edgetam_video": "EdgeTAM",
-    "sam3_tracker": "SAM 3's tracker without its detector",
-    "sam3_tracker_video": "SAM 3's tracker without its detector",
+    "sam3_tracker": message("SAM 3's tracker without its detector"),
+    "sam3_tracker_video": message("SAM 3's tracker without its detector"),
 }
 
 #: Widths of SAM 3's text encoder and detector; only for these is all else known without a config.json.
@@ -52,7 +53,9 @@ def read_configuration(checkpoint: Checkpoint, folder: Path) -> PretrainedConfig
     elif checkpoint.layout is Layout.META:
         config = _from_meta_shapes(checkpoint)
     else:
-        raise ModelError(f"The model {checkpoint.path} has no {CONFIG_FILE} beside it; put its own there.")
+        raise ModelError(
+            "The model {path} has no {file} beside it; put its own there.", path=checkpoint.path, file=CONFIG_FILE
+        )
     for part in (detector_config(config), tracker_config(config)):
         if part is not None:
             part.vision_config.backbone_config.layer_norm_eps = VIT_LAYER_NORM_EPS
@@ -68,15 +71,19 @@ def read_values(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"The configuration {path} cannot be read ({error}); download it again.") from error
+        raise ModelError(
+            "The configuration {path} cannot be read ({why}); download it again.", path=path, why=str(error)
+        ) from error
     if not isinstance(values, dict):
-        raise ModelError(f"The configuration {path} is not that of a model; download it again.")
+        raise ModelError("The configuration {path} is not that of a model; download it again.", path=path)
     if "model_type" not in values and isinstance(values.get("hf"), dict):
         return values  # Reference sets keep transformers' values of several classes under "hf".
     kind = values.get("model_type")
     if kind not in SUPPORTED:
-        family = _OTHER_TYPES.get(str(kind), f"a model of type '{kind}'")
-        raise ModelError(f"The model in {path.parent} is {family} and not SAM 3; give a SAM 3 model.")
+        family = _OTHER_TYPES.get(str(kind), message("a model of type '{kind}'", kind=str(kind)))
+        raise ModelError(
+            "The model in {folder} is {family} and not SAM 3; give a SAM 3 model.", folder=path.parent, family=family
+        )
     return values
 
 
@@ -90,8 +97,10 @@ def _from_values(values: dict[str, Any], path: Path, with_tracker: bool) -> Pret
         kinds = {"sam3": Sam3Config, "sam3_video": Sam3VideoConfig, "sam3_lite_text": Sam3LiteTextConfig}
         return kinds[values["model_type"]].from_dict(values)
     except Exception as error:  # transformers validates with its own and with plain Python's errors
-        message = " ".join(str(error).split())
-        raise ModelError(f"The configuration {path} does not describe a SAM 3 ({message}).") from error
+        reason = " ".join(str(error).split())
+        raise ModelError(
+            "The configuration {path} does not describe a SAM 3 ({why}).", path=path, why=reason
+        ) from error
 
 
 def detector_config(config: PretrainedConfig) -> PretrainedConfig:
@@ -121,7 +130,10 @@ def set_resolution(config: PretrainedConfig, size: int) -> None:
         if size < step or size % step:
             near = max(round(size / step), 1) * step
             raise InputError(
-                f"The resolution {size} does not fit this model; use a multiple of {step}, such as {near}."
+                "The resolution {size} does not fit this model; use a multiple of {step}, such as {near}.",
+                size=size,
+                step=step,
+                near=near,
             )
         part.image_size = size
         grid = size // backbone.patch_size
@@ -137,14 +149,16 @@ def _from_meta_shapes(checkpoint: Checkpoint) -> PretrainedConfig:
         values = _detector_values(shapes)
     except KeyError as error:
         raise ModelError(
-            f"The weight file {checkpoint.path} lacks '{error.args[0]}', without which its size is not known; download "
-            "it again."
+            "The weight file {path} lacks '{name}', without which its size is not known; download it again.",
+            path=checkpoint.path,
+            name=error.args[0],
         ) from error
     text_width, width = values["text_config"]["hidden_size"], values["detr_encoder_config"]["hidden_size"]
     if text_width != _TEXT_WIDTH or (checkpoint.has(Part.TRACKER) and width != _WIDTH):
         raise ModelError(
-            f"The size of the model in {checkpoint.path} cannot be told from its weights alone; put its {CONFIG_FILE} "
-            "beside it."
+            "The size of the model in {path} cannot be told from its weights alone; put its {file} beside it.",
+            path=checkpoint.path,
+            file=CONFIG_FILE,
         )
     if not checkpoint.has(Part.TRACKER):
         return Sam3Config(**values)

@@ -35,7 +35,7 @@ def save_model(
     from safetensors.torch import save_file
 
     if folder.exists() and not replace:
-        raise InputError(f"{folder} exists already; choose another folder.")
+        raise InputError("{folder} exists already; choose another folder.", folder=folder)
     weights = dict(model.network.state_dict() if detector is None else detector)
     # A copy: transformers resets the choice of attention of configurations that are put into another.
     config = copy.deepcopy(model.network.config)

@@ -25,16 +25,24 @@ def choose_device(name: str = "auto") -> str:
     import torch
 
     if name not in DEVICES and not name.startswith("cuda:"):
-        raise InputError(f"The device '{name}' is not known; choose one of {', '.join(DEVICES)}.")
+        raise InputError(
+            "The device '{name}' is not known; choose one of {names}.", name=name, names=", ".join(DEVICES)
+        )
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
         return "cuda" if cuda else "mps" if mps else "cpu"
     if name.startswith("cuda"):
         if not cuda:
-            raise InputError(f"The device '{name}' was asked for but PyTorch sees no CUDA GPU here; use --device auto.")
+            raise InputError(
+                "The device '{name}' was asked for but PyTorch sees no CUDA GPU here; use --device auto.", name=name
+            )
         index = name.partition(":")[2] or "0"
         if not index.isdigit() or int(index) >= torch.cuda.device_count():
-            raise InputError(f"The device '{name}' is not there; this machine has {torch.cuda.device_count()} GPUs.")
+            raise InputError(
+                "The device '{name}' is not there; this machine has {count} GPUs.",
+                name=name,
+                count=torch.cuda.device_count(),
+            )
     if name == "mps" and not mps:
         raise InputError("The device 'mps' was asked for but PyTorch sees no Apple GPU here; use --device auto.")
     return name
@@ -49,7 +57,9 @@ def choose_dtype(name: str, device: str) -> torch.dtype:
     import torch
 
     if name not in DTYPES:
-        raise InputError(f"The number format '{name}' is not known; choose one of {', '.join(DTYPES)}.")
+        raise InputError(
+            "The number format '{name}' is not known; choose one of {names}.", name=name, names=", ".join(DTYPES)
+        )
     if name == "auto":
         fast = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if fast else torch.float32

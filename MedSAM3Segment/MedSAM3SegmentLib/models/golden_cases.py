@@ -65,7 +65,9 @@ class GoldenSet:
             }
             self._arrays: dict[str, NDArray[Any]] = dict(np.load(folder / ARRAYS))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"The reference set {folder} cannot be read ({error}); copy it again.") from error
+            raise ModelError(
+                "The reference set {folder} cannot be read ({why}); copy it again.", folder=folder, why=str(error)
+            ) from error
         self.cases = tuple(self._cases)
 
     @torch.inference_mode()

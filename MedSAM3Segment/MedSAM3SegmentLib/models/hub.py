@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Cancelled, ModelError
+from ..messages import message
 from .fingerprint import file_sha256
 
 #: What a repository of an unknown model is searched for. A PyTorch file is only taken where there is no safetensors.
@@ -92,8 +93,12 @@ def describe(hub_id: str, patterns: Sequence[str] = ()) -> HubModel:
     if not patterns and not any(file.name.endswith(".safetensors") for file in files):
         files += _matching(found, _PYTORCH)
     if not any(file.name.endswith((".safetensors", ".pt", ".pth", ".bin")) for file in files):
-        wanted = patterns[0] if patterns else "weights"
-        raise ModelError(f"The repository {hub_id} holds no {wanted}; look there for the file's new name.")
+        wanted = patterns[0] if patterns else message("weights")
+        raise ModelError(
+            "The repository {hub_id} holds no {wanted}; look there for the file's new name.",
+            hub_id=hub_id,
+            wanted=wanted,
+        )
     licence = getattr(info.card_data, "license", None) or ""
     return HubModel(hub_id, str(info.sha), str(licence), files)
 
@@ -134,13 +139,19 @@ def download(
                     tqdm_class=_counter(file.name, count),
                 )
         except KeyboardInterrupt:
-            raise Cancelled(f"The download of {model.hub_id} was stopped; it goes on from there next time.") from None
+            raise Cancelled(
+                "The download of {hub_id} was stopped; it goes on from there next time.", hub_id=model.hub_id
+            ) from None
         # Of what was there before, nothing was counted.
         count(file.name, max(0, file.size - arrived[file.name]))
         path = folder / file.name
         if file.sha256 and file_sha256(path) != file.sha256:
             path.unlink()
-            raise ModelError(f"The file {file.name} of {model.hub_id} arrived damaged and was deleted; try again.")
+            raise ModelError(
+                "The file {file} of {hub_id} arrived damaged and was deleted; try again.",
+                file=file.name,
+                hub_id=model.hub_id,
+            )
 
 
 def _counter(name: str, count: Callable[[str, int], None]) -> Any:
@@ -199,28 +210,37 @@ def _explained(hub_id: str) -> Iterator[None]:
         yield
     except errors.OfflineModeIsEnabled:
         raise ModelError(
-            f"HF_HUB_OFFLINE is set, so {hub_id} cannot be fetched; unset it, or add the model from a folder."
+            "HF_HUB_OFFLINE is set, so {hub_id} cannot be fetched; unset it, or add the model from a folder.",
+            hub_id=hub_id,
         ) from None
     except errors.GatedRepoError:
         raise ModelError(
-            f"Access to {hub_id} must be granted by its makers: ask for it on {page}, then sign in with 'hf auth "
-            "login' or put your token into the environment variable HF_TOKEN; or add a folder that you already have."
+            "Access to {hub_id} must be granted by its makers: ask for it on {page}, then sign in with 'hf auth "
+            "login' or put your token into the environment variable HF_TOKEN; or add a folder that you already "
+            "have.",
+            hub_id=hub_id,
+            page=page,
         ) from None
     except errors.RepositoryNotFoundError:
         raise ModelError(
-            f"There is no {hub_id} on the hub, or it is private; check the name, or sign in with 'hf auth login'."
+            "There is no {hub_id} on the hub, or it is private; check the name, or sign in with 'hf auth login'.",
+            hub_id=hub_id,
         ) from None
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"{hub_id} could not be fetched ({first}); check the connection (behind a proxy set HTTPS_PROXY) and try "
-            "again, or add the model from a folder."
+            "{hub_id} could not be fetched ({first}); check the connection (behind a proxy set HTTPS_PROXY) and "
+            "try again, or add the model from a folder.",
+            hub_id=hub_id,
+            first=first,
         ) from None
     except Exception as error:
         # The HTTP library's own errors, whatever library this version of huggingface_hub uses.
         if type(error).__module__.partition(".")[0] not in ("httpx", "httpx2", "httpcore", "httpcore2", "requests"):
             raise
         raise ModelError(
-            f"The hub could not be reached for {hub_id} ({type(error).__name__}); check the connection (behind a proxy "
-            "set HTTPS_PROXY) and try again, or add the model from a folder."
+            "The hub could not be reached for {hub_id} ({kind}); check the connection (behind a proxy set "
+            "HTTPS_PROXY) and try again, or add the model from a folder.",
+            hub_id=hub_id,
+            kind=type(error).__name__,
         ) from None

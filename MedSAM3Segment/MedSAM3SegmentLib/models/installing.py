@@ -73,7 +73,7 @@ def plan(source: str, name: str | None = None, base: str | None = None) -> Insta
         return _plan_path(path, name, base)
     known = find_known(source)
     if known is None and not is_hub_id(source):
-        raise InputError(f"'{source}' is neither a file, a folder, a known model nor a hub id; check it.")
+        raise InputError("'{source}' is neither a file, a folder, a known model nor a hub id; check it.", source=source)
     hub_id = known.hub_id if known else source
     parts = [describe(hub_id, known.files if known else ())]
     if known and known.tokenizer:
@@ -152,7 +152,7 @@ def check_model(folder: Path, card: ModelCard) -> None:
         load_adapter(weights)
         if not card.base:
             raise InputError(
-                f"{weights.name} is an adapter; say on which base it goes with --base, such as --base sam3."
+                "{file} is an adapter; say on which base it goes with --base, such as --base sam3.", file=weights.name
             )
         return
     checkpoint = Checkpoint.open(weights)
@@ -220,6 +220,9 @@ def _check_known(installation: Installation, draft: Path) -> None:
     for name, expected in installation.known.sha256.items():
         if (draft / name).is_file() and file_sha256(draft / name) != expected:
             raise ModelError(
-                f"The file {name} is not the one that was published as {installation.known.name}; look on "
-                f"https://huggingface.co/{installation.known.hub_id} for a new version."
+                "The file {name} is not the one that was published as {model}; look on "
+                "https://huggingface.co/{hub_id} for a new version.",
+                name=name,
+                model=installation.known.name,
+                hub_id=installation.known.hub_id,
             )

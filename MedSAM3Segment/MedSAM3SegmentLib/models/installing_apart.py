@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Cancelled, InputError, MedSAM3Error, ModelError
+from ..messages import from_plain, message, to_plain
 from ..own_python import NO_WINDOW, kill_whole, own_environment
 from .model_store import discard_draft
 
@@ -120,7 +121,12 @@ def _done_apart(
             start_new_session=os.name == "posix",
         )
     except OSError as error:
-        raise ModelError(f"{what} cannot be looked at: {python} does not start ({error.strerror}).") from None
+        raise ModelError(
+            "{what} cannot be looked at: {python} does not start ({why}).",
+            what=what,
+            python=python,
+            why=str(error.strerror),
+        ) from None
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     listener = threading.Thread(target=_pass_on, args=(process, json.dumps(order), lines), daemon=True)
     listener.start()
@@ -152,21 +158,23 @@ def _followed(
     progress: Callable[[str, int], None] | None,
     cancel: Callable[[], bool] | None,
 ) -> dict[str, Any]:
-    last = "it said nothing"
+    last: str = message("it said nothing")
     while True:
         if cancel is not None and cancel():
-            raise Cancelled(f"The installation of {what} was cancelled; nothing of it was kept.")
+            raise Cancelled("The installation of {what} was cancelled; nothing of it was kept.", what=what)
         try:
             line = lines.get(timeout=_LOOK)
         except queue.Empty:
             continue
         if line is None:
-            raise ModelError(f"{what} could not be looked at: Python ended early ({last}); try again.")
+            raise ModelError(
+                "{what} could not be looked at: Python ended early ({last}); try again.", what=what, last=last
+            )
         said = _said_in(line)
         if said is None:
             last = line.strip() or last
         elif "error" in said:
-            raise _ERRORS.get(said["error"], ModelError)(said["message"])
+            raise _ERRORS.get(said["error"], ModelError)(from_plain(said["message"]))
         elif "more" not in said:
             return said
         elif progress is not None:
@@ -194,7 +202,7 @@ def _do(order: dict[str, Any]) -> dict[str, Any]:
     if agreed is None:
         return {"planned": asdict(planned)}
     if planned != agreed:
-        raise ModelError(f"{agreed.name} is not what it was when you agreed to it; add it again.")
+        raise ModelError("{model} is not what it was when you agreed to it; add it again.", model=agreed.name)
     return {"folder": str(install(found, progress=lambda file, more: _say({"file": file, "more": more})))}
 
 
@@ -210,9 +218,10 @@ def _main() -> None:
     try:
         _say(_do(json.loads(sys.stdin.readline())))
     except MedSAM3Error as error:
-        _say({"error": type(error).__name__, "message": str(error)})
+        _say({"error": type(error).__name__, "message": to_plain(error.message)})
     except MemoryError:
-        _say({"error": "ModelError", "message": "There is not enough memory to read the model; close other programs."})
+        words = message("There is not enough memory to read the model; close other programs.")
+        _say({"error": "ModelError", "message": to_plain(words)})
 
 
 if __name__ == "__main__":

@@ -50,7 +50,9 @@ def known_models(path: Path | None = None) -> tuple[KnownModel, ...]:
     try:
         return tuple(_known_model(entry) for entry in json.loads(path.read_text(encoding="utf-8"))["models"])
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ModelError(f"The list of known models {path} cannot be read ({error}); restore it.") from error
+        raise ModelError(
+            "The list of known models {path} cannot be read ({why}); restore it.", path=path, why=str(error)
+        ) from error
 
 
 def find_known(name: str) -> KnownModel | None:

@@ -15,6 +15,7 @@ import torch
 
 from ..byte_sizes import size_in_words
 from ..errors import InputError
+from ..messages import Message, message
 
 if TYPE_CHECKING:
     from .concept_model import ConceptModel
@@ -71,8 +72,11 @@ def fitting_batch(model: ConceptModel, wanted: int) -> int:
     needed = estimate_memory(model, 1).working
     if needed > free:
         raise InputError(
-            f"One slice needs about {size_in_words(needed)} of memory on {model.device} and {size_in_words(free)} are "
-            "free; close other programs, or use a smaller --resolution or another --device."
+            "One slice needs about {needed} of memory on {device} and {free} are free; close other programs, or "
+            "use a smaller --resolution or another --device.",
+            needed=size_in_words(needed),
+            device=str(model.device),
+            free=size_in_words(free),
         )
     return max(1, min(wanted, free // needed))
 
@@ -140,7 +144,7 @@ class Relief:
     """
 
     take: Callable[[], None]
-    done: str
+    done: Message
 
 
 class BatchGuard:
@@ -155,7 +159,7 @@ class BatchGuard:
         say: told each step, one sentence.
     """
 
-    def __init__(self, size: int, reliefs: Sequence[Relief] = (), say: Callable[[str], None] | None = None) -> None:
+    def __init__(self, size: int, reliefs: Sequence[Relief] = (), say: Callable[[Message], None] | None = None) -> None:
         self.size = max(size, 1)
         self._reliefs = list(reliefs)
         self._say = say or _say_nothing
@@ -190,7 +194,7 @@ class BatchGuard:
             torch.cuda.empty_cache()
         if failed > 1:
             self.size = max(failed // 2, 1)
-            self._say(f"Memory ran out; going on with {self.size} at a time.")
+            self._say(message("Memory ran out; going on with {count} at a time.", count=self.size))
         elif self._reliefs:
             relief = self._reliefs.pop(0)
             relief.take()
@@ -205,9 +209,9 @@ def reliefs_of(model: ConceptModel) -> tuple[Relief, ...]:
     """What a model can move from its GPU to main memory."""
     if model.device.type == "cpu":
         return ()
-    sentence = "Memory ran out; the text encoder was moved to main memory, which slows down new phrases."
+    sentence = message("Memory ran out; the text encoder was moved to main memory, which slows down new phrases.")
     return (Relief(model.move_text_encoder_away, sentence),)
 
 
-def _say_nothing(sentence: str) -> None:
+def _say_nothing(sentence: Message) -> None:
     del sentence

@@ -89,4 +89,6 @@ class ModelCard:
             values["prompts"] = tuple(values.get("prompts", ()))
             return cls(**values)
         except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise ModelError(f"The model card {path} cannot be read ({error}); restore it or delete it.") from error
+            raise ModelError(
+                "The model card {path} cannot be read ({why}); restore it or delete it.", path=path, why=str(error)
+            ) from error

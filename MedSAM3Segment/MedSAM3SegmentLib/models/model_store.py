@@ -65,9 +65,11 @@ def check_new_name(name: str) -> None:
         InputError: saying which.
     """
     if not _is_plain(name):
-        raise InputError(f"The name '{name}' cannot be a folder's; use letters, digits, '-', '_' and '.'.")
+        raise InputError("The name '{name}' cannot be a folder's; use letters, digits, '-', '_' and '.'.", name=name)
     if (store_folder() / name).exists():
-        raise InputError(f"A model named '{name}' is installed already; remove it first or choose another --name.")
+        raise InputError(
+            "A model named '{name}' is installed already; remove it first or choose another --name.", name=name
+        )
 
 
 @contextmanager
@@ -99,7 +101,7 @@ def remove_model(name: str) -> Path:
     """
     folder = store_folder() / name
     if not _is_plain(name) or not (folder / CARD_FILE).is_file():
-        raise InputError(f"No model named '{name}' is installed; see 'medsam3 models list'.")
+        raise InputError("No model named '{name}' is installed; see 'medsam3 models list'.", name=name)
     shutil.rmtree(folder)
     return folder
 

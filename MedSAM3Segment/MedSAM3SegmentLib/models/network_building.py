@@ -63,17 +63,29 @@ def fill_network(
     for name, tensor in weights:
         if name not in shapes:
             raise ModelError(
-                f"The weight file {path} holds '{stored_name(name)}', which a model of its configuration does not "
-                "have; give the file together with its own config.json."
+                "The weight file {path} holds '{name}', which a model of its configuration does not have; give "
+                "the file together with its own config.json.",
+                path=path,
+                name=stored_name(name),
             )
         _check_tensor(stored_name(name), tensor, shapes[name], path)
         filled[name] = tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
     missing = [name for name in shapes if name not in filled]
     if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        name, more = stored_name(missing[0]), len(missing) - 1
+        if more:
+            raise ModelError(
+                "The weight file {path} lacks '{name}' and {count} more; it is incomplete or of another model, so "
+                "download it again or give the right one.",
+                path=path,
+                name=name,
+                count=more,
+            )
         raise ModelError(
-            f"The weight file {path} lacks '{stored_name(missing[0])}'{more}; it is incomplete or of another model, so "
-            "download it again or give the right one."
+            "The weight file {path} lacks '{name}'; it is incomplete or of another model, so download it again or "
+            "give the right one.",
+            path=path,
+            name=name,
         )
     network.load_state_dict(filled, strict=True, assign=True)
     network.to(device).eval()
@@ -82,11 +94,19 @@ def fill_network(
 def _check_tensor(name: str, tensor: torch.Tensor, shape: tuple[int, ...], path: Path) -> None:
     if tuple(tensor.shape) != shape:
         raise ModelError(
-            f"The weight '{name}' in {path} has shape {list(tensor.shape)} where the model needs {list(shape)}; give "
-            "the file together with its own config.json."
+            "The weight '{name}' in {path} has shape {found} where the model needs {expected}; give the file "
+            "together with its own config.json.",
+            name=name,
+            path=path,
+            found=str(list(tensor.shape)),
+            expected=str(list(shape)),
         )
     # A sum is NaN or infinite if any term is, and needs no second array as large as the weight (but in float16, whose
     # range is soon left).
     wide = torch.float32 if tensor.dtype == torch.float16 else None
     if tensor.is_floating_point() and not torch.isfinite(tensor.sum(dtype=wide)):
-        raise ModelError(f"The weight '{name}' in {path} has values that are not numbers; download the file again.")
+        raise ModelError(
+            "The weight '{name}' in {path} has values that are not numbers; download the file again.",
+            name=name,
+            path=path,
+        )

@@ -63,7 +63,7 @@ def load_networks(
     from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import Sam3TrackerVideoModel
 
     if not checkpoint.has(Part.DETECTOR):
-        raise ModelError(f"The weight file {checkpoint.path} holds no detector; give a whole SAM 3 model.")
+        raise ModelError("The weight file {path} holds no detector; give a whole SAM 3 model.", path=checkpoint.path)
     config = read_configuration(checkpoint, folder)
     if resolution is not None:
         set_resolution(config, resolution)
@@ -76,8 +76,10 @@ def load_networks(
         if checkpoint.has(Part.TRACKER):
             first = next(name for name in checkpoint.names if name.startswith(Part.TRACKER.value))
             raise ModelError(
-                f"The weight file {checkpoint.path} holds '{checkpoint.stored_name(first)}' but its configuration has "
-                "no tracker; give the file together with its own config.json."
+                "The weight file {path} holds '{name}' but its configuration has no tracker; give the file "
+                "together with its own config.json.",
+                path=checkpoint.path,
+                name=checkpoint.stored_name(first),
             )
         return Networks(detector, None, config)
     tracker = empty_network(Sam3TrackerVideoModel, video_config, remove_vision_encoder=True)

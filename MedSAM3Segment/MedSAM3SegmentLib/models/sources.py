@@ -62,13 +62,16 @@ def resolve(source: str, adapters: Sequence[str] = ()) -> tuple[ModelSource, tup
         base = _base_of(paths[0])
         if not base:
             raise ModelError(
-                f"The model '{pieces[0]}' is an adapter and does not say on which base; name the base first, as in "
-                f"'sam3+{pieces[0]}'."
+                "The model '{adapter}' is an adapter and does not say on which base; name the base first, as in "
+                "'sam3+{adapter}'.",
+                adapter=pieces[0],
             )
         paths.insert(0, find(base))
     for path in paths[1:]:
         if not is_adapter(_weights_or_folder(path)):
-            raise ModelError(f"The model {path} is not an adapter; only adapters can be put on top of a base.")
+            raise ModelError(
+                "The model {path} is not an adapter; only adapters can be put on top of a base.", path=path
+            )
     base_path = paths[0]
     folder = base_path if base_path.is_dir() else base_path.parent
     return ModelSource(find_weights(base_path), folder), tuple(_weights_or_folder(path) for path in paths[1:])
@@ -119,10 +122,13 @@ def find(source: str) -> Path:
         if installed is not None:
             return installed
     if known is not None or is_hub_id(source):
-        raise ModelError(f"The model '{source}' is not installed; run 'medsam3 models add {source}' first.")
+        raise ModelError(
+            "The model '{source}' is not installed; run 'medsam3 models add {source}' first.", source=source
+        )
     raise ModelError(
-        f"The model '{source}' is neither a file, a folder nor an installed model; check it, or see "
-        "'medsam3 models list'."
+        "The model '{source}' is neither a file, a folder nor an installed model; check it, or see 'medsam3 "
+        "models list'.",
+        source=source,
     )
 
 
@@ -139,10 +145,14 @@ def find_weights(path: Path) -> Path:
             return path / name
     found = sorted(item for item in path.iterdir() if item.suffix in SAFETENSORS_ENDINGS + PYTORCH_ENDINGS)
     if not found:
-        raise ModelError(f"The model folder {path} has no weights ({_USUAL_WEIGHTS[0]}); download it again.")
+        raise ModelError(
+            "The model folder {path} has no weights ({file}); download it again.", path=path, file=_USUAL_WEIGHTS[0]
+        )
     if len(found) > 1:
         names = ", ".join(item.name for item in found[:4])
-        raise ModelError(f"The model folder {path} has several weight files ({names}); name the one to use.")
+        raise ModelError(
+            "The model folder {path} has several weight files ({names}); name the one to use.", path=path, names=names
+        )
     return found[0]
 
 

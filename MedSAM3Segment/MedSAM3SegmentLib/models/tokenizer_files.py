@@ -32,13 +32,16 @@ def load_tokenizer(folder: Path) -> CLIPTokenizer:
 
     if not has_tokenizer(folder):
         raise ModelError(
-            f"The model folder {folder} has no tokenizer.json; copy the one that came with the model there."
+            "The model folder {folder} has no tokenizer.json; copy the one that came with the model there.",
+            folder=folder,
         )
     try:
         tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:  # the tokenizers library raises plain Exception
-        message = " ".join(str(error).split())
-        raise ModelError(f"The tokenizer in {folder} cannot be read ({message}); download it again.") from error
+        reason = " ".join(str(error).split())
+        raise ModelError(
+            "The tokenizer in {folder} cannot be read ({why}); download it again.", folder=folder, why=reason
+        ) from error
     return tokenizer
 
 
@@ -54,8 +57,9 @@ def matching_tokenizer(folders: Iterable[Path], config: PretrainedConfig, weight
             check_tokenizer(tokenizer, config, folder)
             return tokenizer
     raise ModelError(
-        f"The model {weights} has no tokenizer beside it; copy tokenizer.json of the model it was trained from there, "
-        "or install that with 'medsam3 models add'."
+        "The model {path} has no tokenizer beside it; copy tokenizer.json of the model it was trained from "
+        "there, or install that with 'medsam3 models add'.",
+        path=weights,
     )
 
 
@@ -68,19 +72,26 @@ def check_tokenizer(tokenizer: CLIPTokenizer, config: PretrainedConfig, folder: 
     text = config.text_config
     if len(tokenizer) != text.vocab_size:
         raise ModelError(
-            f"The tokenizer in {folder} has {len(tokenizer)} entries where the model has {text.vocab_size}; copy the "
-            "model's own there."
+            "The tokenizer in {folder} has {count} entries where the model has {expected}; copy the model's own there.",
+            folder=folder,
+            count=len(tokenizer),
+            expected=text.vocab_size,
         )
     if len(tokenizer) == _CLIP_SIZE:
         if tokenizer(_CLIP_TEXT)["input_ids"] != _CLIP_NUMBERS:
             raise ModelError(
-                f"The tokenizer in {folder} is not CLIP's, which the model was trained with; copy CLIP's there."
+                "The tokenizer in {folder} is not CLIP's, which the model was trained with; copy CLIP's there.",
+                folder=folder,
             )
         return
     for key in ("bos_token_id", "eos_token_id"):
         expected = getattr(text, key, None)
         if expected is not None and getattr(tokenizer, key) != expected:
             raise ModelError(
-                f"The tokenizer in {folder} has {key} {getattr(tokenizer, key)} where the model has {expected}; "
-                "copy the model's own there."
+                "The tokenizer in {folder} has {key} {value} where the model has {expected}; copy the model's "
+                "own there.",
+                folder=folder,
+                key=key,
+                value=str(getattr(tokenizer, key)),
+                expected=expected,
             )

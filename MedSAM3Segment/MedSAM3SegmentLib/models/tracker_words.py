@@ -59,7 +59,9 @@ class MaskPrompt:
 
     def __post_init__(self) -> None:
         if self.mask.ndim != 2:
-            raise InputError(f"A mask prompt has {self.mask.ndim} dimensions; give one slice, as rows and columns.")
+            raise InputError(
+                "A mask prompt has {count} dimensions; give one slice, as rows and columns.", count=self.mask.ndim
+            )
 
 
 @dataclass(frozen=True, eq=False)

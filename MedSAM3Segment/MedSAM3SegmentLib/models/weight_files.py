@@ -85,11 +85,17 @@ class SafetensorsFile:
         try:
             names = dict.fromkeys(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError(f"The weight index {path} cannot be read ({error}); download it again.") from error
+            raise ModelError(
+                "The weight index {path} cannot be read ({why}); download it again.", path=path, why=str(error)
+            ) from error
         shards = [path.parent / Path(name).name for name in names]
         for shard in shards:
             if not shard.is_file():
-                raise ModelError(f"The weight file {shard}, named in {path.name}, is missing; download it again.")
+                raise ModelError(
+                    "The weight file {shard}, named in {file}, is missing; download it again.",
+                    shard=shard,
+                    file=path.name,
+                )
         return shards
 
     def read(self, names: Iterable[str], *, keep_mapped: bool) -> Iterator[tuple[str, torch.Tensor]]:
@@ -117,7 +123,9 @@ def _safetensors(path: Path) -> Any:
         return safe_open(str(path), framework="pt", device="cpu")
     except (SafetensorError, OSError) as error:
         raise ModelError(
-            f"The weight file {path} is truncated or not a safetensors file ({error}); download it again."
+            "The weight file {path} is truncated or not a safetensors file ({why}); download it again.",
+            path=path,
+            why=str(error),
         ) from error
 
 
@@ -158,15 +166,18 @@ def _load_pickle(path: Path) -> Any:
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
         if code is None:
             raise ModelError(
-                f"The checkpoint {path} is corrupted or holds more than plain tensors, so it was not opened; download "
-                "it again or ask its makers for a safetensors file."
+                "The checkpoint {path} is corrupted or holds more than plain tensors, so it was not opened; "
+                "download it again or ask its makers for a safetensors file.",
+                path=path,
             ) from error
         raise ModelError(
-            f"The checkpoint {path} asks for '{code[1]}' when it is opened and could run code, so it was not; ask its "
-            "makers for a file of plain tensors or a safetensors file."
+            "The checkpoint {path} asks for '{code}' when it is opened and could run code, so it was not; ask "
+            "its makers for a file of plain tensors or a safetensors file.",
+            path=path,
+            code=code[1],
         ) from error
     except (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError) as error:
-        raise ModelError(f"The checkpoint {path} is truncated or corrupted; download it again.") from error
+        raise ModelError("The checkpoint {path} is truncated or corrupted; download it again.", path=path) from error
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
@@ -175,11 +186,13 @@ def _state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
             content = content[wrapper]
             break
     if not isinstance(content, dict) or not content:
-        raise ModelError(f"The checkpoint {path} holds no named tensors; give a file of model weights.")
+        raise ModelError("The checkpoint {path} holds no named tensors; give a file of model weights.", path=path)
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise ModelError(
-                f"The checkpoint {path} has an entry '{name}' that is not a tensor; give a file of weights."
+                "The checkpoint {path} has an entry '{name}' that is not a tensor; give a file of weights.",
+                path=path,
+                name=name,
             )
     return content
 
@@ -191,12 +204,13 @@ def open_weights(path: Path) -> WeightFile:
         ModelError: it is missing, truncated, corrupted, carries code, or is of no known kind.
     """
     if not path.is_file():
-        raise ModelError(f"The weight file {path} does not exist; check the path.")
+        raise ModelError("The weight file {path} does not exist; check the path.", path=path)
     if path.suffix == ".json" or path.suffix in SAFETENSORS_ENDINGS:
         return SafetensorsFile(path)
     if path.suffix in PYTORCH_ENDINGS:
         return PyTorchFile(path)
     raise ModelError(
-        f"The file {path} is not a weight file of a known kind; give one that ends in "
-        f"{', '.join(SAFETENSORS_ENDINGS + PYTORCH_ENDINGS)}."
+        "The file {path} is not a weight file of a known kind; give one that ends in {endings}.",
+        path=path,
+        endings=", ".join(SAFETENSORS_ENDINGS + PYTORCH_ENDINGS),
     )
