@@ -160,8 +160,12 @@ class Bench:
 
     def close(self) -> None:
         """Close all that is open."""
+        from .effect_host import EffectFactory
+
         for editor in self._editors:
             editor.close()
+        # Another test is another Slicer.
+        EffectFactory.bench_forget()
         if self._module_panel is not None:
             self._module_panel.bench_remove()
         for parent in list(self._parents):
