@@ -239,7 +239,8 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         :param concepts: phrases, such as ``["liver", "left kidney"]``, or one text with ``;`` between them. With
             ``like`` the names of segments, None for all of them.
         :param segmentationNode: where to write; None makes a new node. Segments of an earlier run are updated, those of
-            other origin kept as masking and overwrite mode of a Segment Editor that is open on the node ask for.
+            other origin kept as masking and overwrite mode of a Segment Editor that is open on the node ask for, and
+            ``messages`` says what they lost. Concepts of one run never overwrite each other.
         :param plane: ``acquired``, ``axial``, ``coronal`` or ``sagittal``.
         :param window: preset name such as ``liver``, (low, high), or None for each concept's own.
         :param threshold: lowest score that is kept, 0 to 1, or None for the model's own.
