@@ -76,9 +76,10 @@ class MedSAM3SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel = None
 
     def setup(self):
+        # First what a developer needs when nothing else can be loaded.
+        ScriptedLoadableModuleWidget.setup(self)
         from MedSAM3PanelLib.panel import Panel
 
-        ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedSAM3Segment.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
@@ -93,15 +94,34 @@ class MedSAM3SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAddedOrRemoved)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeAddedOrRemoved)
+        layoutManager = slicer.app.layoutManager()
+        if layoutManager is not None:
+            layoutManager.connect("layoutChanged(int)", self.onLayoutChanged)
         self.panel.connect_scene()
 
     def cleanup(self):
         """Called when Slicer closes the module, and before it is loaded again."""
         self.removeObservers()
+        layoutManager = slicer.app.layoutManager()
+        if layoutManager is not None:
+            layoutManager.disconnect("layoutChanged(int)", self.onLayoutChanged)
         if self.panel is not None:
             self.panel.close()
         if self.logic is not None:
             self.logic.close()
+
+    def onReload(self):
+        """Load this file again, and what panel and effect are made of; effects in Segment Editors become new ones."""
+        from MedSAM3PanelLib.reloading import packages_loaded_again
+        from SegmentEditorMedSAM3Lib.living_effects import living_hosts
+
+        hosts = living_hosts()
+        with packages_loaded_again():
+            ScriptedLoadableModuleWidget.onReload(self)
+        from SegmentEditorMedSAM3Lib.living_effects import renew_effect
+
+        for host in hosts:
+            renew_effect(host)
 
     def enter(self):
         self.panel.connect_scene()
@@ -127,6 +147,9 @@ class MedSAM3SegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onNodeAddedOrRemoved(self, _caller, _event, node):
         if node.IsA("vtkMRMLSliceNode"):
             self.panel.views_changed()
+
+    def onLayoutChanged(self, _layout):
+        self.panel.views_changed()
 
 
 class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):

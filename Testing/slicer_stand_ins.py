@@ -37,7 +37,7 @@ class ScriptedLoadableModuleWidget:
             import slicer
 
             self.layout = parent.layout()
-            slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._module_is_unloaded)
+            slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
     def resourcePath(self, filename: str) -> str:  # noqa: N802
         return str(Path(sys.modules[type(self).__module__].__file__ or "").parent / "Resources" / filename)
@@ -45,15 +45,21 @@ class ScriptedLoadableModuleWidget:
     def setup(self) -> None:
         """Slicer's own adds buttons for developers."""
 
+    def onReload(self) -> None:  # noqa: N802
+        """What Slicer's button for developers does."""
+        import slicer
+
+        slicer.util.reloadScriptedModule(self.moduleName)
+
     def cleanup(self) -> None:
         """Nothing yet to clean up."""
 
-    def _module_is_unloaded(self, name: str) -> None:
+    def _onModuleAboutToBeUnloaded(self, name: str) -> None:  # noqa: N802
         import slicer
 
         if name == self.moduleName:
             self.cleanup()
-            slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", self._module_is_unloaded)
+            slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
 
 class ScriptedLoadableModuleLogic:

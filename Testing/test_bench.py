@@ -299,6 +299,24 @@ def test_effect_parameters_take_only_what_slicer_reads_right(bench, volume, segm
             host.setParameter("Positive", wrong)
 
 
+@pytest.mark.parametrize(
+    ("text", "folded"),
+    [
+        ("<html>First<br>. Second<br>Third</html>", "First\N{HORIZONTAL ELLIPSIS} Show details..."),
+        ("<html>First<br/>Second</html>", "First\nSecond"),
+        ("First\nSecond", "First\N{HORIZONTAL ELLIPSIS} Show details..."),
+    ],
+)
+def test_help_is_folded_at_its_first_line_break_as_slicer_does_it(bench, text, folded):
+    import ctk
+
+    del bench
+    browser = ctk.ctkFittedTextBrowser()
+    browser.setCollapsibleText(text)
+
+    assert browser.toPlainText().replace("\u2028", "\n") == folded
+
+
 def test_a_ui_file_with_an_unknown_widget_is_refused(bench, tmp_path):
     path = tmp_path / "unknown.ui"
     path.write_text(

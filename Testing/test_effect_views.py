@@ -56,6 +56,43 @@ def test_the_effect_begins_in_a_view_that_shows_the_segmentation(opened):
     assert options(opened).sliceButton.text == "This slice (Yellow)"
 
 
+@pytest.mark.parametrize(
+    ("shown", "meant"), [(("Yellow", "Green", "Red"), "Red"), (("Yellow", "Green"), "Green"), (("Yellow",), "Yellow")]
+)
+def test_the_effect_begins_in_a_view_that_the_layout_shows_and_first_of_all_in_red(opened, shown, meant):
+    layout = opened.bench.app.layoutManager()
+    assert layout.sliceViewNames()[0] != "Red"  # Slicer names the views in no order
+    opened.editor.leave()
+    layout.bench_show(*shown)
+
+    opened.effect = opened.editor.choose(opened.effect.scriptedEffect.name)
+
+    assert options(opened).sliceButton.text == f"This slice ({meant})"
+
+
+def test_the_effect_begins_in_the_view_that_the_pointer_is_in(opened):
+    crosshair = opened.bench.slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    opened.editor.leave()
+    crosshair.SetCursorPositionXYZ([30, 30, 0], slice_node(opened, "Yellow"))
+
+    opened.effect = opened.editor.choose(opened.effect.scriptedEffect.name)
+    assert options(opened).sliceButton.text == "This slice (Yellow)"
+
+    opened.editor.leave()
+    crosshair.SetCursorPositionInvalid()  # it left the views
+    opened.effect = opened.editor.choose(opened.effect.scriptedEffect.name)
+    assert options(opened).sliceButton.text == "This slice (Red)"
+
+
+def test_this_slice_never_means_a_view_that_is_not_shown_any_more(opened):
+    opened.editor.click("Green", pixel_of(opened, "Green", (20, 20, 6)))
+    assert options(opened).sliceButton.text == "This slice (Green)"
+
+    opened.bench.app.layoutManager().bench_show("Yellow", "Red")
+
+    assert options(opened).sliceButton.text == "This slice (Red)"
+
+
 def test_a_mark_is_shown_each_time_it_is_clicked_in_the_list(opened):
     opened.editor.click("Red", pixel_of(opened, "Red", PLACES[0]))
     red = slice_node(opened, "Red")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -87,6 +88,19 @@ def test_a_version_that_another_extension_left_behind_is_as_good_as_missing(
     with pytest.raises(ModelError) as error:
         engine_packages.require_packages()
     assert said in str(error.value)
+
+
+def test_looking_for_packages_does_not_read_all_that_they_say_of_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which takes tens of milliseconds, and the window waits for it at each run and whenever the panel is entered."""
+    stated = {name: metadata.version(name.replace("_", "-")) for name in engine_packages.NEEDED}
+
+    def read(self: metadata.Distribution) -> None:
+        raise AssertionError(f"{self} was read")
+
+    monkeypatch.setattr(metadata.Distribution, "metadata", property(read))
+
+    assert engine_packages.missing_packages() == ()
+    assert engine_packages.installed_versions() == stated
 
 
 def test_what_tells_no_version_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

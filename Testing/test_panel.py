@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -292,38 +290,6 @@ def test_a_colour_picture_is_segmented_and_two_values_per_voxel_are_refused_in_w
     run(bench, widget, "liver")
     assert "2 values" in bench.dialogs.texts("error")[0]
     assert len(segmentations(bench.slicer.mrmlScene)) == 1
-
-
-def test_sample_data_is_made_on_the_spot_and_offered_once(bench, monkeypatch):
-    from MedSAM3SceneLib.sample_data import register_sample_data
-    from MedSAM3SceneLib.volumes import read_volume_node
-    from MedSAM3SegmentLib.training.phantom import Contrast, make_phantom
-
-    offered = {}
-
-    class SampleDataLogic:
-        @staticmethod
-        def registerCustomSampleDataSource(category, **source):  # noqa: N802
-            # Slicer counts what belongs to each address, which it cannot where one of these is None.
-            assert len(source["uris"]) == len(source["fileNames"])
-            offered.setdefault(category, []).append(SimpleNamespace(**source))
-
-    monkeypatch.setitem(sys.modules, "SampleData", SimpleNamespace(SampleDataLogic=SampleDataLogic))
-    monkeypatch.setattr(bench.slicer.modules, "sampleDataSources", offered, raising=False)
-
-    register_sample_data("icon.png")
-    register_sample_data("icon.png")
-
-    (sources,) = offered.values()
-    assert [source.sampleName for source in sources] == ["MedSAM3SyntheticCT", "MedSAM3SyntheticMR"]
-    (node,) = sources[0].customDownloader(sources[0])
-    composites = bench.slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
-    assert {composite.GetBackgroundVolumeID() for composite in composites} == {node.GetID()}
-    volume = read_volume_node(node).volume
-    expected = make_phantom(24, contrast=Contrast.CT, absence=0.0).volume
-    assert volume.modality == "CT"
-    assert volume.grid.same_as(expected.grid)
-    assert (volume.array == expected.array).all()
 
 
 def test_the_self_test_of_the_module_passes_with_widgets(bench):

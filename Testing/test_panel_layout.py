@@ -2,9 +2,106 @@
 
 from __future__ import annotations
 
+import pytest
+from PySide6.QtGui import QFont
+from PySide6.QtWidgets import QApplication
+
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from opened_effect import finish, open_effect, options, pixel_of
-from opened_panel import VALUES, open_panel, phantom, run
+from opened_panel import VALUES, move_threshold, open_panel, phantom, run
+from slicer_bench.module_panel import SMALL_HEIGHT
+
+#: Pixels of the module panel.
+WIDTH = 440
+
+
+@pytest.fixture
+def letters():
+    """Letters of the size that Slicer has; the bench's own are smaller."""
+    before = QApplication.font()
+    QApplication.setFont(QFont(before.family(), 10))
+    yield
+    QApplication.setFont(before)
+
+
+def open_on_low_screen(bench, height=SMALL_HEIGHT):
+    """The panel in Slicer's module panel on a low screen, and that."""
+    phantom()
+    widget = open_panel(bench, FakeSegmenter(VALUES, score=0.6))
+    return widget, bench.show_in_module_panel(widget.parent, WIDTH, height)
+
+
+def test_the_results_are_in_sight_after_apply_on_a_low_screen(bench, letters):
+    del letters
+    widget, seen = open_on_low_screen(bench)
+    assert seen.bench_shows(widget.ui.applyButton)
+    assert not seen.bench_shows(widget.ui.thresholdSlider)
+
+    run(bench, widget, "liver; left kidney; pancreas")
+    bench.spin(0.2)
+
+    for part in (widget.ui.resultsTable, widget.ui.scorePlot, widget.ui.thresholdSlider, widget.ui.undoButton):
+        assert seen.bench_shows(part)
+
+    # Who moves the threshold sees it, and stays there.
+    seen.bench_scroll_bar().value = 100
+    move_threshold(bench, widget, 0.7)
+    bench.spin(0.2)
+    assert seen.bench_scroll_bar().value == 100
+
+
+def test_the_table_comes_first_where_there_is_no_room_for_all_results(bench, letters):
+    del letters
+    widget, seen = open_on_low_screen(bench, height=300)
+
+    run(bench, widget, "; ".join(["liver", "left kidney", *(f"nothing {number}" for number in range(20))]))
+    bench.spin(0.2)
+
+    assert seen.bench_shows(widget.ui.resultsTable)
+    assert not seen.bench_shows(widget.ui.undoButton)
+
+
+def test_results_that_a_user_folded_away_are_not_scrolled_to(bench, letters):
+    del letters
+    widget, seen = open_on_low_screen(bench)
+    widget.ui.resultsSection.collapsed = True
+    widget.ui.advancedSection.collapsed = False
+
+    run(bench, widget)
+    before = seen.bench_scroll_bar().value
+    bench.spin(0.2)
+
+    assert seen.bench_scroll_bar().value == before
+
+
+def test_the_table_is_as_high_as_its_rows_and_takes_no_room_without_any(bench):
+    phantom()
+    widget = open_panel(bench)
+    table = widget.ui.resultsTable
+    assert not table.visible
+
+    heights = []
+    for concepts in ("liver", "liver; left kidney", "liver; left kidney; pancreas"):
+        run(bench, widget, concepts)
+        bench.spin(0.1)
+        heights.append(table.height)
+        # No row is cut off, and there is nothing below the last one.
+        assert table.viewport().height == sum(table.rowHeight(row) for row in range(table.rowCount))
+    assert heights == sorted(set(heights))
+
+    run(bench, widget, "; ".join(f"nothing {number}" for number in range(20)))
+    bench.spin(0.1)
+    assert table.viewport().height == 8 * table.rowHeight(0)
+    bench.slicer.mrmlScene.Clear(False)
+    assert not table.visible
+
+
+def test_results_come_right_below_the_buttons(bench):
+    ui = open_panel(bench).ui
+    ui.advancedSection.collapsed = False
+    bench.spin(0.1)
+
+    assert ui.mainSection.y < ui.resultsSection.y < ui.advancedSection.y
 
 
 def test_the_panel_with_all_it_has_to_say_is_as_narrow_as_a_user_makes_it(bench):
@@ -49,8 +146,6 @@ def test_the_options_of_the_effect_are_no_wider_than_a_narrow_panel(bench):
 
 
 def test_large_letters_leave_the_curve_of_the_scores_alone(bench):
-    from PySide6.QtGui import QFont
-
     phantom()
     widget = open_panel(bench)
     label, plot = widget.ui.scorePlot, widget.panel.plot
@@ -67,7 +162,6 @@ def test_large_letters_leave_the_curve_of_the_scores_alone(bench):
 def test_the_tab_key_goes_through_the_panel_from_top_to_bottom_and_is_caught_nowhere(bench):
     from PySide6.QtCore import Qt
     from PySide6.QtTest import QTest
-    from PySide6.QtWidgets import QApplication
 
     volume, _ = phantom()
     widget = open_panel(bench, FakeSegmenter(VALUES, score=0.6))
@@ -87,7 +181,7 @@ def test_the_tab_key_goes_through_the_panel_from_top_to_bottom_and_is_caught_now
 
     expected = [
         *("conceptsEdit", "modeSelector", "viewSelector", "segmentationSelector", "previewButton", "applyButton"),
-        *("advancedSection", "resultsSection", "resultsTable", "thresholdSlider", "undoButton"),
+        *("resultsSection", "resultsTable", "thresholdSlider", "undoButton", "advancedSection"),
     ]
     order = [name for name in dict.fromkeys(visited) if name in expected]
     assert order == expected

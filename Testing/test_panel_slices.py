@@ -164,6 +164,15 @@ def test_this_slice_is_the_one_of_the_chosen_view_and_nothing_else_changes(bench
     assert shown_voxels(bench.slicer.mrmlScene, "liver") > 0
     assert misplaced(node, segments(node)["liver"], volume, only) == 0
 
+    # What the message tells a user to do.
+    assert "'Rotate to volume plane'" in bench.dialogs.texts("error")[0]
+    green.RotateToVolumePlane(volume)
+    show_slice(bench, volume, 5, "Green", axis=1)
+    ui.applyButton.click()
+    bench.wait(lambda: not widget.panel.is_busy)
+    assert len(bench.dialogs.texts("error")) == 1
+    assert misplaced(node, segments(node)["liver"], volume, only) == 0
+
 
 def test_views_are_offered_as_they_come_and_go_and_the_chosen_one_is_kept_in_the_scene(bench):
     scene = bench.slicer.mrmlScene
@@ -180,6 +189,25 @@ def test_views_are_offered_as_they_come_and_go_and_the_chosen_one_is_kept_in_the
 
     assert selector.count == 3
     assert bench.slicer.modules.MedSAM3SegmentWidget.logic.getParameterNode().GetParameter("view") == "Yellow"
+
+
+def test_only_views_that_the_layout_shows_are_offered_and_red_comes_first(bench):
+    phantom()
+    layout = bench.app.layoutManager()
+    selector = open_panel(bench).ui.viewSelector
+    assert [selector.itemText(row) for row in range(selector.count)] == ["Red", "Green", "Yellow"]
+    assert selector.currentText == "Red"
+    selector.setCurrentIndex(1)
+
+    layout.bench_show("Yellow", "Red")
+    assert [selector.itemText(row) for row in range(selector.count)] == ["Red", "Yellow"]
+    assert selector.currentText == "Red"
+    layout.bench_show("Green")
+    assert [selector.itemText(row) for row in range(selector.count)] == ["Green"]
+
+    bench.close_panel(bench.slicer.modules.MedSAM3SegmentWidget)
+    layout.bench_show("Red")
+    assert not bench.slot_errors
 
 
 def test_limiting_the_slices_begins_with_all_and_too_many_are_refused_before_a_run(bench):

@@ -13,6 +13,12 @@ from dataclasses import dataclass
 from MedSAM3SceneLib.engine_packages import NEEDED
 from MedSAM3SegmentLib.own_python import NO_WINDOW
 
+#: In place of a package where no process of Python ran to the end.
+PYTHON = "python"
+
+#: What the process says before it imports a package.
+_TRIES = "MEDSAM3 tries "
+
 #: Seconds; the first import after an installation compiles a lot.
 _PATIENCE = 300
 
@@ -20,6 +26,7 @@ _PROGRAM = r"""
 import importlib, json, re, sys
 report = {"broken": {}, "versions": {}}
 for name in sys.argv[1:]:
+    print("MEDSAM3 tries " + name, flush=True)
     try:
         module = importlib.import_module(name)
         report["versions"][name] = str(getattr(module, "__version__", ""))
@@ -49,7 +56,7 @@ class ProbeReport:
     """What can be imported, and where a model can run.
 
     Attributes:
-        broken: why a package cannot be imported, by its name.
+        broken: why a package cannot be imported, by its name or ``PYTHON``.
         versions: of those that can.
         device: ``cuda``, ``mps`` or ``cpu``; empty without PyTorch.
         gpu: its name, or empty.
@@ -78,11 +85,13 @@ def probe(names: tuple[str, ...] = NEEDED) -> ProbeReport:
             creationflags=NO_WINDOW,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return ProbeReport({"python": f"{type(error).__name__}: {error}"}, {})
-    lines = [line for line in ran.stdout.splitlines() if line.startswith("MEDSAM3")]
-    if not lines:
+        return ProbeReport({PYTHON: f"{type(error).__name__}: {error}"}, {})
+    lines = [line for line in ran.stdout.splitlines() if line.startswith(("MEDSAM3{", _TRIES))]
+    if not lines or lines[-1].startswith(_TRIES):
         why = (ran.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        return ProbeReport({"python": f"The process ended with code {ran.returncode}: {why}"}, {})
+        # A library that does not fit ends the process in the middle of an import.
+        name = lines[-1].removeprefix(_TRIES) if lines else PYTHON
+        return ProbeReport({name: f"The process ended with code {ran.returncode}: {why}"}, {})
     said = json.loads(lines[-1].removeprefix("MEDSAM3"))
     return ProbeReport(
         said["broken"],

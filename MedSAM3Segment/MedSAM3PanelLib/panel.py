@@ -22,9 +22,11 @@ from .progress_display import ProgressDisplay
 from .request_form import RequestForm
 from .results_table import ResultsTable
 from .score_plot import ScorePlot
+from .scrolling import bring_into_sight
 from .setup_section import SetupSection
 from .slice_view_choice import SliceViewChoice
 from .threshold_slider import ThresholdSlider
+from .wrapped_labels import keep_words_in_sight
 
 
 class Panel:
@@ -50,6 +52,7 @@ class Panel:
         self.threshold = ThresholdSlider(ui.thresholdSlider, self.previews, self.write_threshold, self._say)
         self.views = SliceViewChoice(ui.viewSelector)
         self.setup = SetupSection(ui, requirements, self.update, lambda: self.is_busy)
+        self.labels = keep_words_in_sight(ui)
         for button, does in (
             (ui.applyButton, self.apply),
             (ui.cancelButton, self.cancel),
@@ -147,7 +150,7 @@ class Panel:
                 onProgress=self.progress.show,
                 onWaiting=self.progress.show_waiting,
                 onPartial=show_partial,
-                onDone=self._done,
+                onDone=self._applied,
                 onFailed=self._failed,
                 onEdited=_may_replace,
                 **self.form.options(self.views.node),
@@ -214,6 +217,10 @@ class Panel:
             self._failed(error)
             return
         self.update()
+
+    def _applied(self, run: WritingRun) -> None:
+        self._done(run)
+        bring_into_sight(self.ui.resultsTable, self.ui.undoButton)
 
     def _done(self, run: WritingRun) -> None:
         self._end_job()

@@ -15,6 +15,9 @@ from MedSAM3SegmentLib.result import ConceptResult, SegmentResult
 #: The columns that hold numbers.
 _NUMBERS = (2, 3)
 
+#: Rows that are seen without scrolling the table.
+_MOST_ROWS = 8
+
 
 class ResultsTable:
     """Shows one row per concept, and below them in full what there is to say of the selected one.
@@ -71,6 +74,7 @@ class ResultsTable:
                     item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
                 self._table.setItem(row, column, item)
         self._filling = False
+        self._fit()
         if result.concepts:
             # A row that is selected already would not be told of, nor its new scores be drawn.
             self._table.clearSelection()
@@ -80,7 +84,15 @@ class ResultsTable:
         """Show nothing."""
         self._messages = []
         self._table.setRowCount(0)
+        self._fit()
         self._show_message("")
+
+    def _fit(self) -> None:
+        """Be as high as the rows are, so that what comes below is in sight; without any, take no room."""
+        rows = sum(self._table.rowHeight(row) for row in range(min(self._table.rowCount, _MOST_ROWS)))
+        header = self._table.horizontalHeader().sizeHint.height()
+        self._table.setFixedHeight(header + rows + 2 * self._table.frameWidth)
+        self._table.visible = self._table.rowCount > 0
 
     def _select(self) -> None:
         row = self._table.currentRow()

@@ -82,7 +82,7 @@ class Runs:
             scene_run.run_to_end(run, slicer.app.processEvents, cancel)
         finally:
             self._is_waiting = False
-            run.abandon("The segmentation was broken off; nothing was written.")
+            run.abandon(_("The segmentation was broken off; nothing was written."))
         assert run.written is not None
         return run.written.segmentation_node
 

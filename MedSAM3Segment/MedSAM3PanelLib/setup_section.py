@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import slicer
 from slicer.i18n import tr as _
 
 from MedSAM3SceneLib import engine_access
-from MedSAM3SceneLib.engine_packages import PYTORCH_RANGE, held_versions, missing_packages
-from MedSAM3SegmentLib.byte_sizes import size_in_words
+from MedSAM3SceneLib.engine_packages import installed_versions, missing_packages
 
 from .background import Background
 from .engine_section import EngineSection
 from .import_probe import ProbeReport, probe
 from .model_choice import ModelChoice
+from .package_installer import PackageInstaller
+from .probe_words import details_of, words_of
 
 
 class SetupSection:
@@ -33,27 +32,33 @@ class SetupSection:
 
     def __init__(self, ui: Any, requirements: str, changed: Callable[[], None], is_busy: Callable[[], bool]) -> None:
         self._ui = ui
-        self._requirements = requirements
         self._changed = changed
         self._parameters: Any = None
         self._background = Background()
-        self._missing = missing_packages()
+        self._installer = PackageInstaller(requirements, self._installed, self._not_installed)
+        self._seen: Any = None
+        self._missing: tuple[str, ...] = ()
+        self._broken: tuple[str, ...] = ()
+        self._versions_before: dict[str, str | None] = {}
         self.models = ModelChoice(ui, changed, is_busy)
         self.engine = EngineSection(ui)
         # Behind the section's own slot: what must be installed here depends on where the engine is.
-        ui.remoteAddressEdit.connect("editingFinished()", changed)
+        ui.remoteAddressEdit.connect("editingFinished()", self._remote_changed)
         for name, words in (("auto", _("Best there is")), ("cuda", "CUDA"), ("mps", "Metal"), ("cpu", "CPU")):
             ui.deviceSelector.addItem(words, name)
         ui.deviceSelector.connect("currentIndexChanged(int)", self._choose_device)
         ui.installButton.connect("clicked()", self.install)
         ui.checkButton.connect("clicked()", self.check)
-        self._show_missing()
+        self._look()
 
     def connect(self, parameters: Any) -> None:
-        """Keep choices in ``parameters`` from now on."""
+        """Keep choices in ``parameters`` from now on; None for nowhere."""
         self._parameters = parameters
         self.models.connect(parameters)
         self.show_choices()
+        if parameters is not None:
+            # Packages may have been installed elsewhere since.
+            self._look()
 
     def show_choices(self) -> None:
         """Show the model and the device that are chosen by now."""
@@ -74,55 +79,116 @@ class SetupSection:
         """Why nothing can run yet, in one sentence; empty when something can."""
         if engine_access.remote_address():
             return ""  # What is installed there, the engine says itself.
+        if self._installer.is_busy:
+            return _("Python packages are being installed; wait until that is done.")
         if self._missing:
-            return _("Press Install in the Set-up section first: {names} is missing.").format(
-                names=", ".join(self._missing)
-            )
+            words = _("Press Install in the Set-up section first; not installed yet: {names}.")
+            return words.format(names=", ".join(self._missing))
         return self.models.why_not()
 
     def install(self) -> None:
-        """Install what is missing as Slicer does it, then try it out; who says no is left alone."""
-        is_installed = False
-        try:
-            with slicer.util.tryWithErrorDisplay(_("The installation did not succeed."), waitCursor=True):
-                is_installed = _install(self._requirements)
-        finally:
-            importlib.invalidate_caches()
-            self._missing = missing_packages()
-            self._show_missing()
+        """Install what is missing or does not load, then try all out; who says no is left alone."""
+        self._versions_before = installed_versions()
+        self._installer.install(self._broken)
+        if self._installer.is_busy:
+            self._set_buttons(False)
+            self._say(_("Installing; this takes a while, and the Python console shows how it goes."))
             self._changed()
-        if is_installed:
-            self.check()
 
     def check(self) -> None:
-        """Try in a process of its own whether everything can be imported."""
-        self._missing = missing_packages()
-        self._ui.stateLabel.text = _("Trying the packages out...")
-        self._set_buttons(False)
-        self._background.start(probe, self._show, self._fail)
+        """Say what is missing, or try in a process of its own whether everything can be imported."""
+        self._look()
+        if engine_access.remote_address():
+            self._show_found()
+            self.engine.look()
+        elif self._missing:
+            self._show_found()
+            self._changed()
+        else:
+            self._try_out()
 
     def close(self) -> None:
         """Hear nothing any more."""
         self._background.stop()
+        self._installer.close()
         self.models.close()
         self.engine.close()
 
-    def _show(self, report: ProbeReport) -> None:
+    def _look(self) -> None:
+        """Look for packages again; what was found out by trying stays on show while nothing has changed."""
+        if self._installer.is_busy or self._background.is_busy:
+            return
+        importlib.invalidate_caches()
+        seen = (missing_packages(), installed_versions(), engine_access.remote_address())
+        if seen != self._seen:
+            self._seen = seen
+            self._missing, self._broken = seen[0], ()
+            self._show_found()
+
+    def _show_found(self) -> None:
+        if engine_access.remote_address():
+            self._say(_("Runs go to the remote engine; nothing has to be installed on this computer."))
+        elif self._missing:
+            words = _("Not installed yet: {names}; press Install what is missing.")
+            self._say(words.format(names=", ".join(self._missing)))
+            self._ui.setupSection.collapsed = False
+        else:
+            self._say(_("All packages are installed; press Check to try them out."))
+
+    def _try_out(self, afterwards: str = "") -> None:
+        """Import everything in another process, and say what came of it and ``afterwards``."""
+        self._say(_("Trying the packages out..."))
+        self._set_buttons(False)
+        self._background.start(probe, lambda report: self._show(report, afterwards), self._fail)
+
+    def _show(self, report: ProbeReport, afterwards: str) -> None:
         self._set_buttons(True)
-        self._ui.stateLabel.text = _words(report)
+        self._broken = tuple(report.broken)
+        self._say(f"{words_of(report)} {afterwards}".strip(), details_of(report))
         self._changed()
 
     def _fail(self, error: Exception) -> None:
         self._set_buttons(True)
-        self._ui.stateLabel.text = str(error)
+        self._say(str(error))
         self._changed()
 
-    def _show_missing(self) -> None:
+    def _installed(self) -> None:
+        self._end_installation()
         if self._missing:
-            self._ui.stateLabel.text = _("Not installed yet: {names}.").format(names=", ".join(self._missing))
-            self._ui.setupSection.collapsed = False
+            self._set_buttons(True)
         else:
-            self._ui.stateLabel.text = _("All packages are installed. Press Check to try them out.")
+            self._try_out(self._replaced_words())
+        self._changed()
+
+    def _not_installed(self, details: str) -> None:
+        """What was installed before something failed counts."""
+        self._end_installation()
+        self._set_buttons(True)
+        self._ui.stateLabel.toolTip = details
+        self._changed()
+
+    def _end_installation(self) -> None:
+        self._seen = None
+        self._look()
+
+    def _replaced_words(self) -> str:
+        """What Slicer goes on using in the version from before, which another extension has imported."""
+        now = installed_versions()
+        replaced = [
+            name
+            for name, version in self._versions_before.items()
+            if version is not None and version != now[name] and name in sys.modules
+        ]
+        words = _("Restart Slicer, in which {packages} was in use before it was replaced.")
+        return words.format(packages=", ".join(replaced)) if replaced else ""
+
+    def _remote_changed(self) -> None:
+        self._look()
+        self._changed()
+
+    def _say(self, words: str, details: str = "") -> None:
+        self._ui.stateLabel.text = words
+        self._ui.stateLabel.toolTip = details
 
     def _set_buttons(self, enabled: bool) -> None:
         self._ui.installButton.enabled = self._ui.checkButton.enabled = enabled
@@ -130,52 +196,3 @@ class SetupSection:
     def _choose_device(self, _row: int) -> None:
         if self._parameters is not None:
             self._parameters.device = self._ui.deviceSelector.currentData or "auto"
-
-
-def _install(requirements: str) -> bool:
-    """Install PyTorch, then what ``requirements`` lists; False when the user said no, or cannot yet."""
-    if "torch" in missing_packages() and not _install_pytorch():
-        return False
-    from slicer.packaging import load_requirements, pip_ensure
-
-    with TemporaryDirectory() as folder:
-        # Packages that are skipped instead would keep pip from finding versions of the others that fit together.
-        held = Path(folder, "held.txt")
-        held.write_text("\n".join(held_versions()), "utf-8")
-        try:
-            pip_ensure(load_requirements(requirements), constraints=held, requester="MedSAM3 Segment")
-        except RuntimeError:
-            return False  # As pip_ensure says that the user declined; what goes wrong is a CalledProcessError.
-    return True
-
-
-def _install_pytorch() -> bool:
-    """Let the PyTorch extension install the PyTorch that fits this computer; False when the user said no."""
-    try:
-        import PyTorchUtils
-    except ImportError:
-        slicer.util.errorDisplay(
-            _("The PyTorch extension is missing; install it in the Extensions Manager and restart Slicer.")
-        )
-        return False
-    logic = PyTorchUtils.PyTorchUtilsLogic()
-    return logic.installTorch(askConfirmation=True, torchVersionRequirement=PYTORCH_RANGE) is not None
-
-
-def _words(report: ProbeReport) -> str:
-    if report.broken:
-        broken = "; ".join(f"{name}: {why}" for name, why in report.broken.items())
-        return _("Cannot be used yet ({broken}). Press Install; if that does not help, restart Slicer.").format(
-            broken=broken
-        )
-    torch = _("PyTorch {version} works").format(version=report.versions.get("torch", ""))
-    if report.device == "cuda":
-        where = _("{torch} on {gpu} with {memory}.").format(
-            torch=torch, gpu=report.gpu, memory=size_in_words(report.gpu_bytes)
-        )
-        if not report.is_supported:
-            where += " " + _("It was not built for this GPU; install another version with the PyTorch extension.")
-        return where
-    if report.device == "mps":
-        return _("{torch} on this computer's Apple GPU.").format(torch=torch)
-    return _("{torch} without a GPU: large models will be slow.").format(torch=torch)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import slicer
+from .layout_views import shown_slice_nodes
 
 
 class SliceViewChoice:
-    """The slice views of the scene, in a combo box.
+    """The slice views that the layout shows, in a combo box.
 
     Args:
         selector: a QComboBox.
@@ -25,7 +25,7 @@ class SliceViewChoice:
     def node(self) -> Any:
         """The slice node of the chosen view, or None when there is none."""
         name = self._selector.currentText
-        for node in _slice_nodes():
+        for node in shown_slice_nodes():
             if node.GetLayoutName() == name:
                 return node
         return None
@@ -37,7 +37,7 @@ class SliceViewChoice:
 
     def refresh(self) -> None:
         """Offer the views that are there now; the chosen one stays if it is."""
-        names = [node.GetLayoutName() for node in _slice_nodes()]
+        names = [node.GetLayoutName() for node in shown_slice_nodes()]
         shown = [self._selector.itemText(row) for row in range(self._selector.count)]
         chosen = (self._parameters.view if self._parameters is not None else "") or self._selector.currentText
         self._filling = True
@@ -51,9 +51,3 @@ class SliceViewChoice:
     def _choose(self, _row: int) -> None:
         if self._parameters is not None and not self._filling:
             self._parameters.view = self._selector.currentText
-
-
-def _slice_nodes() -> list[Any]:
-    scene = slicer.mrmlScene
-    count = scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")
-    return [scene.GetNthNodeByClass(number, "vtkMRMLSliceNode") for number in range(count)]

@@ -22,29 +22,15 @@ def register_sample_data(thumbnail: str) -> None:
     Args:
         thumbnail: a picture file.
     """
-    import SampleData
+    from .sample_source import made_sample
 
-    known = slicer.modules.sampleDataSources.get(_CATEGORY, []) if hasattr(slicer.modules, "sampleDataSources") else []
-    if any(source.sampleName == _SAMPLES[0][0] for source in known):
+    if not hasattr(slicer.modules, "sampleDataSources"):
+        slicer.modules.sampleDataSources = {}
+    sources = slicer.modules.sampleDataSources.setdefault(_CATEGORY, [])
+    if any(source.sampleName == _SAMPLES[0][0] for source in sources):
         return
-    for name, contrast, seed in _SAMPLES:
-        SampleData.SampleDataLogic.registerCustomSampleDataSource(
-            category=_CATEGORY,
-            sampleName=name,
-            # Slicer counts these, also where nothing is downloaded.
-            uris=[],
-            fileNames=[],
-            thumbnailFileName=thumbnail,
-            customDownloader=lambda _source, name=name, contrast=contrast, seed=seed: [
-                _show(add_synthetic_abdomen(name, contrast, seed))
-            ],
-        )
-
-
-def _show(node: Any) -> Any:
-    """Show a volume in the slice views, as Slicer shows what its own samples load."""
-    slicer.util.setSliceViewerLayers(background=node, fit=True)
-    return node
+    # Slicer's own function for this would compare the sources, and for that ask for their addresses.
+    sources += [made_sample(name, contrast, seed, thumbnail) for name, contrast, seed in _SAMPLES]
 
 
 def add_synthetic_abdomen(name: str = "Synthetic CT", contrast: str = "CT", seed: int = 24) -> Any:
@@ -54,15 +40,34 @@ def add_synthetic_abdomen(name: str = "Synthetic CT", contrast: str = "CT", seed
         contrast: ``CT`` or ``MR``.
         seed: decides the anatomy; the same seed is the same patient in both.
     """
-    from MedSAM3SegmentLib.intensity import CT_WINDOWS
+    node = add_volume(synthetic_abdomen(contrast, seed), name)
+    describe(node, contrast)
+    return node
+
+
+def synthetic_abdomen(contrast: str, seed: int) -> Volume:
+    """The volume; see ``add_synthetic_abdomen``."""
     from MedSAM3SegmentLib.training.phantom import Contrast, make_phantom
 
-    node = add_volume(make_phantom(seed, contrast=Contrast(contrast), absence=0.0).volume, name)
+    return make_phantom(seed, contrast=Contrast(contrast), absence=0.0).volume
+
+
+def describe(node: Any, contrast: str) -> None:
+    """Give a volume node what a file has no place for: its modality, and for CT the window of soft tissue."""
+    from MedSAM3SegmentLib.intensity import CT_WINDOWS
+
+    _set_modality(node, contrast)
     if contrast == "CT":
         low, high = CT_WINDOWS["soft-tissue"]
         node.GetDisplayNode().AutoWindowLevelOff()
         node.GetDisplayNode().SetWindowLevelMinMax(low, high)
-    return node
+
+
+def show_along_its_planes(node: Any) -> None:
+    """Show a volume in the slice views as a user wants to see it, tilted as the patient lay."""
+    slicer.util.setSliceViewerLayers(
+        background=node, fit=True, rotateToVolumePlane=slicer.app.layoutManager() is not None
+    )
 
 
 def add_volume(volume: Volume, name: str) -> Any:
@@ -71,8 +76,10 @@ def add_volume(volume: Volume, name: str) -> Any:
 
     node = slicer.util.addVolumeFromArray(volume.array, name=name)
     node.SetIJKToRASMatrix(matrix_of(volume.grid.ijk_to_ras))
-    if volume.modality:
-        node.SetAttribute(
-            slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName(), volume.modality
-        )
+    _set_modality(node, volume.modality)
     return node
+
+
+def _set_modality(node: Any, modality: str) -> None:
+    if modality:
+        node.SetAttribute(slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName(), modality)

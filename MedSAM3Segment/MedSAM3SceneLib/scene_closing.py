@@ -14,12 +14,13 @@ def call_on_close(scene: Any, method: MethodType) -> None:
         scene: a vtkMRMLScene, which would keep the object of a method that it calls itself.
         method: bound to an object.
     """
-    reference = weakref.WeakMethod(method)
+    # No WeakMethod, which complains where its object is collected together with others.
+    owner, function = weakref.ref(method.__self__), method.__func__
 
     def closing(_caller: Any, _event: Any) -> None:
-        living = reference()
+        living = owner()
         if living is not None:
-            living()
+            function(living)
 
     tag = scene.AddObserver(scene.StartCloseEvent, closing)
     # When Python ends, the scene may be gone already.

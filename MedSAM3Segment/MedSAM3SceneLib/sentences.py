@@ -284,7 +284,7 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.sentences", "The tokenizer in {folder} has {count} entries where the model has {expected}; copy the model's own there."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.sentences", "The tokenizer in {folder} has {key} {value} where the model has {expected}; copy the model's own there."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.sentences", "The tokenizer in {folder} is not CLIP's, which the model was trained with; copy CLIP's there."),
-        QT_TRANSLATE_NOOP("MedSAM3SceneLib.sentences", "The view '{view}' is oblique to the slices of '{volume}'; turn it to a plane of the volume, or use Preview slice, which takes any plane."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.sentences", "The view '{view}' is oblique to the slices of '{volume}'; choose 'Rotate to volume plane' under the pin in its bar, or use Preview slice, which takes any plane."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.sentences", "The vocabulary"),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.sentences", "The vocabulary {path}"),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.sentences", "The vocabulary {path} cannot be read: {why}."),

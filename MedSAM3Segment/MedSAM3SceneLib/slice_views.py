@@ -24,8 +24,8 @@ def shown_slice(slice_node: Any, volume_node: Any, placed: PlacedVolume) -> Stac
     shown = stack_slice(view_plane(slice_node, volume_node, placed), placed.volume.grid)
     if shown is None:
         raise InputError(
-            "The view '{view}' is oblique to the slices of '{volume}'; turn it to a plane of the volume, or use "
-            "Preview slice, which takes any plane.",
+            "The view '{view}' is oblique to the slices of '{volume}'; choose 'Rotate to volume plane' under the pin "
+            "in its bar, or use Preview slice, which takes any plane.",
             view=slice_node.GetName(),
             volume=volume_node.GetName(),
         )

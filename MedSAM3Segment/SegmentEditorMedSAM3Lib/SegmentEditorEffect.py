@@ -34,8 +34,9 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         return qt.QIcon(os.path.join(os.path.dirname(__file__), "..", "Resources", "Icons", "SegmentEditorMedSAM3.png"))
 
     def helpText(self):
+        # Slicer folds away what comes after the first line break.
         return "<html>" + _(
-            "Find the selected segment by a phrase, or by what is drawn in slice views."
+            "Find the selected segment by a phrase, or by what is drawn in slice views<br>."
             "<ul><li><b>Click:</b> a point. <b>Drag:</b> a box. Drag a point, a corner or an edge to move it.</li>"
             "<li><b>n:</b> switch between what is meant and what is not.</li>"
             "<li><b>x:</b> remove the mark under the pointer, or the last one on this slice.</li>"
@@ -84,6 +85,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self._endSession(_("The effect was chosen again; nothing was written."))
         self.session = EffectSession(self.scriptedEffect, self.options, lambda: self.engine())
         self.session.begin()
+        self.options.bring_into_sight()
 
     def deactivate(self):
         self._endSession(_("The effect was left; nothing was written."))

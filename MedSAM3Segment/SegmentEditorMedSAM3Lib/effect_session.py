@@ -15,6 +15,7 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
+from MedSAM3PanelLib.layout_views import likely_widget, shown_widgets, slice_widgets
 from MedSAM3SceneLib.local_jobs import JobSource
 from MedSAM3SceneLib.marks import positions_of
 from MedSAM3SceneLib.segment_actions import Action, ActionWords, nothing_to_look_for
@@ -68,7 +69,7 @@ class EffectSession(VTKObservationMixin):
             self.addObserver(self._editor, vtk.vtkCommand.ModifiedEvent, self._on_editor_modified)
             scene = self._editor.GetScene()
             self.addObserver(scene, scene.StartCloseEvent, self._on_scene_close)
-        self._worked_in = next(iter(self._views()), None)
+        self._worked_in = likely_widget(self._views())
         self.follow_selection()
 
     def end(self, why: str) -> None:
@@ -183,8 +184,8 @@ class EffectSession(VTKObservationMixin):
             actors.remove()
         for view in present:
             self.show_marks_in(view)
-        if self._worked_in not in present:
-            self._worked_in = next(iter(present), None)
+        if self._worked_in not in shown_widgets(present):
+            self._worked_in = likely_widget(present)
         name = self._worked_in.mrmlSliceNode().GetLayoutName() if self._worked_in is not None else ""
         self._options.show_view(name)
 
@@ -259,7 +260,7 @@ class EffectSession(VTKObservationMixin):
     def _views(self) -> list[Any]:
         """The slice views that show the segmentation; of others Slicer tells an effect nothing, so marks there would
         stay where they were while the view moves on."""
-        return [view for view in _slice_widgets() if self._host.segmentationDisplayableInView(view.mrmlSliceNode())]
+        return [view for view in slice_widgets() if self._host.segmentationDisplayableInView(view.mrmlSliceNode())]
 
     def _reach(self, places: ViewPlaces) -> float:
         return slice_reach(places, self._editor.GetSourceVolumeNode())
@@ -290,11 +291,3 @@ class EffectSession(VTKObservationMixin):
 
     def _on_scene_close(self, _caller: Any, _event: Any) -> None:
         self._jobs.close(_("The scene was closed; nothing was written."))
-
-
-def _slice_widgets() -> list[Any]:
-    """The slice views of the layout; none where there is no window."""
-    layout = slicer.app.layoutManager()
-    if layout is None:
-        return []
-    return [layout.sliceWidget(name) for name in layout.sliceViewNames()]

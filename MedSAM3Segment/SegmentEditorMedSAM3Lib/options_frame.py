@@ -9,12 +9,16 @@ import qt
 from slicer.i18n import tr as _
 
 from MedSAM3PanelLib.progress_display import ProgressDisplay
-from MedSAM3SceneLib.marks import Mark, positions_of
+from MedSAM3PanelLib.scrolling import bring_into_sight
+from MedSAM3SceneLib.marks import Mark
 from MedSAM3SceneLib.segment_actions import Action
 from MedSAM3SceneLib.wording import translated
-from MedSAM3SegmentLib.prompts import BoxMark, BoxReading
+from MedSAM3SegmentLib.prompts import BoxReading
 
-_LIST_HEIGHT = 90
+from .mark_list import MarkList
+
+#: Pixels below the actions in which progress or a sentence of some lines is shown.
+_MESSAGE_HEIGHT = 60
 
 
 class OptionsFrame:
@@ -34,9 +38,9 @@ class OptionsFrame:
         self._is_running = False
         self._add_phrase(scripted_effect)
         self._add_drawing(scripted_effect)
-        self._add_marks(scripted_effect)
         self._add_actions(scripted_effect)
         self._add_progress(scripted_effect)
+        self._add_marks(scripted_effect)
 
     def connect(self, event: str, listener: Callable[..., Any]) -> None:
         """Call ``listener`` when something was clicked.
@@ -99,15 +103,8 @@ class OptionsFrame:
             self.phraseEdit.text = phrase
 
     def show_marks(self, marks: Sequence[Mark]) -> None:
-        """List the marks; positions are in the world. The chosen row stays chosen, so that the next can be removed."""
-        was_blocked = self.markList.blockSignals(True)
-        chosen = self.markList.currentRow
-        self.markList.clear()
-        for mark in marks:
-            self.markList.addItem(_mark_words(mark))
-        self.markList.setCurrentRow(min(chosen, len(marks) - 1))
-        self.markList.blockSignals(was_blocked)
-        self._update_remove_buttons()
+        """List the marks; positions are in the world."""
+        self._marks.show(marks)
 
     def show_view(self, name: str) -> None:
         """Say which slice view ``this slice`` means."""
@@ -149,6 +146,11 @@ class OptionsFrame:
     def show_messages(self, messages: Sequence[str]) -> None:
         """Show sentences for the user, in place of earlier ones."""
         self.messageLabel.text = "\n".join(map(translated, messages))
+        self.messageLabel.visible = bool(messages)
+
+    def bring_into_sight(self) -> None:
+        """Scroll the Segment Editor so far that the actions are seen, and what they have to say below them."""
+        bring_into_sight(self.phraseEdit, self.volumeButton, _MESSAGE_HEIGHT)
 
     def _on(self, widget: Any, signal: str, slot: Callable[..., Any]) -> None:
         widget.connect(signal, slot)
@@ -182,10 +184,12 @@ class OptionsFrame:
         self.negativeButton.objectName = "MedSAM3NegativeButton"
         self.negativeButton.setToolTip(_("Clicks and boxes show what must not be taken for it. Key: n"))
         self.positiveButton.checked = True
-        polarity = qt.QVBoxLayout()
-        polarity.addWidget(self.positiveButton)
-        polarity.addWidget(self.negativeButton)
-        scripted_effect.addLabeledOptionsWidget(_("Draw:"), polarity)
+        # A row of its own, so that it is no wider for the labels of the others.
+        polarity = qt.QHBoxLayout()
+        for widget in (qt.QLabel(_("Draw:")), self.positiveButton, self.negativeButton):
+            polarity.addWidget(widget)
+        polarity.addStretch(1)
+        scripted_effect.addOptionsWidget(polarity)
         self._on(self.positiveButton, "toggled(bool)", lambda _checked: self._tell("changed"))
 
         self.readingSelector = qt.QComboBox()
@@ -197,26 +201,10 @@ class OptionsFrame:
         scripted_effect.addLabeledOptionsWidget(_("A box means:"), self.readingSelector)
 
     def _add_marks(self, scripted_effect: Any) -> None:
-        self.markList = qt.QListWidget()
-        self.markList.objectName = "MedSAM3MarkList"
-        self.markList.setMaximumHeight(_LIST_HEIGHT)
-        self.markList.setToolTip(_("What is drawn for this segment. Click to show it in the slice views."))
-        self._on(self.markList, "currentRowChanged(int)", self._on_row_changed)
-        # A row that is chosen already does not change, and its mark may be out of sight again.
-        self._on(
-            self.markList, "itemClicked(QListWidgetItem*)", lambda _item: self._tell("jump", self.markList.currentRow)
-        )
-        scripted_effect.addLabeledOptionsWidget(_("Drawn:"), self.markList)
-        self.removeButton = qt.QPushButton(_("Remove"))
-        self.removeButton.objectName = "MedSAM3RemoveButton"
-        self.removeAllButton = qt.QPushButton(_("Remove all"))
-        self.removeAllButton.objectName = "MedSAM3RemoveAllButton"
-        self._on(self.removeButton, "clicked()", lambda: self._tell("remove", self.markList.currentRow))
-        self._on(self.removeAllButton, "clicked()", lambda: self._tell("remove_all"))
-        buttons = qt.QHBoxLayout()
-        buttons.addWidget(self.removeButton)
-        buttons.addWidget(self.removeAllButton)
-        scripted_effect.addOptionsWidget(buttons)
+        self._marks = MarkList(self._on, self._tell)
+        self.markList = self._marks.list
+        self.removeButton, self.removeAllButton = self._marks.removeButton, self._marks.removeAllButton
+        scripted_effect.addOptionsWidget(self._marks.frame)
 
     def _add_actions(self, scripted_effect: Any) -> None:
         self.atOnceBox = qt.QCheckBox(_("Answer at once"))
@@ -225,7 +213,6 @@ class OptionsFrame:
             _("Each box or point that is drawn, moved or removed in a slice view segments its slice again.")
         )
         self._on(self.atOnceBox, "toggled(bool)", lambda _checked: self._tell("changed"))
-        scripted_effect.addOptionsWidget(self.atOnceBox)
         self.sliceButton = qt.QPushButton(_("This slice"))
         self.sliceButton.objectName = "MedSAM3SliceButton"
         self.propagateButton = qt.QPushButton(_("Propagate from edited slices"))
@@ -237,11 +224,13 @@ class OptionsFrame:
             self.propagateButton: Action.PROPAGATE,
             self.volumeButton: Action.WHOLE_VOLUME,
         }
-        layout = qt.QVBoxLayout()
         for button, action in self._actions.items():
             self._on(button, "clicked()", lambda action=action: self._tell("act", action))
-            layout.addWidget(button)
-        scripted_effect.addOptionsWidget(layout)
+        for row in ((self.sliceButton, self.atOnceBox), (self.propagateButton, self.volumeButton)):
+            layout = qt.QHBoxLayout()
+            for widget in row:
+                layout.addWidget(widget)
+            scripted_effect.addOptionsWidget(layout)
 
     def _add_progress(self, scripted_effect: Any) -> None:
         bar = qt.QProgressBar()
@@ -255,18 +244,13 @@ class OptionsFrame:
         self.messageLabel = qt.QLabel()
         self.messageLabel.objectName = "MedSAM3MessageLabel"
         self.messageLabel.setWordWrap(True)
-        for widget in (label, bar, self.cancelButton, self.messageLabel):
-            scripted_effect.addOptionsWidget(widget)
+        row = qt.QHBoxLayout()
+        row.addWidget(bar)
+        row.addWidget(self.cancelButton)
+        for part in (label, row, self.messageLabel):
+            scripted_effect.addOptionsWidget(part)
         self.show_running(False)
-
-    def _on_row_changed(self, row: int) -> None:
-        self._update_remove_buttons()
-        if row >= 0:
-            self._tell("jump", row)
-
-    def _update_remove_buttons(self) -> None:
-        self.removeButton.enabled = self.markList.currentRow >= 0
-        self.removeAllButton.enabled = self.markList.count > 0
+        self.show_messages([])
 
 
 def _action_help(action: Action) -> str:
@@ -278,17 +262,3 @@ def _action_help(action: Action) -> str:
         ),
         Action.WHOLE_VOLUME: _("Segment the whole volume; what the segment holds is replaced."),
     }[action]
-
-
-def _mark_words(mark: Mark) -> str:
-    middle = [round(sum(values) / len(values)) for values in zip(*positions_of(mark), strict=True)]
-    # As Slicer tells places: letters for directions in place of signs.
-    place = " ".join(
-        f"{letters[value < 0]} {abs(value)}" for letters, value in zip(("RL", "AP", "SI"), middle, strict=True)
-    )
-    if isinstance(mark, BoxMark):
-        words = _("box, {place}") if mark.positive else _("negative box, {place}")
-    else:
-        words = _("point, {place}") if mark.positive else _("negative point, {place}")
-    sign = "+" if mark.positive else "\N{MULTIPLICATION SIGN}"
-    return f"{sign} {words.format(place=place)}"

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import slicer
 
+from .living_effects import remember_effect
+
 #: The effect's name for scripts: ``editor.setActiveEffectByName("MedSAM3")``.
 EFFECT_NAME = "MedSAM3"
 
@@ -27,4 +29,5 @@ def new_effect():  # type: ignore[no-untyped-def]
 
     host = effects.qSlicerSegmentEditorScriptedEffect(None)
     host.setPythonSource(EFFECT_FILE)
+    remember_effect(host)
     return host

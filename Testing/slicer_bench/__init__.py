@@ -13,9 +13,10 @@ Ask for the fixture ``bench``, then::
     editor.click("Red", (100, 120)); editor.drag("Red", (10, 10), (60, 50)); editor.press("Red", "x")
     editor.undo()
 
-Also there: ``bench.render("Red")`` (the slice view as an array of RGB), ``bench.settings``, ``bench.installs`` (what
-``slicer.packaging`` was asked to install), ``bench.slot_errors`` (exceptions that Slicer would only print; the fixture
-fails a test that leaves one there unless the user was told of it), and ``bench.close_panel`` (leave and clean up).
+Also there: ``bench.render("Red")`` (the slice view as an array of RGB), ``bench.module_panel`` (the scrolled column
+that Slicer puts a panel into), ``bench.settings``, ``bench.installs`` (what ``slicer.packaging`` was asked to install),
+``bench.slot_errors`` (exceptions that Slicer would only print; the fixture fails a test that leaves one there unless
+the user was told of it), and ``bench.close_panel`` (leave and clean up).
 
 ``qt``, ``ctk`` and the widgets of ``slicer`` are PySide6 with PythonQt's ways (``pythonqt``) and stand-ins for the few
 widgets that are Slicer's own (``ctk_widgets``, ``mrml_widgets``, ``segment_editor``). The bench is strict: a member

@@ -39,7 +39,7 @@ class Application(QtCore.QObject):
         self._layout_manager = LayoutManager(logic, scene)
         self._modules = ModuleManager()
         self.applicationName, self.majorVersion, self.minorVersion = "Slicer", 5, 13
-        self.temporaryPath = str(folder)
+        self.temporaryPath, self.cachePath = str(folder), str(folder / "cache")
         self.slicerHome = str(folder)
 
     def applicationLogic(self) -> Any:  # noqa: N802

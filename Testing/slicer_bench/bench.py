@@ -20,6 +20,8 @@ from slicer_stand_ins import load_module
 from . import modules
 from .application import Application
 from .dialogs import Dialogs
+from .installs import Installs, record_installs
+from .module_panel import ModulePanel
 from .pythonqt import slot_errors
 from .subject_hierarchy import SubjectHierarchyPlugin
 
@@ -33,13 +35,14 @@ class Bench:
         slicer: the package.
         app: ``slicer.app``.
         dialogs: what was shown to the user, and how it is answered.
-        installs: what ``slicer.packaging.pip_ensure`` was asked for.
+        installs: what ``slicer.packaging`` was asked for, and how pip ends.
     """
 
-    def __init__(self, slicer: Any, app: Application, dialogs: Dialogs, installs: modules.Installs) -> None:
+    def __init__(self, slicer: Any, app: Application, dialogs: Dialogs, installs: Installs) -> None:
         self.slicer, self.app, self.dialogs, self.installs = slicer, app, dialogs, installs
-        self._panels: list[Any] = []
+        self._parents: list[Any] = []
         self._editors: list[Any] = []
+        self._module_panel: ModulePanel | None = None
         self._hierarchy = SubjectHierarchyPlugin(slicer.mrmlScene)
 
     @property
@@ -61,11 +64,8 @@ class Bench:
         module = load_module(name)
         parent = modules.module_widget_parent(self.slicer.mrmlScene)
         modules.register_module(name, Path(module.__file__), getattr(module, name))
-        panel = getattr(module, f"{name}Widget")(parent)
-        panel.setup()
-        parent.bench_panel = panel
-        setattr(self.slicer.modules, f"{name}Widget", panel)
-        self._panels.append(panel)
+        panel = parent.bench_make(name)
+        self._parents.append(parent)
         parent.resize(440, 900)
         parent.show()
         self.enter(panel)
@@ -86,10 +86,10 @@ class Bench:
         self.app.processEvents()
 
     def close_panel(self, panel: Any) -> None:
-        """Unload the panel's module, as at the end of Slicer and before a reload."""
-        if panel not in self._panels:
+        """Unload the panel's module, as at the end of Slicer."""
+        if panel.parent not in self._parents:
             return
-        self._panels.remove(panel)
+        self._parents.remove(panel.parent)
         if panel.parent.isEntered:
             self.leave(panel)
         self.app.moduleManager().moduleAboutToBeUnloaded.emit(panel.moduleName)
@@ -110,6 +110,21 @@ class Bench:
         editor = SegmentEditor(self, volume_node, segmentation_node)
         self._editors.append(editor)
         return editor
+
+    @property
+    def module_panel(self) -> ModulePanel:
+        """Slicer's column for panels, which a panel is put into by ``bench_show(panel.parent)``."""
+        if self._module_panel is None:
+            self._module_panel = ModulePanel()
+            self._module_panel.show()
+        return self._module_panel
+
+    def show_in_module_panel(self, widget: Any, width: int, height: int) -> ModulePanel:
+        """Have the widget of a module where Slicer has it, of which so many pixels can be seen."""
+        self.module_panel.resize(width, height)
+        self.module_panel.bench_show(widget)
+        self.spin(0.1)
+        return self.module_panel
 
     def wait(self, is_so: Callable[[], bool], seconds: float = 120.0) -> None:
         """Let the event loop run until ``is_so``.
@@ -147,8 +162,10 @@ class Bench:
         """Close all that is open."""
         for editor in self._editors:
             editor.close()
-        for panel in list(self._panels):
-            self.close_panel(panel)
+        if self._module_panel is not None:
+            self._module_panel.bench_remove()
+        for parent in list(self._parents):
+            self.close_panel(parent.bench_panel)
         self._hierarchy.release()
         self.app.layoutManager().bench_release()
         self.app.processEvents()
@@ -164,12 +181,13 @@ def open_bench(monkeypatch: Any, folder: Path) -> Iterator[Bench]:
     slicer.mrmlScene.Clear(False)
     app = Application(qt_application, slicer.app.applicationLogic(), slicer.mrmlScene, folder)
     monkeypatch.setattr(slicer, "app", app)
+    monkeypatch.setattr(slicer.modules, "sampleDataSources", {}, raising=False)
     dialogs = Dialogs()
     dialogs.install(monkeypatch, slicer.util)
     slot_errors.raised.clear()
     monkeypatch.setattr(slot_errors, "is_shown", lambda error: any(str(error) in said.text for said in dialogs.said))
     monkeypatch.setattr(sys, "excepthook", lambda _type, error, _trace: slot_errors.add(error))
-    bench = Bench(slicer, app, dialogs, modules.record_installs(monkeypatch))
+    bench = Bench(slicer, app, dialogs, record_installs(monkeypatch))
     app.layoutManager().bench_prepare()
     try:
         yield bench

@@ -6,11 +6,16 @@ from typing import Any
 
 from PySide6 import QtCore, QtWidgets
 
+from .fitted_text import FittedTextBrowser
+
 _HEADER_HEIGHT = 24
 
 
 class CollapsibleSection(QtWidgets.QAbstractButton):
-    """ctkCollapsibleButton: a header that shows and hides what is in it."""
+    """ctkCollapsibleButton: a header that shows and hides what is in it.
+
+    What is shown or hidden in it while it is collapsed is so once it is open.
+    """
 
     contentsCollapsed = QtCore.Signal(bool)  # noqa: N815
 
@@ -23,7 +28,8 @@ class CollapsibleSection(QtWidgets.QAbstractButton):
         # CTK's own, which keeps a panel as wide as its sections would like to be.
         self.setSizePolicy(QtWidgets.QSizePolicy.Minimum, QtWidgets.QSizePolicy.Preferred)
         self._collapsed = False
-        self._shown_when_open: list[Any] = []
+        self._hidden: set[Any] = set()
+        self._is_switching = False
         self.connect("clicked()", lambda: self._set_collapsed(not self._collapsed))
 
     def _set_collapsed(self, collapsed: bool) -> None:
@@ -31,32 +37,37 @@ class CollapsibleSection(QtWidgets.QAbstractButton):
             return
         self._collapsed = collapsed
         self.setMaximumHeight(_HEADER_HEIGHT if collapsed else 16777215)
-        if collapsed:
-            self._hide_contents()
-        else:
-            for child in self._shown_when_open:
-                child.setVisible(True)
-            self._shown_when_open = []
+        self._switch_contents()
         self.updateGeometry()
         self.contentsCollapsed.emit(collapsed)
 
-    def _hide_contents(self) -> None:
+    def _switch_contents(self) -> None:
+        """Show what is meant to be seen, or nothing while this is collapsed."""
+        self._is_switching = True
         for child in self.children():
-            if child.isWidgetType() and not child.isHidden():
-                self._shown_when_open.append(child)
-                child.setVisible(False)
+            if child.isWidgetType() and child not in self._hidden:
+                child.setVisible(not self._collapsed)
+        self._is_switching = False
 
     def childEvent(self, event: Any) -> None:  # noqa: N802
-        # A .ui file says that a section is collapsed before it says what is in it.
-        if event.added() and self._collapsed and event.child().isWidgetType():
-            QtCore.QTimer.singleShot(0, self, self._hide_contents_again)
+        if event.added() and event.child().isWidgetType():
+            event.child().installEventFilter(self)
+            # A .ui file says that a section is collapsed before it says what is in it.
+            if self._collapsed:
+                QtCore.QTimer.singleShot(0, self, self._switch_contents)
 
-    def _hide_contents_again(self) -> None:
-        if self._collapsed:
-            self._hide_contents()
+    def eventFilter(self, child: Any, event: Any) -> bool:  # noqa: N802
+        if not self._is_switching and event.type() == QtCore.QEvent.HideToParent:
+            self._hidden.add(child)
+        elif not self._is_switching and event.type() == QtCore.QEvent.ShowToParent:
+            self._hidden.discard(child)
+            if self._collapsed:
+                self._switch_contents()
+        return False
 
     def showEvent(self, event: Any) -> None:  # noqa: N802
-        self._hide_contents_again()
+        if self._collapsed:
+            self._switch_contents()
         super().showEvent(event)
 
     def paintEvent(self, event: Any) -> None:  # noqa: N802
@@ -293,4 +304,5 @@ CTK_WIDGETS: dict[str, type] = {
     "ctkPathLineEdit": PathLineEdit,
     "ctkComboBox": ComboBox,
     "ctkMessageBox": MessageBox,
+    "ctkFittedTextBrowser": FittedTextBrowser,
 }

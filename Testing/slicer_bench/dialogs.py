@@ -15,10 +15,12 @@ class Said:
     Attributes:
         kind: ``error``, ``warning``, ``info``, ``question`` or ``file``.
         text: of it.
+        title: of its window; Slicer's own where none was given.
     """
 
     kind: str
     text: str
+    title: str = ""
 
 
 class Dialogs:
@@ -63,14 +65,14 @@ class Dialogs:
             monkeypatch.setattr(QtWidgets.QMessageBox, name, self._runs)
 
     def _notes(self, kind: str) -> Any:
-        def note(text: str, *_arguments: Any, **_options: Any) -> int:
-            self.said.append(Said(kind, text))
+        def note(text: str, *_arguments: Any, **options: Any) -> int:
+            self.said.append(Said(kind, text, options.get("windowTitle") or f"Slicer {kind}"))
             return int(QtWidgets.QMessageBox.Ok)
 
         return note
 
-    def _asks(self, text: str, *_arguments: Any, **_options: Any) -> bool:
-        self.said.append(Said("question", text))
+    def _asks(self, text: str, *_arguments: Any, **options: Any) -> bool:
+        self.said.append(Said("question", text, options.get("windowTitle") or "Slicer confirmation"))
         return self.confirm
 
     def _gives_path(self, *_arguments: Any, **_options: Any) -> str:

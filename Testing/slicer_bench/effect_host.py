@@ -47,6 +47,7 @@ class ScriptedEffect(QtCore.QObject):
         self._confirmed: Any = None
         self._frame = QtWidgets.QFrame()
         self._layout = QtWidgets.QFormLayout(self._frame)
+        self._layout.setContentsMargins(4, 4, 4, 4)
 
     @property
     def name(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -20,21 +19,6 @@ from slicer_scene import boot
 from slicer_stand_ins import install_base_classes
 
 from . import pythonqt
-
-
-@dataclass
-class Installs:
-    """What ``slicer.packaging`` was asked for.
-
-    Attributes:
-        requirements: of each ``pip_ensure``.
-        options: its named arguments; ``constraints`` are the lines of the file.
-        failure: raised by ``pip_ensure`` when set.
-    """
-
-    requirements: list[list[str]] = field(default_factory=list)
-    options: list[dict[str, Any]] = field(default_factory=list)
-    failure: Exception | None = None
 
 
 @cache
@@ -53,7 +37,7 @@ def install() -> tuple[Any, Any]:
     slicer = boot()
     install_base_classes(slicer)
 
-    from . import effect_host
+    from . import effect_host, sample_data
     from .ctk_widgets import CTK_WIDGETS
     from .mrml_widgets import MRML_WIDGETS
     from .parameter_nodes import wrapper_module
@@ -85,38 +69,8 @@ def install() -> tuple[Any, Any]:
     hosts.qSlicerSegmentEditorScriptedEffect = effect_host.ScriptedEffect  # type: ignore[attr-defined]
     for module in (qt, ctk, wrapper, packaging, effects, hosts):
         sys.modules[module.__name__] = module
+    sys.modules["SampleData"] = sample_data
     return slicer, qt_application
-
-
-def record_installs(monkeypatch: Any) -> Installs:
-    """Let ``slicer.packaging`` note down what it is asked for instead of installing it."""
-    installs = Installs()
-
-    def pip_ensure(
-        requirements: list[str],
-        constraints: str | Path | None = None,
-        skip_packages: list[str] | None = None,
-        prompt_install: bool = True,
-        prompt_restart: bool = True,
-        requester: str | None = None,
-        skip_in_testing: bool = True,
-        show_progress: bool = True,
-    ) -> None:
-        del prompt_install, prompt_restart, skip_in_testing, show_progress
-        installs.requirements.append(list(requirements))
-        held = Path(constraints).read_text("utf-8").splitlines() if constraints is not None else []
-        installs.options.append({"constraints": held, "skip_packages": skip_packages, "requester": requester})
-        if installs.failure is not None:
-            raise installs.failure
-
-    def load_requirements(path: str) -> list[str]:
-        lines = [line.split("#")[0].strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
-        return [line for line in lines if line and not line.startswith("-")]
-
-    packaging = sys.modules["slicer.packaging"]
-    monkeypatch.setattr(packaging, "pip_ensure", pip_ensure, raising=False)
-    monkeypatch.setattr(packaging, "load_requirements", load_requirements, raising=False)
-    return installs
 
 
 def module_widget_parent(scene: Any) -> Any:
@@ -124,12 +78,28 @@ def module_widget_parent(scene: Any) -> Any:
     from .mrml_widgets import SceneWidget
 
     class ModuleWidget(SceneWidget):
+        """A host of the module's widget class."""
+
         bench_entered = False
         bench_panel: Any = None
 
         @property
         def isEntered(self) -> bool:  # noqa: N802
             return self.bench_entered
+
+        def bench_make(self, name: str) -> Any:
+            """Make the widget of module ``name`` as that is loaded now, and set it up."""
+            self.bench_panel = getattr(sys.modules[name], f"{name}Widget")(self)
+            setattr(boot().modules, f"{name}Widget", self.bench_panel)
+            self.bench_panel.setup()
+            return self.bench_panel
+
+        def reload(self) -> None:
+            """Slicer prints what the new widget raises and goes on."""
+            try:
+                self.bench_make(self.bench_panel.moduleName)
+            except Exception as error:
+                pythonqt.slot_errors.add(error)
 
     parent = ModuleWidget()
     parent.setLayout(QtWidgets.QVBoxLayout())
@@ -144,4 +114,5 @@ def register_module(name: str, path: Path, module_class: Any) -> None:
         return
     parent = SimpleNamespace(path=str(path), name=name)
     parent.module = module_class(parent)
+    parent.widgetRepresentation = lambda: getattr(slicer.modules, f"{name}Widget").parent
     setattr(slicer.modules, name.lower(), parent)

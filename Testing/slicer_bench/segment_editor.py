@@ -8,8 +8,8 @@ from typing import Any
 
 import slicer
 import vtk
-from PySide6 import QtWidgets
 
+from .editor_surface import EditorSurface
 from .effect_host import EffectFactory, ScriptedEffect, import_effect
 from .mrml_widgets import SceneWidget
 
@@ -46,11 +46,14 @@ class SegmentEditorWidget(SceneWidget):
         self._shown: tuple[Any, int] | None = None
         self._source: Any = None
         self._geometry = ""
-        self._options = QtWidgets.QVBoxLayout(self)
+        self._surface = EditorSurface(self)
         self._taken = False
 
     def bench_logic(self) -> Any:
         return self._logic
+
+    def bench_surface(self) -> EditorSurface:
+        return self._surface
 
     def setMRMLSegmentEditorNode(self, node: Any) -> None:  # noqa: N802
         for observed, tag in self._observed:
@@ -116,7 +119,7 @@ class SegmentEditorWidget(SceneWidget):
                 effect.bench_belong_to(self)
                 effect.bench_call("setupOptionsFrame")
                 effect.optionsFrame().setVisible(False)
-                self._options.addWidget(effect.optionsFrame())
+                self._surface.options.addWidget(effect.optionsFrame())
                 self._prepare(effect)
                 self._effects.append(effect)
 
@@ -152,6 +155,7 @@ class SegmentEditorWidget(SceneWidget):
                 chosen.activate()
                 for widget in _slice_widgets():
                     widget.sliceView().setDefaultViewCursor(chosen.createCursor(widget))
+            self._surface.show(chosen)
             # Only now, so that an effect that changes the node on its way would be chosen again.
             self._active = chosen
         if self.sourceVolumeNode() is not self._source:
@@ -258,6 +262,11 @@ class SegmentEditor:
         self.widget.setupViewObservations()
         bench.app.layoutManager().connect("layoutChanged(int)", self.widget.bench_layout_changed)
         bench.slicer.modules.SegmentEditorWidget = SimpleNamespace(editor=self.widget)
+
+    @property
+    def help(self) -> Any:
+        """The text browser with the help of the active effect."""
+        return self.widget.bench_surface().help
 
     def open_effect(self, path: Path | str) -> Any:
         """Register the effect in the file ``path``, choose it, and return its Python object."""

@@ -10,7 +10,7 @@ from typing import Any
 import shiboken6
 import slicer
 import vtk
-from PySide6 import QtCore, QtGui
+from PySide6 import QtCore, QtGui, QtWidgets
 
 from .mrml_widgets import SceneWidget
 from .slice_controller import SliceController
@@ -190,7 +190,10 @@ class SliceWidget(SceneWidget):
 
 
 class LayoutManager(QtCore.QObject):
-    """qSlicerLayoutManager with Slicer's three slice views."""
+    """qSlicerLayoutManager with Slicer's three slice views, in a window.
+
+    As in Slicer, the names come in no order that means anything, and views stay when a layout does not show them.
+    """
 
     layoutChanged = QtCore.Signal(int)  # noqa: N815
 
@@ -198,22 +201,29 @@ class LayoutManager(QtCore.QObject):
         super().__init__()
         if application_logic.GetSliceLogics() is None:
             application_logic.SetSliceLogics(vtk.vtkCollection())
-        self._application_logic = application_logic
+        self._application_logic, self._scene = application_logic, scene
+        self._crosshair: Any = None
         self._widgets = {name: SliceWidget(name, orientation, application_logic, scene) for name, orientation in VIEWS}
-        self._names = tuple(self._widgets)
-        self._scene = scene
         self._tags = [
             scene.AddObserver(event, self._update_segmentation_controls)
             for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent)
         ]
+        self._viewport = QtWidgets.QWidget()
+        self._viewport.setAttribute(QtCore.Qt.WA_ShowWithoutActivating)
+        row = QtWidgets.QHBoxLayout(self._viewport)
+        for widget in self._widgets.values():
+            row.addWidget(widget)
+        self._viewport.show()
 
     def bench_show(self, *names: str) -> None:
         """Choose a layout that has these slice views."""
-        self._names = names
+        for name, widget in self._widgets.items():
+            widget.setVisible(name in names)
         self.layoutChanged.emit(0)
 
     def bench_prepare(self) -> None:
-        """Have all views in the scene."""
+        """Have all views in the scene, and the crosshair, which knows where the mouse is."""
+        self._crosshair = self._scene.AddNewNodeByClass("vtkMRMLCrosshairNode")
         for widget in self._widgets.values():
             widget.bench_prepare()
 
@@ -224,6 +234,7 @@ class LayoutManager(QtCore.QObject):
         for widget in self._widgets.values():
             widget.bench_controller.release()
             widget.bench_release()
+        self._scene.RemoveNode(self._crosshair)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _update_segmentation_controls(self, scene: Any, event: str, node: Any = None) -> None:
@@ -238,10 +249,10 @@ class LayoutManager(QtCore.QObject):
         shiboken6.delete(widget)
 
     def sliceViewNames(self) -> tuple[str, ...]:  # noqa: N802
-        return tuple(name for name in self._names if name in self._widgets)
+        return tuple(reversed(self._widgets))
 
     def sliceWidget(self, name: str) -> Any:  # noqa: N802
-        return self._widgets.get(name) if name in self._names else None
+        return self._widgets.get(name)
 
     def mrmlSliceLogics(self) -> Any:  # noqa: N802
         return self._application_logic.GetSliceLogics()
