@@ -18,6 +18,7 @@ from engine_on_socket import LIVER, TOKEN, Engine, volume_of, works
 from MedSAM3SegmentLib.engine import service, serving
 from MedSAM3SegmentLib.engine.client import EngineClient
 from MedSAM3SegmentLib.engine.connection import Connection, knows_token
+from MedSAM3SegmentLib.engine.events import Failed, FailureKind, refusal_body, refusal_in
 from MedSAM3SegmentLib.engine.orders import JobOrder, OrderedExample, SentVolume, VolumeOffer
 from MedSAM3SegmentLib.engine.records import encode
 from MedSAM3SegmentLib.errors import EngineError, InputError
@@ -264,3 +265,36 @@ def test_events_are_not_kept_back_by_a_proxy_and_no_mask_is_kept_there(engine: E
     answer = post(engine, "/jobs", encode(order_for(volume)))
     assert answer.headers["X-Accel-Buffering"] == "no"
     assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_a_refusal_keeps_its_facts_and_says_its_sentence_in_the_open(tmp_path: Path) -> None:
+    engine = Engine(tmp_path, volume_budget=100)
+    try:
+        with pytest.raises(InputError) as refused:
+            engine.client().segment(volume_of(), LIVER)
+        answer = requests.get(
+            engine.url("/hello"), params={"challenge": "x"}, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60
+        )
+    finally:
+        assert engine.serving.stop()
+
+    said = refused.value.message
+    assert said.template.startswith("The volume takes {size} and the engine keeps {budget} at most; ")
+    assert dict(said.facts) == {"size": "0 MB", "budget": "0 MB"}
+    assert str(refused.value) == said == said.template.format(**said.facts)
+    assert answer.json()["message"] == "A challenge has 32 hexadecimal digits; send one."
+
+
+@pytest.mark.parametrize("said", [{}, {"said": "It failed."}, {"said": {"text": "It failed.", "template": "{x.y}"}}])
+def test_a_refusal_without_usable_facts_is_its_text(said: dict[str, object]) -> None:
+    failed = refusal_in({"kind": "model", "message": "It failed."} | said)
+
+    assert failed == Failed(failed.message, FailureKind.MODEL)
+    assert (failed.message, failed.message.facts) == ("It failed.", {})
+    assert refusal_body(failed)["message"] == "It failed."
+
+
+@pytest.mark.parametrize("body", [None, [], "text", {"kind": "model"}, {"kind": "odd", "message": "x"}, {"message": 3}])
+def test_what_is_no_refusal_is_none(body: object) -> None:
+    with pytest.raises((KeyError, ValueError)):
+        refusal_in(body)

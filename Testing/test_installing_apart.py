@@ -144,8 +144,9 @@ def test_refusals_are_those_of_installing(hub: LocalHub, tiny_model_folder: Path
 
 def test_a_model_that_has_changed_since_it_was_agreed_to_is_not_installed(tiny_model_folder: Path) -> None:
     planned = agreed(str(tiny_model_folder))
-    with pytest.raises(ModelError, match="is not what it was when you agreed to it"):
+    with pytest.raises(ModelError, match="is not what it was when you agreed to it") as refused:
         install_apart(replace(planned, licence="another licence"))
+    assert refused.value.message.facts == {"model": planned.name}, "the panel says it in the user's language"
     assert not (store_folder() / planned.name).exists()
 
 
