@@ -10,6 +10,9 @@ from .fitted_text import FittedTextBrowser
 
 _HEADER_HEIGHT = 24
 
+#: The property of what somebody hid in a section.
+_IS_HIDDEN = "bench_is_hidden"
+
 
 class CollapsibleSection(QtWidgets.QAbstractButton):
     """ctkCollapsibleButton: a header that shows and hides what is in it.
@@ -28,7 +31,6 @@ class CollapsibleSection(QtWidgets.QAbstractButton):
         # CTK's own, which keeps a panel as wide as its sections would like to be.
         self.setSizePolicy(QtWidgets.QSizePolicy.Minimum, QtWidgets.QSizePolicy.Preferred)
         self._collapsed = False
-        self._hidden: set[Any] = set()
         self._is_switching = False
         self.connect("clicked()", lambda: self._set_collapsed(not self._collapsed))
 
@@ -45,7 +47,7 @@ class CollapsibleSection(QtWidgets.QAbstractButton):
         """Show what is meant to be seen, or nothing while this is collapsed."""
         self._is_switching = True
         for child in self.children():
-            if child.isWidgetType() and child not in self._hidden:
+            if child.isWidgetType() and not child.property(_IS_HIDDEN):
                 child.setVisible(not self._collapsed)
         self._is_switching = False
 
@@ -58,9 +60,9 @@ class CollapsibleSection(QtWidgets.QAbstractButton):
 
     def eventFilter(self, child: Any, event: Any) -> bool:  # noqa: N802
         if not self._is_switching and event.type() == QtCore.QEvent.HideToParent:
-            self._hidden.add(child)
+            child.setProperty(_IS_HIDDEN, True)
         elif not self._is_switching and event.type() == QtCore.QEvent.ShowToParent:
-            self._hidden.discard(child)
+            child.setProperty(_IS_HIDDEN, False)
             if self._collapsed:
                 self._switch_contents()
         return False
