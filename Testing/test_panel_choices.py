@@ -44,6 +44,44 @@ def test_what_is_chosen_reaches_the_segmenter(bench):
     assert [plane.value for plane in request.more_planes] == ["axial", "sagittal"]
 
 
+def test_what_everything_must_lie_in_is_anywhere_until_a_segment_is_chosen(bench):
+    from PySide6.QtWidgets import QComboBox, QLabel
+
+    volume, array = phantom()
+    widget = open_panel(bench)
+    ui = widget.ui
+    ui.conceptsEdit.plainText = "liver"
+    ui.advancedSection.collapsed = False
+    bench.spin(0.05)
+
+    def words():
+        labels = [label.text for label in ui.advancedSection.findChildren(QLabel) if label.visible]
+        return labels + [box.currentText for box in ui.advancedSection.findChildren(QComboBox) if box.visible]
+
+    assert "Anywhere" in words()
+    assert not any("selected" in text or text == "None" for text in words())
+    assert ui.applyButton.enabled
+
+    drawn = add_segmentation(volume, {"organ": array == 1})
+    ui.insideSegmentationSelector.setCurrentNode(drawn)
+    assert ui.insideSelector.visible
+    assert not ui.applyButton.enabled
+    assert "Select the segment that everything must lie in" in ui.applyButton.toolTip
+    ui.insideSelector.setCurrentSegmentID("organ")
+    assert ui.applyButton.enabled
+    assert "organ" in words()
+    (inside, name) = widget.panel.form.preview_options()["inside"]
+    assert (inside, name) == (drawn, "organ")
+
+    ui.insideSegmentationSelector.setCurrentNode(None)
+    assert widget.panel.form.preview_options()["inside"] is None
+    assert not ui.insideSelector.visible
+    ui.insideSegmentationSelector.setCurrentNode(drawn)
+    bench.slicer.mrmlScene.RemoveNode(drawn)
+    assert widget.panel.form.preview_options()["inside"] is None
+    assert "Anywhere" in words()
+
+
 def test_drawn_slices_are_asked_for_by_the_names_of_their_segments(bench):
     volume, array = phantom()
     segmenter = FakeSegmenter({"liver": 1})

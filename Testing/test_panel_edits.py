@@ -221,6 +221,38 @@ def test_another_volume_begins_with_a_segmentation_of_its_own(bench):
     assert ui.segmentationSelector.currentNode() is of_first
 
 
+def test_who_goes_back_to_a_volume_gets_its_segmentation_back(bench):
+    first, _ = phantom("first")
+    second, _ = phantom("second")
+    widget = open_panel(bench)
+    ui, scene = widget.ui, bench.slicer.mrmlScene
+    ui.volumeSelector.setCurrentNode(first)
+    run(bench, widget)
+    (of_first,) = segmentations(scene)
+    ui.volumeSelector.setCurrentNode(second)
+    assert ui.segmentationSelector.currentNode() is None
+
+    ui.volumeSelector.setCurrentNode(first)
+    assert ui.segmentationSelector.currentNode() is of_first
+    ui.volumeSelector.setCurrentNode(second)
+    run(bench, widget)
+    of_second = ui.segmentationSelector.currentNode()
+    bench.leave(widget)  # as who corrects the result in the Segment Editor
+    bench.enter(widget)
+    for volume, segmentation in ((first, of_first), (second, of_second), (first, of_first)):
+        ui.volumeSelector.setCurrentNode(volume)
+        assert ui.segmentationSelector.currentNode() is segmentation
+
+    # Who wanted a new one for a volume still wants it, and one that was deleted is not chosen.
+    ui.segmentationSelector.setCurrentNode(None)
+    ui.volumeSelector.setCurrentNode(second)
+    ui.volumeSelector.setCurrentNode(first)
+    assert ui.segmentationSelector.currentNode() is None
+    scene.RemoveNode(of_second)
+    ui.volumeSelector.setCurrentNode(second)
+    assert ui.segmentationSelector.currentNode() is None
+
+
 def test_a_segmentation_that_was_made_over_no_volume_stays_chosen(bench):
     first, _ = phantom("first")
     second, _ = phantom("second")
@@ -253,3 +285,5 @@ def test_a_volume_that_is_chosen_while_another_is_segmented_is_not_given_its_seg
     assert widget.ui.volumeSelector.currentNode() is second
     assert widget.ui.segmentationSelector.currentNode() is None
     assert widget.ui.thresholdSlider.enabled
+    widget.ui.volumeSelector.setCurrentNode(first)
+    assert widget.ui.segmentationSelector.currentNode() is node

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -172,6 +174,45 @@ def test_this_slice_is_the_one_of_the_chosen_view_and_nothing_else_changes(bench
     bench.wait(lambda: not widget.panel.is_busy)
     assert len(bench.dialogs.texts("error")) == 1
     assert misplaced(node, segments(node)["liver"], volume, only) == 0
+
+
+def test_the_preview_of_an_oblique_slice_speaks_of_no_slice_of_the_volume(bench):
+    class Telling(FakeSegmenter):
+        """Gives the reasons that the engine gives."""
+
+        def segment(self, *asked):
+            result = super().segment(*asked)
+            at = result.concepts[0].evidence[0].slice_index
+            said = (
+                f"Found on slice {at}; the best score is 0.90 on slice {at}.",
+                f"Not found: the best score is 0.31 on slice {at}, below the threshold 0.5.",
+            )
+            concepts = zip(result.concepts, said, strict=True)
+            return replace(result, concepts=tuple(replace(concept, reason=reason) for concept, reason in concepts))
+
+    volume, _ = phantom()
+    widget = open_panel(bench, Telling({"liver": 1}))
+    ui = widget.ui
+    ui.conceptsEdit.plainText = "liver; pancreas"
+    red = show_slice(bench, volume, 5)
+
+    def preview():
+        ui.previewButton.click()
+        bench.wait(lambda: not widget.panel.is_busy)
+        return ui.resultLabel.text
+
+    assert preview().splitlines() == [
+        "liver: Found on slice 5; the best score is 0.90 on slice 5.",
+        "pancreas: Not found: the best score is 0.31 on slice 5, below the threshold 0.5.",
+    ]
+    turn = red.GetSliceToRAS()
+    for (row, column), value in {(1, 1): 0.8, (1, 2): -0.6, (2, 1): 0.6, (2, 2): 0.8}.items():
+        turn.SetElement(row, column, value)
+    red.UpdateMatrices()
+    assert preview().splitlines() == [
+        "liver: Found on this slice; the score is 0.90.",
+        "pancreas: Not found: the best score is 0.31 on this slice, below the threshold 0.5.",
+    ]
 
 
 def test_views_are_offered_as_they_come_and_go_and_the_chosen_one_is_kept_in_the_scene(bench):

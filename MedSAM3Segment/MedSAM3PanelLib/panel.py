@@ -8,6 +8,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from MedSAM3SceneLib.cut_words import reason_on_cut
 from MedSAM3SceneLib.failure_log import log_failure
 from MedSAM3SceneLib.run_order import PlacedPartial
 from MedSAM3SceneLib.segmentation_run import SegmentationRun, WritingRun
@@ -106,6 +107,7 @@ class Panel:
         """Let go of all that is in the scene."""
         self._drop_job(_("The scene was closed; nothing was written."))
         self._let_go_of_choices()
+        self.form.forget()
         self.previews.remove()
         self._forget_result()
         self.update()
@@ -228,6 +230,7 @@ class Panel:
         self.table.show(run.result, run.written)
         self.threshold.follow(run)
         parameters = self.form.parameters
+        self.form.remember(run.volume_node, run.written.segmentation_node)
         if parameters is not None and parameters.volume is run.volume_node:
             parameters.segmentation = run.written.segmentation_node
         self._say("\n".join(map(translated, run.result.messages)))
@@ -238,7 +241,8 @@ class Panel:
         concepts = [concept.concept for concept in run.result.concepts]
         self.previews.show_labels(run.volume_node, run.placed, concepts, run.labels)
         self.threshold.follow(self._shown)
-        said = [f"{concept.concept}: {translated(concept.reason)}" for concept in run.result.concepts]
+        reasons = [reason_on_cut(concept) if run.is_cut else concept.reason for concept in run.result.concepts]
+        said = [f"{concept}: {translated(reason)}" for concept, reason in zip(concepts, reasons, strict=True)]
         self._say("\n".join([*said, *map(translated, run.messages)]))
         self.update()
 

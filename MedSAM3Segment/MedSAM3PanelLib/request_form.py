@@ -31,9 +31,13 @@ class RequestForm:
         self._gui_tag: Any = None
         self._observation: Any = None
         self._updating = False
+        #: The ID of the segmentation that was chosen last for a volume, by the volume's ID.
+        self._segmentations: dict[str, str] = {}
         # Slicer's own connection would offer scalar volumes only, and move the cursor of who types.
         ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._take_volume)
         ui.conceptsEdit.connect("textChanged()", self._take_concepts)
+        # The segment selector has no words of its own for "anywhere"; it is seen once there is a segment to choose.
+        ui.insideSegmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", ui.insideSelector.setCurrentNode)
         ui.insideSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._take_inside)
         ui.insideSelector.connect("currentSegmentChanged(QString)", self._take_inside)
         ui.rangeCheckBox.connect("clicked(bool)", self._begin_range)
@@ -59,6 +63,14 @@ class RequestForm:
             self._parameters.disconnectGui(self._gui_tag)
             self._parameters.parameterNode.RemoveObserver(self._observation)
             self._parameters = None
+
+    def remember(self, volume: Any, segmentation: Any | None) -> None:
+        """Who chooses ``volume`` again gets ``segmentation`` with it."""
+        self._segmentations[volume.GetID()] = segmentation.GetID() if segmentation is not None else ""
+
+    def forget(self) -> None:
+        """Another scene has other nodes."""
+        self._segmentations.clear()
 
     def why_not(self, view: Any) -> str:
         """Why nothing can be segmented yet, in one sentence; empty when something can.
@@ -132,12 +144,20 @@ class RequestForm:
         }
 
     def _take_volume(self, node: Any = None) -> None:
-        if self._parameters is not None and not self._updating:
-            self._parameters.volume = node
-            if node is not None and _is_of_another(self._parameters.segmentation, node):
+        parameters = self._parameters
+        if parameters is not None and not self._updating:
+            if parameters.volume is not None:
+                self.remember(parameters.volume, parameters.segmentation)
+            parameters.volume = node
+            if node is not None and (parameters.segmentation is None or _is_of_another(parameters.segmentation, node)):
                 # Or the segments of one patient would go in among those of another.
-                self._parameters.segmentation = None
+                parameters.segmentation = self._chosen_before(node)
         self._changed()
+
+    def _chosen_before(self, volume: Any) -> Any | None:
+        """The segmentation that was chosen when ``volume`` was chosen last, if it is still there."""
+        segmentation = slicer.mrmlScene.GetNodeByID(self._segmentations.get(volume.GetID(), ""))
+        return None if _is_of_another(segmentation, volume) else segmentation
 
     def _take_concepts(self) -> None:
         if self._parameters is not None and not self._updating:
@@ -176,10 +196,13 @@ class RequestForm:
             ui.volumeSelector.setCurrentNode(parameters.volume)
         if ui.conceptsEdit.plainText != parameters.concepts:
             ui.conceptsEdit.plainText = parameters.concepts
+        if ui.insideSegmentationSelector.currentNode() is not parameters.inside_segmentation:
+            ui.insideSegmentationSelector.setCurrentNode(parameters.inside_segmentation)
         if ui.insideSelector.currentNode() is not parameters.inside_segmentation:
             ui.insideSelector.setCurrentNode(parameters.inside_segmentation)
         if parameters.inside_segment and ui.insideSelector.currentSegmentID() != parameters.inside_segment:
             ui.insideSelector.setCurrentSegmentID(parameters.inside_segment)
+        ui.insideSelector.visible = parameters.inside_segmentation is not None
         # The slice of a view has its own plane and place.
         is_free = parameters.mode is not PanelMode.THIS_SLICE
         ui.planeSelector.enabled = ui.morePlanesCheckBox.enabled = ui.rangeCheckBox.enabled = is_free

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from MedSAM3SegmentLib.assembly_words import said_of_this_slice
 from MedSAM3SegmentLib.correcting import slice_scores
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.grid import Matrix
-from MedSAM3SegmentLib.messages import Message, message
+from MedSAM3SegmentLib.messages import Message, joined, message
 from MedSAM3SegmentLib.report import segment_provenance
 from MedSAM3SegmentLib.result import ConceptResult, SegmentResult
 
 from .answer_changes import changed_and_new
+from .cut_words import reason_on_cut
 from .edited_slices import WrittenSlices, write_written, written_slices
 from .frames import node_to_node
 from .labelmaps import content_of, content_version
@@ -179,16 +179,10 @@ def _memory(labelmap: Any, change: VolumeChange, to_segmentation: Matrix, concep
 
 
 def _reason(concept: ConceptResult, question: Question) -> Message:
-    """Whether it was found; of an oblique slice the engine knows no more than that it is its slice 0."""
+    """Whether it was found."""
     if not isinstance(question.change, CutChange):
         return concept.reason
+    reason = reason_on_cut(concept)
     if not concept.found:
-        return said_of_this_slice(concept.reason)
-    scores = concept.score_by_slice.values()
-    if not scores:
-        return message("Found on this slice. The view is oblique: the voxels that it goes through were changed.")
-    return message(
-        "Found on this slice; the score is {score:.2f}. The view is oblique: the voxels that it goes through were "
-        "changed.",
-        score=max(scores),
-    )
+        return reason
+    return joined([reason, message("The view is oblique: the voxels that it goes through were changed.")])

@@ -105,6 +105,7 @@ class SegmentationRun(WritingRun):
     Attributes:
         order: what it was told.
         labels: of a run that is not written, once it is done: concept ``n`` (from 1) as uint16 ``[k, j, i]``.
+        is_cut: whether an oblique slice was looked at, which is none of the volume's own.
 
     Raises:
         InputError: the nodes cannot be used; nothing was begun.
@@ -116,6 +117,7 @@ class SegmentationRun(WritingRun):
         super().__init__(order.volume_node, order.segmentation_node, writer, listener, order.save_state)
         self.order = order
         self.labels: NDArray[np.uint16] | None = None
+        self.is_cut = False
         self._jobs = jobs
 
     def _all_steps(self) -> Steps[None]:
@@ -125,6 +127,7 @@ class SegmentationRun(WritingRun):
         whole = yield from self._read(read_in_steps(order.volume_node))
         placed, request = yield from order.prepare(whole)
         self.placed, self.grouping = placed, request.grouping
+        self.is_cut = placed is not whole
         if order.only_slice and request.slices is not None:
             self.only_slice = request.slices[0]
         yield from self._ask_for_edits(placed, request)

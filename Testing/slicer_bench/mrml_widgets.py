@@ -227,15 +227,18 @@ class SegmentSelector(SceneWidget):
         self._nodes.nodeTypes = ["vtkMRMLSegmentationNode"]
         self._nodes.noneEnabled = True
         self._segments = QtWidgets.QComboBox(self)
+        self._message = QtWidgets.QLabel(self)
         column = QtWidgets.QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self._nodes)
         column.addWidget(self._segments)
-        self._none = False
+        column.addWidget(self._message)
+        self._none, self._current = False, ""
         self._observed: list[tuple[Any, int]] = []
         self._nodes.connect("currentNodeChanged(vtkMRMLNode*)", self._node_changed)
         self._segments.connect("currentIndexChanged(int)", self._segment_changed)
         self.connect("mrmlSceneChanged(vtkMRMLScene*)", self._nodes.setMRMLScene)
+        self._fill()
 
     def currentNode(self) -> Any:  # noqa: N802
         return self._nodes.currentNode()
@@ -250,7 +253,8 @@ class SegmentSelector(SceneWidget):
         self._nodes.setCurrentNodeID(node_id)
 
     def currentSegmentID(self) -> str:  # noqa: N802
-        return str(self._segments.currentData or "")
+        # The last one that was chosen, also when the segmentation was let go since.
+        return self._current
 
     def setCurrentSegmentID(self, segment_id: str) -> None:  # noqa: N802
         self._segments.setCurrentIndex(self._segments.findData(segment_id))
@@ -281,20 +285,28 @@ class SegmentSelector(SceneWidget):
             self._fill()
 
     def _fill(self) -> None:
-        current = self.currentSegmentID()
+        """Offer the segments; the chosen one stays, and in place of one that is not there the first is chosen."""
+        ids = self.segmentIDs()
+        self._segments.setVisible(bool(ids))
+        self._message.setVisible(not ids)
+        self._message.setText(
+            "No segments in segmentation " if self.currentNode() is not None else "No node is selected "
+        )
         self._segments.blockSignals(True)
         self._segments.clear()
-        if self._none:
+        if self._none and ids:
             self._segments.addItem("None", "")
-        for segment_id in self.segmentIDs():
+        for segment_id in ids:
             self._segments.addItem(self.currentNode().GetSegmentation().GetSegment(segment_id).GetName(), segment_id)
-        self._segments.setCurrentIndex(max(0, self._segments.findData(current)))
+        self._segments.setCurrentIndex(self._segments.findData(self._current))
         self._segments.blockSignals(False)
-        if self.currentSegmentID() != current:
-            self.currentSegmentChanged.emit(self.currentSegmentID())
+        if ids and self._segments.currentIndex < 0:
+            self._segments.setCurrentIndex(1 if self._none else 0)
 
-    def _segment_changed(self, _index: int) -> None:
-        self.currentSegmentChanged.emit(self.currentSegmentID())
+    def _segment_changed(self, index: int) -> None:
+        if self.currentNode() is not None:
+            self._current = str(self._segments.itemData(index) or "")
+            self.currentSegmentChanged.emit(self._current)
 
     def _set_none(self, enabled: bool) -> None:
         self._none = enabled
