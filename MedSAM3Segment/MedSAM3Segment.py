@@ -369,6 +369,9 @@ class MedSAM3SegmentTest(ScriptedLoadableModuleTest):
     def setUp(self):
         slicer.mrmlScene.Clear()
 
+    def tearDown(self):
+        slicer.mrmlScene.Clear()
+
     def runTest(self):
         self.setUp()
         self.test_one_segment_per_concept()
@@ -380,6 +383,7 @@ class MedSAM3SegmentTest(ScriptedLoadableModuleTest):
         self.test_effect()
         self.setUp()
         self.test_session()
+        self.tearDown()
 
     def makeVolume(self):
         """A volume node in which the liver has the value 1 and the spleen the value 2."""
