@@ -19,11 +19,15 @@ from MedSAM3SceneLib.sample_data import add_synthetic_abdomen
 from MedSAM3SegmentLib.concepts import Vocabulary
 from MedSAM3SegmentLib.segmenter import Segmenter
 from slicer_bench import Bench, open_bench
+from slicer_bench.module_panel import USUAL_HEIGHT
 
 ROOT = Path(__file__).parents[1]
 
 #: Seconds that the demo model may take.
 PATIENCE = 600
+
+#: Pixels of the module panel that the Segment Editor is in.
+PANEL_WIDTH = 440
 
 #: A slice of the synthetic abdomen that goes through liver, spleen, kidney and aorta.
 MIDDLE_SLICE = 27
@@ -102,6 +106,7 @@ def take_effect(bench: Bench, output: Path, segmenter: Segmenter, volume: Any) -
     segmentation.GetSegmentation().AddEmptySegment("liver", "liver", Vocabulary.load().colour_for("liver"))
     editor = bench.segment_editor(volume, segmentation)
     editor.widget.setCurrentSegmentID("liver")
+    bench.show_in_module_panel(editor.widget, PANEL_WIDTH, USUAL_HEIGHT)
     effect = editor.open_effect(EFFECT_FILE)
     effect.engine = lambda: LocalJobs(segmenter)
     effect.options.phraseEdit.text = "liver"
@@ -115,6 +120,7 @@ def take_effect(bench: Bench, output: Path, segmenter: Segmenter, volume: Any) -
     editor.click("Red", OTHER_POINT)
     effect.options.positiveButton.click()
     editor.click("Red", MEANT_POINT)
+    bench.spin(0.1)
     bench.grab(effect.scriptedEffect.optionsFrame(), output / "effect-options.png")
     save_view(bench, "Red", output / "effect-marks.png")
     effect.options.removeAllButton.click()
