@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from made_results import concept_with
 from MedSAM3SegmentLib.assembly import assemble
+from MedSAM3SegmentLib.assembly_words import reason_of, said_of_this_slice
 from MedSAM3SegmentLib.evidence import Detection, SliceEvidence, SoftMask
 from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid
 from MedSAM3SegmentLib.request import AssemblyOptions
@@ -307,3 +308,14 @@ def test_a_track_below_the_threshold_is_dropped_and_each_kept_one_is_an_instance
     nothing = assemble(concept, stack, 0.95)
     assert not nothing.found
     assert "0.90 on slice 4" in nothing.reason
+
+
+@pytest.mark.parametrize(("score", "dropped"), [(0.31, 0), (0.31, 1), (0.8, 0), (0.8, 1), (None, 0)])
+def test_why_nothing_is_on_the_only_slice_is_said_without_its_number(score: float | None, dropped: int) -> None:
+    stack = stack_of(1)
+    evidence = [] if score is None else [SliceEvidence(0, score, 1.0, ())]
+
+    reason = reason_of(concept_with(stack, evidence), (), dropped, 0.5)
+
+    assert ("slice 0" in reason) == (score is not None)
+    assert said_of_this_slice(reason) == reason.replace("slice 0", "this slice")
