@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+from MedSAM3SegmentLib.messages import message
 from opened_panel import held_after, open_panel, phantom, segmentations, show_slice, shown_voxels
 from scene_nodes import add_segmentation, misplaced, segment_in_world, segments
 
@@ -185,7 +186,12 @@ def test_the_preview_of_an_oblique_slice_speaks_of_no_slice_of_the_volume(bench)
             at = result.concepts[0].evidence[0].slice_index
             said = (
                 f"Found on slice {at}; the best score is 0.90 on slice {at}.",
-                f"Not found: the best score is 0.31 on slice {at}, below the threshold 0.5.",
+                message(
+                    "Not found: the best score is {score:.2f} on slice {best}, below the threshold {threshold:g}.",
+                    score=0.31,
+                    best=at,
+                    threshold=0.5,
+                ),
             )
             concepts = zip(result.concepts, said, strict=True)
             return replace(result, concepts=tuple(replace(concept, reason=reason) for concept, reason in concepts))
