@@ -46,8 +46,8 @@ def test_undo_is_not_offered_for_what_was_loaded_and_changes_nothing(bench, tmp_
 
 def test_who_keeps_a_writer_over_the_end_of_a_scene_has_nothing_to_undo(scene, tmp_path):
     logic = load_module("MedSAM3Segment").MedSAM3SegmentLogic(FakeSegmenter(VALUES))
-    kept = SegmentWriter.shared()
     for _ in range(2):
+        kept = SegmentWriter.shared()
         volume = scene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode") or phantom()[0]
         logic.segment(volume, ["liver"], scene.GetFirstNodeByClass("vtkMRMLSegmentationNode"))
         assert kept.can_undo

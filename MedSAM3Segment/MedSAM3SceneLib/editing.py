@@ -220,6 +220,9 @@ class SegmentWriter:
         """Have nothing to undo any more: the scene is closed, and in the next one a node may have the same ID."""
         self._logic = slicer.vtkSlicerSegmentEditorLogic()
         self._undone = 0
+        if SegmentWriter.shared_if_held() is self:
+            # Whoever holds on to it would keep it for all that follow.
+            SegmentWriter._shared = lambda: None
 
     def _modify(self, segment_id: str, labelmap: Any, mode: Any, bypass_masking: bool) -> None:
         self._logic.ModifySegmentByLabelmap(
