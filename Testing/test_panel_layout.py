@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
+import shiboken6
 from PySide6.QtGui import QFont
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QLabel
 
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from opened_effect import finish, open_effect, options, pixel_of
@@ -72,6 +76,21 @@ def test_results_that_a_user_folded_away_are_not_scrolled_to(bench, letters):
     bench.spin(0.2)
 
     assert seen.bench_scroll_bar().value == before
+
+
+def test_a_widget_that_is_to_be_seen_is_not_kept_for_that(bench):
+    from MedSAM3PanelLib.scrolling import bring_into_sight
+
+    del bench
+    label = QLabel("It goes before it is seen.")
+    held = weakref.ref(label)
+    bring_into_sight(label, label)
+
+    shiboken6.delete(label)
+    del label
+    gc.collect()
+
+    assert held() is None
 
 
 def test_the_table_is_as_high_as_its_rows_and_takes_no_room_without_any(bench):

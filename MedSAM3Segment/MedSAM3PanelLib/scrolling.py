@@ -18,12 +18,17 @@ def bring_into_sight(first: Any, last: Any, below: int = 0) -> None:
     Args:
         below: pixels below ``last`` that are wanted as well.
     """
-    qt.QTimer.singleShot(_MILLISECONDS, lambda: _scroll(first, last, below))
+    # Goes with the widget, so that nothing is kept for a panel that is closed meanwhile.
+    timer = qt.QTimer(first)
+    timer.singleShot = True
+    timer.connect("timeout()", lambda: _scroll(timer, first, last, below))
+    timer.start(_MILLISECONDS)
 
 
-def _scroll(first: Any, last: Any, below: int) -> None:
-    # They may be gone by now, or in a section that is folded away.
-    area = _scroll_area(first) if first and last and first.visible and last.visible else None
+def _scroll(timer: Any, first: Any, last: Any, below: int) -> None:
+    timer.deleteLater()
+    # They may be in a section that is folded away.
+    area = _scroll_area(first) if first.visible and last.visible else None
     if area is None:
         return
     # Not ensureWidgetVisible, which shows no more of a table than its chosen row.
