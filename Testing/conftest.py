@@ -58,6 +58,18 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
 
 
 @pytest.fixture
+def letters() -> Iterator[None]:
+    """Letters of the size that Slicer has; the bench's own are smaller."""
+    from PySide6.QtGui import QFont
+    from PySide6.QtWidgets import QApplication
+
+    before = QApplication.font()
+    QApplication.setFont(QFont(before.family(), 10))
+    yield
+    QApplication.setFont(before)
+
+
+@pytest.fixture
 def nothing_on_the_terminal(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
     """Whatever is read, ITK and its libraries print nothing."""
     capfd.readouterr()

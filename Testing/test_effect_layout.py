@@ -3,23 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from PySide6.QtGui import QFont
-from PySide6.QtWidgets import QApplication
 
 from opened_effect import finish, open_effect, options, pixel_of
-from slicer_bench.module_panel import SMALL_HEIGHT, USUAL_HEIGHT
-
-#: Pixels; Slicer's module panel is about as wide when it is first opened.
-WIDTH = 440
-
-
-@pytest.fixture
-def letters():
-    """Letters of the size that Slicer has; the bench's own are smaller."""
-    before = QApplication.font()
-    QApplication.setFont(QFont(before.family(), 10))
-    yield
-    QApplication.setFont(before)
+from slicer_bench.module_panel import SMALL_HEIGHT, USUAL_HEIGHT, USUAL_WIDTH
 
 
 @pytest.fixture
@@ -32,7 +18,7 @@ def choose_in_panel(opened, height):
     """The Segment Editor in a module panel of some height, in which a user chooses the effect."""
     name = opened.effect.scriptedEffect.name
     opened.editor.leave()
-    panel = opened.bench.show_in_module_panel(opened.editor.widget, WIDTH, height)
+    panel = opened.bench.show_in_module_panel(opened.editor.widget, USUAL_WIDTH, height)
     opened.effect = opened.editor.choose(name)
     opened.bench.spin(0.2)
     return panel

@@ -121,13 +121,13 @@ def test_records_of_the_extension_and_of_what_it_uses_are_heard():
     root.addHandler(records)
     root.setLevel(logging.DEBUG)
     try:
-        logging.getLogger("urllib3.connectionpool").debug("GET %s", "/hello")
+        logging.getLogger("urllib3.connectionpool").warning("Retrying %s", "/hello")
         logging.getLogger("somebody.else").error("no")
     finally:
         root.removeHandler(records)
         root.setLevel(level)
 
-    assert records.heard == ["urllib3.connectionpool DEBUG: GET /hello"]
+    assert records.heard == ["urllib3.connectionpool WARNING: Retrying /hello"]
 
 
 def test_code_of_a_folder_is_timed_with_what_it_calls(tmp_path):

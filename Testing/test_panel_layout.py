@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import weakref
 
-import pytest
 import shiboken6
 from PySide6.QtGui import QFont
 from PySide6.QtWidgets import QApplication, QLabel
@@ -13,26 +12,14 @@ from PySide6.QtWidgets import QApplication, QLabel
 from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
 from opened_effect import finish, open_effect, options, pixel_of
 from opened_panel import VALUES, move_threshold, open_panel, phantom, run
-from slicer_bench.module_panel import SMALL_HEIGHT
-
-#: Pixels of the module panel.
-WIDTH = 440
-
-
-@pytest.fixture
-def letters():
-    """Letters of the size that Slicer has; the bench's own are smaller."""
-    before = QApplication.font()
-    QApplication.setFont(QFont(before.family(), 10))
-    yield
-    QApplication.setFont(before)
+from slicer_bench.module_panel import SMALL_HEIGHT, USUAL_WIDTH
 
 
 def open_on_low_screen(bench, height=SMALL_HEIGHT):
     """The panel in Slicer's module panel on a low screen, and that."""
     phantom()
     widget = open_panel(bench, FakeSegmenter(VALUES, score=0.6))
-    return widget, bench.show_in_module_panel(widget.parent, WIDTH, height)
+    return widget, bench.show_in_module_panel(widget.parent, USUAL_WIDTH, height)
 
 
 def test_the_results_are_in_sight_after_apply_on_a_low_screen(bench, letters):

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import qt
-import slicer
-
 from MedSAM3SceneLib.steps import Steps, in_thread
 
+from .window_timer import WindowTimer
+
 #: Milliseconds between two looks at the thread, which gets on in Slicer only while it is looked at.
-_INTERVAL = 20
+_INTERVAL_MS = 20
 
 
 class Background:
@@ -22,7 +21,7 @@ class Background:
         self._done: Callable[[Any], None] | None = None
         self._failed: Callable[[Exception], None] | None = None
         self._meanwhile: Callable[[], None] | None = None
-        self._timer: Any = None
+        self._timer = WindowTimer(self._advance)
 
     @property
     def is_busy(self) -> bool:
@@ -45,20 +44,12 @@ class Background:
         """
         self.stop()
         self._steps, self._done, self._failed, self._meanwhile = in_thread(work), done, failed, meanwhile
-        # Only while it is needed: in Slicer what a signal calls lives as long as the timer. Owned by Qt, as Python may
-        # free what it owns on any thread.
-        self._timer = qt.QTimer(slicer.app)
-        self._timer.setInterval(_INTERVAL)
-        self._timer.connect("timeout()", self._advance)
-        self._timer.start()
+        self._timer.start(_INTERVAL_MS)
 
     def stop(self) -> None:
         """Hear nothing any more of what was begun."""
-        if self._timer is not None:
-            self._timer.stop()
-            self._timer.disconnect("timeout()", self._advance)
-            self._timer.deleteLater()
-        self._timer = self._steps = self._done = self._failed = self._meanwhile = None
+        self._timer.stop()
+        self._steps = self._done = self._failed = self._meanwhile = None
 
     def _advance(self) -> None:
         if self._steps is None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import qt
-import slicer
 from slicer.i18n import tr as _
 
 from MedSAM3SceneLib import engine_access
@@ -15,9 +13,10 @@ from MedSAM3SegmentLib.byte_sizes import size_in_words
 from MedSAM3SegmentLib.errors import MedSAM3Error
 
 from .background import Background
+from .window_timer import WindowTimer
 
 #: Milliseconds between two looks at the engine.
-_INTERVAL = 3000
+_INTERVAL_MS = 3000
 
 
 class EngineSection:
@@ -39,10 +38,8 @@ class EngineSection:
         ui.setupSection.connect("contentsCollapsed(bool)", lambda _collapsed: self.look())
         ui.unloadButton.connect("clicked()", self.unload)
         ui.stopEngineButton.connect("clicked()", self.stop)
-        self._timer: Any = qt.QTimer(slicer.app)
-        self._timer.setInterval(_INTERVAL)
-        self._timer.connect("timeout()", self.look)
-        self._timer.start()
+        self._timer = WindowTimer(self.look)
+        self._timer.start(_INTERVAL_MS)
 
     def keep_remote(self) -> None:
         """Keep address, token and certificate in the application's settings; none ever goes into a scene."""
@@ -69,11 +66,7 @@ class EngineSection:
 
     def close(self) -> None:
         """Look no more."""
-        if self._timer is not None:
-            self._timer.stop()
-            self._timer.disconnect("timeout()", self.look)
-            self._timer.deleteLater()
-            self._timer = None
+        self._timer.stop()
         self._background.stop()
 
     def _begin(self, work: Callable[[Any], Any], done: Callable[[Any], None]) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import qt
-import slicer
-
 from MedSAM3SceneLib.run_order import RunListener
 from MedSAM3SceneLib.scene_run import SceneRun
 
+from .window_timer import WindowTimer
+
 #: Milliseconds between two looks at a run; steps take less.
-_INTERVAL = 20
+_INTERVAL_MS = 20
 
 
 class RunningJob:
@@ -24,11 +23,8 @@ class RunningJob:
 
     def __init__(self, run: SceneRun) -> None:
         self.run = run
-        # Owned by Qt: what Python owns may be freed on any thread that happens to collect garbage.
-        self._timer = qt.QTimer(slicer.app)
-        self._timer.setInterval(_INTERVAL)
-        self._timer.connect("timeout()", self._advance)
-        self._timer.start()
+        self._timer = WindowTimer(self._advance)
+        self._timer.start(_INTERVAL_MS)
 
     @property
     def ended(self) -> bool:
@@ -40,19 +36,12 @@ class RunningJob:
 
     def abandon(self, why: str) -> None:
         """End the run at once; what the engine still says of it is not heard."""
-        self._stop()
+        self._timer.stop()
         self.run.abandon(why)
 
     def _advance(self) -> None:
         if not self.run.advance():
-            self._stop()
-
-    def _stop(self) -> None:
-        if self._timer is not None:
             self._timer.stop()
-            self._timer.disconnect("timeout()", self._advance)
-            self._timer.deleteLater()
-            self._timer = None
 
 
 def listener_of(

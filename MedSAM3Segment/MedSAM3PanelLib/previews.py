@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import qt
-import slicer
 from numpy.typing import NDArray
 
 from MedSAM3SceneLib.failure_log import log_failure
@@ -20,6 +18,8 @@ from MedSAM3SceneLib.preview_segmentation import Colour, PreviewSegmentation
 from MedSAM3SceneLib.run_order import PlacedPartial
 from MedSAM3SceneLib.volumes import PlacedVolume
 from MedSAM3SegmentLib.concepts import Vocabulary
+
+from .window_timer import WindowTimer
 
 #: Milliseconds between two repaints at least, while a run goes on and while somebody drags and looks.
 _RUN_INTERVAL_MS, _DRAG_INTERVAL_MS = 250, 80
@@ -41,7 +41,7 @@ class Previews:
         self._preview: PreviewSegmentation | None = None
         self._of: object = None
         self._gave_up = False
-        self._timer: Any = None
+        self._timer = WindowTimer(self._repaint, is_once=True)
         self._due_at = 0.0
         self._is_changed = False
         self._interval_ms = _RUN_INTERVAL_MS
@@ -74,7 +74,7 @@ class Previews:
 
     def remove(self) -> None:
         """Show nothing any more; what others show stays."""
-        self._stop_timer()
+        self._timer.stop()
         if self._preview is not None:
             self._preview.remove()
         self._preview, self._of = None, None
@@ -83,12 +83,12 @@ class Previews:
     def _repaint_soon(self, interval_ms: int) -> None:
         """Repaint now, or where that was just done, after the interval, once for all that came until then."""
         self._is_changed, self._interval_ms = True, interval_ms
-        if self._timer is None:
+        if not self._timer.is_running:
             self._repaint()
 
     def _repaint(self) -> None:
-        late_ms = max(0, round(1000 * (time.monotonic() - self._due_at))) if self._timer is not None else 0
-        self._stop_timer()
+        late_ms = max(0, round(1000 * (time.monotonic() - self._due_at))) if self._timer.is_running else 0
+        self._timer.stop()
         if not self._is_changed or self._preview is None:
             return
         self._is_changed = False
@@ -96,18 +96,7 @@ class Previews:
         # Where drawing holds the window up, the timer is late by as much; it is given that time twice over.
         interval = self._interval_ms + 2 * late_ms
         self._due_at = time.monotonic() + interval / 1000
-        self._timer = qt.QTimer(slicer.app)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(interval)
-        self._timer.connect("timeout()", self._repaint)
-        self._timer.start()
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.stop()
-            self._timer.disconnect("timeout()", self._repaint)
-            self._timer.deleteLater()
-            self._timer = None
+        self._timer.start(interval)
 
     def _of_volume(self, volume_node: Any, placed: PlacedVolume, concepts: Sequence[str]) -> PreviewSegmentation:
         if self._preview is None or self._of is not placed or not self._preview.is_there:

@@ -170,6 +170,7 @@ class Bench:
             self._module_panel.bench_remove()
         for parent in list(self._parents):
             self.close_panel(parent.bench_panel)
+        modules.forget_modules()
         self._hierarchy.release()
         self.app.layoutManager().bench_release()
         self.app.processEvents()

@@ -9,6 +9,9 @@ from PySide6 import QtCore, QtWidgets
 #: Pixels of a module that are seen in Slicer's window as it is first opened, and on a screen of 1366 x 768.
 USUAL_HEIGHT, SMALL_HEIGHT = 692, 409
 
+#: How wide it is about when Slicer is first opened.
+USUAL_WIDTH = 440
+
 
 class ModulePanel(QtWidgets.QWidget):
     """qSlicerModulePanel, laid out as its .ui file says. The constraint on its contents is what squeezes labels."""

@@ -20,6 +20,9 @@ from slicer_stand_ins import install_base_classes
 
 from . import pythonqt
 
+#: Names in ``slicer.modules`` of what ``register_module`` made.
+_registered: set[str] = set()
+
 
 @cache
 def install() -> tuple[Any, Any]:
@@ -116,3 +119,11 @@ def register_module(name: str, path: Path, module_class: Any) -> None:
     parent.module = module_class(parent)
     parent.widgetRepresentation = lambda: getattr(slicer.modules, f"{name}Widget").parent
     setattr(slicer.modules, name.lower(), parent)
+    _registered.add(name.lower())
+
+
+def forget_modules() -> None:
+    """Drop all modules: they are connected to the application of a Slicer that has ended."""
+    modules = boot().modules
+    while _registered:
+        delattr(modules, _registered.pop())

@@ -47,14 +47,7 @@ def check_after_loading(session: Session) -> Steps:
     abdomen = sample_as_shown(slicer.util.getNode("MedSAM3SyntheticCT"))
     session.choose(abdomen, "; ".join(ORGANS))
     session.ui.segmentationSelector.setCurrentNode(None)
-    yield from session.run(session.ui.previewButton)
-    yield pause(0.3)
-    session.press(session.ui.clearPreviewButton)
-    yield pause(0.3)
-    session.checks.equal("a preview leaves the visibility of a loaded scene alone", _visible(loaded), wanted)
-    yield from session.run(session.ui.applyButton)
-    yield pause(0.5)
-    session.checks.equal("a run leaves the visibility of a loaded scene alone", _visible(loaded), wanted)
+    yield from _check_left_alone(session, loaded, wanted, "of a loaded scene")
     made = session.ui.segmentationSelector.currentNode()
     session.checks.equal("what a run finds in a loaded scene is visible", _hidden(made), [])
 
@@ -75,14 +68,19 @@ def check_others(session: Session) -> Steps:
     other.GetDisplayNode().SetSegmentVisibility("second", False)
     wanted = {"first": True, "second": False, "third": True}
     session.choose(abdomen, "liver; left kidney")
+    yield from _check_left_alone(session, other, wanted, "of other segments")
+
+
+def _check_left_alone(session: Session, node: Any, wanted: dict[str, bool], whose: str) -> Steps:
+    """A preview that comes and goes, then a run, change no visibility of another segmentation."""
     yield from session.run(session.ui.previewButton)
     yield pause(0.3)
     session.press(session.ui.clearPreviewButton)
     yield pause(0.3)
-    session.checks.equal("a preview leaves the visibility of other segments alone", _visible(other), wanted)
+    session.checks.equal(f"a preview leaves the visibility {whose} alone", _visible(node), wanted)
     yield from session.run(session.ui.applyButton)
     yield pause(0.5)
-    session.checks.equal("a run leaves the visibility of other segments alone", _visible(other), wanted)
+    session.checks.equal(f"a run leaves the visibility {whose} alone", _visible(node), wanted)
 
 
 def _apply(session: Session, abdomen: Abdomen) -> Steps:
