@@ -65,6 +65,17 @@ def test_properties_are_attributes_and_what_qt_lacks_is_refused(bench):
 
 
 @pytest.mark.usefixtures("bench")
+def test_a_property_that_shares_its_name_with_a_static_slot_cannot_be_set(bench):
+    del bench
+    import qt
+
+    timer = qt.QTimer()
+    with pytest.raises(AttributeError, match="Slot 'singleShot' can not be overwritten on QTimer"):
+        timer.singleShot = True
+    timer.setSingleShot(True)
+    assert timer.isSingleShot()
+
+
 def test_a_connection_keeps_what_it_calls_until_it_is_undone_or_its_sender_gone():
     import qt
 

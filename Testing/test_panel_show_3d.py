@@ -51,14 +51,14 @@ def test_the_surfaces_of_a_result_are_shown_and_taken_away(bench, opened):
     assert button.enabled
     assert surfaces(node) == {}
 
-    button.click()
+    button.toggle()
     assert set(surfaces(node)) == {"liver", "left kidney"}
     display = node.GetDisplayNode()
     assert display.GetDisplayRepresentationName3D() == SURFACE
     assert display.GetDisplayRepresentationName2D() == "Binary labelmap"
     assert snapshot(node) == before
 
-    button.click()
+    button.toggle()
     assert surfaces(node) == {}
     assert snapshot(node) == before
 
@@ -66,15 +66,15 @@ def test_the_surfaces_of_a_result_are_shown_and_taken_away(bench, opened):
 def test_it_follows_the_segmentation_that_is_chosen(bench, opened):
     run(bench, opened)
     first, button = opened.panel.form.parameters.segmentation, opened.ui.show3DButton
-    button.click()
+    button.toggle()
     volume = opened.panel.form.parameters.volume
     other = add_segmentation(volume, {"spleen": bench.slicer.util.arrayFromVolume(volume) == 1})
 
     opened.ui.segmentationSelector.setCurrentNode(other)
     assert not button.checked
-    button.click()
+    button.toggle()
     assert set(surfaces(other)) == {"spleen"}
-    button.click()
+    button.toggle()
     assert surfaces(other) == {}
     assert set(surfaces(first)) == {"liver", "left kidney"}
     opened.ui.segmentationSelector.setCurrentNode(first)
@@ -86,7 +86,7 @@ def test_it_follows_the_segmentation_that_is_chosen(bench, opened):
 def test_surfaces_follow_a_run_and_its_undo(bench, opened):
     run(bench, opened, "left kidney")
     node, button = opened.panel.form.parameters.segmentation, opened.ui.show3DButton
-    button.click()
+    button.toggle()
     kidney = surfaces(node)
     voxels = snapshot(node)
 
@@ -104,7 +104,7 @@ def test_surfaces_follow_a_run_and_its_undo(bench, opened):
 
 def test_a_closed_scene_leaves_nothing_to_show(bench, opened):
     run(bench, opened)
-    opened.ui.show3DButton.click()
+    opened.ui.show3DButton.toggle()
 
     bench.slicer.mrmlScene.Clear(False)
 

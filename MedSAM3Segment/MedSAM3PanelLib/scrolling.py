@@ -20,7 +20,8 @@ def bring_into_sight(first: Any, last: Any, below: int = 0) -> None:
     """
     # Goes with the widget, so that nothing is kept for a panel that is closed meanwhile.
     timer = qt.QTimer(first)
-    timer.singleShot = True
+    # Not the property of that name, which PythonQt takes for the static slot.
+    timer.setSingleShot(True)
     timer.connect("timeout()", lambda: _scroll(timer, first, last, below))
     timer.start(_MILLISECONDS)
 

@@ -36,13 +36,16 @@ class WindowTimer:
         self._timer = qt.QTimer(slicer.app)
         self._timer.setSingleShot(self._is_once)
         self._timer.setInterval(interval_ms)
-        self._timer.connect("timeout()", self._call)
+        self._timer.connect("timeout()", self._fire)
         self._timer.start()
 
     def stop(self) -> None:
         """Call no more."""
         if self._timer is not None:
             self._timer.stop()
-            self._timer.disconnect("timeout()", self._call)
+            self._timer.disconnect("timeout()", self._fire)
             self._timer.deleteLater()
             self._timer = None
+
+    def _fire(self) -> None:
+        self._call()

@@ -219,6 +219,9 @@ class _Attribute(property):
         if value is None and isinstance(self._read(instance), (str, int, float)):
             # PythonQt refuses it for numbers, and makes the word None of it for a text.
             raise TypeError(f"{_class_name(instance)}.{self._name} cannot be set to None.")
+        if callable(self._of_class) and not isinstance(self._of_class, MethodDescriptorType):
+            # Its name is a static slot's, too, and PythonQt finds that one first.
+            raise AttributeError(f"Slot '{self._name}' can not be overwritten on {_class_name(instance)} object")
         setter = getattr(instance, self._setter_name, None)
         if setter is not None:
             setter(value)

@@ -60,6 +60,14 @@ class Show3DButton(QtWidgets.QPushButton):
         self._locked = locked
         self._update()
 
+    def click(self) -> None:
+        """A ctkMenuButton opens its menu when a program clicks, and waits until somebody has chosen.
+
+        Raises:
+            RuntimeError: always; ``toggle`` is what a person does by clicking beside the arrow.
+        """
+        raise RuntimeError("Slicer would stand still in this button's menu.")
+
     def bench_forget(self) -> None:
         """Observe nothing any more, as when a widget is destroyed."""
         for observed, tag in self._observed:

@@ -89,13 +89,13 @@ def _segment(session: Session, abdomen: Abdomen) -> Steps:
     session.panel.go_to_slice(5)
     yield pause(0.3)
     checks.check("4 the plot jumps to a slice", red.mrmlSliceNode().GetSliceOffset() != before, "slice 5")
-    ui.show3DButton.click()
+    ui.show3DButton.toggle()
     yield pause(2.0)
     has_surface = all(
         node.GetClosedSurfaceInternalRepresentation(one) is not None for one in segment_ids(node).values()
     )
     checks.check("4 Show 3D makes surfaces", has_surface, f"{len(_CONCEPTS)} segments")
-    ui.show3DButton.click()
+    ui.show3DButton.toggle()
     yield pause(0.5)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,9 @@ from typing import Any
 
 import qt
 import slicer
+
+from MedSAM3PanelLib.window_timer import WindowTimer
+from SegmentEditorMedSAM3Lib.SegmentEditorEffect import SegmentEditorEffect
 
 from .abdomen import Abdomen, add_abdomen, add_large_abdomen, segment_ids
 from .drawing import drag_slider, inner_slider
@@ -37,7 +39,9 @@ class Meter:
 
     def __init__(self, session: Session, volume: str) -> None:
         self._session, self._volume = session, volume
-        self._own = OwnCode(os.path.dirname(slicer.util.modulePath("MedSAM3Segment")))
+        self._own = OwnCode(
+            (WindowTimer, "_fire"), (Session, "press"), (SegmentEditorEffect, "processInteractionEvents")
+        )
         self._gaps: list[Stretch] = []
         self._drawn: list[Stretch] = []
         self._last = self._begun = self._drawing = 0.0
@@ -165,12 +169,12 @@ def _panel_actions(session: Session, abdomen: Abdomen, meter: Meter) -> Steps:
     yield from pressed("Propagate", ui.applyButton)
     session.choose_mode("SLICES")
     with meter.measured("Show 3D (Slicer makes surfaces)", is_asked=False):
-        ui.show3DButton.click()
+        ui.show3DButton.toggle()
         yield pause(3.0)
     with meter.measured("Apply with 3D shown (Slicer makes surfaces)", is_asked=False):
         yield from session.run(ui.applyButton)
         yield pause(1.0)
-    ui.show3DButton.click()
+    ui.show3DButton.toggle()
     yield pause(0.5)
 
 
