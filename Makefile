@@ -29,13 +29,13 @@ test-slow: $(VENV)/ready-for-tests
 	$(BIN)/python -m pytest -m slow
 
 bench: $(VENV)/ready-for-tests
-	$(BIN)/python Testing/bench.py
-	$(BIN)/python Testing/bench_propagation.py
-	PYTHONPATH=MedSAM3Segment:MedSAM3Agent:Testing $(BIN)/python Testing/panel_timing.py
+	$(BIN)/python benchmarks/encode_once.py
+	$(BIN)/python benchmarks/propagation.py
+	PYTHONPATH=MedSAM3Segment:MedSAM3Agent:Testing $(BIN)/python benchmarks/panel_latency.py
 
 # Pictures of the panel and of results for the README, drawn without a window.
 screenshots: $(VENV)/ready-for-tests
-	PYTHONPATH=MedSAM3Segment:MedSAM3Agent:Testing $(BIN)/python Testing/make_screenshots.py
+	PYTHONPATH=MedSAM3Segment:MedSAM3Agent:Testing $(BIN)/python scripts/make_screenshots.py
 
 lint: $(VENV)/ready-for-tests
 	$(BIN)/ruff check .

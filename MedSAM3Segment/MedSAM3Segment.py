@@ -42,7 +42,7 @@ class MedSAM3Segment(ScriptedLoadableModule):
 
     def offerSampleData(self):
         """Offer synthetic abdomens in the Sample Data module; they are made on the spot, not downloaded."""
-        from MedSAM3SceneLib.sample_data import register_sample_data
+        from MedSAM3SceneLib.mrml.sample_data import register_sample_data
 
         register_sample_data(self.resourcePath("Icons/MedSAM3Segment.png"))
 
@@ -190,15 +190,16 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
 
     Attributes:
         segmenter: as given; may be changed between runs.
-        result: the MedSAM3SegmentLib.result.SegmentResult of the last run: scores by slice, masks, instances. Like the
-            next ones None before the first run in a scene.
-        written: the MedSAM3SceneLib.segmentations.WrittenResult of the last run: which segment holds which concept.
+        result: the SegmentResult (MedSAM3SegmentLib.results.result) of the last run: scores by slice, masks,
+            instances. Like the next ones None before the first run in a scene.
+        written: the WrittenResult (MedSAM3SceneLib.editing.write_result) of the last run: which segment holds which
+            concept.
         messages: what the user should know of the last run, one sentence each.
-        last: the MedSAM3SceneLib.segmentation_run.WritingRun of the last run that wrote something.
+        last: the MedSAM3SceneLib.runs.segmentation_run.WritingRun of the last run that wrote something.
     """
 
     def __init__(self, segmenter=None, engine=None):
-        from MedSAM3PanelLib.runs import Runs
+        from MedSAM3WidgetsLib.run_manager import Runs
 
         ScriptedLoadableModuleLogic.__init__(self)
         self._runs = Runs(segmenter, engine)
@@ -251,14 +252,14 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         :param cancel: asked between steps; returning True ends the run.
         :param mode: ``slices``, ``propagate`` or ``from prompts``. For the last one, draw a slice of each object in
             a segment of ``segmentationNode`` that has the concept's name, or give ``prompts``.
-        :param prompts: MedSAM3SegmentLib.prompts.TargetPrompts by concept.
+        :param prompts: MedSAM3SegmentLib.prompts.prompts.TargetPrompts by concept.
         :param roi: a markups ROI node; only what is in its box is segmented.
         :param inside: (segmentation node, name or ID of a segment); only what is inside it is segmented. Or words: one
             of the concepts, inside which the others must be, or a phrase that is only looked for first.
         :param morePlanes: planes to look along as well; the answers are averaged.
         :param grouping: ``one segment per concept`` or ``one segment per instance``.
         :param view: a slice node; only the slice it shows is segmented.
-        :param partial: called with a MedSAM3SceneLib.run_order.PlacedPartial as slices become known.
+        :param partial: called with a MedSAM3SceneLib.runs.run_order.PlacedPartial as slices become known.
         :param like: (volume node, segmentation node), or a list of such pairs; what their segments show is found, and
             the concepts are only its names. Slices that are segmented in ``volumeNode`` itself come back as they are.
         :param assembly: clean-up steps to switch, such as ``{"largest_only": True, "fill_gaps": False}``; the names are
@@ -300,8 +301,8 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         """Begin a segmentation and return at once; a run of this logic that is on its way is dropped.
 
         :param onProgress: called with a MedSAM3SegmentLib.request.Progress.
-        :param onPartial: called with a MedSAM3SceneLib.run_order.PlacedPartial: one concept on one slice.
-        :param onDone: called with the MedSAM3SceneLib.segmentation_run.SegmentationRun; its ``written`` and
+        :param onPartial: called with a MedSAM3SceneLib.runs.run_order.PlacedPartial: one concept on one slice.
+        :param onDone: called with the MedSAM3SceneLib.runs.segmentation_run.SegmentationRun; its ``written`` and
             ``messages`` say what is in the scene now.
         :param onFailed: called with the error, a MedSAM3SegmentLib.errors.Cancelled when somebody cancelled the run,
             a node was removed or the scene closed. The scene is unchanged then.
@@ -309,7 +310,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
             looked at, if this run would write any; False ends it. Without it they are written, and ``undo`` brings
             back what they held.
         :param options: as ``segment`` takes them.
-        :return: a MedSAM3PanelLib.job_runner.RunningJob with ``cancel()``, ``ended`` and ``run``.
+        :return: a MedSAM3WidgetsLib.run_timer.RunningJob with ``cancel()``, ``ended`` and ``run``.
         :raises MedSAM3SegmentLib.errors.MedSAM3Error: the run cannot begin.
         """
         options["more_planes"] = options.pop("morePlanes", ())
@@ -326,7 +327,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         :param onFailed: called with the error.
         :param options: ``window``, ``threshold``, ``roi``, ``inside``, ``assembly``, ``model`` and ``device`` as
             ``segment`` takes them.
-        :return: a MedSAM3PanelLib.job_runner.RunningJob.
+        :return: a MedSAM3WidgetsLib.run_timer.RunningJob.
         """
         return self._runs.start_preview(volumeNode, concepts, sliceNode, options, onDone, onFailed)
 
@@ -338,7 +339,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
 
         :param onEdited: asked with the names of the segments that were edited since, if there are any; False leaves all
             as it is, which ``onFailed`` is told.
-        :return: a MedSAM3PanelLib.job_runner.RunningJob, or None when there is no result.
+        :return: a MedSAM3WidgetsLib.run_timer.RunningJob, or None when there is no result.
         """
         return self._runs.start_threshold(threshold, onDone, onFailed, onEdited)
 
@@ -395,7 +396,7 @@ class MedSAM3SegmentTest(ScriptedLoadableModuleTest):
         return slicer.util.addVolumeFromArray(array, name="phantom")
 
     def makeLogic(self):
-        from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+        from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 
         return MedSAM3SegmentLogic(FakeSegmenter({"liver": 1, "spleen": 2}))
 
@@ -428,7 +429,7 @@ class MedSAM3SegmentTest(ScriptedLoadableModuleTest):
         if not hasattr(slicer.app, "layoutManager"):
             return  # a scene without Slicer's timers
         self.delayDisplay("Cancel")
-        from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+        from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 
         logic = MedSAM3SegmentLogic(FakeSegmenter({"liver": 1}, seconds_a_slice=0.2))
         done, failed = [], []
@@ -444,9 +445,9 @@ class MedSAM3SegmentTest(ScriptedLoadableModuleTest):
         if not hasattr(slicer.app, "layoutManager"):
             return  # a scene without Slicer's widgets
         self.delayDisplay("The Segment Editor effect")
-        from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
-        from MedSAM3SceneLib.local_jobs import LocalJobs
-        from MedSAM3SceneLib.segment_actions import Action
+        from MedSAM3SceneLib.engine.local_engine import LocalJobs
+        from MedSAM3SceneLib.runs.edit_actions import Action
+        from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
         from SegmentEditorMedSAM3Lib.registration import EFFECT_NAME, register_effect
 
         volume = self.makeVolume()

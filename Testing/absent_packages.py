@@ -10,16 +10,16 @@ from typing import Any
 import slicer
 from packaging.requirements import Requirement
 
-from MedSAM3SceneLib import engine_packages
+from MedSAM3SceneLib.engine import requirements
 
 
 def without(monkeypatch: Any, bench: Any, *names: str) -> set[str]:
     """Let packages look as if they were not installed, until they are taken out of the answer or pip installs them."""
     absent = set(names)
-    is_installed = engine_packages._is_installed
-    monkeypatch.setattr(engine_packages, "_is_installed", lambda name: name not in absent and is_installed(name))
+    is_installed = requirements._is_installed
+    monkeypatch.setattr(requirements, "_is_installed", lambda name: name not in absent and is_installed(name))
     bench.installs.succeeded = lambda lines: absent.difference_update(
-        engine_packages.import_name(Requirement(line)) for line in lines
+        requirements.import_name(Requirement(line)) for line in lines
     )
     return absent
 

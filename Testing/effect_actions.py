@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
-from MedSAM3SceneLib.local_jobs import LocalJobs
-from MedSAM3SceneLib.scene_run import RunState, run_to_end
-from MedSAM3SceneLib.segment_actions import Action, ActionWords
-from MedSAM3SceneLib.segment_edit_run import EditOrder, SegmentEditRun
-from MedSAM3SceneLib.segment_voxels import grid_to_segmentation, segment_mask
-from MedSAM3SceneLib.volumes import read_volume_node
+from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SceneLib.mrml.segment_masks import grid_to_segmentation, segment_mask
+from MedSAM3SceneLib.mrml.volumes import read_volume_node
+from MedSAM3SceneLib.runs.edit_actions import Action, ActionWords
+from MedSAM3SceneLib.runs.edit_run import EditOrder, SegmentEditRun
+from MedSAM3SceneLib.runs.run import RunState, run_to_end
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.errors import Cancelled
-from MedSAM3SegmentLib.prompts import BoxMark, BoxReading
+from MedSAM3SegmentLib.prompts.prompts import BoxMark, BoxReading
 from MedSAM3SegmentLib.request import SegmentRequest
 from scene_nodes import add_segmentation, add_transform, add_volume, along, slice_view, to_world
 

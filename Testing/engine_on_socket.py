@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from made_results import axial_grid
-from MedSAM3SegmentLib.engine.client import EngineClient
-from MedSAM3SegmentLib.engine.model_shelf import FeatureShelf, LoadedModel, ModelShelf
-from MedSAM3SegmentLib.engine.process_life import Parents
-from MedSAM3SegmentLib.engine.serving import Binding, ServingEngine
-from MedSAM3SegmentLib.engine.volume_store import VolumeStore
-from MedSAM3SegmentLib.messages import message
+from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
+from MedSAM3SegmentLib.engine.process_id import Parents
+from MedSAM3SegmentLib.engine.server.model_cache import FeatureShelf, LoadedModel, ModelShelf
+from MedSAM3SegmentLib.engine.server.server import Binding, ServingEngine
+from MedSAM3SegmentLib.engine.server.volume_store import VolumeStore
+from MedSAM3SegmentLib.messages.message import message
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.volume import Volume
 from slow_segmenter import SlowSegmenter

@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from made_results import axial_grid
-from MedSAM3SegmentLib.evidence import SliceEvidence, SoftMask
-from MedSAM3SegmentLib.fresh_detections import FreshDetections
-from MedSAM3SegmentLib.gating import Gate
-from MedSAM3SegmentLib.grid import SliceStack
-from MedSAM3SegmentLib.prompts import BoxMark
-from MedSAM3SegmentLib.propagation import follow
+from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
+from MedSAM3SegmentLib.progress import Watch
+from MedSAM3SegmentLib.prompts.prompts import BoxMark
 from MedSAM3SegmentLib.request import SegmentRequest
-from MedSAM3SegmentLib.seeding import Seed, Target
-from MedSAM3SegmentLib.tracks import Track
-from MedSAM3SegmentLib.watching import Watch
+from MedSAM3SegmentLib.results.slice_detections import SliceEvidence, SoftMask
+from MedSAM3SegmentLib.results.tracks import Track
+from MedSAM3SegmentLib.search_region import Gate
+from MedSAM3SegmentLib.tracking.detection_agreement import FreshDetections
+from MedSAM3SegmentLib.tracking.propagation import follow
+from MedSAM3SegmentLib.tracking.tracked_objects import Seed, Target
 from scripted_tracker import ScriptedTracker
 
 Mask = NDArray[np.bool_]

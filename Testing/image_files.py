@@ -13,7 +13,7 @@ import SimpleITK
 from scipy.ndimage import map_coordinates
 
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.images import read_volume
+from MedSAM3SegmentLib.io.read_volume import read_volume
 from MedSAM3SegmentLib.volume import Volume
 
 Array = np.ndarray[Any, Any]

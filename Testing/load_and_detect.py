@@ -21,8 +21,8 @@ def resident() -> tuple[int, int]:
 def main(small: str, source: str, dtype: str, *options: str) -> None:
     import torch
 
-    from MedSAM3SegmentLib.models import weight_files
-    from MedSAM3SegmentLib.models.loading import load_model
+    from MedSAM3SegmentLib.checkpoints import weight_files
+    from MedSAM3SegmentLib.models.load_model import load_model
     from MedSAM3SegmentLib.models.memory import estimate_memory
 
     torch.set_num_threads(1)

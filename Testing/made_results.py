@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.evidence import SliceEvidence
-from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid
-from MedSAM3SegmentLib.intensity import Window, choose_window
-from MedSAM3SegmentLib.messages import message
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack, VoxelGrid
+from MedSAM3SegmentLib.messages.message import message
+from MedSAM3SegmentLib.preprocessing.windowing import Window, choose_window
 from MedSAM3SegmentLib.provenance import ModelIdentity, Provenance
-from MedSAM3SegmentLib.result import ConceptResult, Instance, SegmentResult
+from MedSAM3SegmentLib.results.result import ConceptResult, Instance, SegmentResult
+from MedSAM3SegmentLib.results.slice_detections import SliceEvidence
 from MedSAM3SegmentLib.volume import Volume
 
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 
-from MedSAM3SegmentLib.models.adapter_switch import AdapterSwitch
-from MedSAM3SegmentLib.models.adapters import load_adapter
-from MedSAM3SegmentLib.models.checkpoint import Checkpoint
-from MedSAM3SegmentLib.models.concept_model import ConceptModel
-from MedSAM3SegmentLib.models.meta_names import meta_name_of, targets_of
-from MedSAM3SegmentLib.models.meta_tracker_names import POINT_EMBEDDINGS
-from MedSAM3SegmentLib.models.model_card import ModelCard
-from MedSAM3SegmentLib.models.network_loading import load_networks
-from MedSAM3SegmentLib.models.weight_targets import Change
+from MedSAM3SegmentLib.checkpoints.checkpoint import Checkpoint
+from MedSAM3SegmentLib.checkpoints.key_mapping import meta_name_of, targets_of
+from MedSAM3SegmentLib.checkpoints.lora import load_adapter
+from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
+from MedSAM3SegmentLib.checkpoints.networks import load_networks
+from MedSAM3SegmentLib.checkpoints.tracker_keys import POINT_EMBEDDINGS
+from MedSAM3SegmentLib.checkpoints.weight_targets import Change
+from MedSAM3SegmentLib.models.detector import ConceptModel
+from MedSAM3SegmentLib.models.lora_manager import AdapterSwitch
 from MedSAM3SegmentLib.training.architecture import Architecture, new_network, train_tokenizer
 from shared_data import SHARED
 

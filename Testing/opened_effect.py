@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
-from MedSAM3SceneLib.local_jobs import LocalJobs
-from MedSAM3SceneLib.marks import read_marks
-from MedSAM3SegmentLib.prompts import BoxMark, PointMark
+from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SceneLib.segments.prompts import read_marks
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
+from MedSAM3SegmentLib.prompts.prompts import BoxMark, PointMark
 from scene_nodes import add_segmentation, add_volume
 
 SHAPE = (8, 40, 40)
@@ -123,7 +123,7 @@ def marks_of(opened: SimpleNamespace, name: str = "liver") -> tuple[PointMark | 
 
 def lines_in(opened: SimpleNamespace, view: str) -> tuple[int, int]:
     """How many lines of marks a slice view shows, positive and negative ones."""
-    from SegmentEditorMedSAM3Lib.prompt_shapes import NEGATIVE_COLOUR, POSITIVE_COLOUR
+    from SegmentEditorMedSAM3Lib.prompt_glyphs import NEGATIVE_COLOUR, POSITIVE_COLOUR
 
     renderer = opened.effect.scriptedEffect.renderer(opened.bench.app.layoutManager().sliceWidget(view))
     count = {POSITIVE_COLOUR: 0, NEGATIVE_COLOUR: 0}

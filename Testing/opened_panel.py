@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MedSAM3SceneLib.editing import SegmentWriter
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
-from MedSAM3SceneLib.local_jobs import LocalJobs
-from MedSAM3SceneLib.preview_segmentation import PREVIEW_ATTRIBUTE
-from MedSAM3SceneLib.segment_actions import Action
-from MedSAM3SceneLib.steps import finish
+from MedSAM3SceneLib.coroutines import finish
+from MedSAM3SceneLib.editing.preview_node import PREVIEW_ATTRIBUTE
+from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
+from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SceneLib.runs.edit_actions import Action
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from opened_effect import HeldSegmenter
 from scene_nodes import add_volume, segment_in_world, segments
 

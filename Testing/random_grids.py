@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.grid import VoxelGrid
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 
 #: The array axes in another order, and which of them (in the new order) are turned round.
 Storage = tuple[tuple[int, int, int], tuple[bool, bool, bool]]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from MedSAM3SegmentLib.messages import Message
+from MedSAM3SegmentLib.messages.message import Message
 
 
 def assert_same(one: Any, other: Any, where: str = "value") -> None:

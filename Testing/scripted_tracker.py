@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.models.concept_model import ImageFeatures
-from MedSAM3SegmentLib.models.tracker_memory import ObjectMemory, SliceMemory
-from MedSAM3SegmentLib.models.tracker_words import MaskPrompt, PointPrompt, TrackedMask
+from MedSAM3SegmentLib.models.detector import ImageFeatures
+from MedSAM3SegmentLib.models.memory_bank import ObjectMemory, SliceMemory
+from MedSAM3SegmentLib.models.tracker_types import MaskPrompt, PointPrompt, TrackedMask
 
 Mask = NDArray[np.bool_]
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MedSAM3SceneLib.editing import SegmentWriter
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
-from MedSAM3SceneLib.segmentations import WrittenResult, masks_of, write_in_steps
-from MedSAM3SceneLib.steps import finish
-from MedSAM3SceneLib.volumes import PlacedVolume, read_volume_node
-from MedSAM3SegmentLib.concepts import Vocabulary
+from MedSAM3SceneLib.coroutines import finish
+from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
+from MedSAM3SceneLib.editing.write_result import WrittenResult, masks_of, write_in_steps
+from MedSAM3SceneLib.mrml.volumes import PlacedVolume, read_volume_node
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.request import Grouping, SegmentRequest
-from MedSAM3SegmentLib.result import SegmentResult
+from MedSAM3SegmentLib.results.result import SegmentResult
+from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 from scene_nodes import add_segmentation, add_volume, rigid, vtk_matrix
 
 Mask = NDArray[np.bool_]

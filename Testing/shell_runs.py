@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from MedSAM3SegmentLib.cli import main
-from MedSAM3SegmentLib.itk_images import image_on_grid
-from MedSAM3SegmentLib.training.phantom import make_phantom, tilted_grid
+from MedSAM3SegmentLib.cli.main import main
+from MedSAM3SegmentLib.io.itk import image_on_grid
+from MedSAM3SegmentLib.synthetic.phantom import make_phantom, tilted_grid
 from tiny_model import TINY_ARCHITECTURE, TINY_SCORE
 
 LIBRARY = Path(__file__).resolve().parents[1] / "MedSAM3Segment"

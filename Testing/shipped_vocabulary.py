@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from MedSAM3SegmentLib.concepts import Vocabulary
+from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.load()
 

@@ -12,10 +12,10 @@ import time
 import numpy as np
 
 from made_results import result_of
-from MedSAM3SegmentLib.engine.model_shelf import FeatureShelf, LoadedModel
+from MedSAM3SegmentLib.engine.server.model_cache import FeatureShelf, LoadedModel
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
-from MedSAM3SegmentLib.examples import Examples
-from MedSAM3SegmentLib.grid import SliceStack
+from MedSAM3SegmentLib.few_shot.examples import Examples
+from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
 from MedSAM3SegmentLib.request import (
     CancelCheck,
     PartialCallback,
@@ -25,7 +25,7 @@ from MedSAM3SegmentLib.request import (
     SegmentRequest,
     Stage,
 )
-from MedSAM3SegmentLib.result import SegmentResult
+from MedSAM3SegmentLib.results.result import SegmentResult
 from MedSAM3SegmentLib.volume import Volume
 
 #: Phrases that make a run fail, and how.
@@ -120,10 +120,10 @@ def load_slow(model: str, device: str, features: FeatureShelf) -> LoadedModel:
 
 
 if __name__ == "__main__":
-    from MedSAM3SegmentLib import cli
-    from MedSAM3SegmentLib.engine import model_shelf
+    from MedSAM3SegmentLib.cli import main
+    from MedSAM3SegmentLib.engine.server import model_cache
 
-    model_shelf.load_segmenter = load_slow
-    model_shelf.check_abilities = lambda *_: None
-    model_shelf.files_version = lambda _: None
-    sys.exit(cli.main())
+    model_cache.load_segmenter = load_slow
+    model_cache.check_abilities = lambda *_: None
+    model_cache.files_version = lambda _: None
+    sys.exit(main.main())

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.evidence import Detection, SliceEvidence, SoftMask
-from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack, VoxelGrid
+from MedSAM3SegmentLib.results.slice_detections import Detection, SliceEvidence, SoftMask
 
 #: Pixels of 2 mm along each side of a slice.
 EDGE, PIXEL_MM = 96, 2.0

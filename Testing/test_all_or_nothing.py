@@ -9,19 +9,19 @@ import pytest
 
 from effect_actions import SHAPE, TRUTH, EditorLogic, Setting, box
 from effect_actions import begin as begin_edit
-from MedSAM3SceneLib import edited_slices
-from MedSAM3SceneLib.edited_slices import read_written, written_slices
-from MedSAM3SceneLib.editing import SegmentWriter
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
-from MedSAM3SceneLib.labelmaps import labelmap_on_lattice
-from MedSAM3SceneLib.local_jobs import LocalJobs
-from MedSAM3SceneLib.orders import order_for
-from MedSAM3SceneLib.scene_run import RunState, run_to_end
-from MedSAM3SceneLib.segment_actions import Action
-from MedSAM3SceneLib.segmentation_run import SegmentationRun
-from MedSAM3SceneLib.voxel_editing import replace_content
+from MedSAM3SceneLib.editing.overwrite import replace_content
+from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
+from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SceneLib.mrml.labelmaps import labelmap_on_lattice
+from MedSAM3SceneLib.requests.build import order_for
+from MedSAM3SceneLib.runs.edit_actions import Action
+from MedSAM3SceneLib.runs.run import RunState, run_to_end
+from MedSAM3SceneLib.runs.segmentation_run import SegmentationRun
+from MedSAM3SceneLib.segments import edited_slices
+from MedSAM3SceneLib.segments.edited_slices import read_written, written_slices
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.errors import Cancelled, InputError
-from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack, VoxelGrid
 from scene_nodes import add_segmentation, add_volume, misplaced, snapshot
 
 pytestmark = pytest.mark.usefixtures("scene")

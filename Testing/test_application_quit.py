@@ -10,9 +10,9 @@ from textwrap import dedent
 import pytest
 
 from MedSAM3SceneLib.application_quit import end_all
-from MedSAM3SceneLib.scene_run import RunState
-from MedSAM3SegmentLib.engine.process_life import ProcessMark
-from MedSAM3SegmentLib.engine.run_files import FOLDER_VARIABLE
+from MedSAM3SceneLib.runs.run import RunState
+from MedSAM3SegmentLib.engine.process.discovery import FOLDER_VARIABLE
+from MedSAM3SegmentLib.engine.process_id import ProcessMark
 from opened_panel import held_after, open_panel, phantom
 
 _TESTING = Path(__file__).parent
@@ -33,11 +33,11 @@ _SESSION = dedent("""
     logging.getLogger().setLevel(logging.DEBUG)
     logging.getLogger().addHandler(ErrorLog())
 
-    from MedSAM3SceneLib import engine_access
-    engine = engine_access.engine_in_use()
+    from MedSAM3SceneLib.engine import connection
+    engine = connection.engine_in_use()
     engine.connect()
     assert engine.status() is not None
-    from MedSAM3SegmentLib.engine.run_files import running_engines
+    from MedSAM3SegmentLib.engine.process.discovery import running_engines
     print("PID", running_engines()[0].pid)
     {end}
     ErrorLog.is_gone = True
@@ -80,7 +80,7 @@ def test_a_run_that_is_on_its_way_ends_when_slicer_quits(bench):
 
 
 def test_quitting_a_slicer_that_has_used_nothing_imports_nothing(monkeypatch):
-    for name in ("scene_run", "engine_access"):
+    for name in ("runs.run", "engine.connection"):
         monkeypatch.delitem(sys.modules, f"MedSAM3SceneLib.{name}", raising=False)
     end_all()
-    assert "MedSAM3SceneLib.engine_access" not in sys.modules
+    assert "MedSAM3SceneLib.engine.connection" not in sys.modules

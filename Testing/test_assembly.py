@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from made_results import concept_with
-from MedSAM3SegmentLib.assembly import assemble
-from MedSAM3SegmentLib.assembly_words import reason_of, said_of_this_slice
-from MedSAM3SegmentLib.evidence import Detection, SliceEvidence, SoftMask
-from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid
+from MedSAM3SegmentLib.assembly.assemble import assemble
+from MedSAM3SegmentLib.geometry.soft_mask import resize, resized
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack, VoxelGrid
+from MedSAM3SegmentLib.reporting.sentences import reason_of, said_of_this_slice
 from MedSAM3SegmentLib.request import AssemblyOptions
-from MedSAM3SegmentLib.resizing import resize, resized
-from MedSAM3SegmentLib.track_merging import merge_tracks
-from MedSAM3SegmentLib.tracks import Track
+from MedSAM3SegmentLib.results.slice_detections import Detection, SliceEvidence, SoftMask
+from MedSAM3SegmentLib.results.tracks import Track
+from MedSAM3SegmentLib.tracking.merge_tracks import merge_tracks
 from spoiled_detector import spoiled_case
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from MedSAM3SegmentLib.cli import main
+from MedSAM3SegmentLib.cli.main import main
 from shell_runs import LIBRARY, files_in, start
 
 
 def test_help_is_there_at_once() -> None:
     code = (
-        "import sys; from MedSAM3SegmentLib.cli import main; assert main(['segment', '--help']) == 0; "
+        "import sys; from MedSAM3SegmentLib.cli.main import main; assert main(['segment', '--help']) == 0; "
         "assert not {'torch', 'transformers', 'SimpleITK', 'scipy'} & set(sys.modules)"
     )
     done = subprocess.run(
@@ -69,7 +69,7 @@ def test_a_terminal_that_lacks_characters_gets_escapes_and_the_run_ends_well(
 
 def test_a_program_without_standard_streams_can_run_it() -> None:
     code = (
-        "import sys; sys.stdout = sys.stderr = None; from MedSAM3SegmentLib.cli import main; "
+        "import sys; sys.stdout = sys.stderr = None; from MedSAM3SegmentLib.cli.main import main; "
         "sys.exit(main(['models', 'list']) + 10 * main(['segment', '--colour']))"
     )
     assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(LIBRARY)}).returncode == 20

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from MedSAM3SegmentLib.cli import main
-from MedSAM3SegmentLib.commands import train_job
-from MedSAM3SegmentLib.commands.interruption import Interruption
-from MedSAM3SegmentLib.commands.output_files import written_together
+from MedSAM3SegmentLib.cli import train_run
+from MedSAM3SegmentLib.cli.main import main
+from MedSAM3SegmentLib.cli.output_files import written_together
+from MedSAM3SegmentLib.cli.signals import Interruption
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.itk_images import image_on_grid
-from MedSAM3SegmentLib.training.phantom import tilted_grid
+from MedSAM3SegmentLib.io.itk import image_on_grid
+from MedSAM3SegmentLib.synthetic.phantom import tilted_grid
 from shell_runs import LIBRARY, files_in, start
 
 
@@ -61,7 +61,7 @@ def test_ctrl_c_while_a_string_is_executed_keeps_the_exit_code(here: Path) -> No
     """As where a library that is being imported makes its classes from strings (dataclasses, named tuples)."""
     lines = [
         "import sys",
-        "from MedSAM3SegmentLib.commands.interruption import Interruption",
+        "from MedSAM3SegmentLib.cli.signals import Interruption",
         "try:",
         "    with Interruption().handled():",
         "        exec('import os, signal; os.kill(os.getpid(), signal.SIGINT)')",
@@ -86,9 +86,9 @@ def test_ctrl_c_in_training_says_that_there_is_no_snapshot_yet(here: Path) -> No
 def test_ctrl_c_in_training_keeps_the_last_snapshot(
     here: Path, architecture: Path, image: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from MedSAM3SegmentLib.training.schedule import Schedule
+    from MedSAM3SegmentLib.training.loop import Schedule
 
-    monkeypatch.setattr(train_job, "_schedule", lambda *_: Schedule(100_000, save_every=2))
+    monkeypatch.setattr(train_run, "_schedule", lambda *_: Schedule(100_000, save_every=2))
 
     def press_after_the_first_snapshot() -> None:
         while not Path("model/model.safetensors").exists():

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from MedSAM3SegmentLib.errors import ModelError
-from MedSAM3SegmentLib.intensity import CT_WINDOWS
+from MedSAM3SegmentLib.preprocessing.windowing import CT_WINDOWS
 from MedSAM3SegmentLib.resources import resource_path
-from MedSAM3SegmentLib.terminology import LEFT, RIGHT, terminology_entry
+from MedSAM3SegmentLib.vocabulary.terminology import LEFT, RIGHT, terminology_entry
 from shared_data import DATA, needs_shared
 from shipped_vocabulary import NAMES, VOCABULARY
 
@@ -216,7 +216,7 @@ def test_shipped_files_are_found_beside_an_installed_library(tmp_path):
     (installed / "Resources").mkdir()
     shutil.copy(resource_path("concepts.json"), installed / "Resources")
     script = (
-        "from MedSAM3SegmentLib.concepts import Vocabulary\n"
+        "from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary\n"
         "from MedSAM3SegmentLib.resources import resource_path\n"
         "print(Vocabulary.load().find('liver').phrase, resource_path('concepts.json'))"
     )
@@ -227,9 +227,9 @@ def test_shipped_files_are_found_beside_an_installed_library(tmp_path):
 def test_importing_costs_nothing_heavy_and_reads_no_file():
     script = (
         "import sys\n"
-        "from MedSAM3SegmentLib import concepts\n"
+        "from MedSAM3SegmentLib.vocabulary import vocabulary\n"
         "heavy = {'torch', 'transformers', 'scipy', 'SimpleITK', 'PIL'} & set(sys.modules)\n"
-        "print(sorted(heavy), concepts._shipped.cache_info().currsize)"
+        "print(sorted(heavy), vocabulary._shipped.cache_info().currsize)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=LIBRARY.parent, capture_output=True, text=True, check=True

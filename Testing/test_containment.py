@@ -9,21 +9,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from MedSAM3SegmentLib import planes
-from MedSAM3SegmentLib.correcting import correcting_request
+from MedSAM3SegmentLib.checkpoints.networks import TrackerNetworks
+from MedSAM3SegmentLib.detection import multiplanar
+from MedSAM3SegmentLib.detection.detect_slices import Question
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.evidence import SliceEvidence, SoftMask
-from MedSAM3SegmentLib.gating import Gate
-from MedSAM3SegmentLib.grid import Plane, VoxelGrid
-from MedSAM3SegmentLib.looking import Question
-from MedSAM3SegmentLib.models.network_loading import TrackerNetworks
-from MedSAM3SegmentLib.prompts import MaskMark, TargetPrompts
-from MedSAM3SegmentLib.report import segment_provenance
-from MedSAM3SegmentLib.request import AssemblyOptions, Mode, PartialMask, Progress, SegmentRequest, Stage
+from MedSAM3SegmentLib.features.slice_encoder import SliceFeatures
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, VoxelGrid
+from MedSAM3SegmentLib.progress import Watch
+from MedSAM3SegmentLib.prompts.prompts import MaskMark, TargetPrompts
+from MedSAM3SegmentLib.reporting.report import segment_provenance
+from MedSAM3SegmentLib.request import (
+    AssemblyOptions,
+    Mode,
+    PartialMask,
+    Progress,
+    SegmentRequest,
+    Stage,
+)
+from MedSAM3SegmentLib.results.slice_detections import SliceEvidence, SoftMask
+from MedSAM3SegmentLib.search_region import Gate
 from MedSAM3SegmentLib.segmenter import Segmenter
-from MedSAM3SegmentLib.slice_features import SliceFeatures
+from MedSAM3SegmentLib.tracking.correction import correcting_request
 from MedSAM3SegmentLib.volume import Volume
-from MedSAM3SegmentLib.watching import Watch
 from random_grids import stored_as
 from untrained_tracker import make_tracker
 
@@ -91,7 +98,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[int]]:
             )
         return answers
 
-    monkeypatch.setattr(planes, "look", look)
+    monkeypatch.setattr(multiplanar, "look", look)
     return looked
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from image_files import refused, smooth, write_dicom, write_mha, write_nifti
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.images import read_volume
+from MedSAM3SegmentLib.io.read_volume import read_volume
 
 pytestmark = pytest.mark.usefixtures("nothing_on_the_terminal")
 

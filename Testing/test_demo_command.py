@@ -8,20 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from MedSAM3SegmentLib.cli import main
-from MedSAM3SegmentLib.commands import demo_command
+from MedSAM3SegmentLib.cli.commands import demo
+from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.errors import ModelError
 from MedSAM3SegmentLib.evaluation.metrics import dice
-from MedSAM3SegmentLib.images import read_volume
+from MedSAM3SegmentLib.io.read_volume import read_volume
+from MedSAM3SegmentLib.io.segmentation import read_segmentation
 from MedSAM3SegmentLib.resources import resource_path
-from MedSAM3SegmentLib.segmentation_files import read_segmentation
-from MedSAM3SegmentLib.training.phantom import make_phantom
+from MedSAM3SegmentLib.synthetic.phantom import make_phantom
 from shell_runs import files_in
 
 
 def test_the_demo_measures_what_it_writes(here: Path, tiny_model_folder: Path) -> None:
     assert main(["demo", "--output", "demo", "--seed", "31", "--model", str(tiny_model_folder)]) == 0
-    assert files_in(here / "demo") == sorted(demo_command.FILES)
+    assert files_in(here / "demo") == sorted(demo.FILES)
     phantom = make_phantom(31)
     volume = read_volume("demo/phantom.nii.gz")
     assert np.array_equal(volume.array, phantom.volume.array)

@@ -11,12 +11,17 @@ import numpy as np
 import pytest
 
 from MedSAM3SegmentLib.evaluation.metrics import dice
-from MedSAM3SegmentLib.evaluation.phantoms import PhantomScores, score_phantoms
-from MedSAM3SegmentLib.grid import Plane, VoxelGrid
+from MedSAM3SegmentLib.evaluation.phantom_scores import PhantomScores, score_phantoms
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, VoxelGrid
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.segmenter import Segmenter
+from MedSAM3SegmentLib.synthetic.phantom import (
+    CONCEPTS,
+    ORGANS,
+    make_phantom,
+    tilted_grid,
+)
 from MedSAM3SegmentLib.training.demo_recipe import held_back_phrases
-from MedSAM3SegmentLib.training.phantom import CONCEPTS, ORGANS, make_phantom, tilted_grid
 from MedSAM3SegmentLib.volume import Volume
 
 #: Far from the seeds 1000 to 1599 that the demo model was trained on, and never used to choose anything.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from MedSAM3SegmentLib.evaluation.stack_scores import (
+from MedSAM3SegmentLib.evaluation.mode_comparison import (
     CarriedOrgan,
     ModeScore,
     carry_from_middle,

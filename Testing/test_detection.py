@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from MedSAM3SegmentLib.detection import EVIDENCE_FLOOR, slice_evidence
-from MedSAM3SegmentLib.evidence import SoftMask
-from MedSAM3SegmentLib.models.concept_model import RawDetections
-from MedSAM3SegmentLib.models.model_card import MaskRule, ModelCard, ScoreRule
+from MedSAM3SegmentLib.checkpoints.model_card import MaskRule, ModelCard, ScoreRule
+from MedSAM3SegmentLib.detection.postprocess import EVIDENCE_FLOOR, slice_evidence
+from MedSAM3SegmentLib.models.detector import RawDetections
+from MedSAM3SegmentLib.results.slice_detections import SoftMask
 
 
 def raw_detections(query_scores: list[float], presence: float, corners: list[tuple[int, int]]) -> RawDetections:

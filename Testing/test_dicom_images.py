@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from image_files import refused, sample, smooth, write_dicom, write_series
-from MedSAM3SegmentLib.images import read_volume
+from MedSAM3SegmentLib.io.read_volume import read_volume
 
 pytestmark = pytest.mark.usefixtures("nothing_on_the_terminal")
 

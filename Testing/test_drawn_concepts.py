@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from effect_actions import TRUTH, Setting
-from MedSAM3SceneLib.concept_writing import Outcome
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
-from MedSAM3SceneLib.segment_actions import Action
+from MedSAM3SceneLib.editing.write_concept import Outcome
+from MedSAM3SceneLib.runs.edit_actions import Action
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from opened_panel import VALUES, open_panel, run
 from opened_panel import phantom as panel_phantom
 from scene_nodes import add_segmentation, misplaced
@@ -100,6 +100,6 @@ def test_what_the_effect_drew_for_one_segment_is_not_taken_for_another():
 
 
 def _labelmap(setting, mask):
-    from MedSAM3SceneLib.labelmaps import labelmap_on_lattice
+    from MedSAM3SceneLib.mrml.labelmaps import labelmap_on_lattice
 
     return labelmap_on_lattice(mask, setting.lattice, setting.lattice)

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 
 from effect_actions import TRUTH, Setting, begin, box, check_that_removing_ends, flat_box, held
-from MedSAM3SceneLib.kept_volume import KeptVolume
-from MedSAM3SceneLib.marks import write_marks
-from MedSAM3SceneLib.provenance import read_provenance
-from MedSAM3SceneLib.segment_actions import Action
-from MedSAM3SceneLib.steps import finish
-from MedSAM3SceneLib.volumes import read_volume_node
+from MedSAM3SceneLib.coroutines import finish
+from MedSAM3SceneLib.mrml.volume_cache import KeptVolume
+from MedSAM3SceneLib.mrml.volumes import read_volume_node
+from MedSAM3SceneLib.runs.edit_actions import Action
+from MedSAM3SceneLib.segments.prompts import write_marks
+from MedSAM3SceneLib.segments.provenance import read_provenance
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.prompts import BoxReading, PointMark
+from MedSAM3SegmentLib.prompts.prompts import BoxReading, PointMark
 from MedSAM3SegmentLib.request import Mode
 from scene_nodes import (
     TURNED,

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from effect_actions import held
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
-from MedSAM3SceneLib.local_jobs import LocalJobs
+from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.errors import ModelError
-from MedSAM3SegmentLib.grid import Plane
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane
 from opened_effect import (
     LIVER,
     HeldSegmenter,

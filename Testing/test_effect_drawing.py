@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib.marks import read_marks
-from MedSAM3SegmentLib.prompts import BoxMark, PointMark
+from MedSAM3SceneLib.segments.prompts import read_marks
+from MedSAM3SegmentLib.prompts.prompts import BoxMark, PointMark
 from opened_effect import finish, lines_in, marks_of, open_effect, options, pixel_of, segment_of
 from scene_nodes import add_transform, rigid
 
@@ -78,7 +78,7 @@ def test_a_box_of_an_oblique_view_lies_in_its_plane(opened):
 
 
 def test_what_is_not_meant_differs_in_colour_and_shape(opened):
-    from SegmentEditorMedSAM3Lib.prompt_shapes import NEGATIVE_COLOUR, POSITIVE_COLOUR
+    from SegmentEditorMedSAM3Lib.prompt_glyphs import NEGATIVE_COLOUR, POSITIVE_COLOUR
 
     place = pixel_of(opened, "Red", (15, 12, 6))
     opened.editor.click("Red", place)

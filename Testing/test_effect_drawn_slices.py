@@ -3,8 +3,8 @@
 import pytest
 
 from effect_actions import TRUTH, Setting, box, rewrite
-from MedSAM3SceneLib.segment_actions import Action
-from MedSAM3SegmentLib.grid import Plane
+from MedSAM3SceneLib.runs.edit_actions import Action
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane
 from MedSAM3SegmentLib.request import Mode
 
 pytestmark = pytest.mark.usefixtures("scene")

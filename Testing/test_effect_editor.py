@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from effect_actions import held
-from MedSAM3SceneLib.local_jobs import LocalJobs
-from MedSAM3SceneLib.segment_phrases import phrase_of
-from MedSAM3SegmentLib.prompts import BoxReading
+from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SceneLib.segments.phrases import phrase_of
+from MedSAM3SegmentLib.prompts.prompts import BoxReading
 from opened_effect import (
     LIVER,
     SPLEEN,
@@ -327,7 +327,7 @@ def test_no_key_of_the_effect_is_a_key_of_slicer():
     import ast
     from pathlib import Path
 
-    source = Path(__file__).parents[1] / "MedSAM3Segment" / "SegmentEditorMedSAM3Lib" / "keyboard.py"
+    source = Path(__file__).parents[1] / "MedSAM3Segment" / "SegmentEditorMedSAM3Lib" / "shortcuts.py"
     (commands,) = [
         node.value
         for node in ast.parse(source.read_text()).body

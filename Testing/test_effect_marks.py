@@ -5,10 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from MedSAM3SceneLib.marks import MARKS_TAG, moved_mark, read_marks, to_volume_frame, write_marks
-from MedSAM3SceneLib.volumes import read_volume_node
+from MedSAM3SceneLib.mrml.volumes import read_volume_node
+from MedSAM3SceneLib.segments.prompts import (
+    MARKS_TAG,
+    moved_mark,
+    read_marks,
+    to_volume_frame,
+    write_marks,
+)
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.prompts import BoxMark, PointMark
+from MedSAM3SegmentLib.prompts.prompts import BoxMark, PointMark
 from scene_nodes import add_segmentation, add_transform, add_volume, add_warp, lattices, rigid, rigids, to_world
 from slicer_scene import load_segmentation, save_node
 

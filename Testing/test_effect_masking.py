@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from vtk.util.numpy_support import vtk_to_numpy
 
 from effect_actions import SHAPE, TRUTH, Setting, begin, box, check_that_removing_ends, held
-from MedSAM3SceneLib import masking, segment_edit_run
-from MedSAM3SceneLib.labelmaps import labelmap_on_lattice
-from MedSAM3SceneLib.scene_run import run_to_end
-from MedSAM3SceneLib.segment_actions import Action
-from MedSAM3SceneLib.segment_voxels import labelmap_mask
-from MedSAM3SceneLib.steps import finish
-from MedSAM3SegmentLib.grid import VoxelGrid
+from MedSAM3SceneLib.coroutines import finish
+from MedSAM3SceneLib.editing import masking
+from MedSAM3SceneLib.mrml.labelmaps import labelmap_on_lattice
+from MedSAM3SceneLib.mrml.segment_masks import labelmap_mask
+from MedSAM3SceneLib.runs import edit_run
+from MedSAM3SceneLib.runs.edit_actions import Action
+from MedSAM3SceneLib.runs.run import run_to_end
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from scene_nodes import add_volume, lattices, misplaced, rigids, segment_in_world, snapshot, unmatched
 
 pytestmark = pytest.mark.usefixtures("scene", "no_view_is_left")
@@ -210,7 +211,7 @@ def test_an_undo_while_the_change_is_worked_out_stays_undone(monkeypatch):
         asked.append(segment_id)
         return masking.as_far_as_editable(labelmap, written, editor, segment_id)
 
-    monkeypatch.setattr(segment_edit_run, "as_far_as_editable", undo_once)
+    monkeypatch.setattr(edit_run, "as_far_as_editable", undo_once)
     run_to_end(
         begin(setting.logic, "liver", Action.THIS_SLICE, setting.segmenter, slice_node=setting.view(2, 3)), lambda: None
     )

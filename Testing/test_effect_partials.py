@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from effect_actions import held
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
-from MedSAM3SceneLib.local_jobs import LocalJobs
-from MedSAM3SceneLib.preview_segmentation import PREVIEW_ATTRIBUTE
+from MedSAM3SceneLib.editing.preview_node import PREVIEW_ATTRIBUTE
+from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.errors import ModelError
 from opened_effect import LIVER, HeldSegmenter, finish, is_running, open_effect, options, segment_of
 from scene_nodes import add_transform, add_volume, misplaced, rigid, snapshot

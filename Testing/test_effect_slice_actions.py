@@ -8,14 +8,19 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from effect_actions import SHAPE, TRUTH, Setting, flat_box
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
-from MedSAM3SceneLib.labelmaps import content_of, lattice_of
-from MedSAM3SceneLib.marks import write_marks
-from MedSAM3SceneLib.segment_actions import Action, ActionWords, question_for, surroundings
-from MedSAM3SceneLib.view_slices import stack_slice, view_plane
-from MedSAM3SceneLib.volumes import read_volume_node
-from MedSAM3SegmentLib.messages import message
-from MedSAM3SegmentLib.prompts import PointMark
+from MedSAM3SceneLib.mrml.labelmaps import content_of, lattice_of
+from MedSAM3SceneLib.mrml.slice_planes import stack_slice, view_plane
+from MedSAM3SceneLib.mrml.volumes import read_volume_node
+from MedSAM3SceneLib.runs.edit_actions import (
+    Action,
+    ActionWords,
+    question_for,
+    surroundings,
+)
+from MedSAM3SceneLib.segments.prompts import write_marks
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
+from MedSAM3SegmentLib.messages.message import message
+from MedSAM3SegmentLib.prompts.prompts import PointMark
 from scene_nodes import TURNED, lattices, misplaced, rigid, rigids, segment_in_world, slice_view, to_world, unmatched
 
 pytestmark = pytest.mark.usefixtures("scene", "no_view_is_left")

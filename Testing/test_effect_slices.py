@@ -5,12 +5,18 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from MedSAM3SceneLib.segment_voxels import grid_to_segmentation, segment_mask
-from MedSAM3SceneLib.slice_rasterising import cut_voxels
-from MedSAM3SceneLib.view_slices import StackSlice, oblique_slice, stack_slice, touched_thickness, view_plane
-from MedSAM3SceneLib.volumes import read_volume_node
+from MedSAM3SceneLib.mrml.oblique_voxels import cut_voxels
+from MedSAM3SceneLib.mrml.segment_masks import grid_to_segmentation, segment_mask
+from MedSAM3SceneLib.mrml.slice_planes import (
+    StackSlice,
+    oblique_slice,
+    stack_slice,
+    touched_thickness,
+    view_plane,
+)
+from MedSAM3SceneLib.mrml.volumes import read_volume_node
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.grid import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack
 from scene_nodes import (
     add_segmentation,
     add_transform,

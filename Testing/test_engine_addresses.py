@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from engine_on_socket import LIVER, TOKEN, Engine, tls_binding, volume_of
-from MedSAM3SegmentLib.engine.client import EngineClient
-from MedSAM3SegmentLib.engine.connection import Connection
-from MedSAM3SegmentLib.engine.sending import read_proof
+from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
+from MedSAM3SegmentLib.engine.client.http import Connection
+from MedSAM3SegmentLib.engine.client.volume_upload import read_proof
 from MedSAM3SegmentLib.errors import EngineError, InputError
 
 

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 
 from engine_on_socket import TOKEN, wait_until
-from MedSAM3SegmentLib.engine.client import EngineClient
-from MedSAM3SegmentLib.engine.model_shelf import FeatureShelf, LoadedModel, ModelShelf
-from MedSAM3SegmentLib.engine.process_life import Parents
-from MedSAM3SegmentLib.engine.serving import Binding, ServingEngine
-from MedSAM3SegmentLib.engine.volume_store import VolumeStore
+from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
+from MedSAM3SegmentLib.engine.process_id import Parents
+from MedSAM3SegmentLib.engine.server.model_cache import FeatureShelf, LoadedModel, ModelShelf
+from MedSAM3SegmentLib.engine.server.server import Binding, ServingEngine
+from MedSAM3SegmentLib.engine.server.volume_store import VolumeStore
 from MedSAM3SegmentLib.errors import Cancelled
-from MedSAM3SegmentLib.grid import Plane
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane
 from MedSAM3SegmentLib.models.tracking_session import TrackingSession
-from MedSAM3SegmentLib.prompts import MaskMark, TargetPrompts
+from MedSAM3SegmentLib.prompts.prompts import MaskMark, TargetPrompts
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.segmenter import Segmenter
-from MedSAM3SegmentLib.training.phantom import Phantom, make_phantom, tilted_grid
+from MedSAM3SegmentLib.synthetic.phantom import Phantom, make_phantom, tilted_grid
 
 
 @dataclass

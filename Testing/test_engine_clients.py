@@ -16,15 +16,16 @@ import pytest
 import requests
 
 from engine_on_socket import LIVER, TOKEN, Engine, volume_of, wait_until, works
-from MedSAM3SegmentLib.engine import job_answer, job_queue, sending
-from MedSAM3SegmentLib.engine.client import EngineClient
-from MedSAM3SegmentLib.engine.connection import Connection
-from MedSAM3SegmentLib.engine.events import Queued, WasCancelled
-from MedSAM3SegmentLib.engine.job import EngineJob
-from MedSAM3SegmentLib.engine.model_shelf import LoadedModel
+from MedSAM3SegmentLib.engine.client import volume_upload
+from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
+from MedSAM3SegmentLib.engine.client.http import Connection
+from MedSAM3SegmentLib.engine.client.job import EngineJob
+from MedSAM3SegmentLib.engine.protocol.events import Queued, WasCancelled
+from MedSAM3SegmentLib.engine.server import event_stream, job_queue
+from MedSAM3SegmentLib.engine.server.model_cache import LoadedModel
 from MedSAM3SegmentLib.errors import Cancelled, EngineError, InputError
 from MedSAM3SegmentLib.request import SegmentRequest
-from MedSAM3SegmentLib.result import SegmentResult
+from MedSAM3SegmentLib.results.result import SegmentResult
 
 
 def hold(engine: Engine) -> tuple[EngineJob, Callable[[], None]]:
@@ -115,7 +116,7 @@ def test_a_large_volume_is_waited_for_while_the_service_checks_it(
         return ask(session, method, url, **options)
 
     monkeypatch.setattr(requests.Session, "request", note)
-    monkeypatch.setattr(sending, "SLOWEST_DISK", 1e6)
+    monkeypatch.setattr(volume_upload, "SLOWEST_DISK", 1e6)
 
     engine.client().segment(volume_of(shape=(1000, 100, 50)), LIVER)  # 10 MB
 
@@ -156,7 +157,7 @@ def test_cancel_does_not_wait_for_the_slice_that_is_worked_on(engine: Engine, fr
 
 def test_cancel_does_not_wait_for_a_line_that_was_cut(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing comes over it any more, and nothing goes."""
-    monkeypatch.setattr(job_answer, "_SIGN_EVERY", 1000.0)
+    monkeypatch.setattr(event_stream, "_SIGN_EVERY", 1000.0)
     engine.slow.free = 0
     job = engine.client().submit(volume_of(), LIVER)
     wait_until(engine.slow.held.is_set)

@@ -12,20 +12,26 @@ import pytest
 from safetensors import safe_open
 
 from engine_on_socket import TOKEN, Engine, volume_of, wait_until, works
-from MedSAM3SegmentLib.engine import sending
-from MedSAM3SegmentLib.engine.client import EngineClient
-from MedSAM3SegmentLib.engine.model_shelf import ModelShelf, check_abilities, load_segmenter
-from MedSAM3SegmentLib.engine.process_life import Parents
-from MedSAM3SegmentLib.engine.serving import Binding, ServingEngine
-from MedSAM3SegmentLib.engine.volume_store import VolumeStore
+from MedSAM3SegmentLib.engine.client import volume_upload
+from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
+from MedSAM3SegmentLib.engine.process_id import Parents
+from MedSAM3SegmentLib.engine.server.model_cache import ModelShelf, check_abilities, load_segmenter
+from MedSAM3SegmentLib.engine.server.server import Binding, ServingEngine
+from MedSAM3SegmentLib.engine.server.volume_store import VolumeStore
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
-from MedSAM3SegmentLib.examples import Example
-from MedSAM3SegmentLib.grid import Plane
-from MedSAM3SegmentLib.request import Mode, PartialMask, Progress, SegmentRequest, Stage
+from MedSAM3SegmentLib.few_shot.examples import Example
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane
+from MedSAM3SegmentLib.request import (
+    Mode,
+    PartialMask,
+    Progress,
+    SegmentRequest,
+    Stage,
+)
 from MedSAM3SegmentLib.resources import resource_path
-from MedSAM3SegmentLib.result import SegmentResult
+from MedSAM3SegmentLib.results.result import SegmentResult
 from MedSAM3SegmentLib.segmenter import Segmenter
-from MedSAM3SegmentLib.training.phantom import Phantom, make_phantom
+from MedSAM3SegmentLib.synthetic.phantom import Phantom, make_phantom
 from MedSAM3SegmentLib.volume import Volume
 from same_values import assert_same
 from slow_segmenter import SlowSegmenter
@@ -43,7 +49,7 @@ def test_the_segmenter_sees_examples_as_they_were_given(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, same_disk: bool
 ) -> None:
     if not same_disk:
-        monkeypatch.setattr(sending, "_file_of_store", lambda _: None)
+        monkeypatch.setattr(volume_upload, "_file_of_store", lambda _: None)
     volume, other = volume_of(), volume_of(1, (5, 9, 7), np.float32)
     request = SegmentRequest(("it", "that"), plane=Plane.CORONAL)
     examples = {"it": (example_in(volume, 2, (1, 3)), example_in(other)), "that": (example_in(other, -2),)}

@@ -12,12 +12,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine_on_socket import TOKEN, Engine, volume_of, works
-from MedSAM3SegmentLib.engine.events import Done, Failed
-from MedSAM3SegmentLib.engine.orders import JobOrder, OrderedExample, SentVolume, VolumeOffer, read_events
-from MedSAM3SegmentLib.engine.records import encode
-from MedSAM3SegmentLib.grid import Plane
-from MedSAM3SegmentLib.intensity import Window
-from MedSAM3SegmentLib.prompts import BoxMark, MaskMark, PointMark, TargetPrompts
+from MedSAM3SegmentLib.engine.protocol.codec import encode
+from MedSAM3SegmentLib.engine.protocol.events import Done, Failed
+from MedSAM3SegmentLib.engine.protocol.messages import (
+    JobOrder,
+    OrderedExample,
+    SentVolume,
+    VolumeOffer,
+    read_events,
+)
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane
+from MedSAM3SegmentLib.preprocessing.windowing import Window
+from MedSAM3SegmentLib.prompts.prompts import (
+    BoxMark,
+    MaskMark,
+    PointMark,
+    TargetPrompts,
+)
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
 
 _HEAD = struct.Struct("<4sQ")

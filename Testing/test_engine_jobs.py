@@ -13,20 +13,37 @@ import pytest
 
 from engine_on_socket import LIVER, TOKEN, Engine, volume_of, wait_until, works
 from made_results import axial_grid, result_of
-from MedSAM3SegmentLib.engine import job_answer
-from MedSAM3SegmentLib.engine.client import EngineClient
-from MedSAM3SegmentLib.engine.events import Advanced, Done, Event, Loading, PartialArrived, Queued
-from MedSAM3SegmentLib.engine.model_shelf import FeatureShelf, ModelShelf, files_version, load_segmenter
-from MedSAM3SegmentLib.engine.orders import read_events
-from MedSAM3SegmentLib.engine.process_life import Parents
-from MedSAM3SegmentLib.engine.serving import Binding, ServingEngine
-from MedSAM3SegmentLib.engine.volume_store import VolumeStore
-from MedSAM3SegmentLib.errors import Cancelled, EngineError, InputError, ModelError
-from MedSAM3SegmentLib.grid import Plane
-from MedSAM3SegmentLib.messages import message
-from MedSAM3SegmentLib.models.fingerprint import file_sha256
+from MedSAM3SegmentLib.checkpoints.fingerprint import file_sha256
+from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
+from MedSAM3SegmentLib.engine.process_id import Parents
+from MedSAM3SegmentLib.engine.protocol.events import (
+    Advanced,
+    Done,
+    Event,
+    Loading,
+    PartialArrived,
+    Queued,
+)
+from MedSAM3SegmentLib.engine.protocol.messages import read_events
+from MedSAM3SegmentLib.engine.server import event_stream
+from MedSAM3SegmentLib.engine.server.model_cache import (
+    FeatureShelf,
+    ModelShelf,
+    files_version,
+    load_segmenter,
+)
+from MedSAM3SegmentLib.engine.server.server import Binding, ServingEngine
+from MedSAM3SegmentLib.engine.server.volume_store import VolumeStore
+from MedSAM3SegmentLib.errors import (
+    Cancelled,
+    EngineError,
+    InputError,
+    ModelError,
+)
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane
+from MedSAM3SegmentLib.messages.message import message
 from MedSAM3SegmentLib.request import PartialMask, Progress, SegmentRequest
-from MedSAM3SegmentLib.result import SegmentResult
+from MedSAM3SegmentLib.results.result import SegmentResult
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.volume import Volume
 from same_values import assert_same
@@ -159,7 +176,7 @@ def test_memory_that_cannot_be_given_back_holds_up_no_job(engine: Engine, monkey
 def test_events_that_wait_for_a_slow_client_are_bounded_and_the_result_is_among_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(job_answer, "_MOST_WAITING", 20_000)
+    monkeypatch.setattr(event_stream, "_MOST_WAITING", 20_000)
     mask = np.random.default_rng(0).random((100, 100)) > 0.5
     done = Done(result_of(volume_of(), {"liver": np.asarray(volume_of().array > 0)}, Plane.ACQUIRED))
 
@@ -168,7 +185,7 @@ def test_events_that_wait_for_a_slow_client_are_bounded_and_the_result_is_among_
             return False
 
     async def late() -> list[Event | None]:
-        frames = job_answer.JobFrames(compress=False)
+        frames = event_stream.JobFrames(compress=False)
         for index in range(1000):
             frames.tell(PartialArrived(PartialMask("liver", index, 0.9, mask)))
         frames.tell(done)

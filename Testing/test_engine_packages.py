@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from MedSAM3SceneLib import engine_packages
+from MedSAM3SceneLib.engine import requirements
 from MedSAM3SegmentLib.errors import ModelError
 
 #: Import names of what is a part of every Slicer and is never looked for.
@@ -30,9 +30,9 @@ def watch(name, globals=None, locals=None, fromlist=(), level=0):
     return real(name, globals, locals, fromlist, level)
 
 builtins.__import__ = watch
-from MedSAM3SegmentLib.cli import main
-from MedSAM3SegmentLib.engine.client import EngineClient
-from MedSAM3SegmentLib.engine.run_files import running_engines
+from MedSAM3SegmentLib.cli.main import main
+from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
+from MedSAM3SegmentLib.engine.process.discovery import running_engines
 from MedSAM3SegmentLib.errors import MedSAM3Error
 from MedSAM3SegmentLib.request import SegmentRequest
 from engine_on_socket import volume_of
@@ -62,12 +62,12 @@ def test_all_that_the_engine_imports_is_looked_for(tiny_model_folder: Path, tmp_
     assert found, "a job was done, so that everything was imported"
     foreign = {name for name in imported if name not in sys.stdlib_module_names and not name.startswith("MedSAM3")}
     assert {"rich", "uvicorn", "transformers", "torch"} <= foreign
-    assert foreign <= IN_SLICER | set(engine_packages.NEEDED)
+    assert foreign <= IN_SLICER | set(requirements.NEEDED)
 
 
 def test_each_package_that_is_looked_for_can_be_found_by_its_name() -> None:
-    assert engine_packages.NEEDED[0] == "torch", "the PyTorch extension comes before all else"
-    assert engine_packages.missing_packages() == ()
+    assert requirements.NEEDED[0] == "torch", "the PyTorch extension comes before all else"
+    assert requirements.missing_packages() == ()
 
 
 @pytest.mark.parametrize(
@@ -81,33 +81,33 @@ def test_each_package_that_is_looked_for_can_be_found_by_its_name() -> None:
 def test_a_version_that_another_extension_left_behind_is_as_good_as_missing(
     monkeypatch: pytest.MonkeyPatch, distribution: str, installed: str, name: str, said: str
 ) -> None:
-    real = engine_packages.version
-    monkeypatch.setattr(engine_packages, "version", lambda asked: installed if asked == distribution else real(asked))
+    real = requirements.version
+    monkeypatch.setattr(requirements, "version", lambda asked: installed if asked == distribution else real(asked))
 
-    assert engine_packages.missing_packages() == (name,)
+    assert requirements.missing_packages() == (name,)
     with pytest.raises(ModelError) as error:
-        engine_packages.require_packages()
+        requirements.require_packages()
     assert said in str(error.value)
 
 
 def test_looking_for_packages_does_not_read_all_that_they_say_of_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which takes tens of milliseconds, and the window waits for it at each run and whenever the panel is entered."""
-    stated = {name: metadata.version(name.replace("_", "-")) for name in engine_packages.NEEDED}
+    stated = {name: metadata.version(name.replace("_", "-")) for name in requirements.NEEDED}
 
     def read(self: metadata.Distribution) -> None:
         raise AssertionError(f"{self} was read")
 
     monkeypatch.setattr(metadata.Distribution, "metadata", property(read))
 
-    assert engine_packages.missing_packages() == ()
-    assert engine_packages.installed_versions() == stated
+    assert requirements.missing_packages() == ()
+    assert requirements.installed_versions() == stated
 
 
 def test_what_tells_no_version_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     def untold(distribution: str) -> str:
         raise PackageNotFoundError(distribution)
 
-    monkeypatch.setattr(engine_packages, "version", untold)
+    monkeypatch.setattr(requirements, "version", untold)
 
-    assert engine_packages.missing_packages() == ()
-    assert engine_packages.held_versions() == ()
+    assert requirements.missing_packages() == ()
+    assert requirements.held_versions() == ()

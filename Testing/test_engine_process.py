@@ -17,15 +17,30 @@ import numpy as np
 import pytest
 
 from engine_on_socket import LIVER, volume_of, wait_until
-from MedSAM3SegmentLib.cli import main
-from MedSAM3SegmentLib.engine.client import EngineClient
-from MedSAM3SegmentLib.engine.events import Advanced, Failed, PartialArrived
-from MedSAM3SegmentLib.engine.job import EngineJob
-from MedSAM3SegmentLib.engine.process import TOKEN_VARIABLE, EngineProcess, StartedProcess, start_process
-from MedSAM3SegmentLib.engine.process_life import Parents, ProcessMark
-from MedSAM3SegmentLib.engine.run_files import FOLDER_VARIABLE, announced, run_folder, running_engines
-from MedSAM3SegmentLib.engine.start_lock import one_at_a_time
-from MedSAM3SegmentLib.errors import Cancelled, EngineError, InputError, MedSAM3Error
+from MedSAM3SegmentLib.cli.main import main
+from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
+from MedSAM3SegmentLib.engine.client.job import EngineJob
+from MedSAM3SegmentLib.engine.process.discovery import (
+    FOLDER_VARIABLE,
+    announced,
+    run_folder,
+    running_engines,
+)
+from MedSAM3SegmentLib.engine.process.engine_process import (
+    TOKEN_VARIABLE,
+    EngineProcess,
+    StartedProcess,
+    start_process,
+)
+from MedSAM3SegmentLib.engine.process.start_lock import one_at_a_time
+from MedSAM3SegmentLib.engine.process_id import Parents, ProcessMark
+from MedSAM3SegmentLib.engine.protocol.events import Advanced, Failed, PartialArrived
+from MedSAM3SegmentLib.errors import (
+    Cancelled,
+    EngineError,
+    InputError,
+    MedSAM3Error,
+)
 from MedSAM3SegmentLib.request import SegmentRequest
 from slow_segmenter import SECRET
 from tiny_model import TINY_SCORE

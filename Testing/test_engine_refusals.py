@@ -15,12 +15,22 @@ import pytest
 import requests
 
 from engine_on_socket import LIVER, TOKEN, Engine, volume_of, works
-from MedSAM3SegmentLib.engine import service, serving
-from MedSAM3SegmentLib.engine.client import EngineClient
-from MedSAM3SegmentLib.engine.connection import Connection, knows_token
-from MedSAM3SegmentLib.engine.events import Failed, FailureKind, refusal_body, refusal_in
-from MedSAM3SegmentLib.engine.orders import JobOrder, OrderedExample, SentVolume, VolumeOffer
-from MedSAM3SegmentLib.engine.records import encode
+from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
+from MedSAM3SegmentLib.engine.client.http import Connection, knows_token
+from MedSAM3SegmentLib.engine.protocol.codec import encode
+from MedSAM3SegmentLib.engine.protocol.events import (
+    Failed,
+    FailureKind,
+    refusal_body,
+    refusal_in,
+)
+from MedSAM3SegmentLib.engine.protocol.messages import (
+    JobOrder,
+    OrderedExample,
+    SentVolume,
+    VolumeOffer,
+)
+from MedSAM3SegmentLib.engine.server import app, server
 from MedSAM3SegmentLib.errors import EngineError, InputError
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.volume import Volume
@@ -113,7 +123,7 @@ def test_a_connection_that_asks_nothing_is_closed(
     """Whoever holds many of them, without a token, would leave no room for others."""
     host, port = engine.address.removeprefix("http://").split(":")
     with monkeypatch.context() as patch:
-        patch.setattr(serving, "_PATIENCE", 0.2)
+        patch.setattr(server, "_PATIENCE", 0.2)
         with socket.create_connection((host, int(port)), 60) as line:
             line.sendall(words)
             assert line.recv(1000) == b""
@@ -123,7 +133,7 @@ def test_a_connection_that_asks_nothing_is_closed(
 def test_a_job_that_takes_longer_than_a_request_may_is_not_cut_off(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "_PATIENCE", 1.0)
+    monkeypatch.setattr(server, "_PATIENCE", 1.0)
     engine.slow.seconds = 0.25
     volume = volume_of()
     result = engine.client().segment(volume, LIVER)
@@ -133,7 +143,7 @@ def test_a_job_that_takes_longer_than_a_request_may_is_not_cut_off(
 def test_a_body_that_is_too_long_is_refused_however_it_is_packed(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "MOST_ORDER_BYTES", 10_000_000)
+    monkeypatch.setattr(app, "MOST_ORDER_BYTES", 10_000_000)
     bomb = zlib.compress(b"\0" * 50_000_000, 9)
     assert len(bomb) < 100_000
     assert post(engine, "/jobs", b"\0" * 11_000_000).status_code == 413
@@ -152,7 +162,7 @@ def test_what_the_engine_has_no_memory_for_is_refused(
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(service, "decode", no_memory)
+        patch.setattr(app, "decode", no_memory)
         answer = post(engine, path, b"much")
     assert is_refused(answer)
     assert "not enough memory" in answer.json()["message"]

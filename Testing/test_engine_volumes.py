@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from engine_on_socket import LIVER, Engine, volume_of, wait_until, works
-from MedSAM3SegmentLib.engine import sending, volume_store
-from MedSAM3SegmentLib.engine.orders import VolumeOffer
-from MedSAM3SegmentLib.engine.volume_store import VolumeStore
+from MedSAM3SegmentLib.engine.client import volume_upload
+from MedSAM3SegmentLib.engine.protocol.messages import VolumeOffer
+from MedSAM3SegmentLib.engine.server import volume_store
+from MedSAM3SegmentLib.engine.server.volume_store import VolumeStore
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
 from MedSAM3SegmentLib.request import CancelCheck
 from MedSAM3SegmentLib.volume import Volume
@@ -29,9 +30,9 @@ from slow_segmenter import SlowSegmenter
 def uploads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """How volumes were sent from now on: by ``file`` or by ``network``."""
     ways: list[str] = []
-    write, compress = sending._write, sending._compressed
-    monkeypatch.setattr(sending, "_write", lambda *given: (ways.append("file"), write(*given))[1])
-    monkeypatch.setattr(sending, "_compressed", lambda *given: (ways.append("network"), compress(*given))[1])
+    write, compress = volume_upload._write, volume_upload._compressed
+    monkeypatch.setattr(volume_upload, "_write", lambda *given: (ways.append("file"), write(*given))[1])
+    monkeypatch.setattr(volume_upload, "_compressed", lambda *given: (ways.append("network"), compress(*given))[1])
     return ways
 
 
@@ -50,7 +51,7 @@ def test_a_volume_is_sent_once_and_by_file_on_the_same_machine(engine: Engine, m
 
 
 def test_without_the_same_disk_volumes_travel_compressed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending, "_file_of_store", lambda _: None)
+    monkeypatch.setattr(volume_upload, "_file_of_store", lambda _: None)
     ways = uploads(monkeypatch)
     volume = volume_of(3, (40, 64, 64))
     with pytest.raises(ModelError, match="not installed"):
@@ -104,7 +105,7 @@ def test_a_full_disk_at_the_clients_end_is_said_in_words(engine: Engine, monkeyp
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(sending.Path, "open", full)
+        patch.setattr(volume_upload.Path, "open", full)
         with pytest.raises(InputError, match="No space left"):
             engine.client().segment(volume_of(), LIVER)
     works(engine)
@@ -117,9 +118,9 @@ def test_a_volume_whose_sending_was_cancelled_or_failed_takes_nothing_from_the_n
     """It needs more than half of the budget."""
     engine = Engine(tmp_path, volume_budget=1_000_000)
     volume = volume_of(shape=(10, 200, 200))
-    pieces = sending._pieces
+    pieces = volume_upload._pieces
     if way == "network":
-        monkeypatch.setattr(sending, "_file_of_store", lambda _: None)
+        monkeypatch.setattr(volume_upload, "_file_of_store", lambda _: None)
     begun = threading.Event()
 
     def endless(array: np.ndarray, cancel: CancelCheck) -> Iterator[memoryview]:
@@ -135,16 +136,16 @@ def test_a_volume_whose_sending_was_cancelled_or_failed_takes_nothing_from_the_n
         raise InputError("The disk is full.")
 
     try:
-        monkeypatch.setattr(sending, "_pieces", endless)
+        monkeypatch.setattr(volume_upload, "_pieces", endless)
         job = engine.client().submit(volume, LIVER)
         assert begun.wait(20)
         job.cancel()
         with pytest.raises(Cancelled):
             job.wait(20)
-        monkeypatch.setattr(sending, "_pieces", breaks)
+        monkeypatch.setattr(volume_upload, "_pieces", breaks)
         with pytest.raises(InputError, match="disk is full"):
             engine.client().segment(volume, LIVER)
-        monkeypatch.setattr(sending, "_pieces", pieces)
+        monkeypatch.setattr(volume_upload, "_pieces", pieces)
         wait_until(lambda: [file.name for file in engine.store.folder.iterdir()] == ["proof"])
         result = engine.client().segment(volume, LIVER)
         np.testing.assert_array_equal(result.concepts[0].mask, volume.array > 0)
@@ -273,7 +274,7 @@ def test_a_full_disk_at_the_engines_end_is_said_in_words(engine: Engine, monkeyp
             self.path.unlink(missing_ok)
 
     real = volume_store._Arrival
-    monkeypatch.setattr(sending, "_file_of_store", lambda _: None)
+    monkeypatch.setattr(volume_upload, "_file_of_store", lambda _: None)
     with monkeypatch.context() as patch:
         patch.setattr(volume_store, "_Arrival", lambda offer, path: real(offer, FullDisk(path)))
         with pytest.raises(InputError, match="No space left"):

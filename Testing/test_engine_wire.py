@@ -18,7 +18,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from made_results import axial_grid, result_of
-from MedSAM3SegmentLib.engine.events import (
+from MedSAM3SegmentLib.engine.protocol.arrays import PacketReader, PacketWriter
+from MedSAM3SegmentLib.engine.protocol.codec import decode, encode
+from MedSAM3SegmentLib.engine.protocol.events import (
     Advanced,
     Done,
     Event,
@@ -29,16 +31,25 @@ from MedSAM3SegmentLib.engine.events import (
     Queued,
     WasCancelled,
 )
-from MedSAM3SegmentLib.engine.orders import SIGN_OF_LIFE, JobOrder, OrderedExample, SentVolume, frame_of, read_events
-from MedSAM3SegmentLib.engine.packets import PacketReader, PacketWriter
-from MedSAM3SegmentLib.engine.records import decode, encode
+from MedSAM3SegmentLib.engine.protocol.messages import (
+    SIGN_OF_LIFE,
+    JobOrder,
+    OrderedExample,
+    SentVolume,
+    frame_of,
+    read_events,
+)
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.evidence import Detection, SliceEvidence, SoftMask
-from MedSAM3SegmentLib.gating import Gate
-from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid
-from MedSAM3SegmentLib.intensity import Window
-from MedSAM3SegmentLib.messages import Message
-from MedSAM3SegmentLib.prompts import BoxMark, BoxReading, MaskMark, PointMark, TargetPrompts
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack, VoxelGrid
+from MedSAM3SegmentLib.messages.message import Message
+from MedSAM3SegmentLib.preprocessing.windowing import Window
+from MedSAM3SegmentLib.prompts.prompts import (
+    BoxMark,
+    BoxReading,
+    MaskMark,
+    PointMark,
+    TargetPrompts,
+)
 from MedSAM3SegmentLib.provenance import AdapterIdentity, ModelIdentity, Provenance
 from MedSAM3SegmentLib.request import (
     AssemblyOptions,
@@ -49,8 +60,10 @@ from MedSAM3SegmentLib.request import (
     SegmentRequest,
     Stage,
 )
-from MedSAM3SegmentLib.result import ConceptResult, Instance, SegmentResult
-from MedSAM3SegmentLib.tracks import Stop, StopReason, Track
+from MedSAM3SegmentLib.results.result import ConceptResult, Instance, SegmentResult
+from MedSAM3SegmentLib.results.slice_detections import Detection, SliceEvidence, SoftMask
+from MedSAM3SegmentLib.results.tracks import Stop, StopReason, Track
+from MedSAM3SegmentLib.search_region import Gate
 from MedSAM3SegmentLib.volume import Volume
 from same_values import assert_same
 
@@ -435,7 +448,8 @@ def test_pickles_are_not_read(tmp_path) -> None:
 def test_the_client_loads_nothing_heavy() -> None:
     """Slicer's own process imports the client; torch and the web framework belong to the engine's."""
     code = (
-        "import sys; import MedSAM3SegmentLib.engine.process, MedSAM3SegmentLib.engine.client; "
+        "import sys; import MedSAM3SegmentLib.engine.process.engine_process; "
+        "import MedSAM3SegmentLib.engine.client.engine_client; "
         "print(sorted({'torch', 'transformers', 'starlette', 'uvicorn', 'requests'} & set(sys.modules)))"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

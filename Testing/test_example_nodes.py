@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
-from MedSAM3SceneLib.local_jobs import LocalJobs
+from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from scene_nodes import add_segmentation, add_transform, add_volume, misplaced, rigid, segments, snapshot
 from slicer_stand_ins import load_module

@@ -10,22 +10,34 @@ import shutil
 import struct
 import subprocess
 import sys
-import tomllib
+from distutils.core import run_setup
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import setuptools  # noqa: F401  before distutils, which it brings
+
+from list_cmake_files import files_of, listed
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = ("MedSAM3Segment", "MedSAM3Agent")
 LIBRARIES = {
-    "MedSAM3Segment": ("MedSAM3SegmentLib", "MedSAM3SceneLib", "MedSAM3PanelLib", "SegmentEditorMedSAM3Lib"),
+    "MedSAM3Segment": (
+        "MedSAM3SegmentLib",
+        "MedSAM3SceneLib",
+        "MedSAM3WidgetsLib",
+        "MedSAM3PanelLib",
+        "SegmentEditorMedSAM3Lib",
+    ),
     "MedSAM3Agent": ("MedSAM3AgentLib",),
 }
 TOP_LEVEL = {
     ".ci", ".github", ".gitignore", "CMakeLists.txt", "LICENSE", "Makefile", "MedSAM3Agent", "MedSAM3Segment",
-    "README.md", "Resources", "Testing", "pyproject.toml",
+    "README.md", "Resources", "Testing", "benchmarks", "pyproject.toml", "scripts", "setup.py",
 }  # fmt: skip
+
+#: Libraries that work with Qt.
+WITH_WIDGETS = ("MedSAM3WidgetsLib", "MedSAM3PanelLib", "SegmentEditorMedSAM3Lib")
 
 
 def cmake_list(module: str, name: str) -> list[str]:
@@ -62,34 +74,15 @@ def imports(path: Path, file_scope_only: bool = False) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_cmake_packages_every_python_file_and_nothing_else(module):
-    there = {f"{module}.py"}
-    for library in LIBRARIES[module]:
-        there |= {path.relative_to(ROOT / module).as_posix() for path in (ROOT / module / library).rglob("*.py")}
-
-    listed = cmake_list(module, "MODULE_PYTHON_SCRIPTS")
-
-    assert set(listed) == there
-    assert len(listed) == len(set(listed))
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_cmake_packages_every_resource_and_nothing_else(module):
-    folder = ROOT / module
-    there = {p.relative_to(folder).as_posix() for p in (folder / "Resources").rglob("*") if p.is_file()}
-
-    assert set(cmake_list(module, "MODULE_PYTHON_RESOURCES")) == there
-
-
-def test_cmake_puts_the_shared_resources_beside_the_library():
-    """All but pictures and documents, which are for readers."""
-    folder = ROOT / "Resources"
-    there = {
-        p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.suffix not in (".png", ".md")
-    }
-
-    assert set(cmake_list("MedSAM3Segment", "SHARED_RESOURCES")) == there
+def test_cmake_lists_every_file_and_nothing_else():
+    for module in MODULES:
+        text = (ROOT / module / "CMakeLists.txt").read_text("utf-8")
+        assert listed(text, files_of(module)) == text, "run python scripts/list_cmake_files.py"
+        scripts = cmake_list(module, "MODULE_PYTHON_SCRIPTS")
+        assert len(scripts) == len(set(scripts)) >= 2
+        for library in LIBRARIES[module]:
+            assert f"{library}/__init__.py" in scripts
+    assert "demo-model/model.safetensors" in cmake_list("MedSAM3Segment", "SHARED_RESOURCES")
 
 
 def install(folder: Path) -> None:
@@ -116,9 +109,9 @@ def test_an_installed_extension_segments_with_what_it_brings(tmp_path):
     program = """
 import json
 import MedSAM3SegmentLib
-from MedSAM3SegmentLib.engine.process import EngineProcess
+from MedSAM3SegmentLib.engine.process.engine_process import EngineProcess
 from MedSAM3SegmentLib.request import SegmentRequest
-from MedSAM3SegmentLib.training.phantom import Contrast, make_phantom
+from MedSAM3SegmentLib.synthetic.phantom import Contrast, make_phantom
 
 volume = make_phantom(24, contrast=Contrast.CT, absence=0.0).volume
 engine = EngineProcess()
@@ -142,12 +135,15 @@ print(json.dumps([MedSAM3SegmentLib.__file__, result.provenance.model.is_demo, r
         assert (folder / name).is_file()
 
 
-def test_python_packages_are_all_in_the_wheel():
-    packages = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+def test_python_packages_are_all_in_the_wheel(monkeypatch):
+    monkeypatch.chdir(ROOT)
     library = ROOT / "MedSAM3Segment" / "MedSAM3SegmentLib"
-    there = {".".join(p.parent.relative_to(library.parent).parts) for p in library.rglob("__init__.py")}
+    folders = {path.parent for path in library.rglob("*.py")}
 
-    assert packages == there | {"MedSAM3SegmentLib.Resources"}
+    packages = run_setup("setup.py", stop_after="init").packages
+
+    there = {".".join(folder.relative_to(library.parent).parts) for folder in folders}
+    assert set(packages) == there | {"MedSAM3SegmentLib.Resources"}
 
 
 def test_top_level_holds_what_it_should_and_nothing_else():
@@ -205,16 +201,21 @@ def test_libraries_keep_to_their_side(library, forbidden):
 def test_the_panel_and_the_effect_open_before_anything_is_installed():
     """Packages are what the panel is there to install; Slicer must not wait for PyTorch's import either."""
     files = [ROOT / "MedSAM3Segment" / "MedSAM3Segment.py"]
-    for library in ("MedSAM3PanelLib", "SegmentEditorMedSAM3Lib"):
-        files += (ROOT / "MedSAM3Segment" / library).glob("*.py")
-    scene = (ROOT / "MedSAM3Segment" / "MedSAM3SceneLib").glob("*.py")
-    used = {f"MedSAM3SceneLib.{path.stem}" for path in scene if path.stem != "__init__"}
-    used |= {"MedSAM3SegmentLib.engine.process", "MedSAM3SegmentLib.models.sources"}
+    for library in WITH_WIDGETS:
+        files += (ROOT / "MedSAM3Segment" / library).rglob("*.py")
+    scene = (ROOT / "MedSAM3Segment" / "MedSAM3SceneLib").rglob("*.py")
+    used = {
+        ".".join(path.relative_to(ROOT / "MedSAM3Segment").with_suffix("").parts)
+        for path in scene
+        if path.stem != "__init__"
+    }
+    assert "MedSAM3SceneLib.editing.masking" in used
+    used |= {"MedSAM3SegmentLib.engine.process.engine_process", "MedSAM3SegmentLib.model_store.resolve"}
     for path in files:
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith("MedSAM3SegmentLib"):
                 used.add(str(node.module))
-    assert "MedSAM3SegmentLib.models.model_store" in used
+    assert "MedSAM3SegmentLib.model_store.store" in used
 
     requirements = (ROOT / "MedSAM3Segment" / "Resources" / "requirements.txt").read_text().replace("-", "_")
     missing = ["torch", *re.findall(r"^\w+", requirements, re.MULTILINE)]
@@ -229,8 +230,8 @@ def test_the_panel_and_the_effect_open_before_anything_is_installed():
 
 TRANSLATED = [ROOT / module / f"{module}.py" for module in MODULES] + [
     path
-    for library in ("MedSAM3PanelLib", "SegmentEditorMedSAM3Lib")
-    for path in sorted((ROOT / "MedSAM3Segment" / library).glob("*.py"))
+    for library in WITH_WIDGETS
+    for path in sorted((ROOT / "MedSAM3Segment" / library).rglob("*.py"))
     if "from slicer.i18n import tr as _" in path.read_text()
 ]
 
@@ -247,7 +248,7 @@ def test_every_translatable_text_is_one_literal(path):
 
 def test_the_panel_and_its_ui_file_agree():
     library = ROOT / "MedSAM3Segment" / "MedSAM3PanelLib"
-    source = "".join(path.read_text() for path in library.glob("*.py"))
+    source = "".join(path.read_text() for path in library.rglob("*.py"))
     ui = ElementTree.parse(ROOT / "MedSAM3Segment" / "Resources" / "UI" / "MedSAM3Segment.ui").getroot()
     names = {widget.get("name") for widget in ui.iter("widget")}
 
@@ -275,7 +276,8 @@ def test_what_the_panel_keeps_in_the_scene_is_what_its_ui_file_is_connected_to()
 
 def test_no_widget_brings_colours_of_its_own():
     ui = ROOT / "MedSAM3Segment" / "Resources" / "UI" / "MedSAM3Segment.ui"
-    files = [ui, *(ROOT / "MedSAM3Segment" / "MedSAM3PanelLib").glob("*.py")]
+    files = [ui, *(path for library in WITH_WIDGETS for path in (ROOT / "MedSAM3Segment" / library).rglob("*.py"))]
+    assert len(files) > 40
     assert not [path.name for path in files if "styleSheet" in path.read_text()]
 
 

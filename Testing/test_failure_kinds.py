@@ -5,10 +5,24 @@ from __future__ import annotations
 import pytest
 
 from engine_on_socket import LIVER, Engine, volume_of, wait_until
-from MedSAM3SceneLib.local_jobs import LocalJobs
-from MedSAM3SegmentLib.engine.events import Done, Event, Failed, FailureKind, Queued, WasCancelled
-from MedSAM3SegmentLib.engine.job import EngineJob
-from MedSAM3SegmentLib.errors import CANCELLED, Cancelled, EngineError, InputError, MedSAM3Error, ModelError
+from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SegmentLib.engine.client.job import EngineJob
+from MedSAM3SegmentLib.engine.protocol.events import (
+    Done,
+    Event,
+    Failed,
+    FailureKind,
+    Queued,
+    WasCancelled,
+)
+from MedSAM3SegmentLib.errors import (
+    CANCELLED,
+    Cancelled,
+    EngineError,
+    InputError,
+    MedSAM3Error,
+    ModelError,
+)
 from MedSAM3SegmentLib.volume import Volume
 from slow_segmenter import SlowSegmenter
 

@@ -7,11 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from MedSAM3SegmentLib import few_shot
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
-from MedSAM3SegmentLib.examples import Example
-from MedSAM3SegmentLib.grid import VoxelGrid
-from MedSAM3SegmentLib.request import AssemblyOptions, Mode, Progress, SegmentRequest, Stage
+from MedSAM3SegmentLib.few_shot import segment_from_examples
+from MedSAM3SegmentLib.few_shot.examples import Example
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.request import (
+    AssemblyOptions,
+    Mode,
+    Progress,
+    SegmentRequest,
+    Stage,
+)
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.volume import Volume
 from random_grids import stored_as
@@ -30,7 +36,7 @@ def segmenter(tiny_model_folder: Path) -> Segmenter:
 
 @pytest.fixture
 def copying(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(few_shot, "Tracker", CopyingTracker)
+    monkeypatch.setattr(segment_from_examples, "Tracker", CopyingTracker)
 
 
 @pytest.fixture
@@ -134,7 +140,7 @@ def test_what_was_shown_may_lie_inside_of_something_that_was_shown_too(
 
 
 def test_real_networks_run_and_are_deterministic(tiny_model_folder: Path, labelled: tuple[Volume, np.ndarray]) -> None:
-    from MedSAM3SegmentLib.models.network_loading import TrackerNetworks
+    from MedSAM3SegmentLib.checkpoints.networks import TrackerNetworks
 
     volume, mask = labelled
     new = Volume(volume.array[::-1].copy(), volume.grid, "MR", "new")

@@ -10,14 +10,20 @@ import numpy as np
 import pytest
 
 from followed_objects import Mask
-from MedSAM3SegmentLib.correcting import correcting_request
 from MedSAM3SegmentLib.errors import InputError, ModelError
-from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid
-from MedSAM3SegmentLib.prompts import BoxMark, BoxReading, MaskMark, PointMark, TargetPrompts
-from MedSAM3SegmentLib.report import report_of
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack, VoxelGrid
+from MedSAM3SegmentLib.prompts.prompts import (
+    BoxMark,
+    BoxReading,
+    MaskMark,
+    PointMark,
+    TargetPrompts,
+)
+from MedSAM3SegmentLib.reporting.report import report_of
 from MedSAM3SegmentLib.request import Mode, PartialMask, SegmentRequest
+from MedSAM3SegmentLib.results.tracks import StopReason
 from MedSAM3SegmentLib.segmenter import Segmenter
-from MedSAM3SegmentLib.tracks import StopReason
+from MedSAM3SegmentLib.tracking.correction import correcting_request
 from MedSAM3SegmentLib.volume import Volume
 from tiny_model import TINY_SCORE, EncoderCount
 from untrained_tracker import make_tracker
@@ -33,7 +39,7 @@ def tracking(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> Segmenter
     """With a tracker, whose answers mean nothing."""
     tracker = make_tracker()
     monkeypatch.setattr(segmenter.model, "tracker", "networks")
-    monkeypatch.setattr("MedSAM3SegmentLib.following.Tracker", lambda *_: tracker)
+    monkeypatch.setattr("MedSAM3SegmentLib.tracking.track_concepts.Tracker", lambda *_: tracker)
     return segmenter
 
 

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.gating import Gate, box_of
-from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid
-from MedSAM3SegmentLib.prompts import BoxMark
-from MedSAM3SegmentLib.report import segment_provenance
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack, VoxelGrid
+from MedSAM3SegmentLib.prompts.prompts import BoxMark
+from MedSAM3SegmentLib.reporting.report import segment_provenance
 from MedSAM3SegmentLib.request import SegmentRequest
+from MedSAM3SegmentLib.search_region import Gate, box_of
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.volume import Volume
 from random_grids import grids

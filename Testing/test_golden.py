@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from MedSAM3SegmentLib.checkpoints.checkpoint import Checkpoint
+from MedSAM3SegmentLib.checkpoints.lora import load_adapter
+from MedSAM3SegmentLib.checkpoints.model_card import ScoreRule
 from MedSAM3SegmentLib.errors import ModelError
-from MedSAM3SegmentLib.models.adapter_switch import AdapterSwitch
-from MedSAM3SegmentLib.models.adapters import load_adapter
-from MedSAM3SegmentLib.models.checkpoint import Checkpoint
-from MedSAM3SegmentLib.models.concept_model import ConceptModel
-from MedSAM3SegmentLib.models.golden_cases import Difference, GoldenSet
-from MedSAM3SegmentLib.models.model_card import ScoreRule
+from MedSAM3SegmentLib.models.detector import ConceptModel
+from MedSAM3SegmentLib.models.lora_manager import AdapterSwitch
+from MedSAM3SegmentLib.models.reference_check import Difference, GoldenSet
 from model_files import GOLDEN, golden_config, golden_model, golden_state
 
 pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"needs the reference set in {GOLDEN}, which is not here")

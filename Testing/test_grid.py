@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid, acquired_axis
+from MedSAM3SegmentLib.geometry.voxel_grid import (
+    Plane,
+    SliceStack,
+    VoxelGrid,
+    acquired_axis,
+)
 from random_grids import Storage, grids, storages, stored_as, voxel_positions
 
 ANATOMICAL = [Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL]

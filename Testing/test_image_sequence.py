@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.grid import Plane, SliceStack
-from MedSAM3SegmentLib.image_sequence import TIME_MESSAGE
-from MedSAM3SegmentLib.images import read_volume
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack
+from MedSAM3SegmentLib.io.image_sequence import TIME_MESSAGE
+from MedSAM3SegmentLib.io.read_volume import read_volume
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.segmenter import Segmenter
 

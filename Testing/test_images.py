@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from image_files import SHEARED, refused, sample, smooth, write_mha
-from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid
-from MedSAM3SegmentLib.images import read_volume
-from MedSAM3SegmentLib.intensity import Window, to_display
-from MedSAM3SegmentLib.straightening import perpendicular_grid
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack, VoxelGrid
+from MedSAM3SegmentLib.io.read_volume import read_volume
+from MedSAM3SegmentLib.preprocessing.resampling import perpendicular_grid
+from MedSAM3SegmentLib.preprocessing.windowing import Window, to_display
 from MedSAM3SegmentLib.volume import Volume
 from random_grids import grids, voxel_positions
 from shared_data import DATA, needs_shared

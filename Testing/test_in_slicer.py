@@ -51,7 +51,7 @@ def test_the_colours_of_the_organs_that_are_asked_for_are_told_apart():
     from medsam3_session.abdomen import ORGANS
     from medsam3_session.colours import coloured_pixels
 
-    from MedSAM3SegmentLib.concepts import Vocabulary
+    from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
     colours = [Vocabulary.load().colour_for(organ) for organ in ORGANS]
     for number, colour in enumerate(colours):

@@ -14,11 +14,11 @@ import pytest
 
 from engine_on_socket import wait_until
 from local_hub import LocalHub
-from MedSAM3SegmentLib.engine.process_life import ProcessMark
+from MedSAM3SegmentLib.engine.process_id import ProcessMark
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
-from MedSAM3SegmentLib.models.installing import install, plan
-from MedSAM3SegmentLib.models.installing_apart import PlannedModel, install_apart, plan_apart
-from MedSAM3SegmentLib.models.model_store import find_installed, remove_model, store_folder
+from MedSAM3SegmentLib.model_store.install import install, plan
+from MedSAM3SegmentLib.model_store.install_process import PlannedModel, install_apart, plan_apart
+from MedSAM3SegmentLib.model_store.store import find_installed, remove_model, store_folder
 
 
 @pytest.fixture(autouse=True)
@@ -182,7 +182,7 @@ def test_a_python_that_ended_before_it_was_told_anything_is_heard(
 def test_the_caller_loads_nothing_heavy(tiny_model_folder: Path) -> None:
     """In Slicer that would hold up the window."""
     code = (
-        "import sys; from MedSAM3SegmentLib.models.installing_apart import install_apart, plan_apart; "
+        "import sys; from MedSAM3SegmentLib.model_store.install_process import install_apart, plan_apart; "
         f"print(plan_apart({str(tiny_model_folder)!r}).name, "
         "{'torch', 'transformers', 'safetensors', 'huggingface_hub', 'numpy'} & set(sys.modules))"
     )

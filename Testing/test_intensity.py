@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid
-from MedSAM3SegmentLib.intensity import (
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack, VoxelGrid
+from MedSAM3SegmentLib.preprocessing.windowing import (
     CT_WINDOWS,
     Window,
     choose_window,

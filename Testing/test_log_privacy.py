@@ -6,10 +6,10 @@ import logging
 
 import pytest
 
+from MedSAM3SceneLib.engine.local_engine import LocalJobs
 from MedSAM3SceneLib.failure_log import log_failure
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
-from MedSAM3SceneLib.local_jobs import LocalJobs
-from MedSAM3SceneLib.segment_actions import Action
+from MedSAM3SceneLib.runs.edit_actions import Action
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from opened_effect import finish, open_effect, segment_of
 from opened_panel import VALUES, open_panel, phantom, run, segmentations
 

@@ -9,19 +9,25 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib.editing import SegmentWriter
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
-from MedSAM3SceneLib.local_jobs import LocalJobs
-from MedSAM3SceneLib.orders import order_for
-from MedSAM3SceneLib.run_order import RunListener
-from MedSAM3SceneLib.scene_run import run_to_end
-from MedSAM3SceneLib.segmentation_run import SegmentationRun
-from MedSAM3SceneLib.threshold_run import ThresholdRun
-from MedSAM3SegmentLib.assembly import assemble
+from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
+from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SceneLib.requests.build import order_for
+from MedSAM3SceneLib.runs.run import run_to_end
+from MedSAM3SceneLib.runs.run_order import RunListener
+from MedSAM3SceneLib.runs.segmentation_run import SegmentationRun
+from MedSAM3SceneLib.runs.threshold_run import ThresholdRun
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
+from MedSAM3SegmentLib.assembly.assemble import assemble
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
-from MedSAM3SegmentLib.grid import Plane
-from MedSAM3SegmentLib.intensity import Window
-from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, Mode, Progress, Stage
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane
+from MedSAM3SegmentLib.preprocessing.windowing import Window
+from MedSAM3SegmentLib.request import (
+    AssemblyOptions,
+    Grouping,
+    Mode,
+    Progress,
+    Stage,
+)
 from scene_nodes import (
     add_segmentation,
     add_transform,
@@ -230,7 +236,7 @@ def test_bad_input_is_said_in_words_and_changes_nothing(scene):
         ({"slices": ("first", "last")}, "The slices cannot be .'first', 'last'.; give two numbers"),
         (
             {"prompts": {"liver": [1, 2, 3]}},
-            "'liver' cannot be .1, 2, 3.; give MedSAM3SegmentLib.prompts.TargetPrompts",
+            "'liver' cannot be .1, 2, 3.; give MedSAM3SegmentLib.prompts.prompts.TargetPrompts",
         ),
         ({"inside": 3}, "3 is nothing to look inside of"),
         ({"inside": (node,)}, "is nothing to look inside of"),

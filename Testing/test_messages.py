@@ -12,11 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from MedSAM3SceneLib import wording
-from MedSAM3SceneLib.wording import translated
+from MedSAM3SceneLib.translation import translate
+from MedSAM3SceneLib.translation.translate import translated
 from MedSAM3SegmentLib.errors import Cancelled, InputError
-from MedSAM3SegmentLib.grid import Plane
-from MedSAM3SegmentLib.messages import Message, as_message, from_plain, joined, message, to_plain
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane
+from MedSAM3SegmentLib.messages.message import (
+    Message,
+    as_message,
+    from_plain,
+    joined,
+    message,
+    to_plain,
+)
 from slicer_stand_ins import install_base_classes
 from translations import speak
 
@@ -166,7 +173,7 @@ def test_a_sentence_is_translated_with_its_facts_in_the_order_of_the_language(ge
     german.words["axial"] = "axialen"
 
     assert translated(range_error()) == "Von den 24 axialen Schichten liegen 3 bis 99 nicht alle in 0:24."
-    assert {context for context, _ in german.asked} == {wording.CONTEXT}
+    assert {context for context, _ in german.asked} == {translate.CONTEXT}
     assert range_error() == "The slice range 3:99 is not inside the 24 axial slices 0:24."
 
 

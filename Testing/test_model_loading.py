@@ -17,22 +17,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from MedSAM3SegmentLib.errors import InputError, ModelError
-from MedSAM3SegmentLib.models.checkpoint import Checkpoint
-from MedSAM3SegmentLib.models.checksums import write_checksums
-from MedSAM3SegmentLib.models.concept_model import ConceptModel
-from MedSAM3SegmentLib.models.configuration import (
+from MedSAM3SegmentLib.checkpoints.build import empty_network
+from MedSAM3SegmentLib.checkpoints.checkpoint import Checkpoint
+from MedSAM3SegmentLib.checkpoints.config import (
     VIT_LAYER_NORM_EPS,
     detector_config,
     read_configuration,
     tracker_config,
 )
-from MedSAM3SegmentLib.models.conversion import save_model
+from MedSAM3SegmentLib.checkpoints.hashing import write_checksums
+from MedSAM3SegmentLib.checkpoints.model_card import ModelCard, ScoreRule
+from MedSAM3SegmentLib.checkpoints.tokenizer import check_tokenizer, load_tokenizer
+from MedSAM3SegmentLib.errors import InputError, ModelError
+from MedSAM3SegmentLib.models.detector import ConceptModel
 from MedSAM3SegmentLib.models.devices import choose_device, choose_dtype
-from MedSAM3SegmentLib.models.loading import load_model
-from MedSAM3SegmentLib.models.model_card import ModelCard, ScoreRule
-from MedSAM3SegmentLib.models.network_building import empty_network
-from MedSAM3SegmentLib.models.tokenizer_files import check_tokenizer, load_tokenizer
+from MedSAM3SegmentLib.models.load_model import load_model
+from MedSAM3SegmentLib.models.save_model import save_model
 from model_files import to_meta, write_clip_tokenizer, write_model_folder
 
 WEIGHTS = "model.safetensors"
@@ -511,7 +511,7 @@ def test_saved_model_is_whole_or_not_there(original: Path, tmp_path: Path, monke
 
 def test_importing_the_loader_is_cheap() -> None:
     """Slicer and the shell import it at their start."""
-    code = "import sys, MedSAM3SegmentLib.models.loading as m; print({'torch', 'transformers'} & set(sys.modules))"
+    code = "import sys, MedSAM3SegmentLib.models.load_model as m; print({'torch', 'transformers'} & set(sys.modules))"
     path = os.pathsep.join(sys.path)
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path}

@@ -9,11 +9,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.models import memory
-from MedSAM3SegmentLib.models.concept_model import ConceptModel
-from MedSAM3SegmentLib.models.memory import BatchGuard, Relief, estimate_memory, fitting_batch, free_memory
-from MedSAM3SegmentLib.models.model_card import ModelCard
+from MedSAM3SegmentLib.models.detector import ConceptModel
+from MedSAM3SegmentLib.models.memory import (
+    BatchGuard,
+    Relief,
+    estimate_memory,
+    fitting_batch,
+    free_memory,
+)
 from MedSAM3SegmentLib.training.architecture import new_network, train_tokenizer
 from model_files import TINY
 

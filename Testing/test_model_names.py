@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 
 from engine_on_socket import LIVER, Engine, volume_of
-from MedSAM3SegmentLib.engine import remote_segmenter
-from MedSAM3SegmentLib.engine.model_shelf import FeatureShelf, LoadedModel, ModelShelf, installed_source
+from MedSAM3SegmentLib.engine.client import remote_segmenter
+from MedSAM3SegmentLib.engine.server.model_cache import (
+    FeatureShelf,
+    LoadedModel,
+    ModelShelf,
+    installed_source,
+)
 from MedSAM3SegmentLib.errors import ModelError
-from MedSAM3SegmentLib.models.model_store import STORE_VARIABLE
+from MedSAM3SegmentLib.model_store.store import STORE_VARIABLE
 from slow_segmenter import SlowSegmenter
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from MedSAM3SegmentLib.models.network_building import empty_network
+from MedSAM3SegmentLib.checkpoints.build import empty_network
 from MedSAM3SegmentLib.training.architecture import new_network, train_tokenizer
 from model_files import TINY, to_meta, write_clip_tokenizer, write_model_folder
 
@@ -109,8 +109,8 @@ def test_full_size_in_every_layout(tmp_path: Path) -> None:
             source = tmp_path / "plain-folder"
             shutil.rmtree(folder)
             code = (
-                "import sys; from pathlib import Path; from MedSAM3SegmentLib.models.loading import load_model;"
-                "from MedSAM3SegmentLib.models.conversion import save_model;"
+                "import sys; from pathlib import Path; from MedSAM3SegmentLib.models.load_model import load_model;"
+                "from MedSAM3SegmentLib.models.save_model import save_model;"
                 "save_model(load_model(sys.argv[1], 'cpu', dtype='bfloat16'), Path(sys.argv[2]))"
             )
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -16,16 +16,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from local_hub import LocalHub
-from MedSAM3SegmentLib.commands import models_command
-from MedSAM3SegmentLib.commands.interruption import Interruption
-from MedSAM3SegmentLib.commands.terminal import Terminal
+from MedSAM3SegmentLib.checkpoints.model_card import ScoreRule
+from MedSAM3SegmentLib.cli.commands import models
+from MedSAM3SegmentLib.cli.signals import Interruption
+from MedSAM3SegmentLib.cli.terminal import Terminal
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
-from MedSAM3SegmentLib.models import hub as hub_library
-from MedSAM3SegmentLib.models.installing import install, plan
-from MedSAM3SegmentLib.models.known_models import find_known, known_models
-from MedSAM3SegmentLib.models.loading import load_model
-from MedSAM3SegmentLib.models.model_card import ScoreRule
-from MedSAM3SegmentLib.models.model_store import installed_models, new_model
+from MedSAM3SegmentLib.model_store import hub as hub_library
+from MedSAM3SegmentLib.model_store.catalog import find_known, known_models
+from MedSAM3SegmentLib.model_store.install import install, plan
+from MedSAM3SegmentLib.model_store.store import installed_models, new_model
+from MedSAM3SegmentLib.models.load_model import load_model
 from model_files import GOLDEN, write_model_folder
 
 
@@ -43,7 +43,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def medsam3_models(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     """Run ``medsam3 models``; what it printed."""
     parser = argparse.ArgumentParser()
-    models_command.add_parser(parser.add_subparsers())
+    models.add_parser(parser.add_subparsers())
     options = parser.parse_args(["models", *words])
     capsys.readouterr()
     options.run(options, Terminal(), Interruption())

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 
 from image_files import SHEARED, refused, sample, smooth, write_nifti
-from MedSAM3SegmentLib.grid import VoxelGrid
-from MedSAM3SegmentLib.images import read_volume
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.io.read_volume import read_volume
 from random_grids import grids
 
 pytestmark = pytest.mark.usefixtures("nothing_on_the_terminal")

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from MedSAM3SceneLib.editing import SegmentWriter
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
-from MedSAM3SceneLib.local_jobs import LocalJobs
-from MedSAM3SceneLib.orders import order_for
-from MedSAM3SceneLib.provenance import read_provenance
-from MedSAM3SceneLib.scene_run import run_to_end
-from MedSAM3SceneLib.segmentation_run import SegmentationRun
-from MedSAM3SceneLib.steps import finish
-from MedSAM3SceneLib.threshold_run import ThresholdRun
-from MedSAM3SegmentLib.assembly import assemble
-from MedSAM3SegmentLib.evidence import Detection, SliceEvidence, SoftMask
+from MedSAM3SceneLib.coroutines import finish
+from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
+from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SceneLib.requests.build import order_for
+from MedSAM3SceneLib.runs.run import run_to_end
+from MedSAM3SceneLib.runs.segmentation_run import SegmentationRun
+from MedSAM3SceneLib.runs.threshold_run import ThresholdRun
+from MedSAM3SceneLib.segments.provenance import read_provenance
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
+from MedSAM3SegmentLib.assembly.assemble import assemble
 from MedSAM3SegmentLib.request import Grouping
+from MedSAM3SegmentLib.results.slice_detections import Detection, SliceEvidence, SoftMask
 from scene_nodes import add_segmentation, add_transform, add_volume, misplaced, rigid, segment_in_world, snapshot
 
 pytestmark = pytest.mark.usefixtures("scene")

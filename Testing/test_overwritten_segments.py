@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from opened_panel import LATTICE, VALUES, cells, open_panel, phantom, run, segmentations
 from scene_nodes import misplaced, segments
 from segment_writing import edit_settings

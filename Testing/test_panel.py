@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.errors import ModelError
 from opened_panel import begin, cells, held_after, open_panel, phantom, run, segmentations
 from scene_nodes import add_segmentation, add_volume, misplaced, segment_in_world, segments, snapshot

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, Mode
 from opened_panel import open_panel, phantom, run
 from scene_nodes import add_segmentation

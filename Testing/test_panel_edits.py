@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.request import Mode
 from opened_panel import (

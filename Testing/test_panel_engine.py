@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib import engine_access
-from MedSAM3SceneLib.drawn_regions import mask_of_segment
-from MedSAM3SceneLib.sample_data import add_volume
+from MedSAM3SceneLib.engine import connection
+from MedSAM3SceneLib.mrml.sample_data import add_volume
+from MedSAM3SceneLib.requests.drawn_prompts import mask_of_segment
 from MedSAM3SegmentLib.segmenter import Segmenter
-from MedSAM3SegmentLib.training.phantom import Contrast, make_phantom
+from MedSAM3SegmentLib.synthetic.phantom import Contrast, make_phantom
 from scene_nodes import segment_in_world, snapshot
 
 #: Some slices through the liver of the phantom.
@@ -20,11 +20,11 @@ FIRST, LAST = 28, 33
 def own_engine(monkeypatch, tmp_path):
     """An engine of this test's own, that is gone after it."""
     monkeypatch.setenv("MEDSAM3_RUN", str(tmp_path / "run"))
-    engine_access._local.cache_clear()
+    connection._local.cache_clear()
     yield
-    engine_access.stop()
-    assert engine_access.engine_in_use().status() is None
-    engine_access._local.cache_clear()
+    connection.stop()
+    assert connection.engine_in_use().status() is None
+    connection._local.cache_clear()
 
 
 def dice(first, second):
@@ -81,7 +81,7 @@ def test_the_threshold_moves_without_the_engine(bench):
     bench.wait(lambda: not widget.panel.is_busy, 120)
     node, written = widget.logic.written.segmentation_node, widget.logic.written.concepts[0]
     assert len(segment_in_world(node, written.segment_id)) > 0
-    engine_access.stop()
+    connection.stop()
 
     ui.thresholdSlider.bench_drag_to(1.0)
     ui.thresholdSlider.bench_let_go()
@@ -183,8 +183,8 @@ def test_a_preview_is_what_this_slice_writes_and_a_propagated_run_has_one_bar(be
 def test_the_engine_is_asked_what_it_holds_only_while_somebody_sees_the_answer(bench, monkeypatch):
     widget = bench.open_panel("MedSAM3Segment")
     engine, section = widget.panel.setup.engine, widget.ui.setupSection
-    asked, in_use = [], engine_access.engine_in_use
-    monkeypatch.setattr(engine_access, "engine_in_use", lambda: asked.append(True) or in_use())
+    asked, in_use = [], connection.engine_in_use
+    monkeypatch.setattr(connection, "engine_in_use", lambda: asked.append(True) or in_use())
 
     def asks():
         asked.clear()

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from absent_packages import PyTorchExtension, without
-from MedSAM3SceneLib import engine_packages
-from MedSAM3SegmentLib.models.model_store import STORE_VARIABLE
+from MedSAM3SceneLib.engine import requirements
+from MedSAM3SegmentLib.model_store.store import STORE_VARIABLE
 from pip_output import CONFLICT, IN_USE, NO_SPACE, NO_VERSION, REFUSED
 from scene_nodes import add_volume
 
@@ -24,11 +24,11 @@ def probes(bench, monkeypatch, tmp_path):
     """How often packages were tried out, which takes long."""
     del bench
     monkeypatch.setenv(STORE_VARIABLE, str(tmp_path / "models"))
-    from MedSAM3PanelLib import import_probe
+    from MedSAM3PanelLib.setup import import_check
 
     probed = []
-    report = import_probe.ProbeReport({}, {"torch": "2.13.0"}, "cpu")
-    monkeypatch.setattr("MedSAM3PanelLib.setup_section.probe", lambda: probed.append(True) or report)
+    report = import_check.ProbeReport({}, {"torch": "2.13.0"}, "cpu")
+    monkeypatch.setattr("MedSAM3PanelLib.setup.setup_section.probe", lambda: probed.append(True) or report)
     return probed
 
 
@@ -67,9 +67,9 @@ def test_pytorch_is_installed_first_then_the_rest_then_all_is_tried_out(bench, m
     (asked,) = extension.asked
     assert asked == {"askConfirmation": True, "torchVersionRequirement": ">=2.6"}
     assert [count for _asked, count in order] == [0]
-    (requirements,) = bench.installs.requirements
-    assert any(line.startswith("transformers") for line in requirements)
-    assert not any(line.startswith("torch") for line in requirements)
+    (asked_for,) = bench.installs.requirements
+    assert any(line.startswith("transformers") for line in asked_for)
+    assert not any(line.startswith("torch") for line in asked_for)
     # Slicer installs what is skipped without asking whether the rest fits together.
     (options,) = bench.installs.options
     assert options["skip_packages"] is None
@@ -259,13 +259,13 @@ def test_what_was_installed_before_something_failed_counts(bench, monkeypatch):
 
 
 def test_what_does_not_load_is_installed_once_more(bench, monkeypatch):
-    from MedSAM3PanelLib import import_probe
+    from MedSAM3PanelLib.setup import import_check
 
     absent = without(monkeypatch, bench)
     widget = bench.open_panel("MedSAM3Segment")
-    report = import_probe.ProbeReport({"transformers": "ImportError: half of it is gone"}, {})
+    report = import_check.ProbeReport({"transformers": "ImportError: half of it is gone"}, {})
     with monkeypatch.context() as patch:
-        patch.setattr("MedSAM3PanelLib.setup_section.probe", lambda: report)
+        patch.setattr("MedSAM3PanelLib.setup.setup_section.probe", lambda: report)
         widget.ui.checkButton.click()
         bench.wait(lambda: widget.ui.checkButton.enabled)
     assert "transformers; press Install" in widget.ui.stateLabel.text
@@ -285,8 +285,8 @@ def test_slicer_is_to_be_restarted_where_a_package_in_use_was_replaced(bench, mo
     widget = bench.open_panel("MedSAM3Segment")
     monkeypatch.setitem(sys.modules, "rich", sys)
     monkeypatch.delitem(sys.modules, "uvicorn", raising=False)
-    versions = {**engine_packages.installed_versions(), "rich": "1.0", "uvicorn": "0.1"}
-    monkeypatch.setattr("MedSAM3PanelLib.setup_section.installed_versions", lambda: dict(versions))
+    versions = {**requirements.installed_versions(), "rich": "1.0", "uvicorn": "0.1"}
+    monkeypatch.setattr("MedSAM3PanelLib.setup.setup_section.installed_versions", lambda: dict(versions))
     bench.installs.held = True
     widget.ui.installButton.click()
     versions.update(rich="15.0", uvicorn="0.5")

@@ -9,7 +9,7 @@ import shiboken6
 from PySide6.QtGui import QFont
 from PySide6.QtWidgets import QApplication, QLabel
 
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from opened_effect import finish, open_effect, options, pixel_of
 from opened_panel import VALUES, move_threshold, open_panel, phantom, run
 from slicer_bench.module_panel import SMALL_HEIGHT, USUAL_WIDTH
@@ -66,7 +66,7 @@ def test_results_that_a_user_folded_away_are_not_scrolled_to(bench, letters):
 
 
 def test_a_widget_that_is_to_be_seen_is_not_kept_for_that(bench):
-    from MedSAM3PanelLib.scrolling import bring_into_sight
+    from MedSAM3WidgetsLib.scrolling import bring_into_sight
 
     del bench
     label = QLabel("It goes before it is seen.")

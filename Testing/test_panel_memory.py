@@ -8,8 +8,8 @@ import weakref
 
 import pytest
 
-from MedSAM3SceneLib.editing import SegmentWriter
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from opened_effect import finish, open_effect, options
 from opened_panel import VALUES, open_panel, phantom, run
 from scene_nodes import misplaced
@@ -79,7 +79,7 @@ class Waits:
     """Has something done beside the window."""
 
     def __init__(self):
-        from MedSAM3PanelLib.background import Background
+        from MedSAM3WidgetsLib.background_task import Background
 
         self.background, self.outcome = Background(), None
         self.background.start(lambda: 5, self.take, self.take)

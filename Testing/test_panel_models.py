@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from MedSAM3SegmentLib.models.installing import install, plan
-from MedSAM3SegmentLib.models.model_store import STORE_VARIABLE, installed_models, store_folder
+from MedSAM3SegmentLib.model_store.install import install, plan
+from MedSAM3SegmentLib.model_store.store import STORE_VARIABLE, installed_models, store_folder
 from opened_effect import HeldSegmenter
 from scene_nodes import add_volume
 

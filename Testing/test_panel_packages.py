@@ -13,8 +13,8 @@ from packaging.requirements import Requirement
 
 from absent_packages import without
 from engine_on_socket import TOKEN
-from MedSAM3SceneLib import engine_packages
-from MedSAM3SegmentLib.models.model_store import STORE_VARIABLE
+from MedSAM3SceneLib.engine import requirements
+from MedSAM3SegmentLib.model_store.store import STORE_VARIABLE
 from scene_nodes import add_volume
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,15 +28,15 @@ def store(monkeypatch, tmp_path):
 
 def quick_probe(monkeypatch, broken=None):
     """Trying packages out takes long; the test of the probe itself does it for real."""
-    from MedSAM3PanelLib import import_probe
+    from MedSAM3PanelLib.setup import import_check
 
-    report = import_probe.ProbeReport(broken or {}, {"torch": "2.13.0"}, "cpu")
-    monkeypatch.setattr("MedSAM3PanelLib.setup_section.probe", lambda: report)
+    report = import_check.ProbeReport(broken or {}, {"torch": "2.13.0"}, "cpu")
+    monkeypatch.setattr("MedSAM3PanelLib.setup.setup_section.probe", lambda: report)
 
 
 def no_probe(monkeypatch):
     """Fail a test in which packages are tried out."""
-    monkeypatch.setattr("MedSAM3PanelLib.setup_section.probe", lambda: pytest.fail("packages were tried out"))
+    monkeypatch.setattr("MedSAM3PanelLib.setup.setup_section.probe", lambda: pytest.fail("packages were tried out"))
 
 
 def check(bench, widget):
@@ -55,7 +55,7 @@ def test_what_the_panel_installs_is_what_the_package_needs():
     brought = ("torch", "SimpleITK", "numpy", "requests", "Pillow")
 
     assert installed == {line for line in dependencies if not line.startswith(tuple(f"{name}>" for name in brought))}
-    assert {str(requirement) for requirement in engine_packages._REQUIREMENTS.values()} <= {
+    assert {str(requirement) for requirement in requirements._REQUIREMENTS.values()} <= {
         str(Requirement(line)) for line in dependencies
     }
 
@@ -122,8 +122,8 @@ def test_a_package_that_python_has_looked_for_in_vain_is_found_once_it_is_there(
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
     requirement = Requirement("brandnew-package>=1")
-    monkeypatch.setitem(engine_packages._REQUIREMENTS, "brandnew_package", requirement)
-    monkeypatch.setattr(engine_packages, "NEEDED", (*engine_packages.NEEDED, "brandnew_package"))
+    monkeypatch.setitem(requirements._REQUIREMENTS, "brandnew_package", requirement)
+    monkeypatch.setattr(requirements, "NEEDED", (*requirements.NEEDED, "brandnew_package"))
     widget = bench.open_panel("MedSAM3Segment")
     assert "brandnew_package" in widget.ui.stateLabel.text
     asked = []
@@ -151,9 +151,9 @@ def test_what_was_found_out_by_trying_stays_on_show_until_something_changes(benc
     bench.enter(widget)
     assert widget.ui.stateLabel.text == found
 
-    versions = engine_packages.installed_versions()
+    versions = requirements.installed_versions()
     monkeypatch.setattr(
-        "MedSAM3PanelLib.setup_section.installed_versions", lambda: {**versions, "transformers": "5.99"}
+        "MedSAM3PanelLib.setup.setup_section.installed_versions", lambda: {**versions, "transformers": "5.99"}
     )
     bench.enter(widget)
     assert widget.ui.stateLabel.text == ALL_INSTALLED, "another version was not tried out yet"
@@ -208,7 +208,7 @@ def test_with_a_remote_engine_nothing_is_said_to_be_missing_here(bench, engine, 
 
 
 def test_check_on_a_bare_slicer_is_one_sentence_and_starts_no_process(bench, monkeypatch):
-    without(monkeypatch, bench, *engine_packages.NEEDED[:9])
+    without(monkeypatch, bench, *requirements.NEEDED[:9])
     no_probe(monkeypatch)
     widget = bench.open_panel("MedSAM3Segment")
 
@@ -290,7 +290,7 @@ def test_a_pytorch_without_its_libraries_is_found_by_check_itself(bench, monkeyp
 
 
 def test_a_package_that_ends_python_is_named(bench, monkeypatch, tmp_path):
-    from MedSAM3PanelLib.import_probe import probe
+    from MedSAM3PanelLib.setup.import_check import probe
 
     (tmp_path / "crashing.py").write_text("import os; os._exit(11)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -298,7 +298,7 @@ def test_a_package_that_ends_python_is_named(bench, monkeypatch, tmp_path):
     assert list(report.broken) == ["crashing"]
 
     widget = bench.open_panel("MedSAM3Segment")
-    monkeypatch.setattr("MedSAM3PanelLib.setup_section.probe", lambda: report)
+    monkeypatch.setattr("MedSAM3PanelLib.setup.setup_section.probe", lambda: report)
     check(bench, widget)
 
     assert widget.ui.stateLabel.text.startswith("Installed but cannot be loaded: crashing;")
@@ -317,7 +317,7 @@ def test_no_python_to_try_packages_with_is_said(bench, monkeypatch):
 
 def test_the_probe_imports_in_a_process_of_its_own(bench):
     del bench
-    from MedSAM3PanelLib.import_probe import probe
+    from MedSAM3PanelLib.setup.import_check import probe
 
     report = probe(("colorsys", "no_such_package_anywhere"))
 
@@ -359,7 +359,7 @@ cuda = types.SimpleNamespace(
 def test_the_probe_says_whether_pytorch_was_built_for_the_gpu(
     bench, monkeypatch, tmp_path, capability, archs, cuda, is_supported
 ):
-    from MedSAM3PanelLib.import_probe import probe
+    from MedSAM3PanelLib.setup.import_check import probe
 
     (tmp_path / "torch.py").write_text(_TORCH_WITH_GPU.format(capability=capability, archs=archs, cuda=cuda))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -370,7 +370,7 @@ def test_the_probe_says_whether_pytorch_was_built_for_the_gpu(
     assert report.is_supported == is_supported
 
     widget = bench.open_panel("MedSAM3Segment")
-    monkeypatch.setattr("MedSAM3PanelLib.setup_section.probe", lambda: report)
+    monkeypatch.setattr("MedSAM3PanelLib.setup.setup_section.probe", lambda: report)
     widget.ui.checkButton.click()
     bench.wait(lambda: widget.ui.checkButton.enabled)
     assert ("not built for this GPU" in widget.ui.stateLabel.text) != is_supported

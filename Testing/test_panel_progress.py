@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.request import Progress, Stage
 from opened_panel import begin, held_after, open_panel, phantom, run, segmentations, shown_voxels
 from scene_nodes import add_segmentation, segments, snapshot

@@ -5,16 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib import scene_run
-from MedSAM3SceneLib.edited_slices import read_written
-from MedSAM3SceneLib.editing import SegmentWriter
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
-from MedSAM3SceneLib.local_jobs import LocalJobs
-from MedSAM3SceneLib.preview_segmentation import PreviewSegmentation
-from MedSAM3SceneLib.steps import finish as finish_steps
-from MedSAM3SceneLib.volumes import read_volume_node
+from MedSAM3SceneLib.coroutines import finish as finish_steps
+from MedSAM3SceneLib.editing.preview_node import PreviewSegmentation
+from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
+from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SceneLib.mrml.volumes import read_volume_node
+from MedSAM3SceneLib.segments.edited_slices import read_written
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.errors import InputError, ModelError
-from MedSAM3SegmentLib.grid import SliceStack
+from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
 from opened_effect import HeldSegmenter, finish, open_effect, options
 from opened_panel import LATTICE, VALUES, cells, move_threshold, open_panel, phantom, run, segmentations
 from scene_nodes import misplaced, segment_in_world, snapshot
@@ -182,7 +181,9 @@ def test_the_console_is_given_its_own_segmentation_whoever_ends_meanwhile(bench,
     logic = opened(bench, segmenter).logic
     other = logic.start(two, "left kidney")
     bench.wait(segmenter.held.asked.is_set)
-    to_end = scene_run.run_to_end
+    from MedSAM3WidgetsLib import run_manager
+
+    to_end = run_manager.run_to_end
 
     def with_the_other_ending_last(run, pump, cancel=None):
         def let_the_other_end():
@@ -193,7 +194,7 @@ def test_the_console_is_given_its_own_segmentation_whoever_ends_meanwhile(bench,
 
         to_end(run, let_the_other_end, cancel)
 
-    monkeypatch.setattr(scene_run, "run_to_end", with_the_other_ending_last)
+    monkeypatch.setattr(run_manager, "run_to_end", with_the_other_ending_last)
     node = logic.segment(one, "liver")
 
     assert other.ended

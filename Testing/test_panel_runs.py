@@ -7,24 +7,31 @@ import time
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib import volumes
-from MedSAM3SceneLib.editing import SegmentWriter
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
-from MedSAM3SceneLib.local_jobs import LocalJobs
-from MedSAM3SceneLib.orders import order_for, preview_order
-from MedSAM3SceneLib.preview_segmentation import PREVIEW_ATTRIBUTE, PreviewSegmentation, remove_previews
-from MedSAM3SceneLib.run_order import RunListener
-from MedSAM3SceneLib.scene_run import RunState, run_to_end
-from MedSAM3SceneLib.segmentation_run import SegmentationRun
-from MedSAM3SceneLib.slice_views import jump_to_slice
-from MedSAM3SceneLib.steps import finish
-from MedSAM3SceneLib.threshold_run import ThresholdRun
-from MedSAM3SceneLib.volumes import read_volume_node
-from MedSAM3SegmentLib.concepts import Vocabulary
-from MedSAM3SegmentLib.engine.events import Done, Failed, FailureKind, Loading, Queued, WasCancelled
+from MedSAM3SceneLib.coroutines import finish
+from MedSAM3SceneLib.editing.preview_node import PREVIEW_ATTRIBUTE, PreviewSegmentation, remove_previews
+from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
+from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SceneLib.mrml import volumes
+from MedSAM3SceneLib.mrml.slice_views import jump_to_slice
+from MedSAM3SceneLib.mrml.volumes import read_volume_node
+from MedSAM3SceneLib.requests.build import order_for, preview_order
+from MedSAM3SceneLib.runs.run import RunState, run_to_end
+from MedSAM3SceneLib.runs.run_order import RunListener
+from MedSAM3SceneLib.runs.segmentation_run import SegmentationRun
+from MedSAM3SceneLib.runs.threshold_run import ThresholdRun
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
+from MedSAM3SegmentLib.engine.protocol.events import (
+    Done,
+    Failed,
+    FailureKind,
+    Loading,
+    Queued,
+    WasCancelled,
+)
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
-from MedSAM3SegmentLib.grid import Plane, SliceStack
-from MedSAM3SegmentLib.intensity import choose_window
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack
+from MedSAM3SegmentLib.preprocessing.windowing import choose_window
+from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 from scene_nodes import (
     add_segmentation,
     add_transform,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from engine_on_socket import TOKEN, Engine, tls_binding
-from MedSAM3SceneLib import engine_access
-from MedSAM3SegmentLib.models.model_store import STORE_VARIABLE
+from MedSAM3SceneLib.engine import connection
+from MedSAM3SegmentLib.model_store.store import STORE_VARIABLE
 from scene_nodes import add_volume
 
 
@@ -80,7 +80,7 @@ def test_a_remote_engine_with_a_certificate_of_its_own_making_can_be_used(bench,
 
         reopened = bench.open_panel("MedSAM3Segment").ui
         assert reopened.remoteCertificateEdit.currentPath == binding.certificate
-        assert engine_access.engine_of_settings() is engine_access.engine_of_settings(), "one client among others"
+        assert connection.engine_of_settings() is connection.engine_of_settings(), "one client among others"
     finally:
         assert engine.serving.stop()
 

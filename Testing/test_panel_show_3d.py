@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from opened_panel import VALUES, open_panel, phantom, run
 from scene_nodes import add_segmentation, snapshot
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
-from MedSAM3SegmentLib.messages import message
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
+from MedSAM3SegmentLib.messages.message import message
 from opened_panel import held_after, open_panel, phantom, segmentations, show_slice, shown_voxels
 from scene_nodes import add_segmentation, misplaced, segment_in_world, segments
 

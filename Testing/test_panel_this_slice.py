@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib import masking
-from MedSAM3SceneLib.edited_slices import edited_slices
-from MedSAM3SceneLib.editing import SegmentWriter
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
-from MedSAM3SceneLib.labelmaps import labelmap_on_lattice
-from MedSAM3SceneLib.provenance import read_provenance
-from MedSAM3SceneLib.segment_voxels import segment_mask
-from MedSAM3SceneLib.voxel_editing import replace_content
-from MedSAM3SegmentLib.grid import SliceStack, VoxelGrid
+from MedSAM3SceneLib.editing import masking
+from MedSAM3SceneLib.editing.overwrite import replace_content
+from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
+from MedSAM3SceneLib.mrml.labelmaps import labelmap_on_lattice
+from MedSAM3SceneLib.mrml.segment_masks import segment_mask
+from MedSAM3SceneLib.segments.edited_slices import edited_slices
+from MedSAM3SceneLib.segments.provenance import read_provenance
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
+from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack, VoxelGrid
 from opened_panel import (
     LATTICE,
     VALUES,

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from opened_panel import cells, open_panel, phantom, run, segmentations, shown_voxels
 from scene_nodes import segment_in_world, segments, snapshot
 

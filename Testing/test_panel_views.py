@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib.preview_segmentation import PreviewSegmentation
-from MedSAM3SceneLib.segmentation_nodes import new_segmentation, remove_segmentation
-from MedSAM3SceneLib.volumes import read_volume_node
+from MedSAM3SceneLib.editing.preview_node import PreviewSegmentation
+from MedSAM3SceneLib.mrml.segmentation_nodes import new_segmentation, remove_segmentation
+from MedSAM3SceneLib.mrml.volumes import read_volume_node
 from opened_panel import draw, held_after, open_panel, phantom, run, segmentations, show_slice
 from scene_nodes import add_segmentation, segments
 

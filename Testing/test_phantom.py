@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from MedSAM3SegmentLib.grid import VoxelGrid
-from MedSAM3SegmentLib.training.phantom import CONCEPTS, Contrast, make_phantom, tilted_grid
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.synthetic.phantom import (
+    CONCEPTS,
+    Contrast,
+    make_phantom,
+    tilted_grid,
+)
 
 COARSE = tilted_grid((25, 64, 64), (5.6, 5.6, 8.0))
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from MedSAM3SegmentLib.concepts import advice_for
-from MedSAM3SegmentLib.phrases import prompt_for, split_phrases
+from MedSAM3SegmentLib.vocabulary.phrases import prompt_for, split_phrases
+from MedSAM3SegmentLib.vocabulary.vocabulary import advice_for
 from shipped_vocabulary import NAMES, VOCABULARY
 
 #: Words that mean something to the parser; phrases made of others must come through untouched.

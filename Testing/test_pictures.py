@@ -9,8 +9,8 @@ import pytest
 import SimpleITK
 from PIL import Image
 
-from MedSAM3SegmentLib.grid import Plane, SliceStack
-from MedSAM3SegmentLib.images import read_volume
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack
+from MedSAM3SegmentLib.io.read_volume import read_volume
 
 pytestmark = pytest.mark.usefixtures("nothing_on_the_terminal")
 

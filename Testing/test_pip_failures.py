@@ -20,7 +20,7 @@ def translation():
 
 
 def reason(printed):
-    from MedSAM3PanelLib.pip_failures import reason_of
+    from MedSAM3PanelLib.setup.pip_failures import reason_of
 
     return reason_of(printed.splitlines())
 
@@ -48,7 +48,7 @@ def test_each_failure_is_one_sentence_that_says_what_to_do(printed, said):
 
 
 def test_the_lines_that_complain_are_kept_for_those_who_want_to_know():
-    from MedSAM3PanelLib.pip_failures import complaints_of
+    from MedSAM3PanelLib.setup.pip_failures import complaints_of
 
     assert complaints_of(NO_SPACE.splitlines()) == NO_SPACE.splitlines()[-1]
     assert complaints_of(NO_NAME.splitlines()).count("\n") == 2

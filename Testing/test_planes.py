@@ -10,12 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from made_results import concept_with
-from MedSAM3SegmentLib.assembly import assemble
+from MedSAM3SegmentLib.assembly.assemble import assemble
+from MedSAM3SegmentLib.detection.multiplanar import PlaneEvidence, fuse, more_stacks
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.evidence import Detection, SliceEvidence, SoftMask
-from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid
-from MedSAM3SegmentLib.planes import PlaneEvidence, fuse, more_stacks
-from MedSAM3SegmentLib.request import Mode, PartialMask, Progress, SegmentRequest, Stage
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack, VoxelGrid
+from MedSAM3SegmentLib.request import (
+    Mode,
+    PartialMask,
+    Progress,
+    SegmentRequest,
+    Stage,
+)
+from MedSAM3SegmentLib.results.slice_detections import Detection, SliceEvidence, SoftMask
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.volume import Volume
 from random_grids import grids

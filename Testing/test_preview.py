@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from made_results import axial_grid, result_of
-from MedSAM3SegmentLib.concepts import Vocabulary
-from MedSAM3SegmentLib.grid import Plane
-from MedSAM3SegmentLib.preview import draw_preview
-from MedSAM3SegmentLib.telling_slices import MOST_TILES, USUAL_TILES, choose_tiles
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane
+from MedSAM3SegmentLib.reporting.preview_image import draw_preview
+from MedSAM3SegmentLib.reporting.slice_selection import MOST_TILES, USUAL_TILES, choose_tiles
+from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 from MedSAM3SegmentLib.volume import Volume
 from random_grids import grids
 

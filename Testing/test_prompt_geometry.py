@@ -9,9 +9,14 @@ from hypothesis import strategies as st
 
 from made_results import axial_grid
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.grid import Plane, SliceStack, VoxelGrid
-from MedSAM3SegmentLib.prompt_geometry import boxes_on, drawn_on, placed_on, points_on
-from MedSAM3SegmentLib.prompts import BoxMark, MaskMark, PointMark
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack, VoxelGrid
+from MedSAM3SegmentLib.prompts.prompts import BoxMark, MaskMark, PointMark
+from MedSAM3SegmentLib.prompts.slice_prompts import (
+    boxes_on,
+    drawn_on,
+    placed_on,
+    points_on,
+)
 from random_grids import grids
 
 PLANES = st.sampled_from([Plane.ACQUIRED, Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL])

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from made_results import axial_grid
-from MedSAM3SegmentLib.cli import main
-from MedSAM3SegmentLib.commands.prompt_options import add_prompt_options, concepts_of, prompts_of
+from MedSAM3SegmentLib.cli.main import main
+from MedSAM3SegmentLib.cli.options.prompt import add_prompt_options, concepts_of, prompts_of
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.images import read_volume
-from MedSAM3SegmentLib.prompts import BoxReading, TargetPrompts
-from MedSAM3SegmentLib.segmentation_files import read_segmentation, write_segmentation
-from MedSAM3SegmentLib.segments import Segment
+from MedSAM3SegmentLib.io.read_volume import read_volume
+from MedSAM3SegmentLib.io.segment import Segment
+from MedSAM3SegmentLib.io.segmentation import read_segmentation, write_segmentation
+from MedSAM3SegmentLib.prompts.prompts import BoxReading, TargetPrompts
 from shell_runs import files_in, write_phantom
 from tiny_model import TINY_SCORE
 

@@ -13,18 +13,23 @@ import torch
 from followed_objects import ALL, DEPTH, EDGE, STACK, ball, detections, disc, followed, target
 from made_results import axial_grid
 from MedSAM3SegmentLib.errors import Cancelled
-from MedSAM3SegmentLib.evidence import SliceEvidence, SoftMask
-from MedSAM3SegmentLib.fresh_detections import FreshDetections
-from MedSAM3SegmentLib.gating import Gate
-from MedSAM3SegmentLib.grid import Plane, SliceStack
-from MedSAM3SegmentLib.models.tracker_memory import SliceMemory
-from MedSAM3SegmentLib.propagation import follow
-from MedSAM3SegmentLib.request import PartialMask, Progress, SegmentRequest, Stage
-from MedSAM3SegmentLib.seeding import Seed, Target
-from MedSAM3SegmentLib.stopping import StopRules
-from MedSAM3SegmentLib.track_merging import merge_tracks
-from MedSAM3SegmentLib.tracks import StopReason
-from MedSAM3SegmentLib.watching import Watch
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack
+from MedSAM3SegmentLib.models.memory_bank import SliceMemory
+from MedSAM3SegmentLib.progress import Watch
+from MedSAM3SegmentLib.request import (
+    PartialMask,
+    Progress,
+    SegmentRequest,
+    Stage,
+)
+from MedSAM3SegmentLib.results.slice_detections import SliceEvidence, SoftMask
+from MedSAM3SegmentLib.results.tracks import StopReason
+from MedSAM3SegmentLib.search_region import Gate
+from MedSAM3SegmentLib.tracking.detection_agreement import FreshDetections
+from MedSAM3SegmentLib.tracking.merge_tracks import merge_tracks
+from MedSAM3SegmentLib.tracking.propagation import follow
+from MedSAM3SegmentLib.tracking.stop_rules import StopRules
+from MedSAM3SegmentLib.tracking.tracked_objects import Seed, Target
 from scripted_tracker import ScriptedTracker
 
 

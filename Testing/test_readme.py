@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from engine_on_socket import TOKEN, Engine
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
-from MedSAM3SegmentLib import cli
-from MedSAM3SegmentLib.engine import client
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
+from MedSAM3SegmentLib.cli import main
+from MedSAM3SegmentLib.engine.client import engine_client
 from scene_nodes import add_volume
 from shell_runs import write_phantom
 from slicer_stand_ins import load_module
@@ -51,7 +51,7 @@ def shell_lines() -> list[str]:
 @pytest.mark.parametrize("line", [line for line in shell_lines() if line.startswith("medsam3 ")])
 def test_every_command_is_understood(line: str) -> None:
     words = shlex.split(line, comments=True)[1:]
-    assert callable(cli._parser().parse_args(words).run)
+    assert callable(main._parser().parse_args(words).run)
 
 
 def test_every_make_target_is_there() -> None:
@@ -87,7 +87,7 @@ def test_what_is_to_be_pressed_is_called_so(title: str) -> None:
 
 def test_the_sample_of_the_tutorial_is_offered() -> None:
     (name,) = re.findall(r"load \*\*(\w+)\*\*", section("Tutorial"))
-    assert f'"{name}"' in (ROOT / "MedSAM3Segment/MedSAM3SceneLib/sample_data.py").read_text(encoding="utf-8")
+    assert f'"{name}"' in (ROOT / "MedSAM3Segment/MedSAM3SceneLib/mrml/sample_data.py").read_text(encoding="utf-8")
     assert f'getNode("{name}")' in section("In the Python console")
 
 
@@ -123,8 +123,10 @@ def test_the_python_examples_run_one_after_the_other(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_phantom(tmp_path / "try-it" / "phantom.nii.gz", seed=31)
-    address, real = re.findall(r'EngineClient\("(.*)", token\)', README)[0], client.EngineClient
-    monkeypatch.setattr(client, "EngineClient", lambda given, token: real({address: engine.address}[given], token))
+    address, real = re.findall(r'EngineClient\("(.*)", token\)', README)[0], engine_client.EngineClient
+    monkeypatch.setattr(
+        engine_client, "EngineClient", lambda given, token: real({address: engine.address}[given], token)
+    )
     names: dict[str, Any] = {"token": TOKEN}
     examples = blocks(section("In a shell"), "python")
     assert len(examples) == 2

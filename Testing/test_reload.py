@@ -7,16 +7,23 @@ import sys
 
 import pytest
 
-from MedSAM3SceneLib import engine_access
-from MedSAM3SceneLib.preview_segmentation import PREVIEW_ATTRIBUTE
-from MedSAM3SceneLib.sample_data import add_volume
-from MedSAM3SegmentLib.engine.run_files import running_engines
-from MedSAM3SegmentLib.training.phantom import Contrast, make_phantom
+from MedSAM3SceneLib.editing.preview_node import PREVIEW_ATTRIBUTE
+from MedSAM3SceneLib.engine import connection
+from MedSAM3SceneLib.mrml.sample_data import add_volume
+from MedSAM3SegmentLib.engine.process.discovery import running_engines
+from MedSAM3SegmentLib.synthetic.phantom import Contrast, make_phantom
 from opened_effect import finish, open_effect, options, pixel_of, segment_of
 from opened_panel import VALUES, begin, held_after, open_panel, phantom, run
 from scene_nodes import segment_in_world
 
-PACKAGES = ("MedSAM3Segment", "MedSAM3PanelLib", "MedSAM3SceneLib", "MedSAM3SegmentLib", "SegmentEditorMedSAM3Lib")
+PACKAGES = (
+    "MedSAM3Segment",
+    "MedSAM3PanelLib",
+    "MedSAM3WidgetsLib",
+    "MedSAM3SceneLib",
+    "MedSAM3SegmentLib",
+    "SegmentEditorMedSAM3Lib",
+)
 
 
 def loaded():
@@ -38,7 +45,7 @@ def others_find_what_they_have_imported(bench):
 def stops(monkeypatch):
     """How often the engine was ended."""
     ended = []
-    monkeypatch.setattr(engine_access, "stop", lambda: ended.append(True))
+    monkeypatch.setattr(connection, "stop", lambda: ended.append(True))
     return ended
 
 
@@ -64,7 +71,7 @@ def test_all_packages_are_loaded_again_and_the_new_panel_works(bench, stops):
     new = reload(bench, widget)
 
     after = loaded()
-    assert {"MedSAM3PanelLib.panel", "MedSAM3SceneLib.engine_access", "MedSAM3SegmentLib.errors"} <= set(after)
+    assert {"MedSAM3PanelLib.panel", "MedSAM3SceneLib.engine.connection", "MedSAM3SegmentLib.errors"} <= set(after)
     assert [name for name in after if before.get(name) is after[name]] == []
     assert type(new) is now("MedSAM3Segment").MedSAM3SegmentWidget
     assert type(new.panel) is now("MedSAM3PanelLib.panel").Panel
@@ -72,7 +79,7 @@ def test_all_packages_are_loaded_again_and_the_new_panel_works(bench, stops):
     assert bench.slot_errors == []
     assert new.ui.largestOnlyCheckBox.checked, "choices are in the scene"
     assert new.panel.form.parameters.volume is node
-    new.logic.segmenter = now("MedSAM3SceneLib.fake_segmenter").FakeSegmenter(VALUES)
+    new.logic.segmenter = now("MedSAM3SceneLib.testing.fake_segmenter").FakeSegmenter(VALUES)
     run(bench, new)
     assert bench.dialogs.texts("error") == []
     assert new.ui.resultsTable.rowCount == 2
@@ -83,7 +90,7 @@ def test_the_engine_is_ended_and_the_next_run_starts_one_that_is_loaded_anew(ben
     """The engine itself, with the demo model."""
     made = make_phantom(24, contrast=Contrast.CT, absence=0.0)
     add_volume(made.volume, "phantom")
-    engine_access._local.cache_clear()
+    connection._local.cache_clear()
     widget = bench.open_panel("MedSAM3Segment")
 
     def apply(widget):
@@ -106,8 +113,8 @@ def test_the_engine_is_ended_and_the_next_run_starts_one_that_is_loaded_anew(ben
         second = apply(new)
         assert second.pid != first.pid
     finally:
-        now("MedSAM3SceneLib.engine_access").stop()
-        engine_access._local.cache_clear()
+        now("MedSAM3SceneLib.engine.connection").stop()
+        connection._local.cache_clear()
     assert not second.process.is_alive
 
 
@@ -126,7 +133,7 @@ def test_what_was_changed_in_a_package_is_in_the_new_panel(bench, monkeypatch, t
 
     reload(bench, widget)
 
-    assert now("MedSAM3PanelLib.probe_words").size_in_words(7) == "changed"
+    assert now("MedSAM3PanelLib.setup.import_sentences").size_in_words(7) == "changed"
 
 
 def _no_cache(_loader, _path):
@@ -152,9 +159,9 @@ def test_reload_can_be_pressed_again_and_again(bench, monkeypatch):
     phantom()
     widget = open_panel(bench)
     for _press in range(3):
-        monkeypatch.setattr(now("MedSAM3SceneLib.engine_access"), "stop", lambda: None)
+        monkeypatch.setattr(now("MedSAM3SceneLib.engine.connection"), "stop", lambda: None)
         widget = reload(bench, widget)
-    widget.logic.segmenter = now("MedSAM3SceneLib.fake_segmenter").FakeSegmenter(VALUES)
+    widget.logic.segmenter = now("MedSAM3SceneLib.testing.fake_segmenter").FakeSegmenter(VALUES)
     run(bench, widget)
 
     assert widget.ui.resultsTable.rowCount == 2
@@ -191,10 +198,10 @@ def test_an_effect_that_is_active_goes_on_with_what_was_loaded(bench):
     assert earlier.session is None
     opened.effect = opened.editor.widget.activeEffect().self()
     assert type(opened.effect) is now("SegmentEditorMedSAM3Lib").SegmentEditorEffect
-    assert type(opened.effect.session) is now("SegmentEditorMedSAM3Lib.effect_session").EffectSession
+    assert type(opened.effect.session) is now("SegmentEditorMedSAM3Lib.session").EffectSession
     assert options(opened).markList.count == 1, "what was drawn is in the scene"
-    fake = now("MedSAM3SceneLib.fake_segmenter").FakeSegmenter({"liver": 1})
-    opened.effect.engine = lambda: now("MedSAM3SceneLib.local_jobs").LocalJobs(fake)
+    fake = now("MedSAM3SceneLib.testing.fake_segmenter").FakeSegmenter({"liver": 1})
+    opened.effect.engine = lambda: now("MedSAM3SceneLib.engine.local_engine").LocalJobs(fake)
     options(opened).volumeButton.click()
     finish(opened)
     assert len(segment_in_world(opened.segmentation, "liver")) > 0
@@ -218,8 +225,8 @@ def test_an_effect_that_is_chosen_later_is_the_new_one_and_shows_its_options_onc
 
     assert type(opened.effect) is now("SegmentEditorMedSAM3Lib").SegmentEditorEffect
     assert opened.effect.scriptedEffect.optionsLayout().rowCount() == rows
-    fake = now("MedSAM3SceneLib.fake_segmenter").FakeSegmenter({"liver": 1})
-    opened.effect.engine = lambda: now("MedSAM3SceneLib.local_jobs").LocalJobs(fake)
+    fake = now("MedSAM3SceneLib.testing.fake_segmenter").FakeSegmenter({"liver": 1})
+    opened.effect.engine = lambda: now("MedSAM3SceneLib.engine.local_engine").LocalJobs(fake)
     options(opened).volumeButton.click()
     finish(opened)
     assert len(segment_in_world(opened.segmentation, "liver")) > 0

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from made_results import axial_grid, result_of
-from MedSAM3SegmentLib.evidence import SliceEvidence
-from MedSAM3SegmentLib.intensity import Window
-from MedSAM3SegmentLib.report import report_of, segment_provenance, write_report
+from MedSAM3SegmentLib.preprocessing.windowing import Window
+from MedSAM3SegmentLib.reporting.report import report_of, segment_provenance, write_report
 from MedSAM3SegmentLib.request import AssemblyOptions
+from MedSAM3SegmentLib.results.slice_detections import SliceEvidence
 from MedSAM3SegmentLib.volume import Volume
 
 GRID = axial_grid((4, 5, 6), (2.0, 1.5, 5.0))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from MedSAM3SegmentLib.engine.process_life import ProcessMark
-from MedSAM3SegmentLib.engine.run_files import FOLDER_VARIABLE, announced, running_engines
+from MedSAM3SegmentLib.engine.process.discovery import FOLDER_VARIABLE, announced, running_engines
+from MedSAM3SegmentLib.engine.process_id import ProcessMark
 from MedSAM3SegmentLib.errors import InputError
 
 TOKEN = "a-token-that-nobody-must-find-...."

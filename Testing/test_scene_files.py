@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
-from MedSAM3SceneLib.volumes import read_volume_node
-from MedSAM3SegmentLib.images import read_volume
-from MedSAM3SegmentLib.segmentation_files import read_segmentation
+from MedSAM3SceneLib.mrml.volumes import read_volume_node
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
+from MedSAM3SegmentLib.io.read_volume import read_volume
+from MedSAM3SegmentLib.io.segmentation import read_segmentation
 from scene_nodes import unmatched
 from shared_data import DATA, needs_shared
 from slicer_scene import load_volume, save_node

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib.edited_slices import edited_slices
-from MedSAM3SceneLib.editing import SegmentWriter
-from MedSAM3SceneLib.segment_voxels import grid_to_segmentation, segment_mask
-from MedSAM3SceneLib.steps import finish
-from MedSAM3SceneLib.volumes import read_volume_node
-from MedSAM3SegmentLib.grid import SliceStack
+from MedSAM3SceneLib.coroutines import finish
+from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
+from MedSAM3SceneLib.mrml.segment_masks import grid_to_segmentation, segment_mask
+from MedSAM3SceneLib.mrml.volumes import read_volume_node
+from MedSAM3SceneLib.segments.edited_slices import edited_slices
+from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
 from scene_nodes import (
     add_segmentation,
     add_volume,

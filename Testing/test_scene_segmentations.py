@@ -5,15 +5,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from MedSAM3SceneLib.editing import SegmentWriter
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
-from MedSAM3SceneLib.labelmaps import LATTICE_TOLERANCE
-from MedSAM3SceneLib.provenance import read_provenance
-from MedSAM3SceneLib.volumes import read_volume_node
-from MedSAM3SegmentLib.concepts import Vocabulary
+from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
+from MedSAM3SceneLib.mrml.labelmaps import LATTICE_TOLERANCE
+from MedSAM3SceneLib.mrml.volumes import read_volume_node
+from MedSAM3SceneLib.segments.provenance import read_provenance
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.request import SegmentRequest
-from MedSAM3SegmentLib.terminology import terminology_entry
+from MedSAM3SegmentLib.vocabulary.terminology import terminology_entry
+from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 from scene_nodes import (
     TURNED,
     add_segmentation,

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from MedSAM3SceneLib.volumes import modality_of, read_volume_node
+from MedSAM3SceneLib.mrml.volumes import modality_of, read_volume_node
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.grid import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack
 from scene_nodes import (
     add_transform,
     add_volume,
@@ -118,7 +118,7 @@ def test_hounsfield_units_mean_ct():
 
 
 def test_a_file_read_by_slicer_and_by_the_engine_is_the_same_volume(tmp_path):
-    from MedSAM3SegmentLib.images import read_volume
+    from MedSAM3SegmentLib.io.read_volume import read_volume
 
     lattice = rigid((10, 20, 30), (4, 5, 6)) @ np.diag([-0.7, 0.7, 3.0, 1.0])
     array = np.random.default_rng(0).integers(-1000, 1000, (3, 4, 5)).astype(np.int16)

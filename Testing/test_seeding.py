@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from followed_objects import ALL, DEPTH, STACK, ball, box, detections, disc, followed, ras
+from MedSAM3SegmentLib.detection.exemplars import Exemplars, box_prompts
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.exemplars import Exemplars, box_prompts
-from MedSAM3SegmentLib.models.concept_model import PADDING_LABEL
-from MedSAM3SegmentLib.prompt_geometry import boxes_on
-from MedSAM3SegmentLib.prompts import BoxMark, PointMark, TargetPrompts
-from MedSAM3SegmentLib.propagation import follow
-from MedSAM3SegmentLib.seeding import box_seeds_from_detections, drawn_targets
-from MedSAM3SegmentLib.tracks import StopReason
-from MedSAM3SegmentLib.watching import Watch
+from MedSAM3SegmentLib.models.detector import PADDING_LABEL
+from MedSAM3SegmentLib.progress import Watch
+from MedSAM3SegmentLib.prompts.prompts import BoxMark, PointMark, TargetPrompts
+from MedSAM3SegmentLib.prompts.slice_prompts import boxes_on
+from MedSAM3SegmentLib.results.tracks import StopReason
+from MedSAM3SegmentLib.tracking.propagation import follow
+from MedSAM3SegmentLib.tracking.tracked_objects import box_seeds_from_detections, drawn_targets
 from scripted_tracker import ScriptedTracker
 
 

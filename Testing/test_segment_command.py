@@ -11,10 +11,10 @@ import pytest
 import SimpleITK
 from PIL import Image
 
-from MedSAM3SegmentLib.cli import main
-from MedSAM3SegmentLib.images import read_volume
-from MedSAM3SegmentLib.segmentation_files import read_segmentation
-from MedSAM3SegmentLib.segments import PROVENANCE_TAG
+from MedSAM3SegmentLib.cli.main import main
+from MedSAM3SegmentLib.io.read_volume import read_volume
+from MedSAM3SegmentLib.io.segment import PROVENANCE_TAG
+from MedSAM3SegmentLib.io.segmentation import read_segmentation
 from shared_data import DATA, needs_shared
 from shell_runs import GRID, Shell, files_in
 from tiny_model import TINY_SCORE
@@ -230,7 +230,7 @@ def test_a_defect_is_one_line_too(
     def fail(*arguments: object) -> None:
         raise ZeroDivisionError("by\nzero" if arguments else "")
 
-    monkeypatch.setattr("MedSAM3SegmentLib.images.read_volume", fail)
+    monkeypatch.setattr("MedSAM3SegmentLib.io.read_volume.read_volume", fail)
     assert segment("--concept", "liver") == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert "ZeroDivisionError: by zero" in last

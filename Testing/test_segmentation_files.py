@@ -19,12 +19,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.grid import VoxelGrid
-from MedSAM3SegmentLib.images import read_volume
-from MedSAM3SegmentLib.label_maps import write_label_map
-from MedSAM3SegmentLib.segmentation_files import read_segmentation, write_segmentation
-from MedSAM3SegmentLib.segmentation_paths import check_output
-from MedSAM3SegmentLib.segments import PROVENANCE_TAG, Segment, provenance_text
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.io.labelmap_nifti import write_label_map
+from MedSAM3SegmentLib.io.read_volume import read_volume
+from MedSAM3SegmentLib.io.segment import PROVENANCE_TAG, Segment, provenance_text
+from MedSAM3SegmentLib.io.segmentation import read_segmentation, write_segmentation
+from MedSAM3SegmentLib.io.segmentation_paths import check_output
 from random_grids import grids
 from shared_data import DATA, needs_shared
 from slicer_scene import boot, load_segmentation, save_node

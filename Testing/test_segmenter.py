@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from MedSAM3SegmentLib.errors import Cancelled, InputError
-from MedSAM3SegmentLib.features import FeatureCache, FeatureKey
-from MedSAM3SegmentLib.grid import Plane, VoxelGrid
-from MedSAM3SegmentLib.intensity import Window
-from MedSAM3SegmentLib.models.concept_model import ImageFeatures
+from MedSAM3SegmentLib.features.feature_cache import FeatureCache, FeatureKey
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, VoxelGrid
+from MedSAM3SegmentLib.models.detector import ImageFeatures
+from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.request import Progress, SegmentRequest, Stage
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.volume import Volume

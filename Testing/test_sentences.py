@@ -13,11 +13,11 @@ import pytest
 
 import list_sentences
 from list_sentences import CATALOGUE, ERRORS, FOLDER, files, sayings, template_of
-from MedSAM3SceneLib.sentences import CONTEXT, SENTENCES
-from MedSAM3SegmentLib.messages import Message
+from MedSAM3SceneLib.translation.sentences import CONTEXT, SENTENCES
+from MedSAM3SegmentLib.messages.message import Message
 
 #: Sentences that no one reads in Slicer: on pictures that the shell draws.
-NOT_SHOWN = {"preview.py"}
+NOT_SHOWN = {"preview_image.py"}
 
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in files()}
 
@@ -34,7 +34,7 @@ def literals(node: ast.AST) -> str:
 
 
 def test_the_list_of_sentences_is_what_the_code_says():
-    """Run Testing/list_sentences.py where it is not."""
+    """Run scripts/list_sentences.py where it is not."""
     assert CATALOGUE.read_text(encoding="utf-8") == list_sentences.catalogue()
     assert set(list_sentences.templates()) == SENTENCES
     assert len(SENTENCES) > 350

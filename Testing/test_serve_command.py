@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from engine_on_socket import LIVER, tls_binding, volume_of
-from MedSAM3SegmentLib.cli import main
-from MedSAM3SegmentLib.engine.client import EngineClient
-from MedSAM3SegmentLib.engine.run_files import FOLDER_VARIABLE
+from MedSAM3SegmentLib.cli.main import main
+from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
+from MedSAM3SegmentLib.engine.process.discovery import FOLDER_VARIABLE
 
 SLOW = str(Path(__file__).with_name("slow_segmenter.py"))
 

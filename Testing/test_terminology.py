@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from MedSAM3SegmentLib.terminology import Code, terminology_entry
+from MedSAM3SegmentLib.vocabulary.terminology import Code, terminology_entry
 from shipped_vocabulary import VOCABULARY
 
 CODES = sorted(

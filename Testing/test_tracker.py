@@ -11,12 +11,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from MedSAM3SegmentLib.checkpoints.networks import TrackerNetworks
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.models.concept_model import ImageFeatures
-from MedSAM3SegmentLib.models.network_loading import TrackerNetworks
+from MedSAM3SegmentLib.models.detector import ImageFeatures
+from MedSAM3SegmentLib.models.memory_bank import ObjectMemory, SliceMemory
 from MedSAM3SegmentLib.models.tracker import Tracker
-from MedSAM3SegmentLib.models.tracker_memory import ObjectMemory, SliceMemory
-from MedSAM3SegmentLib.models.tracker_words import MaskPrompt, PointPrompt, TrackedMask, TrackerFeatures
+from MedSAM3SegmentLib.models.tracker_types import (
+    MaskPrompt,
+    PointPrompt,
+    TrackedMask,
+    TrackerFeatures,
+)
 from MedSAM3SegmentLib.models.tracking_session import TrackingSession
 from untrained_tracker import GRID, WIDTH, make_tracker
 

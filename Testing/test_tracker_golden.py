@@ -12,19 +12,24 @@ import torch
 from numpy.typing import NDArray
 
 from made_results import axial_grid
-from MedSAM3SegmentLib.gating import Gate
-from MedSAM3SegmentLib.grid import Plane, SliceStack
-from MedSAM3SegmentLib.models.checkpoint import Checkpoint, Part
-from MedSAM3SegmentLib.models.network_building import empty_network, fill_network
-from MedSAM3SegmentLib.models.network_loading import TrackerNetworks
+from MedSAM3SegmentLib.checkpoints.build import empty_network, fill_network
+from MedSAM3SegmentLib.checkpoints.checkpoint import Checkpoint, Part
+from MedSAM3SegmentLib.checkpoints.networks import TrackerNetworks
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack
 from MedSAM3SegmentLib.models.tracker import Tracker
-from MedSAM3SegmentLib.models.tracker_words import MaskPrompt, PointPrompt, TrackedMask, TrackerFeatures
+from MedSAM3SegmentLib.models.tracker_types import (
+    MaskPrompt,
+    PointPrompt,
+    TrackedMask,
+    TrackerFeatures,
+)
 from MedSAM3SegmentLib.models.tracking_session import TrackingSession
-from MedSAM3SegmentLib.propagation import follow
+from MedSAM3SegmentLib.progress import Watch
 from MedSAM3SegmentLib.request import SegmentRequest
-from MedSAM3SegmentLib.seeding import Seed, Target
-from MedSAM3SegmentLib.stopping import StopRules
-from MedSAM3SegmentLib.watching import Watch
+from MedSAM3SegmentLib.search_region import Gate
+from MedSAM3SegmentLib.tracking.propagation import follow
+from MedSAM3SegmentLib.tracking.stop_rules import StopRules
+from MedSAM3SegmentLib.tracking.tracked_objects import Seed, Target
 from model_files import GOLDEN, golden_config, golden_model
 
 pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"needs the reference set in {GOLDEN}, which is not here")

@@ -10,30 +10,35 @@ import numpy as np
 import pytest
 import torch
 
-from MedSAM3SegmentLib.cli import main
+from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
+from MedSAM3SegmentLib.checkpoints.networks import TrackerNetworks
+from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.errors import Cancelled, InputError
-from MedSAM3SegmentLib.evaluation.stack_scores import carry_from_middle, organs_of
-from MedSAM3SegmentLib.models.concept_model import ConceptModel, ImageFeatures
-from MedSAM3SegmentLib.models.conversion import save_model
-from MedSAM3SegmentLib.models.loading import load_model
-from MedSAM3SegmentLib.models.model_card import ModelCard
-from MedSAM3SegmentLib.models.network_loading import TrackerNetworks
+from MedSAM3SegmentLib.evaluation.mode_comparison import carry_from_middle, organs_of
+from MedSAM3SegmentLib.models.detector import ConceptModel, ImageFeatures
+from MedSAM3SegmentLib.models.load_model import load_model
+from MedSAM3SegmentLib.models.save_model import save_model
 from MedSAM3SegmentLib.models.tracker import Tracker
-from MedSAM3SegmentLib.models.tracker_words import MaskPrompt, TrackedMask
+from MedSAM3SegmentLib.models.tracker_types import MaskPrompt, TrackedMask
 from MedSAM3SegmentLib.models.tracking_session import TrackingSession
 from MedSAM3SegmentLib.segmenter import Segmenter
+from MedSAM3SegmentLib.synthetic.corruption import spoil_stack
+from MedSAM3SegmentLib.synthetic.phantom import CONCEPTS, make_phantom, tilted_grid
 from MedSAM3SegmentLib.training import tracker_trainer
 from MedSAM3SegmentLib.training.architecture import Architecture, new_network, train_tokenizer
-from MedSAM3SegmentLib.training.phantom import CONCEPTS, make_phantom, tilted_grid
-from MedSAM3SegmentLib.training.samples import LabelledStack, phantom_stacks, stack_with_labels
-from MedSAM3SegmentLib.training.schedule import Schedule, TrainingState
-from MedSAM3SegmentLib.training.shown_objects import correcting_click, seed_prompt
-from MedSAM3SegmentLib.training.spoiling import spoil_stack
-from MedSAM3SegmentLib.training.stack_objects import EncodedStack, StackObject, encode_stacks, find_objects
+from MedSAM3SegmentLib.training.dataset import LabelledStack, phantom_stacks, stack_with_labels
+from MedSAM3SegmentLib.training.loop import Schedule, TrainingState
+from MedSAM3SegmentLib.training.simulated_prompts import correcting_click, seed_prompt
 from MedSAM3SegmentLib.training.tracker_architecture import TrackerArchitecture, new_tracker
 from MedSAM3SegmentLib.training.tracker_clips import ClipMaker, ClipPlan
 from MedSAM3SegmentLib.training.tracker_losses import SliceAnswer, TrackerLossWeights, tracker_loss
-from MedSAM3SegmentLib.training.tracker_making import TrackerRecipe, add_tracker
+from MedSAM3SegmentLib.training.tracker_objects import (
+    EncodedStack,
+    StackObject,
+    encode_stacks,
+    find_objects,
+)
+from MedSAM3SegmentLib.training.train_tracker import TrackerRecipe, add_tracker
 from tiny_model import TINY_ARCHITECTURE
 
 SMALL = TrackerArchitecture(heads=2, mlp=32, decoder_layers=1, memory_layers=1, memory_mlp=32, fuser_mlp=32)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from MedSAM3SegmentLib.cli import main
-from MedSAM3SegmentLib.itk_images import image_on_grid
-from MedSAM3SegmentLib.models.model_card import ModelCard
-from MedSAM3SegmentLib.training.phantom import make_phantom
+from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
+from MedSAM3SegmentLib.cli.main import main
+from MedSAM3SegmentLib.io.itk import image_on_grid
+from MedSAM3SegmentLib.synthetic.phantom import make_phantom
 from shell_runs import GRID, files_in, write_phantom
 from tiny_model import TINY_ARCHITECTURE
 

@@ -11,20 +11,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import CLIPTokenizer
 
+from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.errors import Cancelled
-from MedSAM3SegmentLib.intensity import Window
-from MedSAM3SegmentLib.models.concept_model import PADDING_LABEL, ConceptModel, RawDetections
+from MedSAM3SegmentLib.models.detector import PADDING_LABEL, ConceptModel, RawDetections
 from MedSAM3SegmentLib.models.devices import training_dtype
-from MedSAM3SegmentLib.models.model_card import ModelCard
-from MedSAM3SegmentLib.training import trainer
+from MedSAM3SegmentLib.preprocessing.windowing import Window
+from MedSAM3SegmentLib.synthetic.phantom import CONCEPTS, make_phantom, tilted_grid
+from MedSAM3SegmentLib.training import detector_trainer
 from MedSAM3SegmentLib.training.architecture import Architecture, new_network, train_tokenizer
 from MedSAM3SegmentLib.training.batches import BatchMaker, BatchPlan, target_of
-from MedSAM3SegmentLib.training.demo_recipe import FOCUS, SYNONYMS, held_back_phrases, negative_phrases
-from MedSAM3SegmentLib.training.losses import LossWeights, Target, detection_loss, generalised_iou, match
-from MedSAM3SegmentLib.training.phantom import CONCEPTS, make_phantom, tilted_grid
-from MedSAM3SegmentLib.training.samples import LabelledStack, stack_with_labels
-from MedSAM3SegmentLib.training.schedule import Schedule, TrainingState
-from MedSAM3SegmentLib.training.trainer import predict, train
+from MedSAM3SegmentLib.training.dataset import LabelledStack, stack_with_labels
+from MedSAM3SegmentLib.training.demo_recipe import (
+    FOCUS,
+    SYNONYMS,
+    held_back_phrases,
+    negative_phrases,
+)
+from MedSAM3SegmentLib.training.detector_trainer import predict, train
+from MedSAM3SegmentLib.training.loop import Schedule, TrainingState
+from MedSAM3SegmentLib.training.losses import (
+    LossWeights,
+    Target,
+    detection_loss,
+    generalised_iou,
+    match,
+)
 
 TINY = Architecture(
     image_size=56, window_size=2, vision_width=32, vision_layers=2, vision_heads=2, vision_mlp=64, global_layers=(1,),
@@ -239,8 +250,13 @@ def test_words_held_back_are_never_taught() -> None:
 
 
 def test_the_demo_recipe_runs_and_averages_its_branches(tmp_path: Path) -> None:
-    from MedSAM3SegmentLib.models.loading import load_model
-    from MedSAM3SegmentLib.training.demo_recipe import DemoRecipe, Refinement, TrackerStage, train_demo
+    from MedSAM3SegmentLib.models.load_model import load_model
+    from MedSAM3SegmentLib.training.demo_recipe import (
+        DemoRecipe,
+        Refinement,
+        TrackerStage,
+        train_demo,
+    )
 
     branches = ((Refinement(1, ("tumor",), 0.2, 2),), (Refinement(1, ("liver",), 0.5, 3),))
     states: list[TrainingState] = []
@@ -289,6 +305,6 @@ def test_a_training_step_runs_in_that_format(
     seen: list[torch.dtype] = []
     model.network.detr_encoder.layers[0].mlp.fc1.register_forward_hook(lambda *call: seen.append(call[2].dtype))
     for dtype in (torch.float32, torch.bfloat16):
-        monkeypatch.setattr(trainer, "training_dtype", lambda _, dtype=dtype: dtype)
+        monkeypatch.setattr(detector_trainer, "training_dtype", lambda _, dtype=dtype: dtype)
         train(model, maker(stacks), Schedule(steps=1, warmup=1), tmp_path / str(dtype))
     assert seen == [torch.float32, torch.bfloat16]

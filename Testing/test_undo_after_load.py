@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from MedSAM3SceneLib.editing import SegmentWriter
-from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
+from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from opened_panel import VALUES, open_panel, phantom, run, segmentations
 from scene_nodes import snapshot
 from slicer_stand_ins import load_module

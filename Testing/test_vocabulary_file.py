@@ -9,9 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from MedSAM3SegmentLib.concepts import Vocabulary
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.terminology import LEFT, Code, Concept, terminology_entry
+from MedSAM3SegmentLib.vocabulary.terminology import (
+    LEFT,
+    Code,
+    Concept,
+    terminology_entry,
+)
+from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
 
 def _write(folder: Path, *entries: object) -> Path:

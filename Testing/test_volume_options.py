@@ -10,17 +10,17 @@ import pytest
 import SimpleITK
 
 from made_results import axial_grid, result_of
-from MedSAM3SegmentLib import few_shot
-from MedSAM3SegmentLib.cli import main
-from MedSAM3SegmentLib.commands.result_files import write_result
-from MedSAM3SegmentLib.grid import Plane
-from MedSAM3SegmentLib.itk_images import image_on_grid
-from MedSAM3SegmentLib.label_maps import write_label_map
+from MedSAM3SegmentLib.cli.main import main
+from MedSAM3SegmentLib.cli.write_result import write_result
+from MedSAM3SegmentLib.few_shot import segment_from_examples
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane
+from MedSAM3SegmentLib.io.itk import image_on_grid
+from MedSAM3SegmentLib.io.labelmap_nifti import write_label_map
+from MedSAM3SegmentLib.io.segment import PROVENANCE_TAG, Segment
+from MedSAM3SegmentLib.io.segmentation import read_segmentation, write_segmentation
 from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, SegmentRequest
-from MedSAM3SegmentLib.result import ConceptResult, Instance, SegmentResult
-from MedSAM3SegmentLib.segmentation_files import read_segmentation, write_segmentation
+from MedSAM3SegmentLib.results.result import ConceptResult, Instance, SegmentResult
 from MedSAM3SegmentLib.segmenter import Segmenter
-from MedSAM3SegmentLib.segments import PROVENANCE_TAG, Segment
 from MedSAM3SegmentLib.volume import Volume
 from scripted_tracker import CopyingTracker
 from tiny_model import TINY_SCORE
@@ -175,7 +175,7 @@ def test_instances_and_clean_up_from_the_shell(tiny_model_folder: Path, requests
 @pytest.mark.usefixtures("here")
 def test_an_example_stands_for_words(tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The volume itself with two labelled slices, by a tracker that copies the mask of the slice most alike."""
-    monkeypatch.setattr(few_shot, "Tracker", CopyingTracker)
+    monkeypatch.setattr(segment_from_examples, "Tracker", CopyingTracker)
     load = Segmenter.load
 
     def load_with_tracker(*words: object) -> Segmenter:

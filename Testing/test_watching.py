@@ -7,12 +7,17 @@ from itertools import groupby
 
 import pytest
 
-from MedSAM3SegmentLib import watching
+from MedSAM3SegmentLib import progress
 from MedSAM3SegmentLib.errors import Cancelled
-from MedSAM3SegmentLib.request import Mode, Progress, SegmentRequest, Stage
+from MedSAM3SegmentLib.progress import StageWatch, Watch
+from MedSAM3SegmentLib.request import (
+    Mode,
+    Progress,
+    SegmentRequest,
+    Stage,
+)
 from MedSAM3SegmentLib.segmenter import Segmenter
-from MedSAM3SegmentLib.training.phantom import make_phantom
-from MedSAM3SegmentLib.watching import StageWatch, Watch
+from MedSAM3SegmentLib.synthetic.phantom import make_phantom
 
 #: Seconds a slice takes whose features are kept, and one that must be encoded.
 QUICK, SLOW = 0.01, 1.0
@@ -22,7 +27,7 @@ QUICK, SLOW = 0.01, 1.0
 def work(monkeypatch: pytest.MonkeyPatch) -> Callable[[StageWatch, int, float], None]:
     """Does slices of so many seconds each, by a clock of the test's own."""
     now = [0.0]
-    monkeypatch.setattr(watching.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
 
     def work(stage: StageWatch, slices: int, seconds: float) -> None:
         for _ in range(slices):

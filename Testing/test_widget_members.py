@@ -17,10 +17,11 @@ SEGMENT, AGENT = ROOT / "MedSAM3Segment", ROOT / "MedSAM3Agent"
 
 #: Python files that work with widgets, and the .ui file whose widgets they call ``ui``.
 SOURCES = [
-    *((path, SEGMENT / "Resources/UI/MedSAM3Segment.ui") for path in sorted(SEGMENT.glob("MedSAM3PanelLib/*.py"))),
+    *((path, SEGMENT / "Resources/UI/MedSAM3Segment.ui") for path in sorted(SEGMENT.glob("MedSAM3PanelLib/**/*.py"))),
+    *((path, None) for path in sorted(SEGMENT.glob("MedSAM3WidgetsLib/**/*.py"))),
     *((path, None) for path in sorted(SEGMENT.glob("SegmentEditorMedSAM3Lib/*.py"))),
     (SEGMENT / "MedSAM3Segment.py", SEGMENT / "Resources/UI/MedSAM3Segment.ui"),
-    *((path, None) for path in sorted(SEGMENT.glob("MedSAM3SceneLib/*.py"))),
+    *((path, None) for path in sorted(SEGMENT.glob("MedSAM3SceneLib/**/*.py"))),
     (AGENT / "MedSAM3Agent.py", next(iter(AGENT.glob("Resources/UI/MedSAM3Agent.ui")), None)),
     *((path, None) for path in sorted(AGENT.glob("MedSAM3AgentLib/**/*.py"))),
 ]

@@ -54,10 +54,10 @@ def make_tiny_model(folder: Path) -> None:
     """Write the model folder."""
     import torch
 
-    from MedSAM3SegmentLib.models.concept_model import ConceptModel
-    from MedSAM3SegmentLib.models.model_card import MaskRule, ModelCard
+    from MedSAM3SegmentLib.checkpoints.model_card import MaskRule, ModelCard
+    from MedSAM3SegmentLib.models.detector import ConceptModel
     from MedSAM3SegmentLib.training.architecture import Architecture, new_network, train_tokenizer
-    from MedSAM3SegmentLib.training.trainer import save_snapshot
+    from MedSAM3SegmentLib.training.detector_trainer import save_snapshot
 
     sizes = {name: tuple(value) if isinstance(value, list) else value for name, value in TINY_ARCHITECTURE.items()}
     tokenizer = train_tokenizer(["liver", "spleen", "kidney"], 20, folder.with_name(folder.name + "-tokenizer"))

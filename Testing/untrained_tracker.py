@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from MedSAM3SegmentLib.models.network_loading import TrackerNetworks
+from MedSAM3SegmentLib.checkpoints.networks import TrackerNetworks
 from MedSAM3SegmentLib.models.tracker import Tracker
 
 #: Patches along each side and channels of the vision backbone.

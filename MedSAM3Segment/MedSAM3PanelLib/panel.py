@@ -8,24 +8,24 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from MedSAM3SceneLib.cut_words import reason_on_cut
+from MedSAM3PanelLib.setup.setup_section import SetupSection
 from MedSAM3SceneLib.failure_log import log_failure
-from MedSAM3SceneLib.run_order import PlacedPartial
-from MedSAM3SceneLib.segmentation_run import SegmentationRun, WritingRun
-from MedSAM3SceneLib.slice_views import jump_to_slice
-from MedSAM3SceneLib.wording import translated
+from MedSAM3SceneLib.mrml.slice_views import jump_to_slice
+from MedSAM3SceneLib.runs.oblique_sentences import reason_on_cut
+from MedSAM3SceneLib.runs.run_order import PlacedPartial
+from MedSAM3SceneLib.runs.segmentation_run import SegmentationRun, WritingRun
+from MedSAM3SceneLib.translation.translate import translated
 from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
-from MedSAM3SegmentLib.phrases import split_phrases
+from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
+from MedSAM3WidgetsLib.preview_display import Previews
+from MedSAM3WidgetsLib.progress_bar import ProgressDisplay
+from MedSAM3WidgetsLib.scrolling import bring_into_sight
 
-from .concept_completion import ConceptCompletion, remember_concepts
-from .previews import Previews
-from .progress_display import ProgressDisplay
+from .concept_completer import ConceptCompletion, remember_concepts
 from .request_form import RequestForm
 from .results_table import ResultsTable
 from .score_plot import ScorePlot
-from .scrolling import bring_into_sight
-from .setup_section import SetupSection
-from .slice_view_choice import SliceViewChoice
+from .slice_view_selector import SliceViewChoice
 from .threshold_slider import ThresholdSlider
 from .wrapped_labels import keep_words_in_sight
 

@@ -7,10 +7,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from MedSAM3SceneLib import engine_access
+from MedSAM3SceneLib.engine import connection
 
 #: All that is loaded again. The effect is made of the same parts as the panel, which must fit together.
-_LOADED_AGAIN = ("MedSAM3Segment", "MedSAM3PanelLib", "MedSAM3SceneLib", "MedSAM3SegmentLib", "SegmentEditorMedSAM3Lib")
+_LOADED_AGAIN = (
+    "MedSAM3Segment",
+    "MedSAM3PanelLib",
+    "MedSAM3WidgetsLib",
+    "MedSAM3SceneLib",
+    "MedSAM3SegmentLib",
+    "SegmentEditorMedSAM3Lib",
+)
 
 
 @contextmanager
@@ -28,7 +35,7 @@ def packages_loaded_again() -> Iterator[None]:
         sys.modules.update(before)
         raise
     # Of the module that was forgotten, which knows the process.
-    engine_access.stop()
+    connection.stop()
 
 
 def _forget() -> dict[str, object]:

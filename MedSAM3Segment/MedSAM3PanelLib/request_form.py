@@ -8,9 +8,9 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from MedSAM3SceneLib.volumes import slice_count
+from MedSAM3SceneLib.mrml.volumes import slice_count
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.grid import Plane
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane
 from MedSAM3SegmentLib.request import AssemblyOptions
 
 from .parameter_node import PanelMode, PanelParameters

@@ -8,9 +8,9 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from MedSAM3SceneLib.segmentations import WrittenResult
-from MedSAM3SceneLib.wording import translated
-from MedSAM3SegmentLib.result import ConceptResult, SegmentResult
+from MedSAM3SceneLib.editing.write_result import WrittenResult
+from MedSAM3SceneLib.translation.translate import translated
+from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
 
 #: The columns that hold numbers.
 _NUMBERS = (2, 3)

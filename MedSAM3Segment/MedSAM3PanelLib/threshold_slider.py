@@ -9,12 +9,11 @@ import qt
 from slicer.i18n import tr as _
 
 from MedSAM3SceneLib.failure_log import log_failure
-from MedSAM3SceneLib.segmentation_run import WritingRun
-from MedSAM3SceneLib.threshold_run import standing_result
-from MedSAM3SceneLib.wording import translated
-
-from .background import Background
-from .previews import Previews
+from MedSAM3SceneLib.runs.segmentation_run import WritingRun
+from MedSAM3SceneLib.runs.threshold_run import standing_result
+from MedSAM3SceneLib.translation.translate import translated
+from MedSAM3WidgetsLib.background_task import Background
+from MedSAM3WidgetsLib.preview_display import Previews
 
 
 class ThresholdSlider:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from MedSAM3SegmentLib.messages import message
+from MedSAM3SegmentLib.messages.message import message
 
 
 def end_all() -> None:
@@ -16,7 +16,7 @@ def end_all() -> None:
 
     Called on ``aboutToQuit()``. What was never used is not imported for it.
     """
-    runs, engine = (sys.modules.get(f"{__package__}.{name}") for name in ("scene_run", "engine_access"))
+    runs, engine = (sys.modules.get(f"{__package__}.{name}") for name in ("runs.run", "engine.connection"))
     if runs is not None:
         runs.abandon_all(message("Slicer was closed; nothing was written."))
     if engine is not None:

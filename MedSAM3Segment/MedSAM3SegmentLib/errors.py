@@ -7,7 +7,12 @@ is a ``messages.Message``, which Slicer shows in the user's language.
 
 from __future__ import annotations
 
-from .messages import Given, Message, as_message, message
+from MedSAM3SegmentLib.messages.message import (
+    Given,
+    Message,
+    as_message,
+    message,
+)
 
 
 class MedSAM3Error(Exception):

@@ -13,11 +13,12 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack
+from MedSAM3SegmentLib.preprocessing.windowing import Window
+from MedSAM3SegmentLib.prompts.prompts import BoxMark, BoxReading, TargetPrompts
+from MedSAM3SegmentLib.vocabulary.phrases import prompt_for, split_phrases
+
 from .errors import InputError
-from .grid import Plane, SliceStack
-from .intensity import Window
-from .phrases import prompt_for, split_phrases
-from .prompts import BoxMark, BoxReading, TargetPrompts
 
 
 class Mode(StrEnum):

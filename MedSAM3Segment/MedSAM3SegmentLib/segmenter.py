@@ -12,14 +12,15 @@ from datetime import UTC, datetime
 
 import torch
 
-from .assembly import assemble
-from .concepts import Vocabulary, advice_for
-from .containment import Found, find_in_order, parts_of
-from .evidence import SliceEvidence
-from .examples import Examples, check_examples, in_words
-from .exemplars import Exemplars
-from .features import FeatureCache
-from .few_shot import (
+from MedSAM3SegmentLib.assembly.assemble import assemble
+from MedSAM3SegmentLib.detection.detect_slices import Question, show_slice, steps_of
+from MedSAM3SegmentLib.detection.exemplars import Exemplars
+from MedSAM3SegmentLib.detection.multiplanar import gates_along, look_along_planes, more_stacks
+from MedSAM3SegmentLib.detection.nested_concepts import Found, find_in_order, parts_of
+from MedSAM3SegmentLib.features.feature_cache import FeatureCache
+from MedSAM3SegmentLib.features.slice_encoder import SliceFeatures
+from MedSAM3SegmentLib.few_shot.examples import Examples, check_examples, in_words
+from MedSAM3SegmentLib.few_shot.segment_from_examples import (
     LIKENESS_THRESHOLD,
     labelled_slices,
     look_like,
@@ -27,24 +28,30 @@ from .few_shot import (
     steps_like,
     with_labelled_slices,
 )
-from .following import detects, follows, tracker_of
-from .gating import Gate
-from .grid import SliceStack
-from .intensity import Window, choose_window, is_ct
-from .looking import Question, show_slice, steps_of
-from .messages import Message, message
-from .models.concept_model import ConceptModel
-from .one_run import OneRun
-from .phrases import VISUAL_PHRASE, prompt_for
-from .planes import gates_along, look_along_planes, more_stacks
-from .prompt_geometry import boxes_on
+from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
+from MedSAM3SegmentLib.messages.message import Message, message
+from MedSAM3SegmentLib.models.detector import ConceptModel
+from MedSAM3SegmentLib.preprocessing.windowing import Window, choose_window, is_ct
+from MedSAM3SegmentLib.prompts.slice_prompts import boxes_on
+from MedSAM3SegmentLib.reporting.versions import package_versions
+from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
+from MedSAM3SegmentLib.results.slice_detections import SliceEvidence
+from MedSAM3SegmentLib.tracking.track_concepts import detects, follows, tracker_of
+from MedSAM3SegmentLib.vocabulary.phrases import VISUAL_PHRASE, prompt_for
+from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary, advice_for
+
+from .progress import Watch
 from .provenance import Provenance
-from .request import CancelCheck, PartialCallback, ProgressCallback, SegmentRequest, Stage
-from .result import ConceptResult, SegmentResult
-from .slice_features import SliceFeatures
-from .versions import package_versions
+from .request import (
+    CancelCheck,
+    PartialCallback,
+    ProgressCallback,
+    SegmentRequest,
+    Stage,
+)
+from .run_context import OneRun
+from .search_region import Gate
 from .volume import Volume
-from .watching import Watch
 
 #: Questions that are asked together, and the gates along which they are.
 _Looks = list[tuple[list[Question], list[Gate]]]
@@ -76,7 +83,7 @@ class Segmenter:
             ModelError: the model cannot be loaded exactly.
             InputError: the device or the format is not there, or the resolution does not fit.
         """
-        from .models.loading import load_model
+        from MedSAM3SegmentLib.models.load_model import load_model
 
         return cls(load_model(model, device, dtype=dtype, resolution=resolution))
 

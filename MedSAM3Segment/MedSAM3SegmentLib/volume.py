@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from .grid import VoxelGrid
-from .messages import Message
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.messages.message import Message
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
     """Segments the selected segment by a phrase, and by boxes and points that are drawn in slice views.
 
     Attributes:
-        engine: called for who takes requests (a MedSAM3SceneLib.local_jobs.JobSource); a script may set another.
+        engine: called for who takes requests (a JobSource); a script may set another.
         session: the MedSAM3 effect at work, or None while it is not active.
     """
 
@@ -47,7 +47,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         )
 
     def setupOptionsFrame(self):
-        from .options_frame import OptionsFrame
+        from .options_widget import OptionsFrame
 
         self.options = OptionsFrame(self.scriptedEffect)
         self.options.connect("act", lambda action: self.session and self.session.act(action))
@@ -80,7 +80,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         return qt.QCursor(qt.Qt.CrossCursor)
 
     def activate(self):
-        from .effect_session import EffectSession
+        from .session import EffectSession
 
         self._endSession(_("The effect was chosen again; nothing was written."))
         self.session = EffectSession(self.scriptedEffect, self.options, lambda: self.engine())
@@ -120,6 +120,6 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
 
 def _engineOfSettings():
-    from MedSAM3SceneLib.engine_access import engine_of_settings
+    from MedSAM3SceneLib.engine.connection import engine_of_settings
 
     return engine_of_settings()

@@ -7,7 +7,7 @@ from typing import Any
 
 import vtk
 
-from .prompt_shapes import NEGATIVE_COLOUR, POSITIVE_COLOUR, Line
+from .prompt_glyphs import NEGATIVE_COLOUR, POSITIVE_COLOUR, Line
 
 _WIDTH = 2
 

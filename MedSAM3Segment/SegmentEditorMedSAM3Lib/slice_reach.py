@@ -8,12 +8,12 @@ import numpy as np
 import slicer
 import vtk
 
-from MedSAM3SceneLib.frames import array_of, node_to_world
-from MedSAM3SceneLib.marks import Mark, positions_of
-from MedSAM3SceneLib.view_slices import touched_thickness
+from MedSAM3SceneLib.mrml.slice_planes import touched_thickness
+from MedSAM3SceneLib.mrml.transforms import array_of, node_to_world
+from MedSAM3SceneLib.segments.prompts import Mark, positions_of
 from MedSAM3SegmentLib.errors import MedSAM3Error
 
-from .view_places import ViewPlaces
+from .slice_view_geometry import ViewPlaces
 
 #: Millimetres to either side of a view's plane where no volume says how thick a slice is.
 _REACH_OF_NOTHING = 0.5

@@ -14,7 +14,7 @@ import shiboken6
 from numpy.typing import NDArray
 from PySide6 import QtCore, QtWidgets
 
-from MedSAM3SegmentLib.engine.run_files import FOLDER_VARIABLE
+from MedSAM3SegmentLib.engine.process.discovery import FOLDER_VARIABLE
 from slicer_stand_ins import load_module
 
 from . import modules

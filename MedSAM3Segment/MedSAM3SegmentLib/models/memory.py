@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from ..byte_sizes import size_in_words
-from ..errors import InputError
-from ..messages import Message, message
+from MedSAM3SegmentLib.byte_sizes import size_in_words
+from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.messages.message import Message, message
 
 if TYPE_CHECKING:
-    from .concept_model import ConceptModel
+    from .detector import ConceptModel
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")

@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import interpolate
 
-from .concept_model import ImageFeatures
-from .tracker_memory import ObjectMemory, SliceMemory
-from .tracker_words import MaskPrompt, PointPrompt, TrackedMask, TrackerFeatures
+from .detector import ImageFeatures
+from .memory_bank import ObjectMemory, SliceMemory
+from .tracker_types import (
+    MaskPrompt,
+    PointPrompt,
+    TrackedMask,
+    TrackerFeatures,
+)
 
 if TYPE_CHECKING:
-    from .network_loading import TrackerNetworks
+    from MedSAM3SegmentLib.checkpoints.networks import TrackerNetworks
 
 #: Logit of "certainly not here", and negated of "certainly here" (Meta's NO_OBJ_SCORE).
 CERTAIN = 1024.0

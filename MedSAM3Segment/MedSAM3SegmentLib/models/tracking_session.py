@@ -6,9 +6,14 @@ from collections.abc import Hashable, Iterable
 
 import torch
 
+from .memory_bank import ObjectMemory
 from .tracker import Tracker
-from .tracker_memory import ObjectMemory
-from .tracker_words import MaskPrompt, PointPrompt, TrackedMask, TrackerFeatures
+from .tracker_types import (
+    MaskPrompt,
+    PointPrompt,
+    TrackedMask,
+    TrackerFeatures,
+)
 
 
 class TrackingSession:

@@ -7,7 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from MedSAM3SegmentLib.errors import InputError
+
 from .architecture import Architecture
 
 

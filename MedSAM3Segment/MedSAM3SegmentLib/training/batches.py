@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as functional
 from numpy.typing import NDArray
 
-from ..intensity import prepare_slices
-from ..models.concept_model import PADDING_LABEL
-from ..phrases import VISUAL_PHRASE
+from MedSAM3SegmentLib.models.detector import PADDING_LABEL
+from MedSAM3SegmentLib.preprocessing.windowing import prepare_slices
+from MedSAM3SegmentLib.vocabulary.phrases import VISUAL_PHRASE
+
+from .dataset import LabelledStack
 from .losses import Target
-from .samples import LabelledStack
-from .wording import negative_wording, positive_wording
+from .text_augmentation import negative_wording, positive_wording
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,16 +8,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..concepts import Vocabulary
-from ..models.model_card import MaskRule, ModelCard
-from ..request import CancelCheck
-from ..resources import resource_path
-from .phantom import CONCEPTS
+from MedSAM3SegmentLib.checkpoints.model_card import MaskRule, ModelCard
+from MedSAM3SegmentLib.request import CancelCheck
+from MedSAM3SegmentLib.resources import resource_path
+from MedSAM3SegmentLib.synthetic.phantom import CONCEPTS
+from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from ..models.concept_model import ConceptModel
-    from .model_making import Lessons
-    from .schedule import TrainingState
+    from MedSAM3SegmentLib.models.detector import ConceptModel
+
+    from .loop import TrainingState
+    from .train import Lessons
 
 #: Other words for the phantom's concepts that the demo model learns.
 SYNONYMS: dict[str, tuple[str, ...]] = {
@@ -144,9 +145,9 @@ def train_demo(
     import torch
 
     from .architecture import Architecture
-    from .model_making import train_model, train_new_model, until_cancelled
-    from .schedule import Schedule
-    from .trainer import save_snapshot
+    from .detector_trainer import save_snapshot
+    from .loop import Schedule
+    from .train import train_model, train_new_model, until_cancelled
 
     # One thread: small matrices gain nothing from more, and the sums come out the same on every machine's core count.
     torch.set_num_threads(1)
@@ -226,8 +227,8 @@ def train_phantom_tracker(
     Raises:
         Cancelled: ``cancel`` said so; the last snapshot stays, or what ``output`` held before.
     """
-    from .samples import phantom_stacks
-    from .tracker_making import TrackerRecipe, add_tracker, tracker_schedule
+    from .dataset import phantom_stacks
+    from .train_tracker import TrackerRecipe, add_tracker, tracker_schedule
 
     seeds = range(stage.first_seed, stage.first_seed + stage.phantoms)
     add_tracker(
@@ -245,9 +246,9 @@ def train_phantom_tracker(
 def phantom_lessons(phantoms: int, first_seed: int = DemoRecipe.first_seed) -> Lessons:
     """What the demo model learns from ``phantoms`` synthetic volumes."""
     from .batches import BatchPlan
-    from .model_making import Lessons
-    from .samples import phantom_stacks
-    from .wording import all_wordings
+    from .dataset import phantom_stacks
+    from .text_augmentation import all_wordings
+    from .train import Lessons
 
     others = negative_phrases()
     return Lessons(

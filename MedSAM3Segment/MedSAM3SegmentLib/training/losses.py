@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as functional
 
-from ..models.concept_model import RawDetections
+from MedSAM3SegmentLib.models.detector import RawDetections
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..errors import InputError
-from ..models.network_loading import TrackerNetworks
+from MedSAM3SegmentLib.checkpoints.networks import TrackerNetworks
+from MedSAM3SegmentLib.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import Sam3Model, Sam3TrackerVideoConfig

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .stack_objects import EncodedStack, StackObject
+from .tracker_objects import EncodedStack, StackObject
 
 Mask = NDArray[np.bool_]
 

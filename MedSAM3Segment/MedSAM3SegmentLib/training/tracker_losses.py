@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as functional
 
-from ..models.tracker_words import TrackedMask
+from MedSAM3SegmentLib.models.tracker_types import TrackedMask
+
 from .losses import soft_dice_loss
 
 

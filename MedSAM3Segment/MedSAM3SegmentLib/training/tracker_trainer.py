@@ -13,22 +13,33 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
-from ..models.concept_model import ConceptModel, ImageFeatures
-from ..models.network_loading import TrackerNetworks
-from ..models.tracker import Tracker
-from ..models.tracker_memory import ObjectMemory
-from ..models.tracker_words import MaskPrompt, PointPrompt, TrackedMask, TrackerFeatures
-from ..request import CancelCheck
-from .schedule import Schedule, TrainingState, Weights, run_schedule
-from .shown_objects import correcting_click, seed_prompt
+from MedSAM3SegmentLib.checkpoints.networks import TrackerNetworks
+from MedSAM3SegmentLib.models.detector import ConceptModel, ImageFeatures
+from MedSAM3SegmentLib.models.memory_bank import ObjectMemory
+from MedSAM3SegmentLib.models.tracker import Tracker
+from MedSAM3SegmentLib.models.tracker_types import (
+    MaskPrompt,
+    PointPrompt,
+    TrackedMask,
+    TrackerFeatures,
+)
+from MedSAM3SegmentLib.request import CancelCheck
+
+from .detector_trainer import save_snapshot
+from .loop import (
+    Schedule,
+    TrainingState,
+    Weights,
+    run_schedule,
+)
+from .simulated_prompts import correcting_click, seed_prompt
 from .tracker_clips import Clip, ClipMaker
 from .tracker_losses import SliceAnswer, TrackerLossWeights, tracker_loss
-from .trainer import save_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..models.model_card import ModelCard
+    from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 
 
 def train_tracker(

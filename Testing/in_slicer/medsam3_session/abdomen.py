@@ -48,7 +48,7 @@ class Abdomen:
 
 @cache
 def _phantom() -> Any:
-    from MedSAM3SegmentLib.training.phantom import Contrast, make_phantom
+    from MedSAM3SegmentLib.synthetic.phantom import Contrast, make_phantom
 
     return make_phantom(_SEED, contrast=Contrast.CT, absence=0.0)
 
@@ -64,7 +64,7 @@ def _labels() -> NDArray[np.uint8]:
 
 def add_abdomen() -> Abdomen:
     """The sample *MedSAM3SyntheticCT*, shown in the slice views."""
-    from MedSAM3SceneLib.sample_data import add_synthetic_abdomen
+    from MedSAM3SceneLib.mrml.sample_data import add_synthetic_abdomen
 
     node = add_synthetic_abdomen("MedSAM3SyntheticCT")
     slicer.util.setSliceViewerLayers(background=node, fit=True)
@@ -78,7 +78,7 @@ def sample_as_shown(node: Any) -> Abdomen:
 
 def add_large_abdomen() -> Abdomen:
     """The same abdomen on as many voxels as a large CT has, shown in the slice views."""
-    from MedSAM3SceneLib.frames import matrix_of
+    from MedSAM3SceneLib.mrml.transforms import matrix_of
 
     small = _phantom().volume
     picks = [np.arange(many) * few // many for many, few in zip(LARGE, small.grid.shape, strict=True)]
@@ -101,7 +101,7 @@ def knowing_segmenter(abdomen: Abdomen, seconds_a_slice: float = 0.02) -> Any:
     Args:
         seconds_a_slice: how long it pretends to work on each.
     """
-    from MedSAM3SceneLib.fake_segmenter import FakeSegmenter
+    from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 
     class KnowingSegmenter(FakeSegmenter):
         def segment(self, volume: Any, request: Any, *told: Any, **named: Any) -> Any:

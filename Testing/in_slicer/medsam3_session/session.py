@@ -30,15 +30,15 @@ class Session:
     """
 
     def __init__(self, checks: Checks, model: str | None = None) -> None:
-        from MedSAM3SceneLib import engine_packages
+        from MedSAM3SceneLib.engine import requirements
 
         self.checks = checks
         self.dialogs = Dialogs()
-        self._is_demo = not engine_packages.missing_packages() if model is None else model == "demo"
+        self._is_demo = not requirements.missing_packages() if model is None else model == "demo"
         self.model = "demo model" if self._is_demo else "no model, a segmenter that knows the answer"
-        self._packages, self._needed = engine_packages, engine_packages.NEEDED
+        self._packages, self._needed = requirements, requirements.NEEDED
         if not self._is_demo:
-            engine_packages.NEEDED = ()  # it needs nothing
+            requirements.NEEDED = ()  # it needs nothing
         self.widget: Any = None
         self._engine: Any = None
         checks.note("answers come from", self.model)
@@ -107,14 +107,14 @@ class Session:
 
     def colours(self, concepts: Sequence[str]) -> list[tuple[float, float, float]]:
         """The colours that new segments and previews get."""
-        from MedSAM3SegmentLib.concepts import Vocabulary
+        from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
         vocabulary = Vocabulary.load()
         return [vocabulary.colour_for(concept) for concept in concepts]
 
     def open_effect(self, segmentation: Any, volume: Any, segment_id: str) -> tuple[Any, Any]:
         """The Segment Editor's widget and the MedSAM3 effect, chosen on a segment."""
-        from MedSAM3SceneLib.local_jobs import LocalJobs
+        from MedSAM3SceneLib.engine.local_engine import LocalJobs
 
         slicer.util.selectModule("SegmentEditor")
         editor = slicer.util.getModuleWidget("SegmentEditor").editor

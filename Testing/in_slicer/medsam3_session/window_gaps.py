@@ -10,7 +10,7 @@ from typing import Any
 import qt
 import slicer
 
-from MedSAM3PanelLib.window_timer import WindowTimer
+from MedSAM3WidgetsLib.window_timer import WindowTimer
 from SegmentEditorMedSAM3Lib.SegmentEditorEffect import SegmentEditorEffect
 
 from .abdomen import Abdomen, add_abdomen, add_large_abdomen, segment_ids

@@ -1,0 +1,123 @@
+"""The engine that this Slicer uses: its own process, or one elsewhere whose address is in the application's settings.
+
+One engine serves panel, effect, console and agent, so that volumes and features are kept once.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+from functools import cache, lru_cache
+
+import slicer
+
+from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
+from MedSAM3SegmentLib.engine.process.engine_process import EngineProcess
+
+from .requirements import require_packages
+
+_ADDRESS = "MedSAM3/RemoteAddress"
+_TOKEN = "MedSAM3/RemoteToken"
+_CERTIFICATE = "MedSAM3/RemoteCertificate"
+
+
+def engine_of_settings() -> EngineClient | EngineProcess:
+    """Who takes requests: the remote engine of the settings, or the one on this computer.
+
+    Raises:
+        ModelError: the engine cannot start here because a package is missing.
+        InputError: the remote address cannot be used.
+    """
+    engine = engine_in_use()
+    if isinstance(engine, EngineProcess):
+        require_packages()
+    return engine
+
+
+def engine_in_use() -> EngineClient | EngineProcess:
+    """As ``engine_of_settings``, whether it can start or not, to ask it for its status or to unload.
+
+    Call it on the thread of the window, which the settings belong to, and the engine's methods on another one.
+
+    Raises:
+        InputError: the remote address cannot be used.
+    """
+    return _remote() or _local()
+
+
+def unload_local() -> None:
+    """Let the engine on this computer free its models and features, whichever is used; call it on a thread."""
+    _local().unload()
+
+
+def stop() -> None:
+    """End the engine on this computer; a remote one is left alone. Call it on a thread."""
+    _local().stop()
+
+
+def stop_for_good() -> None:
+    """As ``stop``, because Slicer quits: nothing is left to do when Python ends."""
+    atexit.unregister(_stop_when_python_ends)
+    if _local.cache_info().currsize:
+        _local().stop()
+
+
+def remote_address() -> str:
+    """The remote engine's address, empty for none."""
+    return _setting(_ADDRESS)
+
+
+def remote_token() -> str:
+    """What opens the remote engine."""
+    return _setting(_TOKEN)
+
+
+def remote_certificate() -> str:
+    """The PEM file that the remote engine is checked by, empty for the well-known authorities."""
+    return _setting(_CERTIFICATE)
+
+
+def set_remote(address: str, token: str, certificate: str = "") -> None:
+    """Keep where the remote engine is in the application's settings, where no scene and no saved file has it.
+
+    Args:
+        address: such as ``https://gpu.example.org:8765``, or empty for the engine on this computer.
+        token: what opens it.
+        certificate: a PEM file to check it by, or empty for the well-known authorities.
+    """
+    settings = slicer.app.userSettings()
+    settings.setValue(_ADDRESS, address)
+    settings.setValue(_TOKEN, token)
+    settings.setValue(_CERTIFICATE, certificate)
+
+
+def _setting(name: str) -> str:
+    settings = getattr(slicer.app, "userSettings", None)
+    return str(settings().value(name) or "") if settings is not None else ""
+
+
+def _remote() -> EngineClient | None:
+    address = remote_address()
+    return _client(address, remote_token(), remote_certificate()) if address else None
+
+
+@lru_cache(maxsize=1)
+def _client(address: str, token: str, certificate: str) -> EngineClient:
+    """One client for all jobs of this Slicer: the engine lets clients take turns."""
+    return EngineClient(address, token, certificate=certificate)
+
+
+@cache
+def _local() -> EngineProcess:
+    # Slicer's root logger hears everything, and the HTTP library tells of every request, with its address.
+    http = logging.getLogger("urllib3")
+    if http.level == logging.NOTSET:
+        http.setLevel(logging.INFO)
+    atexit.register(_stop_when_python_ends)
+    return EngineProcess()
+
+
+def _stop_when_python_ends() -> None:
+    """End the engine where Slicer did not quit as it does, by ``stop_for_good``; its log may be gone."""
+    logging.disable(logging.CRITICAL)
+    _local().stop()

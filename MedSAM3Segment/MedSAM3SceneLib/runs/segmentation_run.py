@@ -1,0 +1,195 @@
+"""One segmentation from the click to the segments: read, hand in, follow, write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MedSAM3SceneLib.coroutines import (
+    WAITING,
+    Steps,
+    breathe,
+    in_thread,
+)
+from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
+from MedSAM3SceneLib.editing.write_concept import Outcome
+from MedSAM3SceneLib.editing.write_result import (
+    WrittenResult,
+    check_segmentation_node,
+    masks_of,
+    messages_of,
+    write_in_steps,
+)
+from MedSAM3SceneLib.engine.local_engine import JobSource
+from MedSAM3SceneLib.mrml.labelmaps import content_version
+from MedSAM3SceneLib.mrml.volumes import (
+    PlacedVolume,
+    check_volume_node,
+    has_namesake,
+    read_in_steps,
+)
+from MedSAM3SceneLib.segments.edit_guard import Version, edited_segments
+from MedSAM3SceneLib.segments.matching import earlier_segments
+from MedSAM3SegmentLib.errors import Cancelled
+from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
+from MedSAM3SegmentLib.request import Grouping, Mode, SegmentRequest
+from MedSAM3SegmentLib.results.result import SegmentResult
+from MedSAM3SegmentLib.search_region import Gate
+from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
+
+from .run import RunState, SceneRun
+from .run_order import RunListener, RunOrder
+
+
+class WritingRun(SceneRun):
+    """A run whose result becomes the segments of one segmentation.
+
+    Attributes:
+        volume_node: what was segmented.
+        segmentation_node: where segments are written, or None for a new node.
+        grouping: what becomes one segment, once the request is made.
+        written: what became of the result in the scene, once it is done.
+        only_slice: the slice of the result's stack beside which earlier segments are left as they are, or None.
+        left: the segments that it wrote whole as it left them, from ``labelmaps.content_version``.
+
+    Raises:
+        InputError: the nodes cannot be used; nothing was begun.
+    """
+
+    def __init__(
+        self,
+        volume_node: Any,
+        segmentation_node: Any | None,
+        writer: SegmentWriter,
+        listener: RunListener | None,
+        save_state: Callable[[], None] | None,
+    ) -> None:
+        check_volume_node(volume_node)
+        if segmentation_node is not None:
+            check_segmentation_node(segmentation_node)
+        super().__init__([node for node in (volume_node, segmentation_node) if node is not None], listener)
+        self.volume_node = volume_node
+        self.segmentation_node = segmentation_node
+        self.grouping = Grouping.CONCEPT
+        self.written: WrittenResult | None = None
+        self.only_slice: int | None = None
+        self.left: Version = ()
+        self._writer = writer
+        self._save_state = save_state
+
+    def _write_segments(
+        self, result: SegmentResult, placed: PlacedVolume, vocabulary: Vocabulary, clear_missing: bool = False
+    ) -> Steps[None]:
+        """Let the result become segments.
+
+        Args:
+            clear_missing: see ``segmentations.write_in_steps``.
+        """
+        masks = yield from in_thread(lambda: masks_of(result, self.grouping))
+        while self._writer.is_writing:
+            # Another run, which somebody waits for, is between two of its segments.
+            breathe()
+            yield WAITING
+        self._check_wanted()
+        self.state = RunState.WRITING
+        self.written = yield from write_in_steps(
+            result,
+            masks,
+            placed,
+            self.volume_node,
+            self.segmentation_node,
+            vocabulary,
+            self._writer,
+            self._save_state,
+            clear_missing=clear_missing,
+            only_slice=self.only_slice,
+        )
+        ids = {part.segment_id for part in self.written.concepts if part.outcome is not Outcome.NOT_FOUND}
+        now = content_version(self.written.segmentation_node.GetSegmentation())
+        # Beside a single slice its segments hold what a person may have edited.
+        self.left = () if self.only_slice is not None else tuple(segment for segment in now if segment[0] in ids)
+        self.messages = messages_of(result, self.written)
+
+
+class SegmentationRun(WritingRun):
+    """A run that is on its way.
+
+    Attributes:
+        order: what it was told.
+        labels: of a run that is not written, once it is done: concept ``n`` (from 1) as uint16 ``[k, j, i]``.
+        is_cut: whether an oblique slice was looked at, which is none of the volume's own.
+
+    Raises:
+        InputError: the nodes cannot be used; nothing was begun.
+    """
+
+    def __init__(
+        self, order: RunOrder, jobs: JobSource, writer: SegmentWriter, listener: RunListener | None = None
+    ) -> None:
+        super().__init__(order.volume_node, order.segmentation_node, writer, listener, order.save_state)
+        self.order = order
+        self.labels: NDArray[np.uint16] | None = None
+        self.is_cut = False
+        self._jobs = jobs
+
+    def _all_steps(self) -> Steps[None]:
+        order = self.order
+        # Whoever shows partial slices needs its colours.
+        vocabulary = yield from in_thread(Vocabulary.load)
+        whole = yield from self._read(read_in_steps(order.volume_node))
+        placed, request = yield from order.prepare(whole)
+        self.placed, self.grouping = placed, request.grouping
+        self.is_cut = placed is not whole
+        if order.only_slice and request.slices is not None:
+            self.only_slice = request.slices[0]
+        yield from self._ask_for_edits(placed, request)
+        examples = None if order.examples is None else (yield from order.examples(whole))
+        result = yield from self._answer(self._jobs, placed, request, order.model, order.device, examples)
+        self.state = RunState.CONVERTING
+        self._check_wanted()
+        if not order.is_written:
+            self.labels = yield from in_thread(result.label_map)
+            self.messages = list(result.messages)
+            return
+        yield from self._write_segments(result, placed, vocabulary)
+
+    def _ask_for_edits(self, placed: PlacedVolume, request: SegmentRequest) -> Steps[None]:
+        """Make sure that edits of earlier results, and their slices beside those looked at, may be replaced.
+
+        Raises:
+            Cancelled: they may not.
+        """
+        order, node = self.order, self.segmentation_node
+        # What was drawn is what a run from prompts begins with.
+        if order.may_replace is None or node is None or request.mode is Mode.FROM_PROMPTS:
+            return
+        volume, content_hash = placed.volume, None
+        if has_namesake(self.volume_node, volume.name):
+            content_hash = yield from in_thread(lambda: volume.content_hash)
+        ids = [
+            segment.segment_id
+            for concept in request.concepts
+            for segment in earlier_segments(node, concept, volume.name, content_hash)
+        ]
+        is_part = self.only_slice is not None
+        # A slice is taken whole, in the region or beside it.
+        replaced = replace(request, region=None) if is_part else request
+        looked_at = yield from in_thread(lambda: _looked_at(replaced, placed))
+        edited = yield from edited_segments(node, ids, self.volume_node, placed, order.left, looked_at, is_part)
+        if edited and not order.may_replace(edited):
+            raise Cancelled("Nothing was segmented, and what was edited is as it was.")
+        self._check_wanted()  # the scene may have been closed over the question
+
+
+def _looked_at(request: SegmentRequest, placed: PlacedVolume) -> NDArray[np.bool_] | None:
+    """The voxels ``[k, j, i]`` that a request looks at; None for all."""
+    if request.slices is None and request.region is None:
+        return None
+    grid = placed.volume.grid
+    looked_at = np.zeros(grid.shape, bool)
+    looked_at[Gate.of(replace(request, inside=None), SliceStack.along(grid, request.plane)).box] = True
+    return looked_at

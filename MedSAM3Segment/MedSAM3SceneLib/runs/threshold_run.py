@@ -1,0 +1,97 @@
+"""A moved threshold: the evidence of a run that is done, cut anew and written in place of what it wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from MedSAM3SceneLib.coroutines import Steps, in_thread
+from MedSAM3SceneLib.editing.answer_changes import slices_only
+from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
+from MedSAM3SceneLib.segments.edit_guard import MayReplace, edited_segments
+from MedSAM3SegmentLib.errors import Cancelled, InputError
+from MedSAM3SegmentLib.messages.message import message
+from MedSAM3SegmentLib.results.result import SegmentResult
+from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
+
+from .run import RunState
+from .run_order import RunListener
+from .segmentation_run import WritingRun
+
+
+class ThresholdRun(WritingRun):
+    """Writes the result of ``before`` at another threshold, as one action; concepts that fall out are emptied.
+
+    Concepts are left out as ``standing_result`` says.
+
+    Args:
+        before: a run that is done.
+        threshold: lowest score that is kept, 0 to 1.
+        save_state: see ``segmentations.write_in_steps``.
+        may_replace: asked before segments are written that a person edited since; by default they may be.
+
+    Raises:
+        InputError: the nodes cannot be used any more; nothing was begun.
+    """
+
+    def __init__(
+        self,
+        before: WritingRun,
+        threshold: float,
+        writer: SegmentWriter,
+        listener: RunListener | None = None,
+        save_state: Callable[[], None] | None = None,
+        may_replace: MayReplace | None = None,
+    ) -> None:
+        if before.written is None or before.result is None or before.placed is None:
+            raise ValueError("Only a run that is done has a threshold to move.")
+        for node in (before.volume_node, before.written.segmentation_node):
+            if node.GetScene() is None:
+                raise InputError("'{name}' is not in the scene any more; segment again.", name=node.GetName())
+        super().__init__(before.volume_node, before.written.segmentation_node, writer, listener, save_state)
+        self.grouping = before.grouping
+        self.only_slice = before.only_slice
+        self.placed = before.placed
+        self._before = standing_result(before)
+        self._segment_ids = tuple(part.segment_id for part in before.written.concepts if part.segment_id)
+        self._left = before.left
+        self._threshold = threshold
+        self._may_replace = may_replace
+
+    def _all_steps(self) -> Steps[None]:
+        assert self.placed is not None
+        self.state = RunState.CONVERTING
+        if self._may_replace is not None:
+            ids, node = self._segment_ids, self.segmentation_node
+            index, stack = self.only_slice, self._before.stack
+            region = None if index is None else (yield from in_thread(lambda: slices_only(stack, (index,))))
+            is_part = region is not None
+            edited = yield from edited_segments(node, ids, self.volume_node, self.placed, self._left, region, is_part)
+            if edited and not self._may_replace(edited):
+                raise Cancelled("The threshold was left as it was, and with it what was edited.")
+            self._check_wanted()  # the scene may have been closed over the question
+        self.result = result = yield from in_thread(lambda: self._before.with_threshold(self._threshold))
+        yield from self._write_segments(result, self.placed, Vocabulary.load(), clear_missing=True)
+
+
+def standing_result(before: WritingRun) -> SegmentResult:
+    """The result of a run without concepts whose segments a user has deleted since, which it says.
+
+    Where nothing is left of any, as after undo, it has all.
+
+    Args:
+        before: a run that is done.
+    """
+    assert before.written is not None
+    assert before.result is not None
+    segmentation = before.written.segmentation_node.GetSegmentation()
+    segments: dict[str, list[bool]] = {}
+    for part in before.written.concepts:
+        if part.segment_id is not None:
+            segments.setdefault(part.concept, []).append(segmentation.GetSegment(part.segment_id) is not None)
+    gone = [concept for concept, there in segments.items() if not any(there)]
+    if not gone or len(gone) == len(segments):
+        return before.result
+    left = tuple(concept for concept in before.result.concepts if concept.concept not in gone)
+    said = (message("'{concept}' was left out, because its segment was deleted.", concept=concept) for concept in gone)
+    return replace(before.result, concepts=left, messages=(*before.result.messages, *said))

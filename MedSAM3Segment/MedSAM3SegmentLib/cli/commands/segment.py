@@ -1,0 +1,194 @@
+"""``medsam3 segment``: an image file and phrases in, a segmentation file out."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from MedSAM3SegmentLib.cli.options.example import add_example_option, examples_of
+from MedSAM3SegmentLib.cli.options.model import ModelChoice, add_model_options
+from MedSAM3SegmentLib.cli.options.prompt import (
+    NAMELESS,
+    add_prompt_options,
+    concepts_of,
+    prompts_of,
+)
+from MedSAM3SegmentLib.cli.options.volume import add_volume_options, with_volume_options
+from MedSAM3SegmentLib.cli.segment_file import SegmentJob, segment_file
+from MedSAM3SegmentLib.cli.signals import Interruption
+from MedSAM3SegmentLib.cli.terminal import Terminal, duration
+from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.geometry.voxel_grid import Plane, VoxelGrid
+from MedSAM3SegmentLib.preprocessing.windowing import CT_WINDOWS, Window
+from MedSAM3SegmentLib.request import Mode, SegmentRequest
+from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+    from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
+    from MedSAM3SegmentLib.volume import Volume
+
+_EPILOG = """\
+examples:
+  medsam3 segment ct.nii.gz --concept "liver; spleen; left kidney" --output ct.seg.nrrd
+  medsam3 segment dicom-folder --concept tumor --plane axial --slices 40:90 --output tumor.seg.nrrd \\
+      --report tumor.json --preview tumor.png
+  medsam3 segment ct.nii.gz --mode propagate --concept liver --output liver.seg.nrrd
+  medsam3 segment ct.nii.gz --mode "from prompts" --mask one-slice.seg.nrrd --output whole.seg.nrrd
+  medsam3 segment ct.nii.gz --concept "liver; tumor" --inside liver --output both.seg.nrrd
+  medsam3 segment ct.nii.gz --concept tumor --inside liver.seg.nrrd --segments-per instance --output tumors.seg.nrrd
+  medsam3 segment new.nii.gz --example old.nii.gz=old.seg.nrrd --model my-model --output new.seg.nrrd
+
+Exit codes: 0 done (also when nothing was found), 2 bad input or usage, 3 model missing or broken, 130 interrupted.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], **common: object) -> None:
+    """Add ``segment`` to the shell's commands."""
+    parser = subparsers.add_parser(
+        "segment",
+        help="segment concepts in a volume or picture",
+        description="Segment everything that is named in a CT or MR volume, or in a picture.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **common,  # type: ignore[arg-type]
+    )
+    parser.add_argument(
+        "input", metavar="INPUT", type=Path, help="DICOM folder or file, NIfTI, NRRD, MHA, PNG or JPEG file"
+    )
+    parser.add_argument(
+        "--concept",
+        metavar="TEXT",
+        action="append",
+        default=[],
+        help="what to segment: a short phrase, or several with ';' or new lines between them; may be repeated",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="OUT",
+        type=Path,
+        required=True,
+        help="file to write, in place of one that exists: .seg.nrrd (3D Slicer segmentation) or .nii.gz (label map)",
+    )
+    add_model_options(parser)
+    parser.add_argument(
+        "--mode",
+        choices=[mode.value for mode in Mode],
+        default=Mode.SLICES.value,
+        help="how slices become a volume: each by itself, objects followed from where they are surest, or objects "
+        "followed from what is drawn (default: slices)",
+    )
+    parser.add_argument(
+        "--plane",
+        choices=[plane.value for plane in Plane],
+        default=Plane.ACQUIRED.value,
+        help="plane of the slices the model sees (default: as acquired)",
+    )
+    parser.add_argument(
+        "--slices",
+        metavar="A:B",
+        help="only slices A to B-1 of the stack, counted from 0 as the voxels are stored (default: all)",
+    )
+    parser.add_argument(
+        "--window",
+        metavar="NAME|LOW,HIGH",
+        help=f"intensity window: {', '.join(CT_WINDOWS)}, or two intensities (default: what suits each concept)",
+    )
+    parser.add_argument(
+        "--threshold", metavar="T", type=float, help="lowest score that counts, 0 to 1 (default: the model's own)"
+    )
+    parser.add_argument("--report", metavar="FILE.json", type=Path, help="also write all numbers of the run")
+    parser.add_argument("--preview", metavar="FILE.png", type=Path, help="also write a picture with overlays")
+    add_volume_options(parser)
+    add_prompt_options(parser)
+    add_example_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
+    """Do what ``medsam3 segment`` was asked to."""
+    started = time.monotonic()
+    named = tuple(dict.fromkeys(phrase for text in options.concept for phrase in split_phrases(text)))
+    request = SegmentRequest(
+        concepts=concepts_of(options, named) or ((NAMELESS,) if options.example else ()),
+        plane=Plane(options.plane),
+        slices=_parse_slices(options.slices),
+        window=None if options.window is None else Window.parse(options.window),
+        threshold=options.threshold,
+    )
+
+    def with_drawn(request: SegmentRequest, grid: VoxelGrid) -> SegmentRequest:
+        drawn = replace(request, mode=Mode(options.mode), prompts=prompts_of(options, named, grid))
+        return with_volume_options(options, drawn, grid)
+
+    choice, examples = ModelChoice.of(options), examples_of(options)
+    if examples and len(request.concepts) > 1:
+        raise InputError("Examples show one structure; give one --concept to call it by.")
+    job = SegmentJob(
+        options.input, options.output, request, choice, options.report, options.preview, with_drawn, examples
+    )
+    volume, result = segment_file(job, terminal, interruption)
+    terminal.result(_table(volume, result))
+    for concept in result.concepts:
+        if not concept.found:
+            terminal.result(f"{concept.concept}: {concept.reason}")
+        for step in concept.clean_up:
+            terminal.note(f"{concept.concept}: {step}")
+        for number, track in enumerate(concept.tracks, start=1):
+            name = concept.concept if len(concept.tracks) == 1 else f"{concept.concept} {number}"
+            terminal.note(f"{name}: {track.in_words()}")
+    if not any(concept.found for concept in result.concepts):
+        terminal.result("Nothing was found; the segmentation that was written is empty.")
+    terminal.result(f"Wrote {', '.join(map(str, job.outputs))} in {duration(time.monotonic() - started)}.")
+
+
+def _table(volume: Volume, result: SegmentResult) -> Table:
+    """What was found of each concept."""
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("concept", overflow="fold")
+    table.add_column("result")
+    for heading in ("size", "objects", "slices", "best score"):
+        table.add_column(heading, justify="right")
+    for concept in result.concepts:
+        table.add_row(*_row(volume, concept))
+    return table
+
+
+def _row(volume: Volume, concept: ConceptResult) -> tuple[str | Text, ...]:
+    from rich.text import Text
+
+    from MedSAM3SegmentLib.units import amount
+
+    best = f"{max(concept.score_by_slice.values(), default=0.0):.2f}"
+    if not concept.found:
+        return concept.concept, Text("not found", "yellow"), "", "", "", best
+    first = min(instance.first_slice for instance in concept.instances)
+    last = max(instance.last_slice for instance in concept.instances)
+    slices = str(first) if first == last else f"{first}-{last}"
+    return (
+        concept.concept,
+        Text("found", "green"),
+        amount(volume, concept.voxels),
+        str(len(concept.instances)),
+        slices,
+        best,
+    )
+
+
+def _parse_slices(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        first, end = (int(part) for part in text.split(":"))
+    except ValueError:
+        raise InputError(f"The slice range '{text}' is not A:B with two whole numbers, such as 40:90.") from None
+    if not 0 <= first < end:
+        raise InputError(f"The slice range '{text}' is empty; A:B needs 0 <= A < B, and B is not part of it.")
+    return first, end

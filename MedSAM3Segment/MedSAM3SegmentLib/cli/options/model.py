@@ -1,0 +1,58 @@
+"""The shell's options for which model to load, and how."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model to load and how, as ``models.loading.load_model`` takes it."""
+
+    source: str = "demo"
+    device: str = "auto"
+    dtype: str = "auto"
+    resolution: int | None = None
+
+    def check(self) -> None:
+        """Find out, before anything large is read, whether the model and where it is to run are there.
+
+        Raises:
+            InputError: the device or the number format is not there.
+            ModelError: the model is not.
+        """
+        from MedSAM3SegmentLib.model_store.resolve import resolve
+        from MedSAM3SegmentLib.models.devices import choose_device, choose_dtype
+
+        choose_dtype(self.dtype, choose_device(self.device))
+        resolve(self.source)
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> ModelChoice:
+        """What was chosen with ``add_model_options``."""
+        return cls(options.model, options.device, options.dtype, options.resolution)
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model``, ``--device``, ``--dtype`` and ``--resolution``."""
+    parser.add_argument(
+        "--model",
+        metavar="demo|FOLDER|HUB_ID",
+        default="demo",
+        help="model to use: a folder or file, a name that 'medsam3 models list' shows, or BASE+ADAPTER "
+        "(default: demo, a small one trained on synthetic pictures)",
+    )
+    parser.add_argument("--device", metavar="auto|cuda|mps|cpu", default="auto", help="where to run (default: auto)")
+    parser.add_argument(
+        "--dtype",
+        metavar="auto|float32|bfloat16|float16",
+        default="auto",
+        help="number format to compute in (default: bfloat16 on cuda, else float32)",
+    )
+    parser.add_argument(
+        "--resolution",
+        metavar="PIXELS",
+        type=int,
+        help="edge of the model's square input; less is faster and takes less memory (default: the model's own)",
+    )

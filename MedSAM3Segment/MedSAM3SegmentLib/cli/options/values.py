@@ -1,0 +1,68 @@
+"""What the values of the shell's options mean: places, boxes, and what a file shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.prompts.prompts import PositionRAS
+from MedSAM3SegmentLib.prompts.slice_prompts import placed_on
+
+
+def position_of(text: str) -> PositionRAS:
+    """A place, from ``R,A,S`` in millimetres.
+
+    Raises:
+        InputError: it is something else.
+    """
+    try:
+        return _numbers(text)
+    except ValueError:
+        raise InputError(f"'{text}' is not R,A,S with three numbers in millimetres, such as -12,30.5,4.") from None
+
+
+def corners_of(text: str) -> tuple[PositionRAS, PositionRAS]:
+    """Two corners of a box, from ``R,A,S/R,A,S`` in millimetres.
+
+    Raises:
+        InputError: it is something else.
+    """
+    try:
+        first, second = text.split("/")
+        return _numbers(first), _numbers(second)
+    except ValueError:
+        raise InputError(
+            f"'{text}' is not R,A,S/R,A,S with two corners in millimetres, such as -12,30.5,4/20,60,4."
+        ) from None
+
+
+def mask_on(path: Path, grid: VoxelGrid, name: str = "") -> NDArray[np.bool_]:
+    """What is segmented in a file, on the voxels of ``grid``, bool ``[k, j, i]``.
+
+    Args:
+        name: of the segments that are meant, upper or lower case; where none is called so it is all of them.
+
+    Raises:
+        InputError: it cannot be read, holds nothing, or lies on other voxels.
+    """
+    from MedSAM3SegmentLib.io.segmentation import read_segmentation
+
+    segments, own_grid = read_segmentation(path)
+    if not segments:
+        raise InputError(f"{path} holds no segment; give a segmentation that is not empty.")
+    meant = [segment for segment in segments if segment.name.casefold() == name.casefold()] or segments
+    mask = np.logical_or.reduce([segment.mask for segment in meant])
+    placed = placed_on(grid, mask, own_grid)
+    if placed is None:
+        raise InputError(f"{path} does not lie on the volume's voxels; resample it to the volume.")
+    return placed
+
+
+def _numbers(text: str) -> PositionRAS:
+    """Raises ValueError where there are not three."""
+    right, anterior, superior = (float(part) for part in text.split(","))
+    return right, anterior, superior

@@ -1,0 +1,156 @@
+"""One image file to be segmented, from reading it to writing what was found; ``segment`` and ``demo`` do the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from MedSAM3SegmentLib.cli.options.example import ExampleFiles, read_examples
+from MedSAM3SegmentLib.cli.options.model import ModelChoice
+from MedSAM3SegmentLib.errors import Cancelled, InputError
+from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack, VoxelGrid
+from MedSAM3SegmentLib.request import Progress, SegmentRequest, Stage
+from MedSAM3SegmentLib.vocabulary.vocabulary import advice_for
+
+from .output_files import check_outputs, written_together
+from .signals import Interruption
+from .terminal import ShowProgress, Terminal
+
+if TYPE_CHECKING:
+    from MedSAM3SegmentLib.results.result import SegmentResult
+    from MedSAM3SegmentLib.volume import Volume
+
+
+@dataclass(frozen=True)
+class SegmentJob:
+    """One image file to be segmented.
+
+    Attributes:
+        image: what ``images.read_volume`` reads.
+        output: the segmentation; its suffix chooses the format.
+        request: what is asked for.
+        model: what segments it.
+        report, preview: further files to write, or None.
+        complete: adds to the request what the volume's grid is needed for, or None.
+        examples: that show the one concept instead of words, or none.
+    """
+
+    image: Path
+    output: Path
+    request: SegmentRequest
+    model: ModelChoice = field(default_factory=ModelChoice)
+    report: Path | None = None
+    preview: Path | None = None
+    complete: Callable[[SegmentRequest, VoxelGrid], SegmentRequest] | None = None
+    examples: tuple[ExampleFiles, ...] = ()
+
+    @property
+    def outputs(self) -> list[Path]:
+        return [path for path in (self.output, self.report, self.preview) if path is not None]
+
+
+def segment_file(job: SegmentJob, terminal: Terminal, interruption: Interruption) -> tuple[Volume, SegmentResult]:
+    """Read, segment and write, saying on ``terminal`` how far it is.
+
+    Raises:
+        InputError: something that was given cannot be used; nothing was written.
+        ModelError: the model cannot be loaded exactly; nothing was written.
+        Cancelled: ``interruption`` came; nothing was written.
+    """
+    check_job(job)
+    for concept in job.request.concepts:
+        for advice in advice_for(concept):
+            terminal.note(advice, "yellow")
+    seconds: dict[str, float] = {}
+    with terminal.busy("looking for the model"):
+        job.model.check()
+    with terminal.busy(f"reading {job.image}"), _timed(seconds, "reading"):
+        from MedSAM3SegmentLib.io.read_volume import read_volume
+
+        volume = read_volume(job.image)
+        examples = read_examples(job.examples, job.request.concepts[0], volume)
+    request = job.request if job.complete is None else job.complete(job.request, volume.grid)
+    stack = SliceStack.along(volume.grid, request.plane)
+    request.slice_range(stack)
+    terminal.note(_describe(volume, stack))
+    for message in volume.messages:
+        terminal.note(message, "yellow")
+    with terminal.busy("loading the model"), _timed(seconds, "loading"):
+        from MedSAM3SegmentLib.segmenter import Segmenter
+
+        segmenter = Segmenter.load(job.model.source, job.model.device, job.model.dtype, job.model.resolution)
+    identity = segmenter.model.identity
+    terminal.note(f"Model: {identity.name}{' (DEMO)' if identity.is_demo else ''} on {segmenter.model.device}.")
+
+    with interruption.gently() as stop:
+        with terminal.progress() as show:
+            if examples:
+                shown = dict.fromkeys(request.concepts, examples)
+                result = segmenter.segment_like(volume, shown, request, lambda progress: _show(show, progress), stop)
+            else:
+                result = segmenter.segment(volume, request, lambda progress: _show(show, progress), stop)
+        seconds |= result.seconds
+        if stop():
+            raise Cancelled("Stopped after the last slice; nothing was written.")
+    for message in result.messages:
+        terminal.note(message, "yellow")
+    with terminal.busy("writing"), written_together(job.outputs, interruption) as drafts:
+        with _timed(seconds, "writing"):
+            from .write_result import write_result
+
+            write_result(drafts[job.output], result, request.grouping)
+            if job.preview is not None:
+                from MedSAM3SegmentLib.reporting.preview_image import draw_preview
+
+                draw_preview(volume, result).save(drafts[job.preview], "PNG")
+        if job.report is not None:
+            from MedSAM3SegmentLib.reporting.report import report_of, write_report
+
+            write_report(drafts[job.report], report_of(result, volume, seconds))
+    return volume, result
+
+
+def check_job(job: SegmentJob) -> None:
+    """Find out before a long run what can be known to be wrong with files.
+
+    Raises:
+        InputError: the image is missing or an output cannot be written.
+    """
+    from MedSAM3SegmentLib.io.segmentation_paths import check_output
+
+    if not job.image.exists():
+        raise InputError(f"{job.image} does not exist; check the path.")
+    check_output(job.output)
+    if job.preview is not None and job.preview.suffix.lower() != ".png":
+        raise InputError(f"{job.preview} is no name for the preview; end it in .png.")
+    check_outputs(job.outputs, job.image)
+
+
+def _describe(volume: Volume, stack: SliceStack) -> str:
+    from MedSAM3SegmentLib.units import is_plain_picture
+
+    voxels = " x ".join(map(str, volume.grid.shape[::-1]))
+    if volume.is_sequence:
+        return f"{volume.name}: {voxels} pixels, one frame after another."
+    if is_plain_picture(volume):
+        return f"{volume.name}: a picture of {volume.grid.shape[2]} x {volume.grid.shape[1]} pixels."
+    spacing = " x ".join(f"{spacing:.3g}" for spacing in volume.grid.spacing)
+    kind = f"{volume.modality}, " if volume.modality else ""
+    cut = f"{stack.count} {stack.plane} slice{'s' if stack.count > 1 else ''}"
+    return f"{volume.name}: {kind}{voxels} voxels of {spacing} mm, {cut}."
+
+
+def _show(show: ShowProgress, progress: Progress) -> None:
+    unit = "concepts" if progress.stage is Stage.ASSEMBLING else "slices"
+    show(progress.stage, progress.done, progress.total, unit, progress.seconds_left)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    seconds[stage] = time.monotonic() - started

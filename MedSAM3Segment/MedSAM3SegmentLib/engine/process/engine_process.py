@@ -1,0 +1,302 @@
+"""The engine's process as Slicer sees it: started when it is needed, found again, restarted after a crash, ended."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from MedSAM3SegmentLib import __version__
+from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
+from MedSAM3SegmentLib.engine.client.http import Connection, knows_token
+from MedSAM3SegmentLib.engine.client.remote_segmenter import RemoteSegmenter
+from MedSAM3SegmentLib.engine.protocol.status import EngineStatus
+from MedSAM3SegmentLib.errors import EngineError, MedSAM3Error
+from MedSAM3SegmentLib.messages.message import message
+from MedSAM3SegmentLib.python_process import NO_WINDOW, kill_whole, own_environment
+
+from .discovery import RunningEngine, run_folder, running_engines
+from .start_lock import one_at_a_time
+
+#: Environment variable that a started service takes its token from; a command line is seen by everybody.
+TOKEN_VARIABLE = "MEDSAM3_ENGINE_TOKEN"
+
+#: Seconds for the service to answer after its start; Python packages may come from a slow disk.
+_START_PATIENCE = 120.0
+
+#: Seconds for a service to end by itself.
+_STOP_PATIENCE = 10.0
+
+#: Bytes of the log after which a new one is begun.
+_LONGEST_LOG = 2**20
+
+_STOPPED = message("The engine was stopped while it was starting; try again.")
+
+
+class StartedProcess(Protocol):
+    """What is needed of ``subprocess.Popen``."""
+
+    def poll(self) -> int | None:
+        """Its exit code, or None while it runs."""
+        ...
+
+    def kill(self) -> None: ...
+
+
+class Starter(Protocol):
+    """Starts a command with an environment, its output going to a file."""
+
+    def __call__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> StartedProcess: ...
+
+
+@dataclass(frozen=True, eq=False)
+class _Started:
+    """A service that this process has started, whether it answers yet or not."""
+
+    token: str
+    process: StartedProcess
+
+
+class EngineProcess(RemoteSegmenter):
+    """The engine of this user on this machine.
+
+    ``submit`` never blocks: what takes time happens in the job's thread. All methods may be called from any thread.
+
+    Args:
+        python: the interpreter to start the service with; in Slicer that of ``PythonSlicer``.
+        options: more options of ``medsam3 serve``.
+        start: starts a command.
+        model, device: what ``segment`` uses.
+    """
+
+    def __init__(
+        self,
+        python: str = sys.executable,
+        *,
+        options: Sequence[str] = (),
+        start: Starter | None = None,
+        model: str = "demo",
+        device: str = "auto",
+    ) -> None:
+        super().__init__(model, device)
+        self._python = python
+        self._options = tuple(options)
+        self._start = start or start_process
+        #: Held while a service is started, which may take minutes; ``stop`` and ``status`` never wait for it.
+        self._start_lock = threading.Lock()
+        self._lock = threading.Lock()
+        self._engine: RunningEngine | None = None
+        self._started: _Started | None = None
+        self._stops = 0
+
+    @property
+    def log_path(self) -> Path:
+        """What the service wrote; it names no patient, phrase or token."""
+        return run_folder() / "engine.log"
+
+    def connect(self) -> Connection:
+        """The way to a running service; starts one if there is none, which takes seconds.
+
+        Raises:
+            EngineError: it could not be started.
+        """
+        return self._connect(self._stops)
+
+    def _way(self) -> Callable[[], Connection]:
+        # What is stopped meanwhile is not started by a thread that was late.
+        return partial(self._connect, self._stops)
+
+    def _connect(self, stops: int) -> Connection:
+        """As ``connect``, for what was asked for when it had been stopped ``stops`` times."""
+
+        def answering() -> RunningEngine | None:
+            if self._stops != stops:
+                raise EngineError(_STOPPED)
+            return self._answering()
+
+        with self._start_lock:
+            with self._lock:
+                engine = answering()
+            if engine is not None:
+                return _connection(engine)
+            with one_at_a_time(run_folder() / "starting", lambda: self._stops != stops):
+                with self._lock:
+                    # Another process may have started one meanwhile.
+                    engine = answering()
+                    if engine is None:
+                        started = self._started = self._start_one()
+                return _connection(engine or self._answer_of(started))
+
+    def status(self) -> EngineStatus | None:
+        """What the service holds and does, or None when none runs; starts none. Call it from a thread in a GUI."""
+        with self._lock:
+            engine = self._answering()
+        if engine is None:
+            return None
+        try:
+            return EngineClient(engine.address, engine.token).status()
+        except EngineError:
+            return None
+
+    def unload(self) -> None:
+        """Let go of models and features, if a service runs."""
+        with self._lock:
+            engine = self._answering()
+        if engine is not None:
+            EngineClient(engine.address, engine.token).unload()
+
+    def stop(self) -> None:
+        """Leave the service, which ends unless others use it or a person started it; GPU memory is free afterwards.
+
+        Blocks for as long as the service takes to end; by force after a while.
+        """
+        with self._lock:
+            self._stops += 1
+            engine = self._answering(join=False)
+            started, self._engine, self._started = self._started, None, None
+        was_left = engine is None or _leave(engine)
+        if started is None or (engine is not None and engine.token == started.token and not was_left):
+            return
+        process = started.process
+        if process.poll() is None:
+            process.kill()
+            _wait_for(lambda: process.poll() is not None)
+
+    def _answering(self, join: bool = True) -> RunningEngine | None:
+        """A service that runs and knows its token: the one from before, or another of this user, which is joined.
+
+        One of another version is left to those who use it: it would not do what this one promises.
+        """
+        known = [self._engine] if self._engine is not None else []
+        others = [engine for engine in running_engines() if engine.version == __version__]
+        for engine in (*known, *others):
+            if not engine.process.is_alive or not knows_token(_connection(engine)):
+                continue
+            try:
+                if engine != self._engine and join:
+                    _connection(engine).send("POST", f"/parents/{os.getpid()}")
+            except MedSAM3Error:
+                continue  # it is just ending
+            self._engine = engine
+            return engine
+        self._engine = None
+        return None
+
+    def _start_one(self) -> _Started:
+        token = secrets.token_urlsafe(32)
+        log = self.log_path
+        environment = {**own_environment(), TOKEN_VARIABLE: token}
+        command = [self._python, "-m", "MedSAM3SegmentLib", "serve", "--parent", str(os.getpid()), *self._options]
+        try:
+            return _Started(token, self._start(command, environment, log))
+        except OSError as error:
+            raise EngineError(
+                "The engine could not be started with {python} ({why}).", python=self._python, why=str(error.strerror)
+            ) from None
+
+    def _answer_of(self, started: _Started) -> RunningEngine:
+        """Wait until a service that was started answers.
+
+        Raises:
+            EngineError: it ended, takes too long, or was stopped.
+        """
+        deadline = time.monotonic() + _START_PATIENCE
+        while time.monotonic() < deadline:
+            answering = [
+                engine
+                for engine in running_engines()
+                if engine.token == started.token and knows_token(_connection(engine))
+            ]
+            with self._lock:
+                if self._started is not started:
+                    raise EngineError(_STOPPED)
+                if answering:
+                    self._engine = answering[0]
+                    return answering[0]
+            code = started.process.poll()
+            if code is not None:
+                folder = run_folder()
+                if shutil.disk_usage(folder).free < _LONGEST_LOG:
+                    raise EngineError(
+                        "The engine could not be started: no space is left in {folder}; free some.", folder=folder
+                    )
+                raise EngineError(
+                    "The engine could not be started (exit code {code}); {log} says more.", code=code, log=self.log_path
+                )
+            time.sleep(0.05)
+        started.process.kill()
+        raise EngineError(
+            "The engine did not answer within {seconds:.0f} seconds; {log} says more.",
+            seconds=_START_PATIENCE,
+            log=self.log_path,
+        )
+
+
+def start_process(command: Sequence[str], environment: Mapping[str, str], log: Path) -> StartedProcess:
+    """Start a command without a window, its output at the end of ``log``."""
+    if log.exists() and log.stat().st_size > _LONGEST_LOG:
+        # Windows keeps a file that another engine still writes to.
+        with suppress(PermissionError):
+            log.unlink()
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    # Slicer's own sys.stdout has no descriptor to hand on.
+    with os.fdopen(descriptor, "ab") as output:
+        process = subprocess.Popen(
+            command,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            creationflags=NO_WINDOW,
+            start_new_session=os.name == "posix",
+            cwd=log.parent,
+        )
+    return _Launched(process)
+
+
+class _Launched:
+    """A command and what it started."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def poll(self) -> int | None:
+        return self._process.poll()
+
+    def kill(self) -> None:
+        kill_whole(self._process)
+
+
+def _connection(engine: RunningEngine) -> Connection:
+    return Connection(engine.address, engine.token)
+
+
+def _leave(engine: RunningEngine) -> bool:
+    """Tell a service that this process does not need it; returns whether it ended, which it is seen to if it should."""
+    try:
+        if not _connection(engine).send("DELETE", f"/parents/{os.getpid()}").get("ending"):
+            return False
+    except MedSAM3Error:
+        pass  # it does not answer, and is of no use to anybody
+    if not _wait_for(lambda: not engine.process.is_alive):
+        with suppress(OSError):
+            os.kill(engine.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+    return True
+
+
+def _wait_for(happened: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + _STOP_PATIENCE
+    while not happened() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return happened()

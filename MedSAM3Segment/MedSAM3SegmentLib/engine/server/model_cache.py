@@ -1,0 +1,275 @@
+"""The models that a service keeps loaded, and the features that they have computed."""
+
+from __future__ import annotations
+
+import gc
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from MedSAM3SegmentLib.backend import AnySegmenter
+from MedSAM3SegmentLib.engine.protocol.status import CacheUse
+from MedSAM3SegmentLib.errors import ModelError
+from MedSAM3SegmentLib.features.feature_cache import DEFAULT_BUDGET, FeatureCache
+from MedSAM3SegmentLib.request import SegmentRequest
+
+#: Bytes of models that are kept by default: full-size SAM 3 with its tracker in float32, and half as much again.
+DEFAULT_MODEL_BUDGET = 6 * 1024**3
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model on the shelf.
+
+    Attributes:
+        name, device: of the model, for people.
+        size: bytes of its weights, the tracker's included.
+        has_tracker: whether it can follow objects and be shown examples.
+    """
+
+    segmenter: AnySegmenter
+    name: str
+    device: str
+    size: int
+    has_tracker: bool = False
+
+    @property
+    def place(self) -> str:
+        return "RAM" if self.device.startswith("cpu") else "GPU"
+
+
+#: Loads the model that was named onto a device, to keep its features in one of the two caches.
+Loader = Callable[[str, str, "FeatureShelf"], LoadedModel]
+
+#: Refuses a request that the model that was named cannot do, with examples or without.
+AbilityCheck = Callable[[str, SegmentRequest, bool], None]
+
+
+#: What differs as soon as a file of the model that was named does.
+FilesVersion = Callable[[str], object]
+
+
+class FeatureShelf:
+    """One cache of features in main memory and one on the GPU, shared by all models.
+
+    Args:
+        ram_budget, gpu_budget: most bytes of each.
+    """
+
+    def __init__(self, ram_budget: int = DEFAULT_BUDGET, gpu_budget: int = DEFAULT_BUDGET) -> None:
+        self._budgets = {"RAM": ram_budget, "GPU": gpu_budget}
+        self._caches = {place: FeatureCache(budget) for place, budget in self._budgets.items()}
+
+    def on(self, device: str, free: int | None = None) -> FeatureCache:
+        """The cache for models on ``device``.
+
+        Args:
+            free: bytes that are free there, or None where that cannot be told; half of them is left to the work itself.
+        """
+        place = "RAM" if device.startswith("cpu") else "GPU"
+        cache = self._caches[place]
+        if free is not None:
+            cache.budget = min(self._budgets[place], cache.bytes_held + free // 2)
+        return cache
+
+    def clear(self) -> None:
+        for features in self._caches.values():
+            features.clear()
+
+    def uses(self) -> tuple[CacheUse, ...]:
+        return tuple(
+            CacheUse("features", place, cache.bytes_held, cache.budget, len(cache))
+            for place, cache in self._caches.items()
+        )
+
+
+class ModelShelf:
+    """Loads models when they are asked for; what was used least recently goes first.
+
+    One thread only, but for ``check``, ``last_used`` and ``uses``.
+
+    Args:
+        load: loads one.
+        budget: most bytes of weights to keep; the model in use is always kept.
+        features: what the models have computed.
+        check: refuses what a model cannot do; None to let the model itself say so.
+        version: tells whether a model's files were changed since it was loaded, as by more training; None where there
+            are none.
+    """
+
+    def __init__(
+        self,
+        load: Loader,
+        budget: int = DEFAULT_MODEL_BUDGET,
+        features: FeatureShelf | None = None,
+        check: AbilityCheck | None = None,
+        version: FilesVersion | None = None,
+    ) -> None:
+        self.budget = budget
+        self.features = features or FeatureShelf()
+        self.check = check or (lambda *_: None)
+        self._load = load
+        self._version = version or (lambda _: None)
+        self._models: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
+        self._versions: dict[tuple[str, str], object] = {}
+
+    def has(self, model: str, device: str) -> bool:
+        """Whether a model need not be loaded first, because it is kept and its files are as they were.
+
+        Raises:
+            ModelError: its files are gone.
+        """
+        key = model, device
+        return key in self._models and self._versions[key] == self._version(model)
+
+    def get(self, model: str, device: str) -> LoadedModel:
+        """A model, loaded if need be; raises what loading raises.
+
+        Where there is no room for it beside what is kept, that goes, and it is loaded again.
+        """
+        key = model, device
+        if not self.has(model, device):
+            if self._models.pop(key, None) is not None:
+                free_unused_memory()
+            # Before it is loaded: what is written meanwhile is another version.
+            version = self._version(model)
+            self._models[key], self._versions[key] = self._loaded(model, device), version
+        self._models.move_to_end(key)
+        while len(self._models) > 1 and sum(kept.size for kept in self._models.values()) > self.budget:
+            self._models.popitem(last=False)
+            free_unused_memory()
+        return self._models[key]
+
+    def _loaded(self, model: str, device: str) -> LoadedModel:
+        try:
+            return self._load(model, device, self.features)
+        except Exception as error:
+            if not self._models or not is_out_of_memory(error):
+                raise
+        # Outside the handler, whose traceback would keep what was loaded so far alive.
+        self.clear()
+        return self._load(model, device, self.features)
+
+    def clear(self) -> None:
+        """Let go of all models and features, and of the memory that they took."""
+        self._models.clear()
+        self._versions.clear()
+        self.features.clear()
+        free_unused_memory()
+
+    @property
+    def last_used(self) -> LoadedModel | None:
+        models = list(self._models.values())
+        return models[-1] if models else None
+
+    def uses(self) -> tuple[CacheUse, ...]:
+        """What is kept, by name and place."""
+        sizes: dict[str, list[int]] = {"RAM": []}
+        for model in list(self._models.values()):
+            sizes.setdefault(model.place, []).append(model.size)
+        kept = [CacheUse("models", place, sum(there), self.budget, len(there)) for place, there in sizes.items()]
+        return (*kept, *self.features.uses())
+
+
+def load_segmenter(model: str, device: str, features: FeatureShelf) -> LoadedModel:
+    """A real model, as ``models.loading.load_model`` takes it."""
+    from MedSAM3SegmentLib.models.load_model import load_model
+    from MedSAM3SegmentLib.models.memory import free_memory
+    from MedSAM3SegmentLib.segmenter import Segmenter
+
+    loaded = load_model(model, device)
+    place = str(loaded.device)
+    cache = features.on(place, free_memory(loaded.device))
+    tracker = (loaded.tracker.model, loaded.tracker.neck) if loaded.tracker is not None else ()
+    weights = (value for network in (loaded.network, *tracker) for value in network.parameters())
+    size = sum(value.numel() * value.element_size() for value in weights)
+    return LoadedModel(Segmenter(loaded, cache=cache), loaded.identity.name, place, size, bool(tracker))
+
+
+def check_abilities(model: str, request: SegmentRequest, by_examples: bool) -> None:
+    """Refuse what a model could not do before it is loaded, which takes a while, and before its turn has come.
+
+    Args:
+        by_examples: whether examples show each concept in place of words.
+
+    Raises:
+        ModelError: the request needs a tracker and the model has none, or there is no such model.
+    """
+    from MedSAM3SegmentLib.checkpoints.checkpoint import Checkpoint, Part
+    from MedSAM3SegmentLib.few_shot.segment_from_examples import no_tracker as no_tracker_for_examples
+    from MedSAM3SegmentLib.model_store.resolve import resolve
+    from MedSAM3SegmentLib.tracking.track_concepts import follows, no_tracker
+
+    if not by_examples and not any(follows(request, concept) for concept in request.concepts):
+        return
+    base, _ = resolve(model)
+    if not Checkpoint.open(base.weights).has(Part.TRACKER):
+        name = base.card.name
+        raise no_tracker_for_examples(name) if by_examples else no_tracker(name, request.mode)
+
+
+def files_version(model: str) -> tuple[tuple[str, int, int], ...]:
+    """Name, bytes and time of change of each file that a model is loaded from.
+
+    Raises:
+        ModelError: there is no such model, or no more.
+    """
+    from MedSAM3SegmentLib.model_store.resolve import resolve
+
+    base, adapters = resolve(model)
+    files = {file for weights in (base.weights, *adapters) for file in _files_of(weights)}
+    try:
+        found = [(str(file), file.stat()) for file in sorted(files)]
+    except OSError as error:
+        raise ModelError(
+            "The files of the model '{model}' cannot be read ({why}); check them.", model=model, why=str(error.strerror)
+        ) from None
+    return tuple((name, status.st_size, status.st_mtime_ns) for name, status in found)
+
+
+def _files_of(weights: Path) -> list[Path]:
+    """Weights, and what lies beside them and says how they are used."""
+    if weights.is_dir():
+        return [file for file in weights.iterdir() if file.is_file()]
+    shards = weights.parent.glob("*.safetensors") if weights.suffix == ".json" else ()
+    return [weights, *shards, *weights.parent.glob("*.json")]
+
+
+def installed_source(model: str) -> str:
+    """What a remote client's model is found by: the demo or installed models, never a path.
+
+    Raises:
+        ModelError: nothing of that name is installed.
+    """
+    from MedSAM3SegmentLib.model_store.catalog import find_known
+    from MedSAM3SegmentLib.model_store.resolve import DEMO, names_in
+    from MedSAM3SegmentLib.model_store.store import find_installed
+
+    found = []
+    for name in names_in(model):
+        known = find_known(name)
+        folder: Path | None = find_installed(name) or (find_installed(known.name) if known is not None else None)
+        if name != DEMO and folder is None:
+            raise ModelError(
+                "The model '{name}' is not installed on the engine's machine; choose another one there.", name=name
+            )
+        found.append(name if name == DEMO else str(folder))
+    return "+".join(found)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, on any device."""
+    from MedSAM3SegmentLib.models import memory
+
+    return memory.is_out_of_memory(error)
+
+
+def free_unused_memory() -> None:
+    """Give back what nothing refers to any more, the GPU's as well."""
+    import sys
+
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,134 @@
+"""The one thread that runs models: takes jobs from the queue and reports what happens to each."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from MedSAM3SegmentLib.engine.protocol.events import (
+    Advanced,
+    Done,
+    Event,
+    Failed,
+    FailureKind,
+    Loading,
+    PartialArrived,
+    WasCancelled,
+)
+from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
+from MedSAM3SegmentLib.messages.message import message
+from MedSAM3SegmentLib.request import PartialMask, Progress
+
+from .job_queue import JobQueue, QueuedJob
+from .model_cache import ModelShelf, is_out_of_memory
+
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Runs the jobs of a queue in a thread of its own.
+
+    GPU libraries keep plans by thread, so that one thread must do all the work.
+
+    Args:
+        queue: where jobs come from.
+        shelf: where their models come from; only the worker's thread uses it.
+    """
+
+    def __init__(self, queue: JobQueue, shelf: ModelShelf) -> None:
+        self._queue = queue
+        self._shelf = shelf
+        self._unload = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="engine worker", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def unload(self) -> None:
+        """Let go of models and features once the running job is done."""
+        self._unload.set()
+        self._queue.wake()
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the end of a closed queue's last job; returns whether it came."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            job = self._queue.take()
+            if self._unload.is_set():
+                self._unload.clear()
+                self._free_memory()
+            if job is None:
+                if self._queue.closed:
+                    return
+                continue
+            self._run_one(job)
+            # The next one may be long in coming, and this one's arrays large.
+            del job
+
+    def _run_one(self, job: QueuedJob) -> None:
+        started = time.monotonic()
+        end = self._end_of(job)
+        self._queue.done()
+        job.tell(end)
+        _log.info("job %s: %s after %.1f s", job.order.id[:8], type(end).__name__, time.monotonic() - started)
+
+    def _end_of(self, job: QueuedJob) -> Event:
+        """Run a job; returns its last event. No error of a job ends the service."""
+        try:
+            return self._result_of(job)
+        except Cancelled as error:
+            return WasCancelled(error.message)
+        except MedSAM3Error as error:
+            return Failed.of(error)
+        except Exception as error:
+            _log.warning("job %s: %s", job.order.id[:8], type(error).__name__)
+            if not is_out_of_memory(error):
+                return Failed(
+                    message(
+                        "Something went wrong in the engine that should not ({kind}); try again.",
+                        kind=type(error).__name__,
+                    )
+                )
+        # Outside the handler, whose traceback would keep the job's arrays alive.
+        self._free_memory()
+        return Failed(
+            message(
+                "Memory ran out in the engine and its caches were emptied; try again with fewer slices or a smaller "
+                "model."
+            ),
+            FailureKind.INPUT,
+        )
+
+    def _free_memory(self) -> None:
+        """Let go of models and features. Where that fails, as after an error of the GPU, the next job still comes."""
+        try:
+            self._shelf.clear()
+        except Exception as error:
+            _log.warning("memory could not be given back: %s", type(error).__name__)
+
+    def _result_of(self, job: QueuedJob) -> Event:
+        order = job.order
+        job.is_loading = not self._shelf.has(job.model, order.device)
+        if job.cancelled.is_set():
+            raise Cancelled()
+        if job.is_loading:
+            job.tell(Loading(order.model))
+        model = self._shelf.get(job.model, order.device)
+        job.is_loading = False
+        if job.cancelled.is_set():
+            raise Cancelled()
+
+        def progress(step: Progress) -> None:
+            job.tell(Advanced(step))
+
+        def partial(mask: PartialMask) -> None:
+            job.tell(PartialArrived(mask))
+
+        told = progress, job.cancelled.is_set, partial if order.partials else None
+        if job.examples:
+            return Done(model.segmenter.segment_like(job.volume, job.examples, order.request, *told))
+        return Done(model.segmenter.segment(job.volume, order.request, *told))

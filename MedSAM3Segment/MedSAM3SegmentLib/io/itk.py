@@ -1,0 +1,184 @@
+"""Between SimpleITK's images and this project's arrays and grids, with ITK's own chatter kept out of the terminal.
+
+ITK positions are LPS millimetres, this project's RAS: x and y change sign, here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.geometry.voxel_grid import Matrix, VoxelGrid
+from MedSAM3SegmentLib.messages.message import Message
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+#: 4x4 matrix from LPS to RAS millimetres, and its own inverse.
+LPS_TO_RAS: Matrix = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+_logger = logging.getLogger(__name__)
+_stderr_lock = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class StoredImage:
+    """What a file holds, before it is checked and made fit for the engine.
+
+    Attributes:
+        array: voxels ``[k, j, i]``, or ``[k, j, i, component]``.
+        grid: where they lie; may be sheared.
+        tags: the file's header fields as text.
+        messages: what the user should know, one sentence each.
+    """
+
+    array: NDArray[Any]
+    grid: VoxelGrid
+    tags: Mapping[str, str] = field(default_factory=dict)
+    messages: tuple[Message, ...] = ()
+
+
+@contextmanager
+def quiet_itk() -> Iterator[None]:
+    """Send what ITK and its C libraries print to standard error to the debug log instead.
+
+    They write to the file descriptor itself, past ``sys.stderr`` and past ITK's own switch for warnings.
+    """
+    with _stderr_lock, tempfile.TemporaryFile() as heard:
+        try:
+            kept = os.dup(2)
+        except OSError:  # a windowed program without a terminal has nothing to keep quiet
+            yield
+            return
+        os.dup2(heard.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            heard.seek(0)
+            text = heard.read().decode(errors="replace").strip()
+            if text:
+                _logger.debug("ITK: %s", text)
+
+
+@contextmanager
+def _permissive_nifti() -> Iterator[None]:
+    """Let ITK read a NIfTI file whose only affine is sheared; it has no other switch for that than its environment."""
+    name = "ITK_NIFTI_SFORM_PERMISSIVE"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def unreadable(path: Path) -> InputError:
+    """The error for a file that no reader understands."""
+    return InputError(
+        "{path} cannot be read as an image; check that it is complete and is DICOM, NIfTI, NRRD, MHA, PNG or JPEG.",
+        path=path,
+    )
+
+
+def read_image(path: Path, image_io: str = "", sheared_nifti: bool = False) -> StoredImage:
+    """Read one image file with SimpleITK.
+
+    Args:
+        path: the file.
+        image_io: the ITK reader to use, or ``""`` to let ITK find one.
+        sheared_nifti: read NIfTI files with a sheared sform and no qform too; the caller has to take the grid from the
+            header. Where there is a qform, this would change ITK's choice between the two.
+
+    Raises:
+        InputError: the file is not an image, is damaged, holds complex numbers or more than one time point.
+    """
+    import SimpleITK
+
+    reader = SimpleITK.ImageFileReader()
+    reader.SetImageIO(image_io)
+    reader.SetFileName(str(path))
+    with quiet_itk(), _permissive_nifti() if sheared_nifti else nullcontext():
+        try:
+            image = reader.Execute()
+        except RuntimeError as error:
+            _logger.debug("%s", error)
+            raise unreadable(path) from None
+    if image.GetPixelIDTypeAsString().startswith("complex"):
+        raise InputError("{path} holds complex numbers; give its magnitude instead.", path=path)
+    extra = [n for n in image.GetSize()[3:] if n > 1]
+    if extra:
+        points = int(np.prod(extra))
+        raise InputError(
+            "{path} holds {count} volumes (time points or channels); extract one and give that.",
+            path=path,
+            count=points,
+        )
+    array = SimpleITK.GetArrayFromImage(image)
+    shape = (1, 1, *image.GetSize()[::-1])[-3:] if image.GetDimension() <= 3 else image.GetSize()[2::-1]
+    array = array.reshape(*shape, *array.shape[image.GetDimension() :])
+    tags = {}
+    for key in image.GetMetaDataKeys():
+        with suppress(TypeError):  # a damaged key, not text
+            tags[key] = image.GetMetaData(key)
+    return StoredImage(array, grid_of(image, path), tags)
+
+
+def grid_of(image: SimpleITK.Image, path: Path) -> VoxelGrid:
+    """The grid of an ITK image (or of a reader that has read an image's header), sheared ones included.
+
+    Axes beyond the third are left out; a 2D image lies in the axial plane at z = 0.
+
+    Raises:
+        InputError: a spacing is zero or not a number.
+    """
+    dimension = image.GetDimension()
+    spatial = min(dimension, 3)
+    lps = np.eye(4)
+    directions = np.array(image.GetDirection()).reshape(dimension, dimension)[:spatial, :spatial]
+    lps[:spatial, :spatial] = directions * image.GetSpacing()[:spatial]
+    lps[:spatial, 3] = image.GetOrigin()[:spatial]
+    shape = (*image.GetSize()[:spatial], 1)[:3][::-1]
+    return lps_grid(shape, lps, path)
+
+
+def lps_grid(shape: tuple[int, ...], ijk_to_lps: Matrix, path: Path) -> VoxelGrid:
+    """The grid of ``shape`` ``(k, j, i)`` whose voxel ``(i, j, k, 1)`` lies at ``ijk_to_lps`` millimetres.
+
+    Raises:
+        InputError: a spacing is zero or not a number.
+    """
+    try:
+        # Adding zero turns -0.0 into 0.0.
+        return VoxelGrid(shape, LPS_TO_RAS @ ijk_to_lps + 0.0)  # type: ignore[arg-type]
+    except ValueError:
+        raise InputError(
+            "{path} has voxels without size or place; repair the spacing in its header.", path=path
+        ) from None
+
+
+def image_on_grid(array: NDArray[Any], grid: VoxelGrid) -> SimpleITK.Image:
+    """The ITK image of scalar ``array`` ``[k, j, i]`` on ``grid``."""
+    import SimpleITK
+
+    image = SimpleITK.GetImageFromArray(array)
+    lps = LPS_TO_RAS @ grid.ijk_to_ras
+    image.SetSpacing(grid.spacing)
+    image.SetOrigin(tuple(lps[:3, 3].tolist()))
+    image.SetDirection(tuple((lps[:3, :3] / np.asarray(grid.spacing)).ravel().tolist()))
+    return image

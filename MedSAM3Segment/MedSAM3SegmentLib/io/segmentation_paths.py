@@ -1,0 +1,33 @@
+"""Which files segmentations go into: the suffixes there are, and what is checked before a long run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from MedSAM3SegmentLib.errors import InputError
+
+from .atomic_write import check_folder
+
+#: Slicer's own segmentation, which keeps everything, and label maps.
+SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii")
+
+
+def check_output(path: str | Path) -> Path:
+    """Make sure, before a long run, that a segmentation can be written to ``path``.
+
+    Raises:
+        InputError: the suffix is none of the supported ones, or the folder is missing or write-protected.
+    """
+    path = Path(path)
+    suffix = suffix_of(path)
+    if not suffix or len(path.name) == len(suffix):
+        raise InputError(
+            "{path} is no name for a segmentation; end it in {endings}.", path=path, endings=" or ".join(SUFFIXES)
+        )
+    check_folder(path)
+    return path
+
+
+def suffix_of(path: Path) -> str:
+    """The one of ``SUFFIXES`` that the name ends in, however it is spelt; empty if it is none of them."""
+    return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), "")

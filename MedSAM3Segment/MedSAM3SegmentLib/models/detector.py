@@ -1,0 +1,267 @@
+"""SAM 3 as the engine uses it: encode images, encode phrases, detect, each by itself.
+
+The network is transformers' ``Sam3Model`` (Apache-2.0), steered so that it gives what Meta's SAM 3 gives for the same
+weights. Callers pass one image through ``encode_images`` once, whatever the number of phrases.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
+from MedSAM3SegmentLib.errors import ModelError
+from MedSAM3SegmentLib.provenance import ModelIdentity
+
+from .roi_align import install_roi_align
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer, Sam3Model
+
+    from MedSAM3SegmentLib.checkpoints.networks import TrackerNetworks
+
+    from .lora_manager import AdapterSwitch
+
+#: Label of a box that is only padding (transformers' convention).
+PADDING_LABEL = -10
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFeatures:
+    """The vision backbone's output: the smallest thing worth keeping, from which the neck rebuilds the pyramid.
+
+    Attributes:
+        tokens: ``[slice, token, channel]``, on the model's device.
+    """
+
+    tokens: torch.Tensor
+
+    def __getitem__(self, index: slice) -> ImageFeatures:
+        return ImageFeatures(self.tokens[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Pyramid:
+    """The neck's feature pyramid of a few slices, finest level first, with its position encodings."""
+
+    levels: tuple[torch.Tensor, ...]
+    positions: tuple[torch.Tensor, ...]
+
+    @property
+    def count(self) -> int:
+        return self.levels[0].shape[0]
+
+    def repeat_each(self, times: int) -> Pyramid:
+        """Every slice ``times`` times in a row, to meet as many phrases."""
+        if times == 1:
+            return self
+        return Pyramid(
+            tuple(level.repeat_interleave(times, 0) for level in self.levels),
+            tuple(p if p.shape[0] == 1 else p.repeat_interleave(times, 0) for p in self.positions),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PhraseFeatures:
+    """Encoded phrases.
+
+    Attributes:
+        tokens: ``[phrase, token, channel]``.
+        valid: bool ``[phrase, token]``, False on padding.
+    """
+
+    tokens: torch.Tensor
+    valid: torch.Tensor
+
+    def __getitem__(self, index: slice) -> PhraseFeatures:
+        return PhraseFeatures(self.tokens[index], self.valid[index])
+
+    def repeat(self, times: int) -> PhraseFeatures:
+        """The whole list of phrases ``times`` times over."""
+        return PhraseFeatures(self.tokens.repeat(times, 1, 1), self.valid.repeat(times, 1))
+
+
+@dataclass(frozen=True, eq=False)
+class BoxPrompts:
+    """Exemplar boxes, one set per (image, phrase) pair.
+
+    Attributes:
+        boxes: ``[pair, box, 4]`` as centre x, centre y, width, height in fractions of the slice.
+        labels: ``[pair, box]``: 1 things like this, 0 not like this, -10 padding.
+    """
+
+    boxes: torch.Tensor
+    labels: torch.Tensor
+
+    @classmethod
+    def none(cls, pairs: int) -> BoxPrompts:
+        """One padding box per pair.
+
+        Meta's SAM 3 appends the geometry encoder's CLS token even when no box is drawn; transformers leaves it out
+        unless it is given a box. A masked one brings it back (largest logit difference 1e-5 instead of 4).
+        """
+        return cls(torch.zeros(pairs, 1, 4), torch.full((pairs, 1), PADDING_LABEL))
+
+
+@dataclass(frozen=True, eq=False)
+class RawDetections:
+    """The network's answer for pairs of image and phrase, before any threshold.
+
+    Attributes:
+        query_logits: ``[pair, query]``, without presence.
+        presence_logits: ``[pair]``.
+        boxes: ``[pair, query, 4]`` as ``(x0, y0, x1, y1)`` fractions of the slice.
+        mask_logits: ``[pair, query, row, column]``.
+        semantic_logits: ``[pair, row, column]``.
+    """
+
+    query_logits: torch.Tensor
+    presence_logits: torch.Tensor
+    boxes: torch.Tensor
+    mask_logits: torch.Tensor
+    semantic_logits: torch.Tensor
+
+
+class ConceptModel:
+    """A loaded SAM 3 with its tokenizer and its card.
+
+    Args:
+        card: what is known of the model: name, thresholds, rules.
+        identity: which weights these are, for reports; without a hash when they were not loaded from a file.
+
+    Attributes:
+        network: the transformers module, in evaluation mode on ``device``.
+        tracker: SAM 3's tracker and its neck, for models that come with them.
+        adapters: what can be merged into the network and what is; None for a network that came from no file.
+    """
+
+    def __init__(
+        self,
+        network: Sam3Model,
+        tokenizer: CLIPTokenizer | None,
+        card: ModelCard,
+        device: str = "cpu",
+        identity: ModelIdentity | None = None,
+        tracker: TrackerNetworks | None = None,
+        adapters: AdapterSwitch | None = None,
+    ) -> None:
+        install_roi_align(network)
+        self.network = network.to(device)
+        # transformers cuts the presence logit at 10; Meta computes that cut but goes on with the logit itself.
+        network.detr_decoder.clamp_presence_logit_max_val = math.inf
+        self.tokenizer = tokenizer
+        self._base_card = card
+        self._base_identity = identity or ModelIdentity(card.name, "", card.is_demo)
+        self.tracker = tracker
+        self.adapters = adapters
+        self.device = torch.device(device)
+
+    @property
+    def card(self) -> ModelCard:
+        """The card of the adapter in use, else the base's."""
+        adapter = self.adapters.active_adapter if self.adapters else None
+        return adapter.card if adapter else self._base_card
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which weights run, for reports."""
+        adapter = self.adapters.active_adapter if self.adapters else None
+        return replace(self._base_identity, adapters=(adapter.identity,)) if adapter else self._base_identity
+
+    @property
+    def features_key(self) -> str:
+        """What image features depend on besides the image: weights, adapter, resolution and number format."""
+        merged = self.adapters.active_adapter if self.adapters and self.adapters.vision_merged else None
+        parts = [self._base_identity.sha256, str(self.image_size), str(self.network.dtype)]
+        if merged is not None and merged.touches_vision:
+            parts.append(merged.identity.sha256)
+        return "|".join(parts)
+
+    @property
+    def image_size(self) -> int:
+        """Edge of the square input in pixels."""
+        return int(self.network.config.vision_config.backbone_config.image_size)
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens a phrase may have, its start and end included."""
+        return int(self.network.config.text_config.max_position_embeddings)
+
+    def tokenize(self, phrases: Sequence[str]) -> dict[str, torch.Tensor]:
+        """``input_ids`` and ``attention_mask`` ``[phrase, token]``, padded to the longest, cut to what fits."""
+        if self.tokenizer is None:
+            raise ModelError(
+                "The model {model} was loaded without a tokenizer and cannot read words.", model=self.card.name
+            )
+        encoded: Any = self.tokenizer(
+            list(phrases), padding=True, truncation=True, max_length=self.context_length, return_tensors="pt"
+        )
+        return {name: encoded[name].to(self.device) for name in ("input_ids", "attention_mask")}
+
+    def encode_images(self, pixels: torch.Tensor) -> ImageFeatures:
+        """Run the vision backbone, nearly all of the cost.
+
+        Args:
+            pixels: ``[slice, 3, size, size]`` from ``intensity.prepare_slices``.
+        """
+        pixels = pixels.to(self.device, self.network.dtype)
+        return ImageFeatures(self.network.vision_encoder.backbone(pixels).last_hidden_state)
+
+    def build_pyramid(self, features: ImageFeatures) -> Pyramid:
+        """Run the neck over the backbone's output; cheap, and shared by all phrases."""
+        tokens = features.tokens.to(self.device, self.network.dtype)
+        edge = self.image_size // int(self.network.config.vision_config.backbone_config.patch_size)
+        spatial = tokens.view(tokens.shape[0], edge, edge, -1).permute(0, 3, 1, 2)
+        levels, positions = self.network.vision_encoder.neck(spatial)
+        return Pyramid(tuple(levels), tuple(positions))
+
+    def encode_phrases(self, phrases: Sequence[str]) -> PhraseFeatures:
+        """Encode phrases as text tokens."""
+        return self.encode_tokens(**self.tokenize(phrases))
+
+    def encode_tokens(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> PhraseFeatures:
+        """Encode phrases that are already numbers, both ``[phrase, token]``."""
+        place = self.network.text_projection.weight.device
+        features = self.network.get_text_features(
+            input_ids=input_ids.to(place), attention_mask=attention_mask.to(place), return_dict=True
+        )
+        return PhraseFeatures(features.pooler_output.to(self.device), attention_mask.bool().to(self.device))
+
+    def move_text_encoder_away(self) -> None:
+        """Keep the text encoder in main memory; phrases are encoded there from now on."""
+        self.network.text_encoder.to("cpu")
+        self.network.text_projection.to("cpu")
+
+    def detect(self, pyramid: Pyramid, phrases: PhraseFeatures, boxes: BoxPrompts | None = None) -> RawDetections:
+        """Find each pair's phrase in its image.
+
+        Args:
+            pyramid: one entry per pair (see ``Pyramid.repeat_each``).
+            phrases: one entry per pair (see ``PhraseFeatures.repeat``).
+            boxes: exemplar boxes per pair, or None for words alone.
+        """
+        from transformers.modeling_outputs import BaseModelOutputWithPooling
+        from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
+
+        if boxes is None:
+            boxes = BoxPrompts.none(pyramid.count)
+        output = self.network(
+            vision_embeds=Sam3VisionEncoderOutput(
+                fpn_hidden_states=pyramid.levels, fpn_position_encoding=pyramid.positions
+            ),
+            text_embeds=BaseModelOutputWithPooling(pooler_output=phrases.tokens),
+            attention_mask=phrases.valid,
+            input_boxes=boxes.boxes.to(self.device, self.network.dtype),
+            input_boxes_labels=boxes.labels.to(self.device),
+        )
+        return RawDetections(
+            output.pred_logits.float(),
+            output.presence_logits[:, 0].float(),
+            output.pred_boxes.float(),
+            output.pred_masks.float(),
+            output.semantic_seg[:, 0].float(),
+        )

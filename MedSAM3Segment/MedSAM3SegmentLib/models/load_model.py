@@ -1,0 +1,66 @@
+"""From what a user names (the demo, a folder, a file, a hub id) to a model that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .devices import choose_device, choose_dtype
+
+if TYPE_CHECKING:
+    from .detector import ConceptModel
+
+
+def load_model(
+    source: str = "demo",
+    device: str = "auto",
+    *,
+    dtype: str = "auto",
+    resolution: int | None = None,
+    adapters: Sequence[str] = (),
+) -> ConceptModel:
+    """Load a model, whole or not at all.
+
+    Args:
+        source: ``demo``, a folder, a file, an installed model's name or hub id; ``BASE+ADAPTER`` for an adapter on top.
+        device: ``auto``, ``cuda``, ``mps`` or ``cpu``.
+        dtype: ``auto`` (bfloat16 on CUDA, else float32), ``float32``, ``bfloat16`` or ``float16``.
+        resolution: edge of the square input in pixels, or None for the model's own.
+        adapters: more adapters to read; the first of all is merged, the others can be switched to
+            (``model.adapters.use``).
+
+    Raises:
+        InputError: the device or format is not there, or the resolution does not fit.
+        ModelError: the model is missing, incomplete, corrupted or of an unsupported kind.
+    """
+    from MedSAM3SegmentLib.checkpoints.checkpoint import Checkpoint
+    from MedSAM3SegmentLib.checkpoints.config import detector_config
+    from MedSAM3SegmentLib.checkpoints.fingerprint import file_sha256, files_sha256
+    from MedSAM3SegmentLib.checkpoints.hashing import check_files
+    from MedSAM3SegmentLib.checkpoints.lora import load_adapter
+    from MedSAM3SegmentLib.checkpoints.networks import load_networks
+    from MedSAM3SegmentLib.checkpoints.tokenizer import matching_tokenizer
+    from MedSAM3SegmentLib.model_store.resolve import resolve
+    from MedSAM3SegmentLib.provenance import ModelIdentity
+
+    from .detector import ConceptModel
+    from .lora_manager import AdapterSwitch
+
+    device = choose_device(device)
+    torch_dtype = choose_dtype(dtype, device)
+    base, adapter_paths = resolve(source, adapters)
+    checkpoint = Checkpoint.open(base.weights)
+    hashes = {path: file_sha256(path) for path in checkpoint.file.files}
+    check_files(base.folder, {path.name: value for path, value in hashes.items()})
+    networks = load_networks(checkpoint, base.folder, device=device, dtype=torch_dtype, resolution=resolution)
+    tokenizer = matching_tokenizer(base.tokenizer_folders(), detector_config(networks.config), base.weights)
+    card = base.card
+    switch = AdapterSwitch(networks.detector, checkpoint)
+    for path in adapter_paths:
+        check_files(path if path.is_dir() else path.parent)
+        switch.add(load_adapter(path))
+    identity = ModelIdentity(card.name, files_sha256(hashes), card.is_demo)
+    model = ConceptModel(networks.detector, tokenizer, card, device, identity, networks.tracker, switch)
+    if adapter_paths:
+        switch.use(next(iter(switch.adapters)))
+    return model

@@ -1,0 +1,175 @@
+"""From HU or MR intensity to what the model saw in training: windows, and the one preprocessing function.
+
+Training and inference both go through ``prepare_slices``, so they cannot drift apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.volume import Volume
+
+if TYPE_CHECKING:
+    import torch
+
+#: CT windows by name as (low, high) in HU: width and level as commonly used in radiology reading rooms
+#: (soft tissue W400 L40, liver W150 L90, lung W1500 L-600, bone W1800 L400, brain W80 L40, mediastinum W350 L50,
+#: angiography W600 L300, stroke W40 L40, subdural W200 L80).
+CT_WINDOWS: dict[str, tuple[float, float]] = {
+    "soft-tissue": (-160.0, 240.0),
+    "liver": (15.0, 165.0),
+    "lung": (-1350.0, 150.0),
+    "bone": (-500.0, 1300.0),
+    "brain": (0.0, 80.0),
+    "mediastinum": (-125.0, 225.0),
+    "angiography": (0.0, 600.0),
+    "stroke": (20.0, 60.0),
+    "subdural": (-20.0, 180.0),
+}
+
+#: The CT window of a concept that has none of its own.
+DEFAULT_CT_WINDOW = "soft-tissue"
+
+#: MR and other modalities: these percentiles of the whole volume become black and white (Foundation-MedSAM3-3D uses the
+#: same two, but slice by slice, which turns an empty slice into full-range noise).
+PERCENTILES = (1.0, 99.0)
+
+#: Below this intensity lies air in HU; no MR, ultrasound or colour image reaches it.
+_CT_AIR = -500.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """An intensity window: ``low`` and below become black, ``high`` and above white.
+
+    Attributes:
+        low, high: in the volume's own unit (HU for CT).
+        name: how the window was chosen, for reports: a preset's name, ``percentiles 1-99``, ``custom`` or ``display``.
+    """
+
+    low: float
+    high: float
+    name: str = "custom"
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
+            raise InputError(
+                "The window {low:g},{high:g} is empty; its low end must be below its high end.",
+                low=self.low,
+                high=self.high,
+            )
+
+    @classmethod
+    def preset(cls, name: str) -> Window:
+        """The CT preset called ``name``.
+
+        Raises:
+            InputError: there is no such preset.
+        """
+        try:
+            low, high = CT_WINDOWS[name]
+        except KeyError:
+            known = ", ".join(CT_WINDOWS)
+            raise InputError(
+                "There is no window named '{name}'; use one of {known}, or LOW,HIGH.", name=name, known=known
+            ) from None
+        return cls(low, high, name)
+
+    @classmethod
+    def parse(cls, text: str) -> Window:
+        """A window from ``NAME`` or ``LOW,HIGH``, as typed in a shell."""
+        if "," not in text:
+            return cls.preset(text.strip().lower())
+        try:
+            low, high = (float(part) for part in text.split(","))
+        except ValueError:
+            raise InputError(
+                "The window '{text}' is neither a preset's name nor LOW,HIGH, such as -160,240.", text=text
+            ) from None
+        return cls(low, high)
+
+
+def is_ct(volume: Volume) -> bool:
+    """Whether intensities are Hounsfield units: by modality, else because the volume reaches down to air in HU.
+
+    Colour and 8-bit pictures hold none, also when they were taken of a CT.
+    """
+    if volume.is_colour or volume.array.dtype == np.uint8:
+        return False
+    if volume.modality:
+        return volume.modality == "CT"
+    if not (np.issubdtype(volume.array.dtype, np.signedinteger) or np.issubdtype(volume.array.dtype, np.floating)):
+        return False
+    finite = _finite(volume.array)
+    return bool(finite.size and finite.min() <= _CT_AIR)
+
+
+def _finite(array: NDArray) -> NDArray:  # type: ignore[type-arg]
+    """The voxels of ``array`` that are numbers, in one row."""
+    return array[np.isfinite(array)] if np.issubdtype(array.dtype, np.floating) else array.reshape(-1)
+
+
+def percentile_window(array: NDArray) -> Window:  # type: ignore[type-arg]
+    """Black and white at ``PERCENTILES`` of all finite voxels; a constant volume is shown as black."""
+    finite = _finite(array)
+    if finite.size == 0:
+        raise InputError("The volume holds no finite voxel; check the file it came from.")
+    low, high = (float(x) for x in np.percentile(finite, PERCENTILES))
+    if high <= low:
+        low, high = float(finite.min()), float(finite.max())
+    if high <= low:
+        high = low + max(1.0, 1e-6 * abs(low))  # at 1e17 adding 1 changes nothing
+    return Window(low, high, f"percentiles {PERCENTILES[0]:g}-{PERCENTILES[1]:g}")
+
+
+def choose_window(volume: Volume, preset: str | None = None, override: Window | None = None) -> Window:
+    """The window to see ``volume`` through.
+
+    Args:
+        volume: a volume of any modality.
+        preset: the CT window that suits the concept, or None when it has none.
+        override: the user's own window, which always wins.
+
+    Colour pictures are shown as they are (0 to 255), and so are 8-bit ones unless they are MR or nuclear images.
+    """
+    if override is not None:
+        return override
+    if is_ct(volume):
+        return Window.preset(preset or DEFAULT_CT_WINDOW)
+    if volume.is_colour or (volume.array.dtype == np.uint8 and volume.modality not in ("MR", "PT", "NM")):
+        return Window(0.0, 255.0, "display")
+    return percentile_window(volume.array)
+
+
+def to_display(slices: NDArray, window: Window) -> NDArray[np.uint8]:  # type: ignore[type-arg]
+    """8-bit pictures of ``slices``; NaN becomes black."""
+    with np.errstate(over="ignore"):
+        scaled = (slices.astype(np.float32) - window.low) * (255.0 / (window.high - window.low))
+    shown = np.clip(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0), 0, 255)
+    return np.asarray(np.rint(shown), dtype=np.uint8)
+
+
+def prepare_slices(slices: NDArray, window: Window, size: int) -> torch.Tensor:  # type: ignore[type-arg]
+    """What the image encoder takes: float32 ``[slice, 3, size, size]`` in -1..1.
+
+    Args:
+        slices: ``[slice, row, column]``, or ``[slice, row, column, 3]`` for colour.
+        window: the intensity window.
+        size: edge of the model's square input in pixels; the aspect ratio is not kept.
+
+    As Meta's ``Sam3Processor`` does with a picture: 8-bit, antialiased bilinear resize, mean and deviation 0.5.
+    """
+    import torch
+    import torch.nn.functional as functional
+
+    pictures = torch.from_numpy(to_display(slices, window))
+    pictures = pictures[:, None] if pictures.ndim == 3 else pictures.permute(0, 3, 1, 2)
+    resized = functional.interpolate(
+        pictures.float(), size=(size, size), mode="bilinear", align_corners=False, antialias=True
+    )
+    return (resized.round().clamp(0, 255) / 127.5 - 1.0).expand(-1, 3, -1, -1)

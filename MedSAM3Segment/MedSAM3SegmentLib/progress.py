@@ -1,0 +1,159 @@
+"""Who is told how a run goes, and who may end it: progress, slices as they are known, sentences, cancel."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MedSAM3SegmentLib.messages.message import Message
+
+from .errors import Cancelled
+from .request import (
+    CancelCheck,
+    PartialCallback,
+    PartialMask,
+    Progress,
+    ProgressCallback,
+    Stage,
+)
+
+#: The pace of this many last reports says how long the rest takes: slices whose features are kept go much faster.
+_RECENT = 16
+
+
+@dataclass(frozen=True)
+class Watch:
+    """The callbacks of one run; each may be None.
+
+    Attributes:
+        progress: told how far the run has come.
+        cancel: asked between batches of slices.
+        partial: given each slice's mask as soon as it is known.
+        say: given sentences for the user.
+        whole: what all that is done with slices is a part of, or None where each stage counts from 0.
+    """
+
+    progress: ProgressCallback | None = None
+    cancel: CancelCheck | None = None
+    partial: PartialCallback | None = None
+    say: Callable[[Message], None] | None = None
+    whole: StageWatch | None = None
+
+    def tell(self, sentence: Message) -> None:
+        """Give the user a sentence."""
+        if self.say is not None:
+            self.say(sentence)
+
+    def show(self, concept: str, slice_index: int, score: float, mask: Callable[[], NDArray[np.bool_]]) -> None:
+        """Show a slice; ``mask`` makes its mask ``[row, column]`` and is called only if someone looks."""
+        if self.partial is not None:
+            self.partial(PartialMask(concept, slice_index, score, mask()))
+
+    def begin(self, stage: Stage, total: int) -> StageWatch:
+        """Say that a stage of ``total`` steps begins, or a part of the whole one."""
+        return StageWatch(self, stage, total, None if stage is Stage.ASSEMBLING else self.whole)
+
+    def over(self, stage: Stage, total: int) -> Watch:
+        """The same, but all that begins from now on counts as some of ``total`` steps, of which ``stage`` is first.
+
+        Only assembling does not: it counts concepts.
+        """
+        return replace(self, whole=StageWatch(self, stage, total, self.whole))
+
+    def only_of(self, concepts: Collection[str]) -> Watch:
+        """The same, but slices of other concepts than these are not shown."""
+        partial = self.partial
+        if partial is None:
+            return self
+
+        def show(piece: PartialMask) -> None:
+            if piece.concept in concepts:
+                partial(piece)
+
+        return replace(self, partial=show)
+
+    def skip(self, steps: int) -> None:
+        """Say that so many steps of the whole stage turned out not to be needed."""
+        if self.whole is not None:
+            self.whole.skip(steps)
+
+    def settle(self, kept: int, needed: int) -> None:
+        """Say that of the whole stage's steps ``kept`` were for something that has only ``needed``."""
+        if self.whole is not None:
+            self.whole.settle(kept, needed)
+
+
+class StageWatch:
+    """One stage of a run.
+
+    Args:
+        total: slices (or concepts) in it.
+        whole: what it is a part of, which alone reports then, or None.
+
+    Attributes:
+        stage: what is being done.
+    """
+
+    def __init__(self, watch: Watch, stage: Stage, total: int, whole: StageWatch | None = None) -> None:
+        self.stage = stage
+        self._watch, self._total, self._whole = watch, total, whole
+        self._done = self._skipped = 0
+        self._recent = deque([(time.monotonic(), 0)], maxlen=_RECENT + 1)
+        self._report(None)
+
+    def check(self) -> None:
+        """End the run if that is wanted.
+
+        Raises:
+            Cancelled: the cancel check says so.
+        """
+        if self._whole is not None:
+            self._whole.check()
+        elif self._watch.cancel is not None and self._watch.cancel():
+            raise Cancelled(
+                "Stopped after {done} of {total} slices; nothing was written.", done=self._done, total=self._total
+            )
+
+    def advance(self, steps: int = 1) -> None:
+        """Say that so many more are done."""
+        self._go_on(steps, self.stage, worked=True)
+
+    def skip(self, steps: int) -> None:
+        """Say that so many turned out not to be needed; they took no time."""
+        if steps > 0:
+            self._go_on(steps, self.stage, worked=False)
+
+    def finish(self) -> None:
+        """Say that all is done, also where it ended early."""
+        self.skip(self._total - self._done)
+
+    def settle(self, kept: int, needed: int) -> None:
+        """See ``Watch.settle``."""
+        self._total = max(self._done, self._total + needed - kept)
+        if self._whole is not None:
+            self._whole.settle(kept, needed)
+
+    def _go_on(self, steps: int, stage: Stage, worked: bool) -> None:
+        self._done = min(self._done + steps, self._total)
+        if self._whole is not None:
+            self._whole._go_on(steps, stage, worked)
+            return
+        if not worked:
+            self._skipped += steps
+        if stage is not self.stage:
+            # What is done with slices now takes another time than before.
+            self.stage = stage
+            self._recent = deque([self._recent[-1]], maxlen=self._recent.maxlen)
+        now, done = time.monotonic(), self._done - self._skipped
+        self._recent.append((now, done))
+        before, done_before = self._recent[0]
+        self._report((now - before) / max(done - done_before, 1) * (self._total - self._done))
+
+    def _report(self, seconds_left: float | None) -> None:
+        if self._watch.progress is not None and self._whole is None:
+            self._watch.progress(Progress(self.stage, self._done, self._total, seconds_left))

@@ -1,0 +1,143 @@
+"""A result in plain JSON values: the report of a run, and what each segment says about where it came from."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from MedSAM3SegmentLib.preprocessing.windowing import Window
+from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
+from MedSAM3SegmentLib.results.tracks import Track
+from MedSAM3SegmentLib.search_region import Gate
+from MedSAM3SegmentLib.volume import Volume
+
+
+def report_of(result: SegmentResult, volume: Volume, seconds: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """All that is known of a run, without its masks.
+
+    Args:
+        result: of ``volume``.
+        volume: what was segmented.
+        seconds: by stage, where there were more than the result's own (reading, loading).
+
+    Returns:
+        The keys of ``provenance.Provenance.as_dict`` (``model``, ``device``, ``plane``, ``threshold``, ``created``,
+        ``versions``), ``input`` with modality, voxel counts and spacing along ``(i, j, k)`` in millimetres, ``slices``
+        (first and last that were looked at, and how many the stack has), ``window`` (that of all concepts, or one named
+        ``by concept`` without ends where they differ), ``clean_up`` (which steps of ``AssemblyOptions`` were on),
+        ``concepts`` in the order of the request, ``seconds`` by stage, and ``messages``.
+    """
+    report = result.provenance.as_dict()
+    windows = list(dict.fromkeys(concept.window for concept in result.concepts))
+    looked_at = sorted({index for concept in result.concepts for index in concept.score_by_slice})
+    return {
+        **report,
+        "input": {
+            **report["input"],
+            "modality": volume.modality,
+            "voxels": list(volume.grid.shape[::-1]),
+            "spacing_mm": [round(spacing, 6) for spacing in volume.grid.spacing],
+        },
+        "slices": {
+            "first": looked_at[0] if looked_at else None,
+            "last": looked_at[-1] if looked_at else None,
+            "of": result.stack.count,
+        },
+        "window": _window(windows[0]) if len(windows) == 1 else {"name": "by concept", "low": None, "high": None},
+        "clean_up": asdict(result.assembly),
+        "concepts": [_concept(concept, result.stack.grid.voxel_volume_mm3) for concept in result.concepts],
+        "seconds": {stage: round(value, 3) for stage, value in (seconds or result.seconds).items()},
+        "messages": list(result.messages),
+    }
+
+
+def write_report(path: Path, report: Mapping[str, Any]) -> None:
+    """Write a report as JSON, UTF-8."""
+    path.write_text(json.dumps(report, ensure_ascii=False, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def segment_provenance(result: SegmentResult, concept: ConceptResult) -> dict[str, Any]:
+    """What was asked for one segment, and the run's own provenance.
+
+    Keys besides those of ``Provenance.as_dict``: ``concept`` (as typed), ``prompt`` (as the model was asked),
+    ``window`` (name, low, high), ``slices`` (first and last slice that was looked at), ``clean_up`` (which steps of
+    ``AssemblyOptions`` were on) and, where only a part of the volume was segmented, ``limited_to``: index ranges ``i``,
+    ``j``, ``k`` and whether another segment's ``mask`` was one. In Slicer, a segment of which only a slice was written
+    anew has under ``joined_to`` the same of the run that its other slices came from.
+    """
+    looked_at = list(concept.score_by_slice)
+    return {
+        "concept": concept.concept,
+        "prompt": concept.prompt,
+        "window": _window(concept.window),
+        "slices": [min(looked_at), max(looked_at)] if looked_at else None,
+        "clean_up": asdict(result.assembly),
+        **_limits(result.gate_of(concept.concept)),
+        **result.provenance.as_dict(),
+    }
+
+
+def _limits(gate: Gate | None) -> dict[str, Any]:
+    if gate is None or gate.lets_all_through:
+        return {}
+    ranges = {axis: [part.start, part.stop - 1] for axis, part in zip("kji", gate.box, strict=True)}
+    return {"limited_to": {**ranges, "mask": gate.inside is not None}}
+
+
+def _concept(concept: ConceptResult, voxel_volume_mm3: float) -> dict[str, Any]:
+    voxels = concept.voxels
+    return {
+        "concept": concept.concept,
+        "prompt": concept.prompt,
+        "found": concept.found,
+        "reason": concept.reason,
+        "voxels": voxels,
+        "volume_mm3": round(voxels * voxel_volume_mm3, 3),
+        "window": _window(concept.window),
+        "score_by_slice": {str(index): _score(score) for index, score in sorted(concept.score_by_slice.items())},
+        "instances": [
+            {
+                "label": instance.label,
+                "voxels": instance.voxels,
+                "volume_mm3": round(instance.volume_mm3, 3),
+                "first_slice": instance.first_slice,
+                "last_slice": instance.last_slice,
+                "score": _score(instance.score),
+            }
+            for instance in concept.instances
+        ],
+        "tracks": [_track(track) for track in concept.tracks],
+        "clean_up": list(concept.clean_up),
+        "messages": list(concept.messages),
+    }
+
+
+def _track(track: Track) -> dict[str, Any]:
+    return {
+        "seeds": list(track.seeds),
+        "drawn": list(track.drawn),
+        "score": _score(track.score),
+        "object_score_by_slice": {str(index): _score(score) for index, score in track.object_scores.items()},
+        "stops": [
+            {
+                "slice": stop.slice_index,
+                "direction": "up" if stop.forward else "down",
+                "reason": stop.reason.value,
+                "detail": stop.detail,
+            }
+            for stop in track.stops
+        ],
+    }
+
+
+def _score(score: float) -> float | None:
+    """JSON knows no NaN, which a broken model may well give."""
+    return round(score, 4) if math.isfinite(score) else None
+
+
+def _window(window: Window) -> dict[str, Any]:
+    return {"name": window.name, "low": window.low, "high": window.high}

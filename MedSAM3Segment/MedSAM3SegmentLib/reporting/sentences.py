@@ -1,0 +1,149 @@
+"""What assembly says: why a concept was found or not, and what each clean-up step did."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from MedSAM3SegmentLib.messages.message import (
+    Message,
+    as_message,
+    joined,
+    message,
+)
+from MedSAM3SegmentLib.results.result import ConceptResult, Instance
+
+
+def reason_of(concept: ConceptResult, instances: Sequence[Instance], dropped: int, threshold: float) -> Message:
+    """Why a concept was found, or why not.
+
+    Args:
+        instances: the objects that are believed.
+        dropped: how many were not.
+    """
+    by_score = sorted(concept.tracks, key=lambda track: track.score)
+    scores = concept.score_by_slice or {n: track.score for track in by_score for n in track.seeds}
+    best = max(scores, key=lambda index: scores[index], default=None)
+    if best is None:
+        return message("Not found: no slice was looked at.")
+    score = scores[best]
+    if instances:
+        first = min(instance.first_slice for instance in instances)
+        last = max(instance.last_slice for instance in instances)
+        return _words_on_found(first, last, score, best)
+    if score < threshold:
+        return message(
+            "Not found: the best score is {score:.2f} on slice {best}, below the threshold {threshold:g}.",
+            score=score,
+            best=best,
+            threshold=threshold,
+        )
+    return _no_object(score, best) if dropped else _no_mask(score, best)
+
+
+def said_of_this_slice(reason: Message) -> Message:
+    """The reason why a concept was not found, of the only slice there is: people know it by no number."""
+    facts, score = reason.facts, reason.facts.get("score", 0.0)
+    if facts.keys() >= {"score", "best", "threshold"}:
+        return message(
+            "Not found: the best score is {score:.2f} on this slice, below the threshold {threshold:g}.",
+            score=score,
+            threshold=facts["threshold"],
+        )
+    if reason.template == _no_mask(0.0, 0).template:
+        return message("Not found: this slice scores {score:.2f}, but no mask came with it.", score=score)
+    if reason.template == _no_object(0.0, 0).template:
+        return message(
+            "Not found: the best score is {score:.2f} on this slice, but nothing goes on through enough slices to be "
+            "an object.",
+            score=score,
+        )
+    return reason
+
+
+def _no_object(score: float, best: int) -> Message:
+    return message(
+        "Not found: the best score is {score:.2f} on slice {best}, but nothing goes on through enough slices to be "
+        "an object.",
+        score=score,
+        best=best,
+    )
+
+
+def _no_mask(score: float, best: int) -> Message:
+    return message("Not found: slice {best} scores {score:.2f}, but no mask came with it.", score=score, best=best)
+
+
+def _words_on_found(first: int, last: int, score: float, best: int) -> Message:
+    """Where a concept was found, with the best score and its slice."""
+    if first == last:
+        return message(
+            "Found on slice {first}; the best score is {score:.2f} on slice {best}.",
+            first=first,
+            score=score,
+            best=best,
+        )
+    return message(
+        "Found on slices {first} to {last}; the best score is {score:.2f} on slice {best}.",
+        first=first,
+        last=last,
+        score=score,
+        best=best,
+    )
+
+
+def words_on_short(count: int, where: Collection[int]) -> Message:
+    """What was left out because too few slices show it."""
+    slices = _listed(where)
+    if count == 1 and len(where) == 1:
+        return message("1 object was dropped as too short to be real: Slice {slice} was left out.", slice=slices)
+    if count == 1:
+        return message("1 object was dropped as too short to be real: Slices {slices} were left out.", slices=slices)
+    if len(where) == 1:
+        return message(
+            "{count} objects were dropped as too short to be real: Slice {slice} was left out.",
+            count=count,
+            slice=slices,
+        )
+    return message(
+        "{count} objects were dropped as too short to be real: Slices {slices} were left out.",
+        count=count,
+        slices=slices,
+    )
+
+
+def words_on_weak(where: Collection[int]) -> Message:
+    """Slices that were kept although they score low."""
+    slices = _listed(where)
+    if len(where) == 1:
+        return message("Slice {slice} was kept below the threshold, because an object goes on there.", slice=slices)
+    return message("Slices {slices} were kept below the threshold, because an object goes on there.", slices=slices)
+
+
+def words_on_filled(where: Collection[int]) -> Message:
+    """Slices between two that have the object."""
+    slices = _listed(where)
+    if len(where) == 1:
+        return message("Slice {slice} was filled, because the object is on both sides.", slice=slices)
+    return message("Slices {slices} were filled, because the object is on both sides.", slices=slices)
+
+
+def words_on_smaller(count: int) -> Message:
+    """What was left out beside the largest object."""
+    if count == 1:
+        return message("1 object was dropped, because only the largest was asked for.")
+    return message("{count} objects were dropped, because only the largest was asked for.", count=count)
+
+
+def _listed(indices: Collection[int]) -> Message:
+    """``3``, or ``3 to 5, 9``."""
+    runs: list[list[int]] = []
+    for index in sorted(set(indices)):
+        if runs and runs[-1][-1] == index - 1:
+            runs[-1] = [runs[-1][0], index]
+        else:
+            runs.append([index])
+    return joined((_run(run[0], run[-1]) for run in runs), ", ")
+
+
+def _run(first: int, last: int) -> Message:
+    return as_message(str(first)) if first == last else message("{first} to {last}", first=first, last=last)

@@ -1,0 +1,128 @@
+"""What a run gives back: per concept the evidence, the mask it leads to, and where it came from.
+
+The evidence (scores and soft masks of every detection above a low floor) is part of the result, so that moving the
+threshold never runs the model: ``assembly.assemble`` turns the same evidence into a mask again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
+from MedSAM3SegmentLib.messages.message import Message
+from MedSAM3SegmentLib.preprocessing.windowing import Window
+from MedSAM3SegmentLib.provenance import Provenance
+from MedSAM3SegmentLib.request import AssemblyOptions
+from MedSAM3SegmentLib.search_region import Gate
+
+from .slice_detections import SliceEvidence
+from .tracks import Track
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One connected object of a concept.
+
+    Attributes:
+        label: its number in ``ConceptResult.instance_map``, from 1, largest first.
+        first_slice, last_slice: along the stack, both included.
+        score: best slice score.
+    """
+
+    label: int
+    voxels: int
+    volume_mm3: float
+    first_slice: int
+    last_slice: int
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class ConceptResult:
+    """One concept in one volume.
+
+    Attributes:
+        concept: the phrase as the user typed it.
+        prompt: the phrase as the model was asked.
+        window: the window the model saw the volume through.
+        evidence: one entry per slice that was looked at.
+        found: whether anything was segmented.
+        reason: one sentence that says why, or why not.
+        mask: bool ``[k, j, i]`` on the volume's grid.
+        instance_map: uint16 ``[k, j, i]``, 0 where there is nothing.
+        messages: what the user should know of this concept, one sentence each.
+        tracks: the objects that were followed, in the modes that follow any.
+        clean_up: what assembly did, one sentence a step ("2 objects on single slices were dropped").
+    """
+
+    concept: str
+    prompt: str
+    window: Window
+    evidence: tuple[SliceEvidence, ...]
+    found: bool
+    reason: Message
+    mask: NDArray[np.bool_]
+    instance_map: NDArray[np.uint16]
+    instances: tuple[Instance, ...]
+    messages: tuple[Message, ...] = ()
+    tracks: tuple[Track, ...] = ()
+    clean_up: tuple[Message, ...] = ()
+
+    @property
+    def score_by_slice(self) -> dict[int, float]:
+        return {item.slice_index: item.score for item in self.evidence}
+
+    @property
+    def voxels(self) -> int:
+        return int(np.count_nonzero(self.mask))
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentResult:
+    """The answer to one request.
+
+    Attributes:
+        stack: how the volume was cut; its grid is the volume's.
+        concepts: in the order of the request.
+        seconds: by stage.
+        messages: of the whole run, one sentence each.
+        assembly: which clean-up steps ran.
+        gate: outside of which nothing was segmented, or None.
+    """
+
+    stack: SliceStack
+    concepts: tuple[ConceptResult, ...]
+    provenance: Provenance
+    seconds: Mapping[str, float]
+    messages: tuple[Message, ...] = ()
+    assembly: AssemblyOptions = field(default_factory=AssemblyOptions)
+    gate: Gate | None = None
+
+    def gate_of(self, concept: str) -> Gate | None:
+        """Outside of what nothing of one concept was segmented."""
+        return None if self.gate is None else self.gate.for_concept(concept)
+
+    def label_map(self) -> NDArray[np.uint16]:
+        """Concept ``n`` (from 1) over the ones before it, uint16 ``[k, j, i]``."""
+        labels = np.zeros(self.stack.grid.shape, np.uint16)
+        for number, concept in enumerate(self.concepts, start=1):
+            labels[concept.mask] = number
+        return labels
+
+    def with_threshold(self, threshold: float) -> SegmentResult:
+        """The same evidence cut at another threshold; the model does not run.
+
+        Of objects that were followed those drop out whose score is below; none is followed anew. Where concepts lie in
+        another one, they stay in what that was.
+        """
+        from MedSAM3SegmentLib.assembly.assemble import assemble
+
+        concepts = tuple(
+            assemble(concept, self.stack, threshold, self.assembly, self.gate_of(concept.concept))
+            for concept in self.concepts
+        )
+        return replace(self, concepts=concepts, provenance=replace(self.provenance, threshold=threshold))

@@ -1,0 +1,75 @@
+"""An object followed through the stack: where it was shown, what it looked like, why it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .slice_detections import SoftMask
+
+
+class StopReason(StrEnum):
+    """Why propagation of an object ended before the end of the stack."""
+
+    OBJECT_GONE = "the object score fell"
+    AREA_JUMP = "the area jumped"
+    DETECTION_DISAGREES = "a fresh detection disagrees"
+    LEFT_REGION = "the object left the region"
+    END_OF_RANGE = "the range of slices ended"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Where and why an object was followed no further.
+
+    Attributes:
+        slice_index: the first slice that was not kept.
+        forward: whether slices came in rising order.
+        detail: the figures behind the reason, in words.
+    """
+
+    slice_index: int
+    forward: bool
+    reason: StopReason
+    detail: str
+
+    def in_words(self) -> str:
+        """``ended before slice 43 upwards, because the area jumped (200 to 900 mm2)``."""
+        way = "upwards" if self.forward else "downwards"
+        if self.reason is StopReason.END_OF_RANGE:
+            return f"{self.detail} {way}, where {self.reason}"
+        return f"ended before slice {self.slice_index} {way}, because {self.reason} ({self.detail})"
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """One object followed through the stack.
+
+    Attributes:
+        seeds: the slices it was shown on, by a detection or by a person.
+        score: of its best seed; a person's is 1.
+        masks: by slice index.
+        object_scores: probability that the object is on the slice, by slice index.
+        drawn: slices a person drew; they stay as drawn.
+        stops: one for each way it was followed.
+        shown: whether a person showed it, by whatever mark; such an object is not doubted.
+    """
+
+    seeds: tuple[int, ...]
+    score: float
+    masks: Mapping[int, SoftMask]
+    object_scores: Mapping[int, float]
+    drawn: tuple[int, ...] = ()
+    stops: tuple[Stop, ...] = ()
+    shown: bool = False
+
+    @property
+    def sureness(self) -> tuple[float, bool]:
+        """To order tracks by: the score, and among equals a person comes before the detector."""
+        return self.score, self.shown
+
+    def in_words(self) -> str:
+        """Where it was shown and why it ended, in one sentence."""
+        begun = f"shown on slice{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
+        return "; ".join([begun, *(stop.in_words() for stop in self.stops)]) + "."

@@ -1,0 +1,148 @@
+"""Where to look and where to segment at all: a range of slices, a box, or another structure ("tumor inside liver").
+
+Slices outside are not looked at, and voxels outside are cut before objects are linked, whatever the model says of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack, VoxelGrid
+from MedSAM3SegmentLib.prompts.prompts import BoxMark
+
+from .errors import InputError
+from .request import SegmentRequest
+
+Mask = NDArray[np.bool_]
+
+#: A voxel centre this far (in voxels) outside of a box still counts as on its side.
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """The voxels that may be segmented, and the slices they are on.
+
+    Attributes:
+        stack: the volume as it is cut.
+        slices: that are looked at, rising.
+        box: index ranges of a ``[k, j, i]`` array; what is outside is cut.
+        inside: bool ``[k, j, i]``, or None where the box alone decides.
+        container: the concept whose mask ``inside`` is, which it does not cut; empty where that is none.
+    """
+
+    stack: SliceStack
+    slices: tuple[int, ...]
+    box: tuple[slice, slice, slice]
+    inside: Mask | None = None
+    container: str = ""
+
+    @classmethod
+    def of(cls, request: SegmentRequest, stack: SliceStack) -> Gate:
+        """What ``request`` lets through, in its own plane; the words of its ``inside`` cut nothing yet.
+
+        Raises:
+            InputError: the range, the region or the mask does not fit the volume, or they leave no slice.
+        """
+        grid = stack.grid
+        asked = request.slice_range(stack)
+        box = [slice(0, n) for n in grid.shape]
+        box[stack.array_axes[0]] = slice(asked.start, asked.stop)
+        if request.region is not None:
+            box = [_both(one, other) for one, other in zip(box, box_of(request.region, grid), strict=True)]
+        if min(part.stop - part.start for part in box) <= 0:
+            raise InputError("No slice of the range lies in the region; choose another range or region.")
+        inside = None if request.inside is None or isinstance(request.inside, str) else _checked(request.inside, grid)
+        gate = cls._with(stack, (box[0], box[1], box[2]), inside)
+        if not gate.slices:
+            raise InputError("The segment to look inside of has no voxel in the range and region; choose another one.")
+        return gate
+
+    def along(self, stack: SliceStack) -> Gate:
+        """The same voxels for the slices of another plane."""
+        return self._with(stack, self.box, self.inside, self.container)
+
+    def within(self, container: str, mask: Mask) -> Gate:
+        """What of this also lies in ``mask`` ``[k, j, i]`` of the concept ``container``; it may have no slice."""
+        return self._with(self.stack, self.box, mask if self.inside is None else mask & self.inside, container)
+
+    def for_concept(self, concept: str) -> Gate:
+        """What holds for one concept: that which the others must lie in is not cut by its own mask."""
+        return self._with(self.stack, self.box, None) if self.container and concept == self.container else self
+
+    @classmethod
+    def _with(
+        cls, stack: SliceStack, box: tuple[slice, slice, slice], inside: Mask | None, container: str = ""
+    ) -> Gate:
+        along = box[stack.array_axes[0]]
+        slices = range(along.start, along.stop)
+        if inside is None:
+            return cls(stack, tuple(slices), box)
+        others = (stack.array_axes[1], stack.array_axes[2])
+        with_voxels = np.asarray(inside[box].any(axis=others))
+        return cls(stack, tuple(slices[int(n)] for n in np.flatnonzero(with_voxels)), box, inside, container)
+
+    def cut(self, slice_index: int, mask: Mask) -> Mask:
+        """``mask`` ``[row, column]`` of one slice without what is outside."""
+        rows, columns = (_flipped(self.box[axis], flip, n) for axis, flip, n in self._in_plane())
+        kept = np.zeros_like(mask)
+        kept[rows, columns] = mask[rows, columns]
+        if self.inside is not None:
+            kept &= self.stack.extract(self.inside)[slice_index]
+        return kept
+
+    @property
+    def lets_all_through(self) -> bool:
+        """Whether no voxel of the slices that are looked at is cut."""
+        whole = all((self.box[axis].start, self.box[axis].stop) == (0, n) for axis, _, n in self._in_plane())
+        return whole and self.inside is None
+
+    def _in_plane(self) -> Collection[tuple[int, bool, int]]:
+        """Array axis, whether it is flipped, and length of rows and columns."""
+        axes, flips = self.stack.array_axes[1:], self.stack.flips[1:]
+        return [(axis, flip, self.stack.grid.shape[axis]) for axis, flip in zip(axes, flips, strict=True)]
+
+
+def box_of(region: BoxMark, grid: VoxelGrid) -> tuple[slice, slice, slice]:
+    """The voxels of ``grid``, as ranges of a ``[k, j, i]`` array, whose centres lie in ``region``.
+
+    A region thinner than a voxel has the voxels it lies in.
+
+    Raises:
+        InputError: it is outside of the volume.
+    """
+    corners = grid.to_ijk(np.asarray(region.corners, float))
+    ranges = []
+    for axis, count in zip((2, 1, 0), grid.shape, strict=True):
+        low, high = float(corners[:, axis].min()), float(corners[:, axis].max())
+        first, last = int(np.ceil(low - _ROUNDING)), int(np.floor(high + _ROUNDING))
+        if first > last:
+            first = last = round((low + high) / 2)
+        if last < 0 or first >= count:
+            raise InputError("The region lies outside of the volume; move it onto the volume.")
+        ranges.append(slice(max(first, 0), min(last + 1, count)))
+    return ranges[0], ranges[1], ranges[2]
+
+
+def _checked(inside: Mask, grid: VoxelGrid) -> Mask:
+    if inside.shape != grid.shape:
+        raise InputError(
+            "The segment to look inside of has {size} voxels, the volume {volume_size}; resample it to the volume.",
+            size=str(inside.shape[::-1]),
+            volume_size=str(grid.shape[::-1]),
+        )
+    if not inside.any():
+        raise InputError("The segment to look inside of is empty; choose another one.")
+    return inside.astype(bool, copy=False)
+
+
+def _both(one: slice, other: slice) -> slice:
+    return slice(max(one.start, other.start), min(one.stop, other.stop))
+
+
+def _flipped(part: slice, flip: bool, count: int) -> slice:
+    return slice(count - part.stop, count - part.start) if flip else part

@@ -1,0 +1,258 @@
+"""From evidence and from what was drawn to tracks: what to follow, following it, and what detections add to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from MedSAM3SegmentLib.assembly.assemble import assemble
+from MedSAM3SegmentLib.errors import ModelError
+from MedSAM3SegmentLib.features.slice_encoder import SliceFeatures
+from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
+from MedSAM3SegmentLib.messages.message import message
+from MedSAM3SegmentLib.models.detector import ConceptModel
+from MedSAM3SegmentLib.models.tracker import Tracker
+from MedSAM3SegmentLib.models.tracker_types import TrackerFeatures
+from MedSAM3SegmentLib.preprocessing.windowing import Window
+from MedSAM3SegmentLib.progress import Watch
+from MedSAM3SegmentLib.request import Mode, SegmentRequest, Stage
+from MedSAM3SegmentLib.results.result import ConceptResult
+from MedSAM3SegmentLib.results.slice_detections import SliceEvidence, SoftMask
+from MedSAM3SegmentLib.results.tracks import Track
+from MedSAM3SegmentLib.search_region import Gate
+
+from .detection_agreement import FreshDetections
+from .fill_gaps import bridge
+from .merge_tracks import merge_tracks
+from .propagation import follow, steps_to_follow
+from .stop_rules import StopRules
+from .tracked_objects import (
+    Target,
+    box_seeds_from_detections,
+    detected_targets,
+    drawn_targets,
+)
+
+
+def tracker_of(model: ConceptModel, mode: Mode) -> Tracker:
+    """The model's tracker.
+
+    Raises:
+        ModelError: it has none.
+    """
+    if model.tracker is None:
+        raise no_tracker(model.card.name, mode)
+    return Tracker(model.tracker)
+
+
+def no_tracker(model: str, mode: Mode) -> ModelError:
+    """The refusal where a model has no tracker."""
+    return ModelError(
+        "The model {model} has no tracker, which the mode '{mode}' needs; choose another model, or the mode '{other}'.",
+        model=model,
+        mode=mode,
+        other=Mode.SLICES,
+    )
+
+
+def follows(request: SegmentRequest, concept: str) -> bool:
+    """Whether a concept's objects are followed through the stack, or only detected on each slice."""
+    if request.mode is Mode.FROM_PROMPTS:
+        return not request.prompts[concept].are_exemplars_only
+    return request.mode is Mode.PROPAGATE
+
+
+def detects(request: SegmentRequest, concept: str) -> bool:
+    """Whether a concept is looked for on every slice."""
+    prompts = request.prompts.get(concept)
+    if prompts is None or prompts.are_exemplars:
+        return True
+    return request.mode is not Mode.FROM_PROMPTS and prompts.is_phrase
+
+
+def _warn_of_adapter(model: ConceptModel, watch: Watch) -> None:
+    adapter = model.adapters.active_adapter if model.adapters is not None and model.adapters.vision_merged else None
+    if adapter is not None and adapter.touches_vision:
+        watch.tell(
+            message(
+                "The adapter {adapter} changes the image features that the tracker was trained with; if objects are "
+                "lost on the way, try the base model.",
+                adapter=adapter.identity.name,
+            )
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Followed:
+    """A target and whose it is.
+
+    Attributes:
+        number: of the concept.
+        label: of the detected object in the concept's instance map, or None where nothing was detected.
+    """
+
+    number: int
+    target: Target
+    label: int | None = None
+
+
+def follow_concepts(
+    concepts: Sequence[ConceptResult],
+    request: SegmentRequest,
+    features: SliceFeatures,
+    gate: Gate,
+    threshold: float,
+    watch: Watch,
+    kept_steps: int = 0,
+) -> list[ConceptResult]:
+    """The concepts with tracks, for those whose objects are followed.
+
+    Args:
+        concepts: with the evidence there is, not assembled.
+        features: the same that were detected on; no slice is encoded twice.
+        kept_steps: of what ``watch`` reports, kept for this by ``most_steps_to_follow``.
+
+    Raises:
+        InputError: what was drawn does not fit the volume.
+        Cancelled: between two slices.
+    """
+    followed = [n for n, concept in enumerate(concepts) if follows(request, concept.concept)]
+    if not followed:
+        return list(concepts)
+    tracker = tracker_of(features.model, request.mode)
+    _warn_of_adapter(features.model, watch)
+    found = {n: assemble(concepts[n], gate.stack, threshold, request.assembly, gate) for n in followed}
+    jobs = [job for n in followed for job in _targets(n, found[n], request, gate, threshold, watch)]
+    tracks: list[Track] = [_NOTHING] * len(jobs)
+    windows = list(dict.fromkeys(concepts[job.number].window for job in jobs))
+    together = [[n for n, job in enumerate(jobs) if concepts[job.number].window == window] for window in windows]
+    steps = sum(steps_to_follow([jobs[n].target for n in chosen]) for chosen in together)
+    watch.settle(kept_steps, steps)
+    watch = watch.over(Stage.PROPAGATING, steps)
+    for window, chosen in zip(windows, together, strict=True):
+
+        def features_of(index: int, window: Window = window) -> TrackerFeatures:
+            return tracker.build_features(features.of([index], window))
+
+        targets = [jobs[n].target for n in chosen]
+        dtype, asked = features.model.network.dtype, request.slice_range(gate.stack)
+        done = follow(targets, tracker, features_of, gate, watch, memory_dtype=dtype, asked=asked)
+        for n, track in zip(chosen, done, strict=True):
+            tracks[n] = track
+    result = list(concepts)
+    for number in followed:
+        own = [
+            track if job.label is None else _with_detections(track, found[number], job.label, gate)
+            for job, track in zip(jobs, tracks, strict=True)
+            if job.number == number
+        ]
+        merged = [_with_true_stops(track) for track in merge_tracks(own, gate.stack.slice_shape)]
+        if request.assembly.fill_gaps:
+            merged = [bridge(track, gate.stack.slice_shape, gate.stack.spacing[0]) for track in merged]
+        evidence = _with_object_scores(concepts[number].evidence, merged)
+        result[number] = replace(concepts[number], evidence=evidence, tracks=tuple(merged))
+    return result
+
+
+def most_steps_to_follow(request: SegmentRequest, windows: Mapping[str, Window], gate: Gate) -> int:
+    """How many slices are gone through at most to follow the objects of a request, whatever will be found.
+
+    Args:
+        windows: by concept.
+    """
+    followed = [concept for concept in request.concepts if follows(request, concept)]
+    points = [point for name in followed if name in request.prompts for point in request.prompts[name].points]
+    # Up and down through all slices where there are seeds on several, and again for clicks on what is not meant.
+    ways = 2 if all(point.positive for point in points) else 4
+    return ways * len({windows[concept] for concept in followed}) * (gate.slices[-1] + 1 - gate.slices[0])
+
+
+#: Stands in a list until its track is there.
+_NOTHING = Track((), 0.0, {}, {})
+
+
+def _targets(
+    number: int, found: ConceptResult, request: SegmentRequest, gate: Gate, threshold: float, watch: Watch
+) -> list[_Followed]:
+    """What to follow of one concept."""
+    stack, slices = gate.stack, range(gate.slices[0], gate.slices[-1] + 1)
+    prompts = request.prompts.get(found.concept)
+    fresh = FreshDetections(found.evidence, threshold, gate) if found.evidence else None
+    followed = []
+    if prompts is not None and not prompts.are_exemplars_only:
+        for target in drawn_targets(found.concept, prompts, stack, slices, fresh):
+            if fresh is not None and prompts.is_phrase:
+                target = box_seeds_from_detections(target, fresh, stack)
+                if not _knows(fresh, target):
+                    watch.tell(
+                        message(
+                            "The model does not see '{concept}' where it was drawn, so its detections were no check.",
+                            concept=found.concept,
+                        )
+                    )
+                    target = replace(target, fresh=None)
+            detects_it = request.mode is Mode.PROPAGATE and target.fresh is not None and prompts.is_phrase
+            followed.append(_Followed(number, target, _drawn_label(target, found, stack) if detects_it else None))
+    if prompts is None or prompts.are_exemplars:
+        detected = detected_targets(found, stack, slices, fresh)
+        followed += [_Followed(number, one, label) for one, label in zip(detected, _labels(found), strict=True)]
+    # Slices around a drawn box were looked at only to find the seed; they are no check for the others.
+    if request.mode is Mode.FROM_PROMPTS and not detects(request, found.concept):
+        followed = [replace(job, target=replace(job.target, fresh=None)) for job in followed]
+    return followed
+
+
+def _knows(fresh: FreshDetections, target: Target) -> bool:
+    """Whether the detector sees the object on one of the slices that it was drawn on, if it was drawn at all.
+
+    If not, it means something else by the phrase, or nothing, and its silence further on says nothing.
+    """
+    drawn = [seed for seed in target.seeds if seed.drawn and seed.mask is not None and seed.mask.any()]
+    agreement = StopRules().agreement
+    overlaps = [fresh.best_match(seed.slice_index, seed.mask)[1] for seed in drawn if seed.mask is not None]
+    return not overlaps or max(overlaps) >= agreement
+
+
+def _drawn_label(target: Target, found: ConceptResult, stack: SliceStack) -> int | None:
+    """The detected object that has most of what a person drew, or None."""
+    labels = stack.extract(found.instance_map)
+    drawn = [labels[seed.slice_index][seed.mask] for seed in target.seeds if seed.mask is not None]
+    counts = np.bincount(np.concatenate([np.zeros(0, int), *drawn]).astype(int), minlength=1)
+    counts[0] = 0
+    return int(counts.argmax()) if counts.any() else None
+
+
+def _labels(found: ConceptResult) -> list[int]:
+    return [instance.label for instance in found.instances]
+
+
+def _with_detections(track: Track, found: ConceptResult, label: int, gate: Gate) -> Track:
+    """A track with the slices that its object was detected on and the tracker did not reach."""
+    labels = gate.stack.extract(found.instance_map)
+    scores = found.score_by_slice
+    masks, object_scores = dict(track.masks), dict(track.object_scores)
+    for index in np.flatnonzero((labels == label).any(axis=(1, 2))).tolist():
+        if index not in masks and index not in track.drawn:
+            masks[index] = SoftMask.of(labels[index] == label)
+            object_scores[index] = scores.get(index, 0.0)
+    return replace(track, masks=dict(sorted(masks.items())), object_scores=dict(sorted(object_scores.items())))
+
+
+def _with_true_stops(track: Track) -> Track:
+    """With one stop for each way, the last; those beyond which something else carried the object on were none."""
+    ends = [stop for stop in track.stops if stop.slice_index not in track.masks]
+    upwards = max((stop for stop in ends if stop.forward), key=lambda stop: stop.slice_index, default=None)
+    downwards = min((stop for stop in ends if not stop.forward), key=lambda stop: stop.slice_index, default=None)
+    return replace(track, stops=tuple(stop for stop in (upwards, downwards) if stop is not None))
+
+
+def _with_object_scores(evidence: Sequence[SliceEvidence], tracks: Sequence[Track]) -> tuple[SliceEvidence, ...]:
+    """The evidence with what the tracker says of the slices that no detector was asked about."""
+    known = {item.slice_index: item for item in evidence}
+    for track in tracks:
+        for index, score in track.object_scores.items():
+            if index not in known or (known[index].score < score and known[index] not in evidence):
+                known[index] = SliceEvidence(index, score, score)
+    return tuple(known[index] for index in sorted(known))

@@ -1,0 +1,80 @@
+"""Training a detector: batches in, a model folder out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from MedSAM3SegmentLib.errors import ModelError
+from MedSAM3SegmentLib.models.detector import BoxPrompts, ConceptModel, RawDetections
+from MedSAM3SegmentLib.models.devices import training_dtype
+from MedSAM3SegmentLib.models.save_model import save_model
+from MedSAM3SegmentLib.request import CancelCheck
+
+from .batches import Batch, BatchMaker
+from .loop import (
+    Schedule,
+    TrainingState,
+    Weights,
+    run_schedule,
+)
+from .losses import LossWeights, detection_loss
+
+
+def predict(model: ConceptModel, batch: Batch) -> RawDetections:
+    """The raw detections of a batch; each picture goes through the vision encoder once."""
+    pyramid = model.build_pyramid(model.encode_images(batch.pixels))
+    phrases = model.encode_phrases(batch.phrases)
+    per_slice = len(batch.phrases) // len(batch.pixels)
+    return model.detect(pyramid.repeat_each(per_slice), phrases, BoxPrompts(batch.boxes, batch.box_labels))
+
+
+def train(
+    model: ConceptModel,
+    batches: BatchMaker,
+    schedule: Schedule,
+    output: Path,
+    *,
+    weights: LossWeights | None = None,
+    report: Callable[[TrainingState], None] | None = None,
+    cancel: CancelCheck | None = None,
+) -> None:
+    """Train ``model`` in place and leave the averaged weights in ``output``.
+
+    Raises:
+        Cancelled: ``cancel`` said so; the last snapshot stays.
+    """
+    network, dtype = model.network, training_dtype(model.device.type)
+    network.train()
+
+    def draw_losses() -> Mapping[str, torch.Tensor]:
+        batch = batches.draw()
+        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            raw = predict(model, batch)
+        return detection_loss(raw, batch.targets, weights or LossWeights())
+
+    def save(average: Weights) -> None:
+        save_snapshot(model, average, output)
+
+    average = run_schedule(network, schedule, draw_losses, save, output, report=report, cancel=cancel)
+    # What goes on from here is what was saved.
+    network.load_state_dict({name: half_precision(value).to(value.dtype) for name, value in average.items()})
+    network.eval()
+
+
+def save_snapshot(model: ConceptModel, weights: Weights, folder: Path) -> None:
+    """Write a model folder with ``weights`` in half precision, whole or not at all.
+
+    Raises:
+        ModelError: the model was loaded without a tokenizer.
+    """
+    if model.tokenizer is None:
+        raise ModelError(f"The model {model.card.name} has no tokenizer; train on a model that has one.")
+    save_model(model, folder, detector={name: half_precision(value) for name, value in weights.items()}, replace=True)
+
+
+def half_precision(value: torch.Tensor) -> torch.Tensor:
+    """The number format that model folders are saved in; whole numbers stay as they are."""
+    return value.half() if value.is_floating_point() else value

@@ -1,0 +1,244 @@
+"""The runs of a logic: what is on its way, what is kept of the last one, and who does the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
+from MedSAM3SceneLib.editing.write_result import WrittenResult
+from MedSAM3SceneLib.engine.connection import engine_of_settings
+from MedSAM3SceneLib.engine.local_engine import JobSource, LocalJobs
+from MedSAM3SceneLib.mrml.scene_closing import call_on_close
+from MedSAM3SceneLib.requests.build import order_for, preview_order
+from MedSAM3SceneLib.runs.run import RunState, run_to_end
+from MedSAM3SceneLib.runs.run_order import RunListener, RunOrder
+from MedSAM3SceneLib.runs.segmentation_run import SegmentationRun, WritingRun
+from MedSAM3SceneLib.runs.threshold_run import ThresholdRun
+from MedSAM3SceneLib.segments.edit_guard import MayReplace
+from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.results.result import SegmentResult
+
+#: Called with a run that is done, or with why it is not.
+Done, Failed = Callable[[WritingRun], None], Callable[[Exception], None]
+
+
+class Runs:
+    """One run at a time goes on by itself, and the last one that wrote something is kept until the scene is closed.
+
+    Args:
+        segmenter: used in this process in place of an engine, or None.
+        engine: who takes the requests; None for the engine of the application settings.
+
+    Attributes:
+        segmenter: as given; may be changed between runs.
+        last: the last run that wrote something, or None.
+        result, written, messages: of that.
+    """
+
+    def __init__(self, segmenter: Any = None, engine: JobSource | None = None) -> None:
+        self.segmenter = segmenter
+        self.last: WritingRun | None = None
+        self.result: SegmentResult | None = None
+        self.written: WrittenResult | None = None
+        self.messages: list[str] = []
+        self._engine = engine
+        self._writer: SegmentWriter | None = None
+        self._job: Any = None
+        self._is_waiting = False
+        call_on_close(slicer.mrmlScene, self.forget)
+
+    def finish(
+        self,
+        volume_node: Any,
+        concepts: Any,
+        segmentation_node: Any,
+        options: dict[str, Any],
+        progress: Any = None,
+        partial: Any = None,
+        cancel: Any = None,
+    ) -> Any:
+        """Segment with the window alive, and give the segmentation node that was written.
+
+        Args:
+            volume_node, concepts, segmentation_node, options: as ``order_for`` takes them.
+            progress, partial: see ``RunListener``.
+            cancel: asked between two steps; True cancels.
+
+        Raises:
+            MedSAM3Error: why nothing was written.
+        """
+        if self._is_waiting:
+            raise InputError("A segmentation is being waited for already; cancel it or wait until it is done.")
+        listener = self._listener(None, None, {"progress": progress, "partial": partial})
+        run = self._run(self._order(volume_node, concepts, segmentation_node, options), listener)
+        self._is_waiting = True
+        try:
+            run_to_end(run, slicer.app.processEvents, cancel)
+        finally:
+            self._is_waiting = False
+            run.abandon(_("The segmentation was broken off; nothing was written."))
+        assert run.written is not None
+        return run.written.segmentation_node
+
+    def start(
+        self,
+        volume_node: Any,
+        concepts: Any,
+        segmentation_node: Any,
+        options: dict[str, Any],
+        told: dict[str, Any],
+        done: Done | None,
+        failed: Failed | None,
+        may_replace: MayReplace | None = None,
+    ) -> Any:
+        """Begin to segment, and give the RunningJob; see ``finish``.
+
+        Args:
+            told: by the names of ``RunListener``; may be None.
+            done, failed: called at the end.
+            may_replace: see ``RunOrder``.
+
+        Raises:
+            MedSAM3Error: the run cannot begin.
+        """
+        order = self._order(volume_node, concepts, segmentation_node, options)
+        left = self.last.left if self.last is not None else ()
+        order = replace(order, may_replace=may_replace, left=left)
+        return self._follow(self._run(order, self._listener(done, failed, told)))
+
+    def start_preview(
+        self,
+        volume_node: Any,
+        concepts: Any,
+        view: Any,
+        options: dict[str, Any],
+        done: Done | None,
+        failed: Failed | None,
+    ) -> Any:
+        """Begin to segment the slice that a view shows, and give the RunningJob; see ``preview_order``."""
+        order = preview_order(volume_node, concepts, view, **options)
+        return self._follow(self._run(order, self._listener(done, failed, {})))
+
+    def start_threshold(
+        self, threshold: float, done: Done | None, failed: Failed | None, may_replace: MayReplace | None
+    ) -> Any:
+        """Begin to write the last result at another threshold, and give the RunningJob; None without a result.
+
+        Args:
+            may_replace: see ``ThresholdRun``.
+        """
+        if self.last is None or self.written is None:
+            return None
+        save_state = _editor_state_saver(self.written.segmentation_node)
+        listener = self._listener(done, failed, {})
+        return self._follow(
+            ThresholdRun(self.last, threshold, self._segment_writer(), listener, save_state, may_replace)
+        )
+
+    def undo(self) -> bool:
+        """Take back the last change of a segmentation, of this logic or another; False when there is none."""
+        writer = SegmentWriter.shared_if_held()
+        return writer is not None and writer.undo()
+
+    def redo(self) -> bool:
+        """Do again what was undone; False when there is nothing."""
+        writer = SegmentWriter.shared_if_held()
+        return writer is not None and writer.redo()
+
+    @property
+    def can_undo(self) -> bool:
+        writer = SegmentWriter.shared_if_held()
+        return writer is not None and writer.can_undo
+
+    @property
+    def can_redo(self) -> bool:
+        writer = SegmentWriter.shared_if_held()
+        return writer is not None and writer.can_redo
+
+    def close(self) -> None:
+        """Drop what is on its way and let go of the last run, because the module goes away."""
+        if self._job is not None:
+            self._job.abandon(_("The module was closed; nothing was written."))
+            self._job = None
+        # Slicer keeps the widgets of a module that is loaded again, and with them all that they call.
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of the last run: its volume, evidence and masks are large. Done when the scene is closed."""
+        last, self.last = self.last, None
+        self.result, self.written, self.messages = None, None, []
+        # Both keep copies of segments for undo.
+        self._writer = None
+        job, self._job = self._job, None
+        if job is not None and not job.ended:
+            job.abandon(_("The scene was closed; nothing was written."))
+        if last is not None:
+            last.forget()
+
+    def engine(self) -> JobSource:
+        """Who takes requests.
+
+        Raises:
+            MedSAM3Error: nobody can, in words.
+        """
+        if self.segmenter is not None:
+            return LocalJobs(self.segmenter)
+        return engine_of_settings() if self._engine is None else self._engine
+
+    def _order(self, volume_node: Any, concepts: Any, segmentation_node: Any, options: dict[str, Any]) -> RunOrder:
+        save_state = _editor_state_saver(segmentation_node)
+        return order_for(volume_node, concepts, segmentation_node, save_state=save_state, **options)
+
+    def _run(self, order: RunOrder, listener: RunListener) -> SegmentationRun:
+        return SegmentationRun(order, self.engine(), self._segment_writer(), listener)
+
+    def _listener(self, done: Done | None, failed: Failed | None, told: dict[str, Any]) -> RunListener:
+        def ended(run: WritingRun) -> None:
+            self._keep(run)
+            if run.state is RunState.DONE and done is not None:
+                done(run)
+            elif run.error is not None and failed is not None:
+                failed(run.error)
+
+        return RunListener(ended=ended, **{name: call for name, call in told.items() if call is not None})
+
+    def _follow(self, run: WritingRun) -> Any:
+        """Let a timer advance ``run`` in place of what was on its way before."""
+        # Here, so that scripts can wait for a run where there is no Qt.
+        from .run_timer import RunningJob
+
+        if self._job is not None:
+            self._job.abandon(_("A newer run took the place of this one; nothing was written."))
+        self._job = RunningJob(run)
+        return self._job
+
+    def _keep(self, run: WritingRun) -> None:
+        """Remember what a run left in the scene."""
+        if run.written is None:
+            return
+        before, self.last = self.last, run
+        if before is not None:
+            before.forget()
+        self.result, self.written, self.messages = run.result, run.written, run.messages
+
+    def _segment_writer(self) -> SegmentWriter:
+        if self._writer is None:
+            self._writer = SegmentWriter.shared()
+        return self._writer
+
+
+def _editor_state_saver(segmentation_node: Any) -> Callable[[], None]:
+    """Lets the Undo button of Slicer's Segment Editor take a run back too, when it has this segmentation open."""
+
+    def save_state() -> None:
+        panel = getattr(slicer.modules, "SegmentEditorWidget", None)
+        editor = panel.editor if panel is not None else None
+        if editor is not None and segmentation_node is not None and editor.segmentationNode() == segmentation_node:
+            editor.saveStateForUndo()
+
+    return save_state
