@@ -22,7 +22,7 @@ demo: $(VENV)/ready
 	$(BIN)/medsam3 demo --output demo-output
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # What takes minutes: a full-size SAM 3 with random weights through every format.
 test-slow: $(VENV)/ready-for-tests
@@ -41,6 +41,7 @@ lint: $(VENV)/ready-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	PYTHONPATH=MedSAM3Segment:MedSAM3Agent $(BIN)/lint-imports --no-cache
 
 clean:
 	rm -rf $(VENV) demo-output

@@ -42,7 +42,7 @@ class MedSAM3Segment(ScriptedLoadableModule):
 
     def offerSampleData(self):
         """Offer synthetic abdomens in the Sample Data module; they are made on the spot, not downloaded."""
-        from MedSAM3SceneLib.mrml.sample_data import register_sample_data
+        from MedSAM3SceneLib.mrml.sample_source import register_sample_data
 
         register_sample_data(self.resourcePath("Icons/MedSAM3Segment.png"))
 
@@ -195,14 +195,14 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         written: the WrittenResult (MedSAM3SceneLib.editing.write_result) of the last run: which segment holds which
             concept.
         messages: what the user should know of the last run, one sentence each.
-        last: the MedSAM3SceneLib.runs.segmentation_run.WritingRun of the last run that wrote something.
+        last: the MedSAM3SceneLib.runs.segmentation_run.ResultRun of the last run that wrote something.
     """
 
     def __init__(self, segmenter=None, engine=None):
-        from MedSAM3WidgetsLib.run_manager import Runs
+        from MedSAM3WidgetsLib.run_manager import RunManager
 
         ScriptedLoadableModuleLogic.__init__(self)
-        self._runs = Runs(segmenter, engine)
+        self._runs = RunManager(segmenter, engine)
 
     segmenter = property(lambda self: self._runs.segmenter, lambda self, given: setattr(self._runs, "segmenter", given))
     result = property(lambda self: self._runs.result)
@@ -236,7 +236,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
     ):
         """Segment ``volumeNode``, write one segment per concept that was found, and return; the window stays alive.
 
-        :param volumeNode: scalar or colour volume node. Of a sequence, the frame that is shown.
+        :param volumeNode: scalar or color volume node. Of a sequence, the frame that is shown.
         :param concepts: phrases, such as ``["liver", "left kidney"]``, or one text with ``;`` between them. With
             ``like`` the names of segments, None for all of them.
         :param segmentationNode: where to write; None makes a new node. Segments of an earlier run are updated, those of
@@ -248,7 +248,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         :param slices: (first, end) along the stack, end not included, or None for all.
         :param model: ``demo``, a folder, or a hub id.
         :param device: ``auto``, ``cuda``, ``mps`` or ``cpu``.
-        :param progress: called with a MedSAM3SegmentLib.request.Progress.
+        :param progress: called with a MedSAM3SegmentLib.progress.Progress.
         :param cancel: asked between steps; returning True ends the run.
         :param mode: ``slices``, ``propagate`` or ``from prompts``. For the last one, draw a slice of each object in
             a segment of ``segmentationNode`` that has the concept's name, or give ``prompts``.
@@ -259,7 +259,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         :param morePlanes: planes to look along as well; the answers are averaged.
         :param grouping: ``one segment per concept`` or ``one segment per instance``.
         :param view: a slice node; only the slice it shows is segmented.
-        :param partial: called with a MedSAM3SceneLib.runs.run_order.PlacedPartial as slices become known.
+        :param partial: called with a MedSAM3SceneLib.runs.listener.PlacedPartial as slices become known.
         :param like: (volume node, segmentation node), or a list of such pairs; what their segments show is found, and
             the concepts are only its names. Slices that are segmented in ``volumeNode`` itself come back as they are.
         :param assembly: clean-up steps to switch, such as ``{"largest_only": True, "fill_gaps": False}``; the names are
@@ -267,24 +267,29 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         :return: the segmentation node. A concept that was not found has no segment; ``messages`` says so.
         :raises MedSAM3SegmentLib.errors.MedSAM3Error: with one sentence that says what to do; the scene is unchanged.
         """
-        options = {
-            "plane": plane,
-            "window": window,
-            "threshold": threshold,
-            "slices": slices,
-            "model": model,
-            "device": device,
-            "mode": mode,
-            "prompts": prompts,
-            "roi": roi,
-            "inside": inside,
-            "more_planes": morePlanes,
-            "grouping": grouping,
-            "view": view,
-            "like": like,
-            "assembly": assembly,
-        }
-        return self._runs.finish(volumeNode, concepts, segmentationNode, options, progress, partial, cancel)
+        from MedSAM3SceneLib.requests.console import parse_spec
+
+        spec = parse_spec(
+            volumeNode,
+            concepts,
+            segmentationNode,
+            plane=plane,
+            window=window,
+            threshold=threshold,
+            slices=slices,
+            model=model,
+            device=device,
+            mode=mode,
+            prompts=prompts,
+            roi=roi,
+            inside=inside,
+            more_planes=morePlanes,
+            grouping=grouping,
+            view=view,
+            like=like,
+            assembly=assembly,
+        )
+        return self._runs.finish(spec, progress, partial, cancel)
 
     def start(
         self,
@@ -300,8 +305,8 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
     ):
         """Begin a segmentation and return at once; a run of this logic that is on its way is dropped.
 
-        :param onProgress: called with a MedSAM3SegmentLib.request.Progress.
-        :param onPartial: called with a MedSAM3SceneLib.runs.run_order.PlacedPartial: one concept on one slice.
+        :param onProgress: called with a MedSAM3SegmentLib.progress.Progress.
+        :param onPartial: called with a MedSAM3SceneLib.runs.listener.PlacedPartial: one concept on one slice.
         :param onDone: called with the MedSAM3SceneLib.runs.segmentation_run.SegmentationRun; its ``written`` and
             ``messages`` say what is in the scene now.
         :param onFailed: called with the error, a MedSAM3SegmentLib.errors.Cancelled when somebody cancelled the run,
@@ -310,12 +315,14 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
             looked at, if this run would write any; False ends it. Without it they are written, and ``undo`` brings
             back what they held.
         :param options: as ``segment`` takes them.
-        :return: a MedSAM3WidgetsLib.run_timer.RunningJob with ``cancel()``, ``ended`` and ``run``.
+        :return: a MedSAM3WidgetsLib.run_timer.RunTimer with ``cancel()``, ``ended`` and ``run``.
         :raises MedSAM3SegmentLib.errors.MedSAM3Error: the run cannot begin.
         """
-        options["more_planes"] = options.pop("morePlanes", ())
+        from MedSAM3SceneLib.requests.console import parse_spec
+
         told = {"progress": onProgress, "partial": onPartial, "waiting": options.pop("onWaiting", None)}
-        return self._runs.start(volumeNode, concepts, segmentationNode, options, told, onDone, onFailed, onEdited)
+        spec = parse_spec(volumeNode, concepts, segmentationNode, more_planes=options.pop("morePlanes", ()), **options)
+        return self._runs.start(spec, told, onDone, onFailed, onEdited)
 
     def startPreview(self, volumeNode, concepts, sliceNode, onDone=None, onFailed=None, **options):
         """Begin to segment the one slice that a view shows, at any angle; nothing is written.
@@ -327,9 +334,11 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         :param onFailed: called with the error.
         :param options: ``window``, ``threshold``, ``roi``, ``inside``, ``assembly``, ``model`` and ``device`` as
             ``segment`` takes them.
-        :return: a MedSAM3WidgetsLib.run_timer.RunningJob.
+        :return: a MedSAM3WidgetsLib.run_timer.RunTimer.
         """
-        return self._runs.start_preview(volumeNode, concepts, sliceNode, options, onDone, onFailed)
+        from MedSAM3SceneLib.requests.console import parse_spec
+
+        return self._runs.start_preview(parse_spec(volumeNode, concepts, view=sliceNode, **options), onDone, onFailed)
 
     def writeThreshold(self, threshold, onDone=None, onFailed=None, onEdited=None):
         """Begin to write the last result again, cut at another threshold, as one action; the model does not run.
@@ -339,7 +348,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
 
         :param onEdited: asked with the names of the segments that were edited since, if there are any; False leaves all
             as it is, which ``onFailed`` is told.
-        :return: a MedSAM3WidgetsLib.run_timer.RunningJob, or None when there is no result.
+        :return: a MedSAM3WidgetsLib.run_timer.RunTimer, or None when there is no result.
         """
         return self._runs.start_threshold(threshold, onDone, onFailed, onEdited)
 
@@ -445,8 +454,8 @@ class MedSAM3SegmentTest(ScriptedLoadableModuleTest):
         if not hasattr(slicer.app, "layoutManager"):
             return  # a scene without Slicer's widgets
         self.delayDisplay("The Segment Editor effect")
-        from MedSAM3SceneLib.engine.local_engine import LocalJobs
-        from MedSAM3SceneLib.runs.edit_actions import Action
+        from MedSAM3SceneLib.engine.local_engine import LocalEngine
+        from MedSAM3SceneLib.runs.edit_actions import EditAction
         from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
         from SegmentEditorMedSAM3Lib.registration import EFFECT_NAME, register_effect
 
@@ -465,9 +474,9 @@ class MedSAM3SegmentTest(ScriptedLoadableModuleTest):
         editor.setCurrentSegmentID(segmentId)
         editor.setActiveEffectByName(EFFECT_NAME)
         effect = editor.activeEffect().self()
-        effect.engine = lambda: LocalJobs(FakeSegmenter({"liver": 1}))
+        effect.engine = lambda: LocalEngine(FakeSegmenter({"liver": 1}))
 
-        effect.session.act(Action.WHOLE_VOLUME)
+        effect.session.act(EditAction.WHOLE_VOLUME)
         while effect.session.is_running:
             slicer.app.processEvents()
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SceneLib.engine.local_engine import LocalEngine
 from MedSAM3SceneLib.mrml.segment_masks import grid_to_segmentation, segment_mask
 from MedSAM3SceneLib.mrml.volumes import read_volume_node
-from MedSAM3SceneLib.runs.edit_actions import Action, ActionWords
-from MedSAM3SceneLib.runs.edit_run import EditOrder, SegmentEditRun
+from MedSAM3SceneLib.runs.edit_actions import ActionOptions, EditAction
+from MedSAM3SceneLib.runs.edit_run import EditRun, EditTask
 from MedSAM3SceneLib.runs.run import RunState, run_to_end
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.errors import Cancelled
-from MedSAM3SegmentLib.prompts.prompts import BoxMark, BoxReading
+from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS, BoxReading
 from MedSAM3SegmentLib.request import SegmentRequest
 from scene_nodes import add_segmentation, add_transform, add_volume, along, slice_view, to_world
 
@@ -65,22 +65,22 @@ class EditorLogic:
 def begin(
     logic: EditorLogic,
     segment_id: str,
-    action: Action,
+    action: EditAction,
     segmenter: FakeSegmenter,
     phrase: str = "liver",
     slice_node: Any = None,
     reading: BoxReading = BoxReading.ONLY_THIS_ONE,
-) -> SegmentEditRun:
+) -> EditRun:
     """An action that has not taken a step yet."""
     logic.editor.SetSelectedSegmentID(segment_id)
     name = logic.editor.GetSegmentationNode().GetSegmentation().GetSegment(segment_id).GetName()
-    words = ActionWords(action, phrase, name, reading)
+    words = ActionOptions(action, phrase, name, reading)
     volume = logic.editor.GetSourceVolumeNode()
-    order = EditOrder(words, logic.editor, segment_id, volume, slice_node, logic.save_state)
-    return SegmentEditRun(order, LocalJobs(segmenter), logic)
+    order = EditTask(words, logic.editor, segment_id, volume, slice_node, logic.save_state)
+    return EditRun(order, LocalEngine(segmenter), logic)
 
 
-def act(logic: EditorLogic, segment_id: str, action: Action, segmenter: FakeSegmenter, **options: Any) -> Any:
+def act(logic: EditorLogic, segment_id: str, action: EditAction, segmenter: FakeSegmenter, **options: Any) -> Any:
     """As ``begin``, and to its end.
 
     Raises:
@@ -150,7 +150,7 @@ class Setting:
         """A slice view that shows slice ``index`` of an index axis."""
         return slice_view(along(to_world(self.volume) @ self.lattice, axis, index))
 
-    def act(self, action: Action, **options: Any) -> Any:
+    def act(self, action: EditAction, **options: Any) -> Any:
         """As ``effect_actions.act``, on the liver."""
         return act(self.logic, "liver", action, self.segmenter, **options)
 
@@ -180,7 +180,7 @@ def rewrite(setting: Setting, mask: NDArray[np.bool_], image: Any) -> None:
     setting.logic.set_voxels("liver", image)
 
 
-def check_that_removing_ends(run: SegmentEditRun, setting: Setting, what: str) -> None:
+def check_that_removing_ends(run: EditRun, setting: Setting, what: str) -> None:
     """Remove the segment, or a node by its name in ``setting``, and let the run go on."""
     if what == "segment":
         setting.segmentation.GetSegmentation().RemoveSegment("liver")
@@ -194,7 +194,7 @@ def check_that_removing_ends(run: SegmentEditRun, setting: Setting, what: str) -
     assert setting.logic.calls == []
 
 
-def flat_box(setting: Setting, k: int, positive: bool = True) -> BoxMark:
+def flat_box(setting: Setting, k: int, positive: bool = True) -> BoxPromptRAS:
     """A box around the middle of axial slice ``k``."""
     corners = [setting.lattice @ np.array([i, j, k, 1]) for i, j in ((2, 2), (6, 2), (6, 6), (2, 6))]
-    return BoxMark(tuple(tuple(corner[:3]) for corner in corners), positive)
+    return BoxPromptRAS(tuple(tuple(corner[:3]) for corner in corners), positive)

@@ -13,9 +13,9 @@ import pytest
 
 from made_results import axial_grid
 from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
-from MedSAM3SegmentLib.engine.process_id import Parents
-from MedSAM3SegmentLib.engine.server.model_cache import FeatureShelf, LoadedModel, ModelShelf
-from MedSAM3SegmentLib.engine.server.server import Binding, ServingEngine
+from MedSAM3SegmentLib.engine.process_id import ParentWatch
+from MedSAM3SegmentLib.engine.server.model_cache import FeatureCaches, LoadedModel, ModelCache
+from MedSAM3SegmentLib.engine.server.server import Binding, EngineServer
 from MedSAM3SegmentLib.engine.server.volume_store import VolumeStore
 from MedSAM3SegmentLib.messages.message import message
 from MedSAM3SegmentLib.request import SegmentRequest
@@ -40,8 +40,8 @@ class Engine:
         self.slow = SlowSegmenter()
         self.loaded: list[str] = []
         self.store = VolumeStore(volume_budget, folder)
-        self.shelf = ModelShelf(self._load, model_budget)
-        self.serving = ServingEngine(binding or Binding(), TOKEN, self.shelf, self.store, Parents())
+        self.shelf = ModelCache(self._load, model_budget)
+        self.serving = EngineServer(binding or Binding(), TOKEN, self.shelf, self.store, ParentWatch())
         self.serving.start()
         self.address = self.serving.address
 
@@ -51,7 +51,7 @@ class Engine:
     def url(self, path: str) -> str:
         return self.address + path
 
-    def _load(self, model: str, device: str, features: FeatureShelf) -> LoadedModel:
+    def _load(self, model: str, device: str, features: FeatureCaches) -> LoadedModel:
         del features
         self.loaded.append(model)
         return LoadedModel(self.slow, model, "cpu" if device == "auto" else device, 400_000_000)

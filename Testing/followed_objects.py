@@ -8,16 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from made_results import axial_grid
-from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
-from MedSAM3SegmentLib.progress import Watch
-from MedSAM3SegmentLib.prompts.prompts import BoxMark
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
+from MedSAM3SegmentLib.geometry.soft_mask import SoftMask
+from MedSAM3SegmentLib.progress import RunReporter
+from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS
 from MedSAM3SegmentLib.request import SegmentRequest
-from MedSAM3SegmentLib.results.slice_detections import SliceEvidence, SoftMask
+from MedSAM3SegmentLib.results.slice_detections import SliceDetections
 from MedSAM3SegmentLib.results.tracks import Track
-from MedSAM3SegmentLib.search_region import Gate
-from MedSAM3SegmentLib.tracking.detection_agreement import FreshDetections
-from MedSAM3SegmentLib.tracking.propagation import follow
-from MedSAM3SegmentLib.tracking.tracked_objects import Seed, Target
+from MedSAM3SegmentLib.search_region import SearchRegion
+from MedSAM3SegmentLib.tracking.detection_agreement import DetectionAgreement
+from MedSAM3SegmentLib.tracking.propagation import propagate
+from MedSAM3SegmentLib.tracking.tracked_objects import ConditioningPrompt, TrackedObject
 from scripted_tracker import ScriptedTracker
 
 Mask = NDArray[np.bool_]
@@ -27,7 +28,7 @@ DEPTH, EDGE = 40, 64
 STACK = SliceStack.along(axial_grid((DEPTH, EDGE, EDGE), (1.0, 1.0, 2.0)))
 
 #: Every voxel may be in an object.
-ALL = Gate.of(SegmentRequest(("it",)), STACK)
+ALL = SearchRegion.of(SegmentRequest(("it",)), STACK)
 
 
 def disc(radius: float, row: float = 32, column: float = 32) -> Mask:
@@ -42,23 +43,30 @@ def ball(first: int, last: int, radius: float = 14) -> dict[int, Mask]:
     return {z: disc(radius * float(np.sqrt(1 - ((z - middle) / half) ** 2))) for z in range(first, last + 1)}
 
 
-def target(*seeds: Seed, slices: range = range(DEPTH), fresh: FreshDetections | None = None) -> Target:
+def target(
+    *seeds: ConditioningPrompt, slices: range = range(DEPTH), agreement: DetectionAgreement | None = None
+) -> TrackedObject:
     """What is to be followed from where it was shown."""
-    return Target("it", seeds, 1.0, slices, fresh)
+    return TrackedObject("it", seeds, 1.0, slices, agreement)
 
 
-def followed(script: dict[int, Mask], *targets: Target, gate: Gate = ALL, watch: Watch | None = None) -> list[Track]:
+def followed(
+    script: dict[int, Mask],
+    *targets: TrackedObject,
+    search_region: SearchRegion = ALL,
+    reporter: RunReporter | None = None,
+) -> list[Track]:
     """The targets, followed with a tracker that answers with ``script``."""
-    return follow(targets, ScriptedTracker(script), lambda index: index, gate, watch or Watch())  # type: ignore
+    return propagate(targets, ScriptedTracker(script), lambda index: index, search_region, reporter or RunReporter())  # type: ignore
 
 
-def detections(masks: dict[int, Mask], looked_at: Sequence[int] = range(DEPTH)) -> FreshDetections:
+def detections(masks: dict[int, Mask], looked_at: Sequence[int] = range(DEPTH)) -> DetectionAgreement:
     """A detector that sees ``masks`` for sure, and surely nothing elsewhere."""
     evidence = [
-        SliceEvidence(z, 0.9, 0.9, semantic=SoftMask.of(masks[z])) if z in masks else SliceEvidence(z, 0.01, 0)
+        SliceDetections(z, 0.9, 0.9, semantic=SoftMask.of(masks[z])) if z in masks else SliceDetections(z, 0.01, 0)
         for z in looked_at
     ]
-    return FreshDetections(evidence, 0.5, ALL)
+    return DetectionAgreement(evidence, 0.5, ALL)
 
 
 def ras(z: int, row: float, column: float) -> tuple[float, float, float]:
@@ -66,6 +74,6 @@ def ras(z: int, row: float, column: float) -> tuple[float, float, float]:
     return tuple(STACK.grid.to_ras(np.array([column, row, z], float)).tolist())
 
 
-def box(first: int, last: int, top: int, bottom: int, left: int, right: int) -> BoxMark:
+def box(first: int, last: int, top: int, bottom: int, left: int, right: int) -> BoxPromptRAS:
     """A box from the first to the last slice, row and column."""
-    return BoxMark((ras(first, top, left), ras(last, bottom, right)))
+    return BoxPromptRAS((ras(first, top, left), ras(last, bottom, right)))

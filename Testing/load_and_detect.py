@@ -51,9 +51,9 @@ def main(small: str, source: str, dtype: str, *options: str) -> None:
             raw = model.detect(model.build_pyramid(features), model.encode_phrases(["a photo of a cat"]))
             facts["detect_seconds"] = round(time.perf_counter() - started, 2)
         facts["working"] = resident()[1] - loaded
-        facts["finite"] = bool(torch.isfinite(raw.mask_logits).all())
-        facts["shape"] = list(raw.mask_logits.shape)
-        facts["answer"] = hashlib.sha256(raw.mask_logits.numpy().tobytes()).hexdigest()
+        facts["finite"] = bool(torch.isfinite(raw.pred_masks).all())
+        facts["shape"] = list(raw.pred_masks.shape)
+        facts["answer"] = hashlib.sha256(raw.pred_masks.numpy().tobytes()).hexdigest()
     print(json.dumps(facts))
 
 

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack, VoxelGrid
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.messages.message import message
 from MedSAM3SegmentLib.preprocessing.windowing import Window, choose_window
 from MedSAM3SegmentLib.provenance import ModelIdentity, Provenance
 from MedSAM3SegmentLib.results.result import ConceptResult, Instance, SegmentResult
-from MedSAM3SegmentLib.results.slice_detections import SliceEvidence
+from MedSAM3SegmentLib.results.slice_detections import SliceDetections
 from MedSAM3SegmentLib.volume import Volume
 
 
@@ -41,7 +42,7 @@ def result_of(
                 concept=name,
                 prompt=name,
                 window=(windows or {}).get(name) or choose_window(volume),
-                evidence=tuple(SliceEvidence(n, 0.9 if n in on else 0.1, 0.9) for n in range(stack.count)),
+                evidence=tuple(SliceDetections(n, 0.9 if n in on else 0.1, 0.9) for n in range(stack.count)),
                 found=bool(on),
                 reason=message("It is there." if on else "Not found: the best score is 0.10."),
                 mask=mask,
@@ -62,7 +63,7 @@ def result_of(
     return SegmentResult(stack, tuple(concepts), provenance, {"segmenting": 1.0})
 
 
-def concept_with(stack: SliceStack, evidence: list[SliceEvidence]) -> ConceptResult:
+def concept_with(stack: SliceStack, evidence: list[SliceDetections]) -> ConceptResult:
     """A liver with its evidence, before it is assembled."""
     shape = stack.grid.shape
     return ConceptResult(

@@ -15,9 +15,9 @@ from MedSAM3SegmentLib.checkpoints.lora import load_adapter
 from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.checkpoints.networks import load_networks
 from MedSAM3SegmentLib.checkpoints.tracker_keys import POINT_EMBEDDINGS
-from MedSAM3SegmentLib.checkpoints.weight_targets import Change
-from MedSAM3SegmentLib.models.detector import ConceptModel
-from MedSAM3SegmentLib.models.lora_manager import AdapterSwitch
+from MedSAM3SegmentLib.checkpoints.weight_targets import TensorTransform
+from MedSAM3SegmentLib.models.detector import Sam3Detector
+from MedSAM3SegmentLib.models.lora_manager import LoraManager
 from MedSAM3SegmentLib.training.architecture import Architecture, new_network, train_tokenizer
 from shared_data import SHARED
 
@@ -54,16 +54,16 @@ def write_model_folder(folder: Path, seed: int = 0) -> Path:
 
 def golden_model(
     adapter: bool = False, dtype: torch.dtype = torch.float32, weights: Path | None = None
-) -> ConceptModel:
+) -> Sam3Detector:
     """The reference set's model; ``weights`` may be a copy of it in another layout with its config.json beside it."""
     path = weights or GOLDEN / "meta_tiny.pt"
     checkpoint = Checkpoint.open(path)
     networks = load_networks(checkpoint, path.parent, device="cpu", dtype=dtype)
-    switch = AdapterSwitch(networks.detector, checkpoint)
+    switch = LoraManager(networks.detector, checkpoint)
     if adapter:
         switch.add(load_adapter(GOLDEN / "medsam3_lora.pt"))
-        switch.use("medsam3_lora")
-    return ConceptModel(networks.detector, None, ModelCard("golden"), tracker=networks.tracker, adapters=switch)
+        switch.merge("medsam3_lora")
+    return Sam3Detector(networks.detector, None, ModelCard("golden"), tracker=networks.tracker, adapters=switch)
 
 
 def to_meta(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -76,14 +76,14 @@ def to_meta(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         targets = targets_of(target_of)
         pieces = [state[target.name] for target in targets]
         change = targets[0].change
-        if change is Change.QUERY:
+        if change is TensorTransform.QUERY:
             meta[target_of] = torch.cat(pieces)
-        elif change is Change.AS_ROW:
+        elif change is TensorTransform.AS_ROW:
             for row in range(POINT_EMBEDDINGS):
                 meta[target_of.replace(".0.", f".{row}.")] = pieces[0][row : row + 1]
-        elif change is Change.TRANSPOSE:
+        elif change is TensorTransform.TRANSPOSE:
             meta[target_of] = pieces[0].t().contiguous()
-        elif change is Change.WITHOUT_FIRST:
+        elif change is TensorTransform.WITHOUT_FIRST:
             meta[target_of] = torch.cat([torch.zeros_like(pieces[0][:, :1]), pieces[0]], dim=1)
         else:
             meta[target_of] = pieces[0]

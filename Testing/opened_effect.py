@@ -5,16 +5,18 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from MedSAM3SceneLib.engine.local_engine import LocalJobs
-from MedSAM3SceneLib.segments.prompts import read_marks
+from MedSAM3SceneLib.engine.local_engine import LocalEngine
+from MedSAM3SceneLib.segments.prompts import read_prompts
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
-from MedSAM3SegmentLib.prompts.prompts import BoxMark, PointMark
+from MedSAM3SegmentLib.progress import NO_CALLBACKS, RunCallbacks
+from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS, PointPromptRAS
 from scene_nodes import add_segmentation, add_volume
 
 SHAPE = (8, 40, 40)
@@ -48,7 +50,7 @@ class HeldSegmenter(FakeSegmenter):
         self._after = after
         self.asked, self.may = threading.Event(), threading.Event()
 
-    def segment(self, volume: Any, request: Any, progress: Any = None, cancel: Any = None, partial: Any = None) -> Any:
+    def segment(self, volume: Any, request: Any, callbacks: RunCallbacks = NO_CALLBACKS) -> Any:
         slices = itertools.count()
 
         def hold() -> bool:
@@ -56,12 +58,12 @@ class HeldSegmenter(FakeSegmenter):
                 self.asked.set()
                 until = time.monotonic() + 120
                 while not self.may.wait(0.005):
-                    if cancel():
+                    if callbacks.cancel():
                         return True
                     assert time.monotonic() < until, "nobody let it go on"
-            return bool(cancel())
+            return bool(callbacks.cancel())
 
-        return super().segment(volume, request, progress, hold, partial)
+        return super().segment(volume, request, replace(callbacks, cancel=hold))
 
 
 def open_effect(bench: Any) -> SimpleNamespace:
@@ -81,7 +83,7 @@ def open_effect(bench: Any) -> SimpleNamespace:
         node.JumpSliceByCentering(20.0, 20.0, 6.0)
     effect = editor.open_effect(EFFECT_FILE)
     segmenter = FakeSegmenter({"liver": 1, "spleen": 2})
-    effect.engine = lambda: LocalJobs(segmenter)
+    effect.engine = lambda: LocalEngine(segmenter)
     return SimpleNamespace(
         bench=bench, volume=volume, segmentation=segmentation, editor=editor, effect=effect, segmenter=segmenter
     )
@@ -116,20 +118,20 @@ def pixel_of(opened: SimpleNamespace, view: str, place: tuple[float, float, floa
     return round(x), round(y)
 
 
-def marks_of(opened: SimpleNamespace, name: str = "liver") -> tuple[PointMark | BoxMark, ...]:
+def marks_of(opened: SimpleNamespace, name: str = "liver") -> tuple[PointPromptRAS | BoxPromptRAS, ...]:
     """The marks of a segment."""
-    return read_marks(segment_of(opened, name))
+    return read_prompts(segment_of(opened, name))
 
 
 def lines_in(opened: SimpleNamespace, view: str) -> tuple[int, int]:
     """How many lines of marks a slice view shows, positive and negative ones."""
-    from SegmentEditorMedSAM3Lib.prompt_glyphs import NEGATIVE_COLOUR, POSITIVE_COLOUR
+    from SegmentEditorMedSAM3Lib.prompt_glyphs import NEGATIVE_COLOR, POSITIVE_COLOR
 
     renderer = opened.effect.scriptedEffect.renderer(opened.bench.app.layoutManager().sliceWidget(view))
-    count = {POSITIVE_COLOUR: 0, NEGATIVE_COLOUR: 0}
+    count = {POSITIVE_COLOR: 0, NEGATIVE_COLOR: 0}
     for number in range(renderer.GetViewProps().GetNumberOfItems()):
         prop = renderer.GetViewProps().GetItemAsObject(number)
-        colour = prop.GetProperty().GetColor() if prop.IsA("vtkActor2D") else None
-        if colour in count:
-            count[colour] += prop.GetMapper().GetInput().GetNumberOfLines()
-    return count[POSITIVE_COLOUR], count[NEGATIVE_COLOUR]
+        color = prop.GetProperty().GetColor() if prop.IsA("vtkActor2D") else None
+        if color in count:
+            count[color] += prop.GetMapper().GetInput().GetNumberOfLines()
+    return count[POSITIVE_COLOR], count[NEGATIVE_COLOR]

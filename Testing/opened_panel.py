@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MedSAM3SceneLib.coroutines import finish
+from MedSAM3SceneLib.coroutines import run_steps_to_end
 from MedSAM3SceneLib.editing.preview_node import PREVIEW_ATTRIBUTE
 from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
-from MedSAM3SceneLib.engine.local_engine import LocalJobs
-from MedSAM3SceneLib.runs.edit_actions import Action
+from MedSAM3SceneLib.engine.local_engine import LocalEngine
+from MedSAM3SceneLib.runs.edit_actions import EditAction
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from opened_effect import HeldSegmenter
 from scene_nodes import add_volume, segment_in_world, segments
@@ -101,7 +101,7 @@ def draw(node: Any, volume: Any, name: str, mask: NDArray[np.bool_]) -> None:
     """Let a person's tool make a segment hold ``mask`` ``[k, j, i]``."""
     writer = SegmentWriter()
     writer.begin(node, volume)
-    finish(writer.write(segments(node)[name], mask, LATTICE))
+    run_steps_to_end(writer.write(segments(node)[name], mask, LATTICE))
 
 
 def fill_by_effect(bench: Any, volume: Any, node: Any) -> None:
@@ -111,7 +111,7 @@ def fill_by_effect(bench: Any, volume: Any, node: Any) -> None:
     editor = bench.segment_editor(volume, node)
     editor.widget.setCurrentSegmentID(segments(node)["liver"])
     effect = editor.open_effect(EFFECT_FILE)
-    effect.engine = lambda: LocalJobs(FakeSegmenter({"liver": VALUES["left kidney"]}))
-    effect.session.act(Action.WHOLE_VOLUME)
+    effect.engine = lambda: LocalEngine(FakeSegmenter({"liver": VALUES["left kidney"]}))
+    effect.session.act(EditAction.WHOLE_VOLUME)
     bench.wait(lambda: not effect.session.is_running)
     editor.leave()

@@ -45,7 +45,7 @@ def stored_as(array: NDArray[Any], grid: VoxelGrid, storage: Storage) -> tuple[N
 
 @st.composite
 def grids(draw: st.DrawFn, max_size: int = 6, max_tilt: float = 30.0) -> VoxelGrid:
-    """Flipped, permuted, oblique, anisotropic, off-centre grids; perpendicular."""
+    """Flipped, permuted, oblique, anisotropic, off-center grids; perpendicular."""
     shape = draw(st.tuples(*[st.integers(1, max_size)] * 3))
     spacing = draw(st.tuples(*[st.floats(0.2, 9.0)] * 3))
     origin = draw(st.tuples(*[st.floats(-600.0, 600.0)] * 3))
@@ -59,7 +59,7 @@ def grids(draw: st.DrawFn, max_size: int = 6, max_tilt: float = 30.0) -> VoxelGr
 
 
 def voxel_positions(grid: VoxelGrid) -> NDArray[np.float64]:
-    """RAS millimetres of every voxel, ``[k, j, i, 3]``, by the definition of the grid alone."""
+    """RAS millimeters of every voxel, ``[k, j, i, 3]``, by the definition of the grid alone."""
     k, j, i = np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij")
     columns = np.stack([i, j, k, np.ones_like(i)], axis=-1).astype(np.float64)
     return (columns @ grid.ijk_to_ras.T)[..., :3]

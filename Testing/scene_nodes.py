@@ -116,7 +116,7 @@ def misplaced(segmentation: Any, segment_id: str, volume: Any, mask: Array) -> i
 
 
 def snapshot(segmentation: Any) -> list[tuple[Any, ...]]:
-    """All that undo must restore: of every segment its name, colour, tags, and every voxel with its place."""
+    """All that undo must restore: of every segment its name, color, tags, and every voxel with its place."""
     content = []
     for segment_id in segmentation.GetSegmentation().GetSegmentIDs():
         segment = segmentation.GetSegmentation().GetSegment(segment_id)

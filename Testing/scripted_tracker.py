@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.models.detector import ImageFeatures
-from MedSAM3SegmentLib.models.memory_bank import ObjectMemory, SliceMemory
-from MedSAM3SegmentLib.models.tracker_types import MaskPrompt, PointPrompt, TrackedMask
+from MedSAM3SegmentLib.models.detector import VisionFeatures
+from MedSAM3SegmentLib.models.memory_bank import MemoryBank, MemoryEntry
+from MedSAM3SegmentLib.models.tracker_types import MaskPrompt, PointPrompt, TrackerOutput
 
 Mask = NDArray[np.bool_]
 
@@ -33,27 +33,27 @@ class ScriptedTracker:
     spatial_reach = 6
     pointer_reach = 15
 
-    def answer(self, features: int, prompt: PointPrompt | MaskPrompt) -> TrackedMask:
+    def answer(self, features: int, prompt: PointPrompt | MaskPrompt) -> TrackerOutput:
         self.prompts[features] = prompt
         return _answer(prompt.mask.numpy() if isinstance(prompt, MaskPrompt) else self.script.get(features))
 
-    def track(self, features: int, position: int, depth: int, memory: ObjectMemory, *, reverse: bool) -> TrackedMask:
+    def track(self, features: int, position: int, depth: int, memory: MemoryBank, *, reverse: bool) -> TrackerOutput:
         del depth, memory, reverse
         assert features == position
         self.tracked.append(position)
         return _answer(self.script.get(position))
 
-    def remember(self, features: int, mask: TrackedMask, *, prompted: bool, dtype: torch.dtype) -> SliceMemory:
+    def encode_memory(self, features: int, mask: TrackerOutput, *, prompted: bool, dtype: torch.dtype) -> MemoryEntry:
         del features, mask, prompted
-        return SliceMemory(None, torch.zeros(1, 1, dtype=dtype))
+        return MemoryEntry(None, torch.zeros(1, 1, dtype=dtype))
 
 
-def _answer(mask: Mask | None) -> TrackedMask:
+def _answer(mask: Mask | None) -> TrackerOutput:
     here = mask is not None and bool(mask.any())
     logits = torch.full((64, 64), -1024.0)
     if mask is not None and here:
         logits = torch.where(torch.from_numpy(np.ascontiguousarray(mask)), 8.0, -8.0)
-    return TrackedMask(logits, torch.tensor(5.0 if here else -5.0), torch.tensor(0.9), torch.zeros(4))
+    return TrackerOutput(logits, torch.tensor(5.0 if here else -5.0), torch.tensor(0.9), torch.zeros(4))
 
 
 @dataclass(frozen=True)
@@ -62,22 +62,24 @@ class CopyingTracker:
 
     networks: object
 
-    def build_features(self, image: ImageFeatures) -> ImageFeatures:
+    def build_features(self, image: VisionFeatures) -> VisionFeatures:
         return image
 
-    def answer(self, features: ImageFeatures, prompt: MaskPrompt) -> TrackedMask:
+    def answer(self, features: VisionFeatures, prompt: MaskPrompt) -> TrackerOutput:
         del features
-        return TrackedMask(torch.where(prompt.mask, 20.0, -20.0), torch.tensor(9.0), torch.ones(()), torch.zeros(1))
+        return TrackerOutput(torch.where(prompt.mask, 20.0, -20.0), torch.tensor(9.0), torch.ones(()), torch.zeros(1))
 
-    def remember(self, features: object, mask: TrackedMask, *, prompted: bool, dtype: torch.dtype) -> SliceMemory:
+    def encode_memory(
+        self, features: object, mask: TrackerOutput, *, prompted: bool, dtype: torch.dtype
+    ) -> MemoryEntry:
         del features
         assert prompted
-        return SliceMemory(mask.logits.to(dtype), mask.pointer[None])
+        return MemoryEntry(mask.pred_masks.to(dtype), mask.object_pointer[None])
 
-    def track(self, features: object, position: int, depth: int, memory: ObjectMemory, *, reverse: bool) -> TrackedMask:
+    def track(self, features: object, position: int, depth: int, memory: MemoryBank, *, reverse: bool) -> TrackerOutput:
         del features
         assert not reverse
-        assert sorted(memory.prompted) == list(range(position)) == list(range(depth - 1))
-        logits = memory.prompted[position - 1].spatial
+        assert sorted(memory.cond_slices) == list(range(position)) == list(range(depth - 1))
+        logits = memory.cond_slices[position - 1].maskmem_features
         assert logits is not None
-        return TrackedMask(logits, torch.tensor(9.0), torch.ones(()), torch.zeros(1))
+        return TrackerOutput(logits, torch.tensor(9.0), torch.ones(()), torch.zeros(1))

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MedSAM3SceneLib.coroutines import finish
+from MedSAM3SceneLib.coroutines import run_steps_to_end
 from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
 from MedSAM3SceneLib.editing.write_result import WrittenResult, masks_of, write_in_steps
-from MedSAM3SceneLib.mrml.volumes import PlacedVolume, read_volume_node
+from MedSAM3SceneLib.mrml.volumes import SceneVolume, read_volume_node
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.request import Grouping, SegmentRequest
 from MedSAM3SegmentLib.results.result import SegmentResult
@@ -40,7 +40,7 @@ def write(
 
 def write_result(
     result: SegmentResult,
-    placed: PlacedVolume,
+    placed: SceneVolume,
     volume: Any,
     segmentation: Any = None,
     writer: SegmentWriter | None = None,
@@ -49,7 +49,9 @@ def write_result(
 ) -> WrittenResult:
     """All steps of writing at once."""
     masks, writer = masks_of(result, grouping), writer or SegmentWriter()
-    return finish(write_in_steps(result, masks, placed, volume, segmentation, Vocabulary.load(), writer, save_state))
+    return run_steps_to_end(
+        write_in_steps(result, masks, placed, volume, segmentation, Vocabulary.load(), writer, save_state)
+    )
 
 
 def boxes(*corners: tuple[Corner, Corner], shape: Corner = (8, 9, 10)) -> list[Mask]:

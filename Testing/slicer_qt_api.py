@@ -5,15 +5,10 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-import pytest
-
-from shared_data import SHARED
-
-API_FILE = SHARED / "slicer_qt_api.json"
-
-needs_api = pytest.mark.skipif(not API_FILE.is_file(), reason=f"needs {API_FILE}, which is not here")
+API_FILE = Path(__file__).resolve().parent / "data" / "slicer_qt_api.json"
 
 #: Members that are there past what the list has: those that PythonQt gives to every object, and two that the list
 #: leaves out (slicer.util and slicer.packaging call the one, qSlicerApplication.h declares the other invokable).

@@ -12,19 +12,18 @@ import time
 import numpy as np
 
 from made_results import result_of
-from MedSAM3SegmentLib.engine.server.model_cache import FeatureShelf, LoadedModel
+from MedSAM3SegmentLib.engine.server.model_cache import FeatureCaches, LoadedModel
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
-from MedSAM3SegmentLib.few_shot.examples import Examples
-from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
-from MedSAM3SegmentLib.request import (
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
+from MedSAM3SegmentLib.progress import (
+    NO_CALLBACKS,
     CancelCheck,
-    PartialCallback,
     PartialMask,
     Progress,
-    ProgressCallback,
-    SegmentRequest,
+    RunCallbacks,
     Stage,
 )
+from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.results.result import SegmentResult
 from MedSAM3SegmentLib.volume import Volume
 
@@ -60,14 +59,9 @@ class SlowSegmenter:
         self.free: int | None = None
         self.held = threading.Event()
 
-    def segment(
-        self,
-        volume: Volume,
-        request: SegmentRequest,
-        progress: ProgressCallback | None = None,
-        cancel: CancelCheck | None = None,
-        partial: PartialCallback | None = None,
-    ) -> SegmentResult:
+    def segment(self, volume: Volume, request: SegmentRequest, callbacks: RunCallbacks = NO_CALLBACKS) -> SegmentResult:
+        """Finds what is above zero or, with examples, what has the value that most of the first of a concept has."""
+        progress, partial, cancel = callbacks.progress, callbacks.partial, callbacks.cancel
         self.concepts.append(request.concepts[0])
         failure = FAILURES.get(request.concepts[0])
         if failure is not None:
@@ -85,7 +79,11 @@ class SlowSegmenter:
                 partial(PartialMask(request.concepts[0], index, 0.9, np.asarray(slices[index] > 0)))
             if progress is not None:
                 progress(Progress(Stage.SEGMENTING, done, len(request.slice_range(stack)), 0.0))
-        return result_of(volume, dict.fromkeys(request.concepts, np.asarray(volume.array > 0)), request.plane)
+        masks = dict.fromkeys(request.concepts, np.asarray(volume.array > 0))
+        for concept, (example, *_) in request.examples.items():
+            values, counts = np.unique(example.volume.array[example.mask], return_counts=True)
+            masks[concept] = np.asarray(volume.array == values[counts.argmax()])
+        return result_of(volume, masks, request.plane)
 
     def _hold(self, cancel: CancelCheck | None) -> None:
         self.held.set()
@@ -94,26 +92,8 @@ class SlowSegmenter:
             assert time.monotonic() < deadline, "nobody cancelled it"
             time.sleep(0.002)
 
-    def segment_like(
-        self,
-        volume: Volume,
-        examples: Examples,
-        request: SegmentRequest,
-        progress: ProgressCallback | None = None,
-        cancel: CancelCheck | None = None,
-        partial: PartialCallback | None = None,
-    ) -> SegmentResult:
-        """Finds what has the value that most of the first example of each concept has."""
-        masks = {}
-        for concept in request.concepts:
-            example = examples[concept][0]
-            values, counts = np.unique(example.volume.array[example.mask], return_counts=True)
-            masks[concept] = np.asarray(volume.array == values[counts.argmax()])
-        self.segment(volume, request, progress, cancel, partial)
-        return result_of(volume, masks, request.plane)
 
-
-def load_slow(model: str, device: str, features: FeatureShelf) -> LoadedModel:
+def load_slow(model: str, device: str, features: FeatureCaches) -> LoadedModel:
     """The seconds per slice are the model's name."""
     del device, features
     return LoadedModel(SlowSegmenter(float(model)), f"slow {model}", "cpu", 1000)
@@ -122,8 +102,10 @@ def load_slow(model: str, device: str, features: FeatureShelf) -> LoadedModel:
 if __name__ == "__main__":
     from MedSAM3SegmentLib.cli import main
     from MedSAM3SegmentLib.engine.server import model_cache
+    from MedSAM3SegmentLib.model_store import resolve
+    from MedSAM3SegmentLib.models import abilities
 
     model_cache.load_segmenter = load_slow
-    model_cache.check_abilities = lambda *_: None
-    model_cache.files_version = lambda _: None
+    abilities.check_abilities = lambda *_: None
+    resolve.files_version = lambda _: None
     sys.exit(main.main())

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack, VoxelGrid
-from MedSAM3SegmentLib.results.slice_detections import Detection, SliceEvidence, SoftMask
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.soft_mask import SoftMask
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.results.slice_detections import Detection, SliceDetections
 
 #: Pixels of 2 mm along each side of a slice.
 EDGE, PIXEL_MM = 96, 2.0
@@ -25,7 +27,7 @@ class SpoiledCase:
     """
 
     stack: SliceStack
-    evidence: tuple[SliceEvidence, ...]
+    evidence: tuple[SliceDetections, ...]
     organ: NDArray[np.bool_]
     planted: tuple[int, ...]
     missed: tuple[int, ...]
@@ -86,11 +88,11 @@ def _fire(
     return tuple(sorted(planted))
 
 
-def _item(index: int, seen: tuple[float, NDArray[np.bool_]] | None, semantic: bool) -> SliceEvidence:
+def _item(index: int, seen: tuple[float, NDArray[np.bool_]] | None, semantic: bool) -> SliceDetections:
     if seen is None:
-        return SliceEvidence(index, 0.02, 0.02)
+        return SliceDetections(index, 0.02, 0.02)
     score, mask = seen
     soft = SoftMask.of(mask)
     if semantic:
-        return SliceEvidence(index, score, score, semantic=soft)
-    return SliceEvidence(index, score, score, (Detection(score, score, 1.0, (0, 0, 1, 1), soft),))
+        return SliceDetections(index, score, score, semantic=soft)
+    return SliceDetections(index, score, score, (Detection(score, score, 1.0, (0, 0, 1, 1), soft),))

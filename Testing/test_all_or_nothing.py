@@ -11,17 +11,19 @@ from effect_actions import SHAPE, TRUTH, EditorLogic, Setting, box
 from effect_actions import begin as begin_edit
 from MedSAM3SceneLib.editing.overwrite import replace_content
 from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
-from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SceneLib.engine.local_engine import LocalEngine
 from MedSAM3SceneLib.mrml.labelmaps import labelmap_on_lattice
-from MedSAM3SceneLib.requests.build import order_for
-from MedSAM3SceneLib.runs.edit_actions import Action
+from MedSAM3SceneLib.requests.build import build_task
+from MedSAM3SceneLib.requests.console import parse_spec
+from MedSAM3SceneLib.runs.edit_actions import EditAction
 from MedSAM3SceneLib.runs.run import RunState, run_to_end
 from MedSAM3SceneLib.runs.segmentation_run import SegmentationRun
 from MedSAM3SceneLib.segments import edited_slices
 from MedSAM3SceneLib.segments.edited_slices import read_written, written_slices
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.errors import Cancelled, InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack, VoxelGrid
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from scene_nodes import add_segmentation, add_volume, misplaced, snapshot
 
 pytestmark = pytest.mark.usefixtures("scene")
@@ -39,8 +41,8 @@ def phantom(name="ct"):
 
 
 def begin(volume, writer, segmentation=None, **options):
-    jobs = LocalJobs(FakeSegmenter({"liver": 1, "left kidney": 2}))
-    return SegmentationRun(order_for(volume, CONCEPTS, segmentation, **options), jobs, writer)
+    jobs = LocalEngine(FakeSegmenter({"liver": 1, "left kidney": 2}))
+    return SegmentationRun(build_task(parse_spec(volume, CONCEPTS, segmentation, **options)), jobs, writer)
 
 
 def scene_content(scene):
@@ -159,8 +161,10 @@ def test_a_failure_leaves_what_earlier_runs_can_undo_and_redo(monkeypatch):
 def test_a_failure_of_another_undo_history_leaves_no_new_node(scene):
     volume, _ = phantom()
     before = scene_content(scene)
-    order = order_for(volume, CONCEPTS, save_state=lambda: (_ for _ in ()).throw(RuntimeError("no editor")))
-    run = SegmentationRun(order, LocalJobs(FakeSegmenter({"liver": 1})), SegmentWriter())
+    order = build_task(
+        parse_spec(volume, CONCEPTS), save_state=lambda: (_ for _ in ()).throw(RuntimeError("no editor"))
+    )
+    run = SegmentationRun(order, LocalEngine(FakeSegmenter({"liver": 1})), SegmentWriter())
 
     with pytest.raises(RuntimeError, match="no editor"):
         run_to_end(run, lambda: None)
@@ -306,7 +310,7 @@ def test_a_run_that_nobody_goes_on_with_does_not_hold_up_those_of_the_next_scene
 
 
 def whole_volume(setting, logic=None):
-    return begin_edit(logic or setting.logic, "liver", Action.WHOLE_VOLUME, setting.segmenter)
+    return begin_edit(logic or setting.logic, "liver", EditAction.WHOLE_VOLUME, setting.segmenter)
 
 
 def memory_of(setting):
@@ -339,7 +343,7 @@ def test_an_action_of_the_effect_keeps_voxels_and_memory_together_when_it_is_bro
     stack = SliceStack.along(VoxelGrid(SHAPE, setting.lattice), Plane.ACQUIRED)
     assert memory_of(setting).checksums == written_slices(held, stack).checksums
     with pytest.raises(InputError, match="No slice of 'liver' was drawn"):
-        setting.act(Action.PROPAGATE)
+        setting.act(EditAction.PROPAGATE)
 
 
 class SelectsAnother(EditorLogic):
@@ -384,7 +388,7 @@ def test_an_action_writes_nothing_into_another_segmentation_that_was_selected_me
     setting = Setting(liver=box((1, 1, 1), (2, 2, 2)))
     other = add_segmentation(setting.volume, {"liver": box((5, 5, 5), (6, 6, 6))})
     before = snapshot(setting.segmentation), snapshot(other)
-    run = begin_edit(setting.logic, "liver", Action.WHOLE_VOLUME, setting.segmenter)
+    run = begin_edit(setting.logic, "liver", EditAction.WHOLE_VOLUME, setting.segmenter)
     while run.state is not RunState.SEGMENTING:
         assert run.advance(0)
 

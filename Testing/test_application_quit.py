@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from MedSAM3SceneLib.application_quit import end_all
 from MedSAM3SceneLib.runs.run import RunState
 from MedSAM3SegmentLib.engine.process.discovery import FOLDER_VARIABLE
-from MedSAM3SegmentLib.engine.process_id import ProcessMark
+from MedSAM3SegmentLib.engine.process_id import ProcessId
 from opened_panel import held_after, open_panel, phantom
 
 _TESTING = Path(__file__).parent
@@ -37,8 +38,8 @@ _SESSION = dedent("""
     engine = connection.engine_in_use()
     engine.connect()
     assert engine.status() is not None
-    from MedSAM3SegmentLib.engine.process.discovery import running_engines
-    print("PID", running_engines()[0].pid)
+    from MedSAM3SegmentLib.engine.process.discovery import find_running_engines
+    print("PID", find_running_engines()[0].pid)
     {end}
     ErrorLog.is_gone = True
 """)
@@ -50,7 +51,7 @@ _ABOUT_TO_QUIT = "from MedSAM3SceneLib.application_quit import end_all; end_all(
 def test_after_a_run_slicer_ends_without_a_crash_and_without_an_engine(tmp_path, monkeypatch, end):
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "run"))
     paths = [str(_TESTING), str(_TESTING.parent / "MedSAM3Segment")]
-    monkeypatch.setenv("PYTHONPATH", ":".join(paths))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     program = _SESSION.format(end=end)
 
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", timeout=120)
@@ -58,8 +59,9 @@ def test_after_a_run_slicer_ends_without_a_crash_and_without_an_engine(tmp_path,
     assert ran.returncode == 0, ran.stderr
     lines = ran.stdout.splitlines()
     (pid,) = [int(line.split()[1]) for line in lines if line.startswith("PID")]
-    assert not ProcessMark(pid).is_alive
+    assert not ProcessId(pid).is_alive
     assert [line for line in lines if line.startswith("LOG urllib3")] == []
+    assert [line for line in lines if line.startswith("LOG filelock")] == []
 
 
 def test_a_run_that_is_on_its_way_ends_when_slicer_quits(bench):

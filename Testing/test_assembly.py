@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from made_results import concept_with
 from MedSAM3SegmentLib.assembly.assemble import assemble
-from MedSAM3SegmentLib.geometry.soft_mask import resize, resized
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack, VoxelGrid
-from MedSAM3SegmentLib.reporting.sentences import reason_of, said_of_this_slice
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.soft_mask import SoftMask, resize_map, resize_soft_mask
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.reporting.sentences import reason_of, reason_on_this_slice
 from MedSAM3SegmentLib.request import AssemblyOptions
-from MedSAM3SegmentLib.results.slice_detections import Detection, SliceEvidence, SoftMask
+from MedSAM3SegmentLib.results.slice_detections import Detection, SliceDetections
 from MedSAM3SegmentLib.results.tracks import Track
 from MedSAM3SegmentLib.tracking.merge_tracks import merge_tracks
 from spoiled_detector import spoiled_case
@@ -33,9 +34,9 @@ def square(top: int, left: int, edge: int, size: int = 16) -> np.ndarray:
     return picture
 
 
-def seen(index: int, *objects: tuple[float, np.ndarray]) -> SliceEvidence:
+def seen(index: int, *objects: tuple[float, np.ndarray]) -> SliceDetections:
     detections = tuple(Detection(score, score, 1.0, (0, 0, 1, 1), SoftMask.of(picture)) for score, picture in objects)
-    return SliceEvidence(index, max((score for score, _ in objects), default=0.01), 1.0, detections)
+    return SliceDetections(index, max((score for score, _ in objects), default=0.01), 1.0, detections)
 
 
 def test_object_through_several_slices_is_found_at_its_place() -> None:
@@ -127,7 +128,7 @@ def test_a_higher_threshold_never_adds_voxels(low: float, high: float, seed: int
 def test_resize_is_torchs_bilinear(source: tuple[int, int], target: tuple[int, int]) -> None:
     picture = np.random.default_rng(0).random(source).astype(np.float32)
     expected = functional.interpolate(torch.from_numpy(picture)[None, None], size=target, mode="bilinear")[0, 0]
-    np.testing.assert_allclose(resize(picture, target), expected.numpy(), atol=1e-5)
+    np.testing.assert_allclose(resize_map(picture, target), expected.numpy(), atol=1e-5)
 
 
 @settings(max_examples=60, deadline=None)
@@ -141,7 +142,7 @@ def test_a_cropped_map_is_resized_like_the_whole_one(size: tuple[int, int], targ
     top, left = int(rng.integers(size[0])), int(rng.integers(size[1]))
     part = rng.random((int(rng.integers(size[0] - top + 1)), int(rng.integers(size[1] - left + 1))))
     cropped = SoftMask(size, top, left, part.astype(np.float16))
-    assert np.array_equal(resized(cropped, target), resize(cropped.full(), target))
+    assert np.array_equal(resize_soft_mask(cropped, target), resize_map(cropped.full(), target))
 
 
 @pytest.mark.parametrize("semantic", [False, True], ids=["instances", "semantic map"])
@@ -313,9 +314,9 @@ def test_a_track_below_the_threshold_is_dropped_and_each_kept_one_is_an_instance
 @pytest.mark.parametrize(("score", "dropped"), [(0.31, 0), (0.31, 1), (0.8, 0), (0.8, 1), (None, 0)])
 def test_why_nothing_is_on_the_only_slice_is_said_without_its_number(score: float | None, dropped: int) -> None:
     stack = stack_of(1)
-    evidence = [] if score is None else [SliceEvidence(0, score, 1.0, ())]
+    evidence = [] if score is None else [SliceDetections(0, score, 1.0, ())]
 
     reason = reason_of(concept_with(stack, evidence), (), dropped, 0.5)
 
     assert ("slice 0" in reason) == (score is not None)
-    assert said_of_this_slice(reason) == reason.replace("slice 0", "this slice")
+    assert reason_on_this_slice(reason) == reason.replace("slice 0", "this slice")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from MedSAM3SegmentLib.byte_sizes import size_in_words
+from MedSAM3SegmentLib.units import format_bytes
 
 
 @pytest.mark.parametrize(
@@ -19,4 +19,4 @@ from MedSAM3SegmentLib.byte_sizes import size_in_words
     ],
 )
 def test_a_size_is_in_the_units_of_disks_and_downloads(count: int, words: str) -> None:
-    assert size_in_words(count) == words
+    assert format_bytes(count) == words

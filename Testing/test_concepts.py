@@ -1,4 +1,4 @@
-"""The vocabulary: which concepts there are, how they are found, completed, windowed and coloured, and where it lies."""
+"""The vocabulary: which concepts there are, how they are found, completed, windowed and colored, and where it lies."""
 
 from __future__ import annotations
 
@@ -161,11 +161,11 @@ def test_a_whole_phrase_is_its_own_first_completion():
     assert [phrase for phrase in phrases if VOCABULARY.complete(phrase, limit=1) != (phrase,)] == []
 
 
-def test_colours_are_the_concepts_or_the_phrases_own():
-    assert VOCABULARY.colour_for("Livers") == tuple(value / 255 for value in VOCABULARY.find("liver").colour)
-    unknown = VOCABULARY.colour_for("quux")
-    assert unknown == VOCABULARY.colour_for("segment the Quux")
-    assert len({VOCABULARY.colour_for(f"quux {letter}") for letter in string.ascii_lowercase}) == 26
+def test_colors_are_the_concepts_or_the_phrases_own():
+    assert VOCABULARY.color_for("Livers") == tuple(value / 255 for value in VOCABULARY.find("liver").color)
+    unknown = VOCABULARY.color_for("quux")
+    assert unknown == VOCABULARY.color_for("segment the Quux")
+    assert len({VOCABULARY.color_for(f"quux {letter}") for letter in string.ascii_lowercase}) == 26
     # written in a scene, so the same in every process and release
     assert unknown == pytest.approx((0.8988, 0.2291, 0.1364), abs=1e-4)
 
@@ -178,27 +178,27 @@ OFTEN_TOGETHER = (
 ).split(", ")
 
 
-def lab_of(colour):
-    """CIE 1976 L*a*b* (D65) of an sRGB colour, 0 to 1; a distance of about 2 can just be seen."""
-    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in colour]
+def lab_of(color):
+    """CIE 1976 L*a*b* (D65) of an sRGB color, 0 to 1; a distance of about 2 can just be seen."""
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in color]
     weights = ((0.4124, 0.3576, 0.1805, 0.9505), (0.2126, 0.7152, 0.0722, 1.0), (0.0193, 0.1192, 0.9505, 1.0888))
     xyz = [sum(a * b for a, b in zip(linear, row, strict=False)) / row[3] for row in weights]
     x, y, z = (value ** (1 / 3) if value > 0.008856 else 7.787 * value + 16 / 116 for value in xyz)
     return 116 * y - 16, 500 * (x - y), 200 * (y - z)
 
 
-def test_organs_that_are_drawn_side_by_side_differ_in_colour():
-    places = {name: lab_of(VOCABULARY.colour_for(name)) for name in OFTEN_TOGETHER}
+def test_organs_that_are_drawn_side_by_side_differ_in_color():
+    places = {name: lab_of(VOCABULARY.color_for(name)) for name in OFTEN_TOGETHER}
     alike = [pair for pair in combinations(OFTEN_TOGETHER, 2) if math.dist(*(places[name] for name in pair)) < 20]
     assert alike == []
 
 
 @settings(deadline=None)
 @given(st.text())
-def test_every_text_has_a_colour_that_can_be_seen(text):
-    colour = VOCABULARY.colour_for(text)
-    assert all(0 <= value <= 1 for value in colour)
-    assert max(colour) >= 0.5
+def test_every_text_has_a_color_that_can_be_seen(text):
+    color = VOCABULARY.color_for(text)
+    assert all(0 <= value <= 1 for value in color)
+    assert max(color) >= 0.5
 
 
 # Shipped files and import ---------------------------------------------------------------------------------------------

@@ -9,27 +9,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from MedSAM3SegmentLib.assembly.assemble import with_threshold
 from MedSAM3SegmentLib.checkpoints.networks import TrackerNetworks
 from MedSAM3SegmentLib.detection import multiplanar
-from MedSAM3SegmentLib.detection.detect_slices import Question
+from MedSAM3SegmentLib.detection.detect_slices import ConceptQuery
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.features.slice_encoder import SliceFeatures
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, VoxelGrid
-from MedSAM3SegmentLib.progress import Watch
-from MedSAM3SegmentLib.prompts.prompts import MaskMark, TargetPrompts
-from MedSAM3SegmentLib.reporting.report import segment_provenance
-from MedSAM3SegmentLib.request import (
-    AssemblyOptions,
-    Mode,
+from MedSAM3SegmentLib.geometry.slice_stack import Plane
+from MedSAM3SegmentLib.geometry.soft_mask import SoftMask
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.progress import (
     PartialMask,
     Progress,
-    SegmentRequest,
+    RunCallbacks,
+    RunReporter,
     Stage,
 )
-from MedSAM3SegmentLib.results.slice_detections import SliceEvidence, SoftMask
-from MedSAM3SegmentLib.search_region import Gate
+from MedSAM3SegmentLib.prompts.prompts import MaskPromptRAS, TargetPrompts
+from MedSAM3SegmentLib.reporting.report import segment_provenance
+from MedSAM3SegmentLib.request import AssemblyOptions, Mode, SegmentRequest
+from MedSAM3SegmentLib.results.slice_detections import SliceDetections
+from MedSAM3SegmentLib.search_region import SearchRegion
 from MedSAM3SegmentLib.segmenter import Segmenter
-from MedSAM3SegmentLib.tracking.correction import correcting_request
+from MedSAM3SegmentLib.tracking.correction import correction_request
 from MedSAM3SegmentLib.volume import Volume
 from random_grids import stored_as
 from untrained_tracker import make_tracker
@@ -81,24 +83,28 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[int]]:
     looked: dict[str, list[int]] = {}
 
     def look(
-        features: SliceFeatures, questions: Sequence[Question], gate: Gate, threshold: float, watch: Watch
-    ) -> list[list[SliceEvidence]]:
-        del features, threshold, watch
+        features: SliceFeatures,
+        questions: Sequence[ConceptQuery],
+        search_region: SearchRegion,
+        threshold: float,
+        reporter: RunReporter,
+    ) -> list[list[SliceDetections]]:
+        del features, threshold, reporter
         answers = []
         for question in questions:
-            pictures = gate.stack.extract(stored(TRUTH.get(question.prompt, np.zeros(SHAPE, bool))))
-            looked[question.prompt] = list(gate.slices)
+            pictures = search_region.stack.extract(stored(TRUTH.get(question.prompt, np.zeros(SHAPE, bool))))
+            looked[question.prompt] = list(search_region.slices)
             answers.append(
                 [
-                    SliceEvidence(n, 0.9, 0.9, semantic=SoftMask.of(pictures[n]))
+                    SliceDetections(n, 0.9, 0.9, semantic=SoftMask.of(pictures[n]))
                     if pictures[n].any()
-                    else SliceEvidence(n, 0.02, 0.02)
-                    for n in gate.slices
+                    else SliceDetections(n, 0.02, 0.02)
+                    for n in search_region.slices
                 ]
             )
         return answers
 
-    monkeypatch.setattr(multiplanar, "look", look)
+    monkeypatch.setattr(multiplanar, "detect_slices", look)
     return looked
 
 
@@ -137,7 +143,7 @@ def test_a_hole_is_inside_but_a_notch_is_not(
 def test_a_slice_that_is_filled_between_two_stays_inside(
     segmenter: Segmenter, seen: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The detector misses the tumor on slice 4, where the liver is smaller than on its neighbours."""
+    """The detector misses the tumor on slice 4, where the liver is smaller than on its neighbors."""
     del seen
     narrow, tumor = LIVER & ~block((4, 5), (3, 8), (4, 15)), block((3, 6), (5, 11), (6, 9))
     monkeypatch.setitem(TRUTH, "liver", narrow)
@@ -150,7 +156,7 @@ def test_a_slice_that_is_filled_between_two_stays_inside(
 def test_a_moved_threshold_keeps_what_was_cut(segmenter: Segmenter, seen: dict[str, list[int]]) -> None:
     del seen
     request = SegmentRequest(("liver", "tumor"), plane=Plane.AXIAL, inside="liver")
-    moved = segmenter.segment(volume_of(), request).with_threshold(0.2)
+    moved = with_threshold(segmenter.segment(volume_of(), request), 0.2)
     assert np.array_equal(moved.concepts[0].mask, stored(LIVER))
     assert np.array_equal(moved.concepts[1].mask, stored(TUMORS & LIVER))
 
@@ -174,11 +180,11 @@ def test_the_range_of_slices_holds_for_both(segmenter: Segmenter, seen: dict[str
 
 
 def test_only_what_is_asked_for_is_shown_on_the_way(segmenter: Segmenter) -> None:
-    """Whoever shows it has no colour for a phrase that does not come back."""
+    """Whoever shows it has no color for a phrase that does not come back."""
     for concepts in (("tumor",), ("tumor", "liver")):
         shown: list[PartialMask] = []
         request = SegmentRequest(concepts, plane=Plane.AXIAL, threshold=0.3, inside="liver")
-        result = segmenter.segment(volume_of(), request, partial=shown.append)
+        result = segmenter.segment(volume_of(), request, RunCallbacks(partial=shown.append))
         assert {piece.concept for piece in shown} == set(concepts)
         masks = {concept.concept: result.stack.extract(concept.mask) for concept in result.concepts}
         assert all(np.array_equal(piece.mask, masks[piece.concept][piece.slice_index]) for piece in shown)
@@ -226,7 +232,7 @@ def test_objects_that_are_followed_stay_inside(segmenter: Segmenter) -> None:
     """With real networks, which see much everywhere: nothing of the others lies out of what the first one became."""
     tracker = make_tracker()
     segmenter.model.tracker = TrackerNetworks(tracker.network, tracker._neck)
-    drawn = TargetPrompts(masks=(MaskMark(stored(LIVER & block((5, 6), (0, 20), (0, 24)))),), is_phrase=False)
+    drawn = TargetPrompts(masks=(MaskPromptRAS(stored(LIVER & block((5, 6), (0, 20), (0, 24)))),), is_phrase=False)
     request = SegmentRequest(
         ("tumor", "liver"),
         plane=Plane.AXIAL,
@@ -245,7 +251,7 @@ def test_what_is_drawn_may_lie_inside_of_a_phrase(segmenter: Segmenter) -> None:
     """The phrase is looked for on every slice, as nothing was drawn of it to be followed from."""
     tracker = make_tracker()
     segmenter.model.tracker = TrackerNetworks(tracker.network, tracker._neck)
-    drawn = TargetPrompts(masks=(MaskMark(stored(TUMORS & block((4, 5), (0, 20), (0, 24)))),), is_phrase=False)
+    drawn = TargetPrompts(masks=(MaskPromptRAS(stored(TUMORS & block((4, 5), (0, 20), (0, 24)))),), is_phrase=False)
     request = SegmentRequest(
         ("it",), plane=Plane.AXIAL, threshold=0.3, inside="liver", mode=Mode.FROM_PROMPTS, prompts={"it": drawn}
     )
@@ -261,9 +267,9 @@ def test_a_corrected_slice_is_carried_inside_of_the_same_mask(segmenter: Segment
     stack, changed = result.stack, result.concepts[1].mask.copy()
     corrected = int(np.flatnonzero(stack.extract(changed).any(axis=(1, 2)))[0])
     stack.extract(changed)[corrected, :2] = True
-    again = correcting_request(request, result, "tumor", changed, [corrected])
+    again = correction_request(request, result, "tumor", changed, [corrected])
     assert np.array_equal(again.inside, stored(LIVER))
-    assert correcting_request(request, result, "liver", result.concepts[0].mask, [corrected]).inside is None
+    assert correction_request(request, result, "liver", result.concepts[0].mask, [corrected]).inside is None
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.9])
@@ -273,7 +279,7 @@ def test_the_progress_is_one_whatever_the_first_concept_leaves_to_look_at(
     """At 0.3 the tiny model finds everything everywhere, and at 0.9 nothing, so that nothing is looked for inside."""
     reports: list[Progress] = []
     request = SegmentRequest(("liver", "tumor"), plane=Plane.AXIAL, threshold=threshold, inside="liver")
-    result = segmenter.segment(volume_of(), request, progress=reports.append)
+    result = segmenter.segment(volume_of(), request, RunCallbacks(progress=reports.append))
     assert [concept.found for concept in result.concepts] == [threshold == 0.3] * 2
     looking = [report for report in reports if report.stage is Stage.SEGMENTING]
     done = [report.done for report in looking]

@@ -12,7 +12,8 @@ import pytest
 
 from MedSAM3SegmentLib.evaluation.metrics import dice
 from MedSAM3SegmentLib.evaluation.phantom_scores import PhantomScores, score_phantoms
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, VoxelGrid
+from MedSAM3SegmentLib.geometry.slice_stack import Plane
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.synthetic.phantom import (

@@ -1,6 +1,6 @@
 """The shipped demo model makes volumes of stacks as the issue of propagation asks, on phantoms training never saw.
 
-The numbers speak of synthetic pictures only; those of more phantoms stand in Resources/Docs/demo-model.md.
+The numbers speak of synthetic pictures only; those of more phantoms stand in docs/demo-model.md.
 """
 
 from __future__ import annotations

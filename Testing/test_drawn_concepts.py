@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from effect_actions import TRUTH, Setting
-from MedSAM3SceneLib.editing.write_concept import Outcome
-from MedSAM3SceneLib.runs.edit_actions import Action
+from MedSAM3SceneLib.editing.written_concept import Outcome
+from MedSAM3SceneLib.runs.edit_actions import EditAction
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from opened_panel import VALUES, open_panel, run
 from opened_panel import phantom as panel_phantom
@@ -89,7 +89,7 @@ def test_what_the_effect_drew_for_one_segment_is_not_taken_for_another():
     drawn = np.zeros_like(TRUTH)
     drawn[3] = TRUTH[3]
     setting.logic.set_voxels("liver", _labelmap(setting, drawn))
-    setting.act(Action.PROPAGATE, phrase="")
+    setting.act(EditAction.PROPAGATE, phrase="")
     held = setting.held
 
     logic = load_module("MedSAM3Segment").MedSAM3SegmentLogic(FakeSegmenter({"other": 1}))

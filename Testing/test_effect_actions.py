@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 
 from effect_actions import TRUTH, Setting, begin, box, check_that_removing_ends, flat_box, held
-from MedSAM3SceneLib.coroutines import finish
-from MedSAM3SceneLib.mrml.volume_cache import KeptVolume
+from MedSAM3SceneLib.coroutines import run_steps_to_end
+from MedSAM3SceneLib.mrml.volume_cache import VolumeCache
 from MedSAM3SceneLib.mrml.volumes import read_volume_node
-from MedSAM3SceneLib.runs.edit_actions import Action
-from MedSAM3SceneLib.segments.prompts import write_marks
+from MedSAM3SceneLib.runs.edit_actions import EditAction
+from MedSAM3SceneLib.segments.prompts import write_prompts
 from MedSAM3SceneLib.segments.provenance import read_provenance
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.prompts.prompts import BoxReading, PointMark
+from MedSAM3SegmentLib.prompts.prompts import BoxReading, PointPromptRAS
 from MedSAM3SegmentLib.request import Mode
 from scene_nodes import (
     TURNED,
@@ -39,7 +39,7 @@ per_scene = settings(max_examples=12, deadline=None)
 def test_different_parents_misplace_no_voxel(lattice, volume_parent, segmentation_parent):
     setting = Setting(lattice=lattice, volume_parent=volume_parent, segmentation_parent=segmentation_parent)
 
-    setting.act(Action.WHOLE_VOLUME)
+    setting.act(EditAction.WHOLE_VOLUME)
 
     assert misplaced(setting.segmentation, "liver", setting.volume, TRUTH) == 0
 
@@ -54,7 +54,7 @@ def test_an_empty_segment_that_shares_the_labelmap_of_a_turned_neighbour_has_eve
     editor.SetOverwriteMode(getattr(editor, overwriting))
     before = segment_in_world(setting.segmentation, "spleen")
 
-    setting.act(Action.WHOLE_VOLUME)
+    setting.act(EditAction.WHOLE_VOLUME)
 
     assert misplaced(setting.segmentation, "liver", setting.volume, TRUTH) == 0
     # They are far apart by now.
@@ -65,7 +65,7 @@ def test_an_action_saves_one_undo_state_and_changes_the_segment_once():
     setting = Setting(liver=box((3, 3, 3), (4, 5, 5)), spleen=box((0, 0, 0), (2, 2, 2)))
     before = snapshot(setting.segmentation)
 
-    setting.act(Action.WHOLE_VOLUME)
+    setting.act(EditAction.WHOLE_VOLUME)
 
     assert setting.logic.calls == ["save", "add"]
     after = snapshot(setting.segmentation)
@@ -80,13 +80,13 @@ def test_nothing_drawn_and_nothing_to_look_for_are_refused_in_words():
     setting = Setting()
 
     with pytest.raises(InputError, match="No slice of 'liver' was drawn"):
-        setting.act(Action.PROPAGATE)
+        setting.act(EditAction.PROPAGATE)
     with pytest.raises(InputError, match="nothing to look for"):
-        setting.act(Action.WHOLE_VOLUME, phrase=" ")
+        setting.act(EditAction.WHOLE_VOLUME, phrase=" ")
     with pytest.raises(InputError, match="more than one phrase"):
-        setting.act(Action.WHOLE_VOLUME, phrase="liver; spleen")
+        setting.act(EditAction.WHOLE_VOLUME, phrase="liver; spleen")
     with pytest.raises(InputError, match="No slice view"):
-        setting.act(Action.THIS_SLICE)
+        setting.act(EditAction.THIS_SLICE)
     assert setting.logic.calls == []
     assert setting.segmenter.requests == []
 
@@ -95,7 +95,7 @@ def test_not_found_leaves_the_segment_alone_and_says_so():
     setting = Setting(liver=box((2, 2, 2), (3, 4, 4)))
     before = snapshot(setting.segmentation)
 
-    run = setting.act(Action.WHOLE_VOLUME, phrase="pancreas")
+    run = setting.act(EditAction.WHOLE_VOLUME, phrase="pancreas")
 
     assert snapshot(setting.segmentation) == before
     assert setting.logic.calls == []
@@ -107,9 +107,9 @@ def test_marks_reach_the_engine_in_the_frame_of_the_volume():
     setting = Setting(volume_parent=TURNED, segmentation_parent=rigid((0, 0, 90), (0, 30, -100)))
     in_world = to_world(setting.volume) @ setting.lattice @ np.array([5, 4, 3, 1])
     clicked = np.linalg.inv(to_world(setting.segmentation)) @ in_world
-    write_marks(setting.segmentation.GetSegmentation().GetSegment("liver"), (PointMark(tuple(clicked[:3])),))
+    write_prompts(setting.segmentation.GetSegmentation().GetSegment("liver"), (PointPromptRAS(tuple(clicked[:3])),))
 
-    setting.act(Action.WHOLE_VOLUME)
+    setting.act(EditAction.WHOLE_VOLUME)
 
     placed = read_volume_node(setting.volume)
     (point,) = setting.request.prompts["liver"].points
@@ -120,11 +120,11 @@ def test_marks_reach_the_engine_in_the_frame_of_the_volume():
 
 def test_things_like_this_are_looked_for_and_only_this_one_is_followed():
     setting = Setting()
-    write_marks(setting.segmentation.GetSegmentation().GetSegment("liver"), (flat_box(setting, 3),))
+    write_prompts(setting.segmentation.GetSegmentation().GetSegment("liver"), (flat_box(setting, 3),))
 
     modes = []
     for reading in (BoxReading.THINGS_LIKE_THIS, BoxReading.ONLY_THIS_ONE):
-        setting.act(Action.WHOLE_VOLUME, reading=reading)
+        setting.act(EditAction.WHOLE_VOLUME, reading=reading)
         modes.append((setting.request.mode, setting.request.prompts["liver"].reading))
 
     assert modes == [
@@ -136,9 +136,9 @@ def test_things_like_this_are_looked_for_and_only_this_one_is_followed():
 def test_what_is_not_meant_alone_goes_with_the_phrase_as_far_as_the_engine_can_use_it():
     setting = Setting()
     segment = setting.segmentation.GetSegmentation().GetSegment("liver")
-    write_marks(segment, (flat_box(setting, 3, positive=False), PointMark((1.0, 1.0, 1.0), positive=False)))
+    write_prompts(segment, (flat_box(setting, 3, positive=False), PointPromptRAS((1.0, 1.0, 1.0), positive=False)))
 
-    run = setting.act(Action.WHOLE_VOLUME)
+    run = setting.act(EditAction.WHOLE_VOLUME)
 
     prompts = setting.request.prompts["liver"]
     assert setting.request.mode is Mode.SLICES
@@ -155,7 +155,7 @@ def test_neighbours_keep_what_overwriting_and_masking_protect():
         if mask_mode:
             editor.SetMaskMode(setting.slicer.vtkMRMLSegmentationNode.EditAllowedOutsideAllSegments)
 
-        setting.act(Action.WHOLE_VOLUME)
+        setting.act(EditAction.WHOLE_VOLUME)
 
         spleen = held(setting.segmentation, "spleen", setting.volume)
         if mode == "OverwriteNone" or mask_mode:
@@ -180,7 +180,7 @@ def test_the_editable_intensity_range_is_kept_to():
     editor.SetSourceVolumeIntensityMask(True)
     editor.SetSourceVolumeIntensityMaskRange(1, 1)
 
-    setting.act(Action.WHOLE_VOLUME)
+    setting.act(EditAction.WHOLE_VOLUME)
 
     expected = TRUTH | box((0, 0, 0), (2, 2, 2))
     expected[3] = False
@@ -189,7 +189,7 @@ def test_the_editable_intensity_range_is_kept_to():
 
 def test_a_shown_surface_follows_the_segment_and_undo_and_neighbours_keep_theirs():
     setting = Setting(spleen=box((0, 0, 0), (2, 2, 2)))
-    setting.act(Action.WHOLE_VOLUME)
+    setting.act(EditAction.WHOLE_VOLUME)
     setting.segmentation.CreateClosedSurfaceRepresentation()
 
     def bounds(name):
@@ -198,7 +198,7 @@ def test_a_shown_surface_follows_the_segment_and_undo_and_neighbours_keep_theirs
 
     whole, neighbour = bounds("liver"), bounds("spleen")
     setting.slicer.util.arrayFromVolume(setting.volume)[4:] = 0
-    setting.act(Action.WHOLE_VOLUME)
+    setting.act(EditAction.WHOLE_VOLUME)
 
     assert bounds("liver")[5] == pytest.approx(whole[5] - 6, abs=1)
     assert bounds("spleen") == neighbour
@@ -209,7 +209,7 @@ def test_a_shown_surface_follows_the_segment_and_undo_and_neighbours_keep_theirs
 def test_the_segment_says_where_it_came_from():
     setting = Setting()
 
-    setting.act(Action.WHOLE_VOLUME)
+    setting.act(EditAction.WHOLE_VOLUME)
 
     provenance = read_provenance(setting.segmentation.GetSegmentation().GetSegment("liver"))
     assert provenance["action"] == "whole volume"
@@ -220,7 +220,7 @@ def test_the_segment_says_where_it_came_from():
 @pytest.mark.parametrize("what", ["segment", "segmentation", "volume"])
 def test_a_removed_segment_or_node_ends_the_run_without_a_change(what):
     setting = Setting(spleen=box((0, 0, 0), (2, 2, 2)))
-    run = begin(setting.logic, "liver", Action.WHOLE_VOLUME, setting.segmenter)
+    run = begin(setting.logic, "liver", EditAction.WHOLE_VOLUME, setting.segmenter)
     run.advance(0)
 
     check_that_removing_ends(run, setting, what)
@@ -229,7 +229,7 @@ def test_a_removed_segment_or_node_ends_the_run_without_a_change(what):
 def test_the_world_is_where_the_mask_says():
     """The check of the checks: the helper that reads a segment agrees with the place of the mask."""
     setting = Setting(volume_parent=TURNED)
-    setting.act(Action.WHOLE_VOLUME)
+    setting.act(EditAction.WHOLE_VOLUME)
 
     assert unmatched(segment_in_world(setting.segmentation, "liver"), mask_in_world(setting.volume, TRUTH)) == 0
 
@@ -238,8 +238,8 @@ def test_a_volume_is_read_again_only_when_something_of_it_changed():
     import slicer
 
     volume = add_volume(TRUTH.astype(np.int16))
-    kept = KeptVolume()
-    first = finish(kept.read(volume))
+    kept = VolumeCache()
+    first = run_steps_to_end(kept.read(volume))
     seen = [first]
     changes = (
         lambda: None,
@@ -251,7 +251,7 @@ def test_a_volume_is_read_again_only_when_something_of_it_changed():
 
     for change in changes:
         change()
-        seen.append(finish(kept.read(volume)))
+        seen.append(run_steps_to_end(kept.read(volume)))
 
     assert seen[1] is first
     assert len({id(placed) for placed in seen}) == len(changes)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from effect_actions import held
-from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SceneLib.engine.local_engine import LocalEngine
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.errors import ModelError
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane
+from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from opened_effect import (
     LIVER,
     HeldSegmenter,
@@ -47,7 +47,7 @@ def opened(bench):
 def hold(opened):
     """Let runs wait until they may go on."""
     segmenter = HeldSegmenter({"liver": 1})
-    opened.effect.engine = lambda: LocalJobs(segmenter)
+    opened.effect.engine = lambda: LocalEngine(segmenter)
     return segmenter
 
 
@@ -163,7 +163,7 @@ def test_what_draws_nothing_starts_nothing(opened, touch):
 
 
 def test_a_negative_point_takes_away_and_its_removal_brings_back_with_one_undo_each(opened):
-    opened.effect.engine = lambda: LocalJobs(CutSegmenter({"liver": 1}))
+    opened.effect.engine = lambda: LocalEngine(CutSegmenter({"liver": 1}))
     click(opened, (12, 12, 6))
     finish(opened)
     first = liver(opened)
@@ -298,7 +298,7 @@ def test_a_run_that_failed_does_not_hold_up_the_next(opened):
     finish(opened)
     assert options(opened).messageLabel.text == "The model broke; add it again."
 
-    opened.effect.engine = lambda: LocalJobs(segmenter)
+    opened.effect.engine = lambda: LocalEngine(segmenter)
     click(opened, (22, 10, 6))
     finish(opened)
     assert len(segmenter.requests) == 2

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib.segments.prompts import read_marks
-from MedSAM3SegmentLib.prompts.prompts import BoxMark, PointMark
+from MedSAM3SceneLib.segments.prompts import read_prompts
+from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS, PointPromptRAS
 from opened_effect import finish, lines_in, marks_of, open_effect, options, pixel_of, segment_of
 from scene_nodes import add_transform, rigid
 
@@ -22,11 +22,11 @@ def test_a_click_is_a_point_and_a_drag_a_box_where_they_were_made(opened):
 
     point, box = marks_of(opened)
     assert point.position == pytest.approx((15, 12, 6), abs=0.2)
-    assert isinstance(box, BoxMark)
+    assert isinstance(box, BoxPromptRAS)
     corners = np.array(box.corners)
     assert corners.min(axis=0) == pytest.approx((11, 9, 6), abs=0.2)
     assert corners.max(axis=0) == pytest.approx((25, 23, 6), abs=0.2)
-    assert options(opened).markList.count == 2
+    assert options(opened).promptList.count == 2
     assert options(opened).sliceButton.text == "This slice (Red)"
 
 
@@ -37,7 +37,7 @@ def test_two_quick_clicks_are_two_points_and_leave_the_layout_alone(opened):
     taken = opened.editor.double_click("Red", *(pixel_of(opened, "Red", place) for place in places))
 
     assert taken
-    assert [mark.position for mark in read_marks(segment_of(opened))] == [pytest.approx(p, abs=0.3) for p in places]
+    assert [mark.position for mark in read_prompts(segment_of(opened))] == [pytest.approx(p, abs=0.3) for p in places]
 
 
 def test_a_view_that_is_destroyed_takes_its_marks_along_and_nothing_else(opened):
@@ -47,7 +47,7 @@ def test_a_view_that_is_destroyed_takes_its_marks_along_and_nothing_else(opened)
 
     opened.bench.app.layoutManager().bench_remove("Green")
     opened.editor.click("Red", pixel_of(opened, "Red", (20, 14, 6)))
-    assert len(marks_of(opened)) == options(opened).markList.count == 3
+    assert len(marks_of(opened)) == options(opened).promptList.count == 3
     opened.bench.app.layoutManager().bench_remove("Red")
     options(opened).sliceButton.click()
     finish(opened)
@@ -77,8 +77,8 @@ def test_a_box_of_an_oblique_view_lies_in_its_plane(opened):
     assert "oblique" in options(opened).messageLabel.text
 
 
-def test_what_is_not_meant_differs_in_colour_and_shape(opened):
-    from SegmentEditorMedSAM3Lib.prompt_glyphs import NEGATIVE_COLOUR, POSITIVE_COLOUR
+def test_what_is_not_meant_differs_in_color_and_shape(opened):
+    from SegmentEditorMedSAM3Lib.prompt_glyphs import NEGATIVE_COLOR, POSITIVE_COLOR
 
     place = pixel_of(opened, "Red", (15, 12, 6))
     opened.editor.click("Red", place)
@@ -89,12 +89,12 @@ def test_what_is_not_meant_differs_in_colour_and_shape(opened):
     opened.editor.click("Red", place)
     negative = lines_in(opened, "Red")
 
-    assert marks_of(opened) == (PointMark(marks_of(opened)[0].position, positive=False),)
+    assert marks_of(opened) == (PointPromptRAS(marks_of(opened)[0].position, positive=False),)
     assert (positive[1], negative[0]) == (0, 0)
     assert positive[0] != negative[1]
-    assert abs(np.dot(POSITIVE_COLOUR, (0.3, 0.6, 0.1)) - np.dot(NEGATIVE_COLOUR, (0.3, 0.6, 0.1))) > 0.3
+    assert abs(np.dot(POSITIVE_COLOR, (0.3, 0.6, 0.1)) - np.dot(NEGATIVE_COLOR, (0.3, 0.6, 0.1))) > 0.3
     assert options(opened).negativeButton.checked
-    assert options(opened).markList.item(0).text().startswith("\N{MULTIPLICATION SIGN} negative point")
+    assert options(opened).promptList.item(0).text().startswith("\N{MULTIPLICATION SIGN} negative point")
 
 
 def test_marks_are_seen_on_their_slice_in_the_picture(opened):
@@ -183,7 +183,7 @@ def test_the_last_mark_is_removed_by_key_and_any_by_button(opened):
     opened.editor.press("Red", "x", pixel_of(opened, "Red", (36, 36, 6)))
     assert [round(mark.position[0]) for mark in marks_of(opened)] == [12, 20]
 
-    options(opened).markList.setCurrentRow(0)
+    options(opened).promptList.setCurrentRow(0)
     options(opened).removeButton.click()
     assert [round(mark.position[0]) for mark in marks_of(opened)] == [20]
     options(opened).removeAllButton.click()
@@ -196,7 +196,7 @@ def test_a_mark_that_is_chosen_in_the_list_is_shown_in_the_views(opened):
     node = opened.bench.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
     node.JumpSliceByOffsetting(20, 20, 14)
 
-    options(opened).markList.setCurrentRow(0)
+    options(opened).promptList.setCurrentRow(0)
 
     assert node.GetSliceToRAS().GetElement(2, 3) == pytest.approx(6, abs=0.2)
 
@@ -214,4 +214,4 @@ def test_marks_move_with_the_transform_of_the_segmentation(opened):
     opened.segmentation.SetAndObserveTransformNodeID(add_transform(rigid((0, 0, 0), (0, 0, 100))).GetID())
 
     assert lines_in(opened, "Red") == (0, 0)
-    assert options(opened).markList.item(0).text() == "+ point, R 15 A 12 S 106"
+    assert options(opened).promptList.item(0).text() == "+ point, R 15 A 12 S 106"

@@ -3,8 +3,8 @@
 import pytest
 
 from effect_actions import TRUTH, Setting, box, rewrite
-from MedSAM3SceneLib.runs.edit_actions import Action
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane
+from MedSAM3SceneLib.runs.edit_actions import EditAction
+from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.request import Mode
 
 pytestmark = pytest.mark.usefixtures("scene")
@@ -14,7 +14,7 @@ def test_drawn_slices_come_back_bit_identical_and_the_rest_is_filled():
     drawn = box((2, 4, 4), (3, 6, 7)) | box((5, 1, 0), (6, 3, 9))
     setting = Setting(liver=drawn)
 
-    run = setting.act(Action.PROPAGATE)
+    run = setting.act(EditAction.PROPAGATE)
 
     expected = TRUTH.copy()
     expected[[2, 5]] = drawn[[2, 5]]
@@ -30,7 +30,7 @@ def test_drawn_slices_come_back_bit_identical_and_the_rest_is_filled():
 
 def test_after_a_run_only_corrected_slices_count_as_edited_and_an_emptied_one_stays_empty():
     setting = Setting(liver=box((4, 3, 3), (5, 5, 5)))
-    setting.act(Action.PROPAGATE)
+    setting.act(EditAction.PROPAGATE)
     corrected = setting.held
     corrected[2] = False
     corrected[5, 8, 9] = True
@@ -38,7 +38,7 @@ def test_after_a_run_only_corrected_slices_count_as_edited_and_an_emptied_one_st
     image = setting.slicer.vtkOrientedImageData()
     rewrite(setting, corrected, image)
 
-    setting.act(Action.PROPAGATE)
+    setting.act(EditAction.PROPAGATE)
 
     (mark,) = setting.request.prompts["liver"].masks
     assert mark.slices == (2, 4, 5)
@@ -50,7 +50,7 @@ def test_after_a_run_only_corrected_slices_count_as_edited_and_an_emptied_one_st
 def test_without_a_phrase_what_was_drawn_is_all_there_is():
     setting = Setting(liver=box((4, 3, 3), (5, 5, 5)))
 
-    setting.act(Action.PROPAGATE, phrase="")
+    setting.act(EditAction.PROPAGATE, phrase="")
 
     assert setting.request.mode is Mode.FROM_PROMPTS
 
@@ -58,29 +58,29 @@ def test_without_a_phrase_what_was_drawn_is_all_there_is():
 def test_a_correction_leans_on_a_sure_slice_on_each_side_that_is_not_near_it():
     truth = box((0, 2, 3), (20, 7, 8), (20, 9, 10))
     setting = Setting(truth)
-    setting.act(Action.WHOLE_VOLUME)
+    setting.act(EditAction.WHOLE_VOLUME)
     corrected = setting.held
     corrected[10] = False
     corrected[10, 3, 3] = True
     rewrite(setting, corrected, setting.slicer.vtkOrientedImageData())
 
-    setting.act(Action.PROPAGATE)
+    setting.act(EditAction.PROPAGATE)
 
     (mark,) = setting.request.prompts["liver"].masks
     assert mark.slices == (6, 10, 14)
     assert (setting.held[10] == corrected[10]).all()
     # Only what a person drew counts as drawn from now on.
-    setting.act(Action.PROPAGATE)
+    setting.act(EditAction.PROPAGATE)
     (mark,) = setting.request.prompts["liver"].masks
     assert mark.slices == (6, 10, 14)
 
 
 def test_undo_also_takes_back_what_counts_as_written():
     setting = Setting(liver=box((4, 3, 3), (5, 5, 5)))
-    setting.act(Action.PROPAGATE)
+    setting.act(EditAction.PROPAGATE)
     setting.logic.logic.Undo()
 
-    setting.act(Action.PROPAGATE)
+    setting.act(EditAction.PROPAGATE)
 
     (mark,) = setting.request.prompts["liver"].masks
     assert mark.slices == (4,)
@@ -90,7 +90,7 @@ def test_a_drawing_on_a_sagittal_slice_is_carried_along_sagittal_slices():
     drawn = box((2, 3, 5), (6, 6, 6))
     setting = Setting(liver=drawn)
 
-    setting.act(Action.PROPAGATE)
+    setting.act(EditAction.PROPAGATE)
 
     assert setting.request.plane is Plane.SAGITTAL
     assert setting.request.prompts["liver"].masks[0].slices == (5,)

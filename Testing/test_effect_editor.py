@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from effect_actions import held
-from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SceneLib.engine.local_engine import LocalEngine
 from MedSAM3SceneLib.segments.phrases import phrase_of
 from MedSAM3SegmentLib.prompts.prompts import BoxReading
 from opened_effect import (
@@ -48,7 +48,7 @@ def test_one_undo_takes_an_action_back_bit_for_bit_and_its_marks_with_it(opened)
     assert (held(opened.segmentation, "spleen", opened.volume) == SPLEEN).all()
     assert snapshot(opened.segmentation) == before
     assert marks_of(opened) == marks
-    assert options(opened).markList.count == 1
+    assert options(opened).promptList.count == 1
     opened.editor.redo()
     assert snapshot(opened.segmentation) == after
     assert marks_of(opened) == later
@@ -111,7 +111,7 @@ def test_whole_volume_honours_masking_and_overwriting_of_the_editor(opened):
 )
 def test_an_action_ends_with_what_it_was_begun_for_and_writes_nothing(opened, leave, why):
     segmenter = HeldSegmenter({"liver": 1})
-    opened.effect.engine = lambda: LocalJobs(segmenter)
+    opened.effect.engine = lambda: LocalEngine(segmenter)
     before = snapshot(opened.segmentation)
     options(opened).volumeButton.click()
     opened.bench.wait(segmenter.asked.is_set)
@@ -132,7 +132,7 @@ def test_an_action_ends_with_what_it_was_begun_for_and_writes_nothing(opened, le
 
 def test_a_closed_scene_in_mid_action_is_harmless(opened):
     segmenter = HeldSegmenter({"liver": 1})
-    opened.effect.engine = lambda: LocalJobs(segmenter)
+    opened.effect.engine = lambda: LocalEngine(segmenter)
     options(opened).volumeButton.click()
     opened.bench.wait(segmenter.asked.is_set)
 
@@ -146,7 +146,7 @@ def test_a_closed_scene_in_mid_action_is_harmless(opened):
 
 def test_a_second_action_is_not_begun_before_the_first_one_ends(opened):
     segmenter = HeldSegmenter({"liver": 1})
-    opened.effect.engine = lambda: LocalJobs(segmenter)
+    opened.effect.engine = lambda: LocalEngine(segmenter)
     options(opened).volumeButton.click()
     for button in (options(opened).sliceButton, options(opened).propagateButton, options(opened).volumeButton):
         assert not button.enabled
@@ -170,7 +170,7 @@ def test_leaving_the_effect_leaves_nothing_in_the_views(opened):
     assert lines_in(opened, "Red") == (0, 0)
     assert len(marks_of(opened)) == 1
     opened.editor.widget.setCurrentSegmentID("spleen")
-    assert options(opened).markList.count == 1, "what is closed hears nothing"
+    assert options(opened).promptList.count == 1, "what is closed hears nothing"
     opened.editor.widget.setCurrentSegmentID("liver")
     opened.editor.choose("MedSAM3")
     assert lines_in(opened, "Red")[0] > 0
@@ -184,11 +184,11 @@ def test_each_segment_has_its_own_phrase_and_marks(opened):
 
     opened.editor.widget.setCurrentSegmentID("spleen")
     assert options(opened).phraseEdit.text == "spleen"
-    assert options(opened).markList.count == 0
+    assert options(opened).promptList.count == 0
     assert lines_in(opened, "Red") == (0, 0)
     opened.editor.widget.setCurrentSegmentID("liver")
     assert options(opened).phraseEdit.text == "right liver lobe"
-    assert options(opened).markList.count == 1
+    assert options(opened).promptList.count == 1
 
 
 def test_typing_is_not_disturbed_by_what_happens_to_the_segment(opened):
@@ -295,7 +295,7 @@ def test_an_engine_that_cannot_start_is_told_in_words(opened):
 def test_what_a_model_without_a_tracker_cannot_do_is_told_in_the_effects_own_words(opened, tiny_model_folder):
     from MedSAM3SegmentLib.segmenter import Segmenter
 
-    opened.effect.engine = lambda: LocalJobs(Segmenter.load(str(tiny_model_folder), "cpu"))
+    opened.effect.engine = lambda: LocalEngine(Segmenter.load(str(tiny_model_folder), "cpu"))
     before = snapshot(opened.segmentation)
     opened.editor.click("Red", pixel_of(opened, "Red", (15, 12, 6)))
 

@@ -67,7 +67,7 @@ def test_all_actions_and_what_they_say_are_seen_on_a_low_screen(opened):
 
 def test_what_is_drawn_takes_room_only_when_there_is_some(opened):
     choose_in_panel(opened, USUAL_HEIGHT)
-    rows = options(opened).markList
+    rows = options(opened).promptList
     assert not rows.visible
     assert not options(opened).removeAllButton.visible
 

@@ -8,22 +8,22 @@ from hypothesis import strategies as st
 from MedSAM3SceneLib.mrml.volumes import read_volume_node
 from MedSAM3SceneLib.segments.prompts import (
     MARKS_TAG,
-    moved_mark,
-    read_marks,
+    move_prompt,
+    read_prompts,
     to_volume_frame,
-    write_marks,
+    write_prompts,
 )
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.prompts.prompts import BoxMark, PointMark
+from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS, PointPromptRAS
 from scene_nodes import add_segmentation, add_transform, add_volume, add_warp, lattices, rigid, rigids, to_world
 from slicer_scene import load_segmentation, save_node
 
 pytestmark = pytest.mark.usefixtures("scene")
 
 MARKS = (
-    PointMark((1.25, -2.5, 3.0)),
-    BoxMark(((0.0, 0.0, 5.0), (4.0, 0.0, 5.0), (4.0, 3.0, 5.0), (0.0, 3.0, 5.0)), positive=False),
-    PointMark((7.0, 8.0, 9.0), positive=False),
+    PointPromptRAS((1.25, -2.5, 3.0)),
+    BoxPromptRAS(((0.0, 0.0, 5.0), (4.0, 0.0, 5.0), (4.0, 3.0, 5.0), (0.0, 3.0, 5.0)), positive=False),
+    PointPromptRAS((7.0, 8.0, 9.0), positive=False),
 )
 
 
@@ -42,12 +42,12 @@ def segmentation(volume):
 def test_marks_stay_as_drawn_and_belong_to_one_segment(segmentation):
     liver, spleen = (segmentation.GetSegmentation().GetSegment(name) for name in ("liver", "spleen"))
 
-    write_marks(liver, MARKS)
+    write_prompts(liver, MARKS)
 
-    assert read_marks(liver) == MARKS
-    assert read_marks(spleen) == ()
-    write_marks(liver, ())
-    assert read_marks(liver) == ()
+    assert read_prompts(liver) == MARKS
+    assert read_prompts(spleen) == ()
+    write_prompts(liver, ())
+    assert read_prompts(liver) == ()
     assert not liver.HasTag(MARKS_TAG)
 
 
@@ -60,27 +60,27 @@ def test_undo_and_redo_rewind_marks_with_the_segment(segmentation):
     logic.SetMRMLScene(slicer.mrmlScene)
     logic.SetSegmentEditorNode(editor)
     liver = segmentation.GetSegmentation().GetSegment("liver")
-    write_marks(liver, MARKS[:1])
+    write_prompts(liver, MARKS[:1])
     logic.SaveStateForUndo()
-    write_marks(liver, MARKS)
+    write_prompts(liver, MARKS)
     logic.SaveStateForUndo()
-    write_marks(liver, ())
+    write_prompts(liver, ())
 
     seen = []
     for step in (logic.Undo, logic.Undo, logic.Redo, logic.Redo):
         step()
-        seen.append(read_marks(segmentation.GetSegmentation().GetSegment("liver")))
+        seen.append(read_prompts(segmentation.GetSegmentation().GetSegment("liver")))
 
     assert seen == [MARKS, MARKS[:1], MARKS, ()]
 
 
 def test_marks_are_saved_with_the_segment(segmentation, tmp_path):
-    write_marks(segmentation.GetSegmentation().GetSegment("liver"), MARKS)
+    write_prompts(segmentation.GetSegmentation().GetSegment("liver"), MARKS)
     save_node(segmentation, tmp_path / "drawn.seg.nrrd")
 
     loaded = load_segmentation(tmp_path / "drawn.seg.nrrd")
 
-    assert read_marks(loaded.GetSegmentation().GetSegment("liver")) == MARKS
+    assert read_prompts(loaded.GetSegmentation().GetSegment("liver")) == MARKS
 
 
 @pytest.mark.parametrize(
@@ -90,13 +90,13 @@ def test_an_unreadable_tag_means_no_marks(segmentation, text):
     liver = segmentation.GetSegmentation().GetSegment("liver")
     liver.SetTag(MARKS_TAG, text)
 
-    assert read_marks(liver) == ()
+    assert read_prompts(liver) == ()
 
 
 @settings(max_examples=25, deadline=None)
 @given(lattice=lattices(), volume_parent=st.none() | rigids, segmentation_parent=st.none() | rigids)
 def test_marks_reach_the_engine_at_the_same_place_of_the_world(lattice, volume_parent, segmentation_parent):
-    """A click in the world on a voxel's centre is on that voxel's centre in the frame that the engine is given."""
+    """A click in the world on a voxel's center is on that voxel's center in the frame that the engine is given."""
     volume = add_volume(
         np.zeros((4, 5, 6), np.int16), lattice, None if volume_parent is None else add_transform(volume_parent)
     )
@@ -108,7 +108,7 @@ def test_marks_reach_the_engine_at_the_same_place_of_the_world(lattice, volume_p
     clicked = np.linalg.inv(to_world(segmentation)) @ in_world
 
     placed = read_volume_node(volume)
-    moved = moved_mark(PointMark(tuple(clicked[:3])), to_volume_frame(segmentation, volume, placed))
+    moved = move_prompt(PointPromptRAS(tuple(clicked[:3])), to_volume_frame(segmentation, volume, placed))
 
     assert np.linalg.inv(placed.volume.grid.ijk_to_ras) @ [*moved.position, 1] == pytest.approx([2, 3, 1, 1], abs=1e-6)
 
@@ -117,7 +117,7 @@ def test_a_transform_that_moves_the_segmentation_moves_its_marks(segmentation, v
     segmentation.SetAndObserveTransformNodeID(add_transform(rigid((0, 0, 90), (100, 0, 0))).GetID())
     placed = read_volume_node(volume)
 
-    moved = moved_mark(PointMark((1.0, 2.0, 3.0)), to_volume_frame(segmentation, volume, placed))
+    moved = move_prompt(PointPromptRAS((1.0, 2.0, 3.0)), to_volume_frame(segmentation, volume, placed))
 
     assert moved.position == pytest.approx((98.0, 1.0, 3.0))
 

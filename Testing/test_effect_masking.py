@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from vtk.util.numpy_support import vtk_to_numpy
 
 from effect_actions import SHAPE, TRUTH, Setting, begin, box, check_that_removing_ends, held
-from MedSAM3SceneLib.coroutines import finish
+from MedSAM3SceneLib.coroutines import run_steps_to_end
 from MedSAM3SceneLib.editing import masking
 from MedSAM3SceneLib.mrml.labelmaps import labelmap_on_lattice
 from MedSAM3SceneLib.mrml.segment_masks import labelmap_mask
 from MedSAM3SceneLib.runs import edit_run
-from MedSAM3SceneLib.runs.edit_actions import Action
+from MedSAM3SceneLib.runs.edit_actions import EditAction
 from MedSAM3SceneLib.runs.run import run_to_end
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from scene_nodes import add_volume, lattices, misplaced, rigids, segment_in_world, snapshot, unmatched
@@ -73,14 +73,14 @@ def oriented(mask, matrix):
 
 def wanted(action, answer):
     """What the liver shall become where everything may be edited."""
-    if action is Action.WHOLE_VOLUME:
+    if action is EditAction.WHOLE_VOLUME:
         return answer
-    return np.where(SLICE, answer, LIVER) if action is Action.THIS_SLICE else LIVER
+    return np.where(SLICE, answer, LIVER) if action is EditAction.THIS_SLICE else LIVER
 
 
 @pytest.mark.parametrize("mask", MASKS)
 def test_an_action_leaves_all_segments_as_slicers_own_tools_would(mask):
-    for overwriting, in_range, action in product(OVERWRITING, (False, True), Action):
+    for overwriting, in_range, action in product(OVERWRITING, (False, True), EditAction):
         ours = crowded(mask, overwriting, in_range)
         answer = ours.slicer.util.arrayFromVolume(ours.volume) == 1
         ours.act(action, slice_node=ours.view(2, 3))
@@ -88,11 +88,11 @@ def test_an_action_leaves_all_segments_as_slicers_own_tools_would(mask):
         matrix = vtk.vtkMatrix4x4()
         theirs.volume.GetIJKToRASMatrix(matrix)
         theirs.logic.set_voxels("liver", oriented(wanted(action, answer), matrix))
-        # Of a single slice, neighbours lose what painting it would take from them.
+        # Of a single slice, neighbors lose what painting it would take from them.
         painted.logic.add_voxels("liver", oriented(np.where(SLICE, answer, False), matrix))
 
         for name in ("liver", "spleen", "hidden", "overlapping", "only"):
-            reference = painted if action is Action.THIS_SLICE and name != "liver" else theirs
+            reference = painted if action is EditAction.THIS_SLICE and name != "liver" else theirs
             found, expected = (held(setting.segmentation, name, setting.volume) for setting in (ours, reference))
             assert (found == expected).all(), (overwriting, in_range, action, name)
         editor = ours.logic.editor
@@ -108,7 +108,7 @@ def test_one_undo_restores_all_segments_bit_for_bit(mask):
     setting = crowded(mask, "OverwriteAllSegments", in_range=True)
     before = snapshot(setting.segmentation)
 
-    setting.act(Action.WHOLE_VOLUME)
+    setting.act(EditAction.WHOLE_VOLUME)
 
     assert snapshot(setting.segmentation) != before
     setting.logic.logic.Undo()
@@ -130,25 +130,25 @@ def test_masks_and_intensity_range_hold_to_the_voxel_under_different_parents(
     editor.SetSourceVolumeIntensityMask(True)
     editor.SetSourceVolumeIntensityMaskRange(0, 40)
 
-    setting.act(Action.WHOLE_VOLUME)
+    setting.act(EditAction.WHOLE_VOLUME)
 
     expected = np.where((array > 40) | SPLEEN, LIVER, answer)
     assert misplaced(setting.segmentation, "liver", setting.volume, expected) == 0
     assert misplaced(setting.segmentation, "spleen", setting.volume, SPLEEN) == 0
 
 
-def test_the_intensity_range_looks_at_the_first_component_of_a_colour_volume():
+def test_the_intensity_range_looks_at_the_first_component_of_a_color_volume():
     setting = Setting()
-    colours = np.zeros((*SHAPE, 3), np.uint8)
-    colours[..., 0][ONLY] = 200
-    colours[..., 1] = 255
+    colors = np.zeros((*SHAPE, 3), np.uint8)
+    colors[..., 0][ONLY] = 200
+    colors[..., 1] = 255
     editor = setting.logic.editor
-    editor.SetAndObserveSourceVolumeNode(add_volume(colours, setting.lattice))
+    editor.SetAndObserveSourceVolumeNode(add_volume(colors, setting.lattice))
     editor.SetSourceVolumeIntensityMask(True)
     editor.SetSourceVolumeIntensityMaskRange(150, 220)
     labelmap = labelmap_on_lattice(TRUTH, setting.lattice, setting.lattice)
 
-    for editable in finish(masking.as_far_as_editable(labelmap, labelmap, editor, "liver")):
+    for editable in run_steps_to_end(masking.as_far_as_editable(labelmap, labelmap, editor, "liver")):
         assert (labelmap_mask(editable, VoxelGrid(SHAPE, setting.lattice), setting.lattice) == TRUTH & ONLY).all()
 
 
@@ -172,7 +172,7 @@ def test_a_neighbour_on_another_lattice_loses_what_is_written_and_nobody_gets_it
     editor.SetSourceVolumeIntensityMask(restriction == "intensity")
     editor.SetSourceVolumeIntensityMaskRange(1, 1)
 
-    setting.act(Action.WHOLE_VOLUME)
+    setting.act(EditAction.WHOLE_VOLUME)
 
     written = TRUTH & ONLY if restriction == "single segment" else TRUTH
     assert (setting.held == written).all()
@@ -189,7 +189,7 @@ def test_where_nothing_may_be_edited_the_segment_is_left_and_that_is_said():
     editor.SetMaskSegmentID("only")
     before = snapshot(setting.segmentation)
 
-    run = setting.act(Action.WHOLE_VOLUME)
+    run = setting.act(EditAction.WHOLE_VOLUME)
 
     assert run.messages[-1] == "Nothing of it may be edited; 'liver' was left as it was."
     assert not run.changed
@@ -213,7 +213,8 @@ def test_an_undo_while_the_change_is_worked_out_stays_undone(monkeypatch):
 
     monkeypatch.setattr(edit_run, "as_far_as_editable", undo_once)
     run_to_end(
-        begin(setting.logic, "liver", Action.THIS_SLICE, setting.segmenter, slice_node=setting.view(2, 3)), lambda: None
+        begin(setting.logic, "liver", EditAction.THIS_SLICE, setting.segmenter, slice_node=setting.view(2, 3)),
+        lambda: None,
     )
 
     expected = box((6, 0, 0), (7, 2, 2))
@@ -226,7 +227,7 @@ def test_an_undo_while_the_change_is_worked_out_stays_undone(monkeypatch):
 def test_what_is_removed_while_masks_are_looked_up_ends_the_action(what, monkeypatch):
     monkeypatch.setattr(masking, "_VOXELS_A_STEP", 1)
     setting = crowded("OutsideAllSegments", "OverwriteAllSegments", in_range=True)
-    run = begin(setting.logic, "liver", Action.THIS_SLICE, setting.segmenter, slice_node=setting.view(2, 3))
+    run = begin(setting.logic, "liver", EditAction.THIS_SLICE, setting.segmenter, slice_node=setting.view(2, 3))
     looked_up = []
     protected = masking._protected
     monkeypatch.setattr(masking, "_protected", lambda *given: (looked_up.append(1), protected(*given))[1])

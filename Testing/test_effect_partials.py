@@ -7,7 +7,7 @@ import pytest
 
 from effect_actions import held
 from MedSAM3SceneLib.editing.preview_node import PREVIEW_ATTRIBUTE
-from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SceneLib.engine.local_engine import LocalEngine
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.errors import ModelError
 from opened_effect import LIVER, HeldSegmenter, finish, is_running, open_effect, options, segment_of
@@ -20,8 +20,8 @@ DONE = 4
 class FailingSegmenter(FakeSegmenter):
     """Fails after it has shown some slices."""
 
-    def segment(self, volume, request, progress=None, cancel=None, partial=None):
-        super().segment(volume, request, progress, cancel, partial)
+    def segment(self, volume, request, *told):
+        super().segment(volume, request, *told)
         raise ModelError("The model broke; add it again.")
 
 
@@ -38,7 +38,7 @@ def previews(opened):
 def run_to_the_middle(opened):
     """Begin an action that waits after ``DONE`` slices, and let these arrive; what lets it go on is returned."""
     segmenter = HeldSegmenter({"liver": 1}, after=DONE)
-    opened.effect.engine = lambda: LocalJobs(segmenter)
+    opened.effect.engine = lambda: LocalEngine(segmenter)
     options(opened).volumeButton.click()
     opened.bench.wait(segmenter.asked.is_set)
     opened.bench.wait(lambda: len(previews(opened)) > 0 and shown(opened)[DONE - 1].any())
@@ -52,7 +52,7 @@ def shown(opened):
     return held(preview, segment_id, opened.volume)
 
 
-def test_slices_show_in_the_segments_colour_at_their_place_and_the_segment_stays_as_it_was(opened):
+def test_slices_show_in_the_segments_color_at_their_place_and_the_segment_stays_as_it_was(opened):
     for node in (opened.volume, opened.segmentation):
         node.SetAndObserveTransformNodeID(add_transform(rigid((40, 0, 15), (100, -50, 0))).GetID())
     segment_of(opened).SetColor(0.2, 0.4, 0.6)
@@ -133,7 +133,7 @@ def test_whatever_ends_the_action_takes_what_was_shown_away(opened, leave):
 
 def test_a_failure_takes_what_was_shown_away(opened):
     before = snapshot(opened.segmentation)
-    opened.effect.engine = lambda: LocalJobs(FailingSegmenter({"liver": 1}))
+    opened.effect.engine = lambda: LocalEngine(FailingSegmenter({"liver": 1}))
     options(opened).volumeButton.click()
     finish(opened)
 

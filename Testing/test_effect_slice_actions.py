@@ -12,15 +12,15 @@ from MedSAM3SceneLib.mrml.labelmaps import content_of, lattice_of
 from MedSAM3SceneLib.mrml.slice_planes import stack_slice, view_plane
 from MedSAM3SceneLib.mrml.volumes import read_volume_node
 from MedSAM3SceneLib.runs.edit_actions import (
-    Action,
-    ActionWords,
-    question_for,
-    surroundings,
+    ActionOptions,
+    EditAction,
+    edit_context,
+    edit_request,
 )
-from MedSAM3SceneLib.segments.prompts import write_marks
+from MedSAM3SceneLib.segments.prompts import write_prompts
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.messages.message import message
-from MedSAM3SegmentLib.prompts.prompts import PointMark
+from MedSAM3SegmentLib.prompts.prompts import PointPromptRAS
 from scene_nodes import TURNED, lattices, misplaced, rigid, rigids, segment_in_world, slice_view, to_world, unmatched
 
 pytestmark = pytest.mark.usefixtures("scene", "no_view_is_left")
@@ -48,7 +48,7 @@ def test_this_slice_changes_one_slice_at_its_place_and_no_other(
     assume(truth.transpose(2, 1, 0).take(index, axis=axis).any())
     setting = Setting(truth, lattice, volume_parent, segmentation_parent, liver=drawn)
 
-    setting.act(Action.THIS_SLICE, slice_node=setting.view(axis, index))
+    setting.act(EditAction.THIS_SLICE, slice_node=setting.view(axis, index))
 
     expected = drawn.copy()
     where = [slice(None)] * 3
@@ -60,10 +60,10 @@ def test_this_slice_changes_one_slice_at_its_place_and_no_other(
 def test_this_slice_asks_with_the_marks_of_this_slice():
     setting = Setting()
     # The slices are 2 mm apart.
-    marks = (flat_box(setting, 3), flat_box(setting, 5), PointMark((4.0, 4.0, 6.2), positive=False))
-    write_marks(setting.segmentation.GetSegmentation().GetSegment("liver"), marks)
+    marks = (flat_box(setting, 3), flat_box(setting, 5), PointPromptRAS((4.0, 4.0, 6.2), positive=False))
+    write_prompts(setting.segmentation.GetSegmentation().GetSegment("liver"), marks)
 
-    run = setting.act(Action.THIS_SLICE, slice_node=setting.view(2, 3))
+    run = setting.act(EditAction.THIS_SLICE, slice_node=setting.view(2, 3))
 
     prompts = setting.request.prompts["liver"]
     assert prompts.boxes == (marks[0],)
@@ -93,7 +93,7 @@ def test_a_finer_segment_keeps_its_finer_voxels_on_all_other_slices(mask):
     segment.AddRepresentation("Binary labelmap", image)
     setting.logic.editor.SetMaskMode(getattr(setting.segmentation, f"EditAllowed{mask}"))
 
-    setting.act(Action.THIS_SLICE, slice_node=setting.view(2, 3))
+    setting.act(EditAction.THIS_SLICE, slice_node=setting.view(2, 3))
 
     expected = fine.copy()
     expected[6:8] = TRUTH[3].repeat(2, axis=0).repeat(2, axis=1)
@@ -113,7 +113,7 @@ def test_an_oblique_slice_changes_only_voxels_that_it_goes_through(turn, lattice
     placed = read_volume_node(setting.volume)
     assume(stack_slice(view_plane(node, setting.volume, placed), placed.volume.grid) is None)
 
-    run = setting.act(Action.THIS_SLICE, slice_node=node)
+    run = setting.act(EditAction.THIS_SLICE, slice_node=node)
 
     k, j, i = np.indices(SHAPE)
     places = np.stack([i, j, k, np.ones_like(i)], axis=-1) @ (to_world(setting.volume) @ lattice).T
@@ -142,7 +142,7 @@ def test_an_oblique_slice_leaves_an_empty_segment_on_the_voxels_of_the_volume():
     # A new segmentation in the Segment Editor has the geometry of its volume.
     fresh.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(fresh.volume)
     for setting in (fresh, drawn):
-        setting.act(Action.THIS_SLICE, slice_node=oblique_view(setting))
+        setting.act(EditAction.THIS_SLICE, slice_node=oblique_view(setting))
 
     content = content_of(fresh.segmentation.GetSegmentation().GetSegment("liver"))
     to_voxels = np.linalg.inv(OBLIQUE) @ lattice_of(content)
@@ -156,12 +156,12 @@ def test_an_oblique_slice_of_a_ct_is_seen_through_the_window_of_what_is_looked_f
     """By its name, where no phrase is typed, as on any other slice; the engine knows which it is."""
     setting = Setting()
     setting.slicer.util.arrayFromVolume(setting.volume)[7] = -1000
-    clicked = PointMark(tuple((setting.lattice @ np.array([4.6, 4.2, 3.7, 1]))[:3]))
-    write_marks(setting.segmentation.GetSegmentation().GetSegment("liver"), (clicked,))
+    clicked = PointPromptRAS(tuple((setting.lattice @ np.array([4.6, 4.2, 3.7, 1]))[:3]))
+    write_prompts(setting.segmentation.GetSegmentation().GetSegment("liver"), (clicked,))
     placed = read_volume_node(setting.volume)
-    around = surroundings(setting.segmentation, "liver", setting.volume, placed, oblique_view(setting))
+    around = edit_context(setting.segmentation, "liver", setting.volume, placed, oblique_view(setting))
 
-    question = question_for(ActionWords(Action.THIS_SLICE, phrase="", name="liver"), around)
+    question = edit_request(ActionOptions(EditAction.THIS_SLICE, phrase="", name="liver"), around)
 
     assert question.request.window is None
     assert question.volume.modality == "CT"
@@ -184,7 +184,7 @@ def test_what_is_not_on_an_oblique_slice_is_told_without_a_slice_number():
     setting = Setting()
     setting.segmenter = Telling({"liver": 1})
 
-    run = setting.act(Action.THIS_SLICE, phrase="pancreas", slice_node=oblique_view(setting))
+    run = setting.act(EditAction.THIS_SLICE, phrase="pancreas", slice_node=oblique_view(setting))
 
     assert run.messages[0] == "Not found: the best score is 0.31 on this slice, below the threshold 0.5."
     assert not any("oblique" in message for message in run.messages)

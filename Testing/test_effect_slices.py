@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from MedSAM3SceneLib.mrml.oblique_voxels import cut_voxels
+from MedSAM3SceneLib.mrml.oblique_voxels import find_oblique_voxels
 from MedSAM3SceneLib.mrml.segment_masks import grid_to_segmentation, segment_mask
 from MedSAM3SceneLib.mrml.slice_planes import (
     StackSlice,
@@ -16,7 +16,7 @@ from MedSAM3SceneLib.mrml.slice_planes import (
 )
 from MedSAM3SceneLib.mrml.volumes import read_volume_node
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
 from scene_nodes import (
     add_segmentation,
     add_transform,
@@ -122,7 +122,7 @@ def test_a_cut_takes_the_voxels_it_touches_and_no_others(lattice, turn, seed):
     half = touched_thickness(grid.ijk_to_ras, view.normal) / 2
     assume((np.abs(np.abs(heights) - half) > 1e-6).all())
 
-    voxels = cut_voxels(mask, cut.grid.ijk_to_ras, grid)
+    voxels = find_oblique_voxels(mask, cut.grid.ijk_to_ras, grid)
 
     taken = np.zeros(shape, int)
     np.add.at(taken, tuple(voxels.indices.T), 1)

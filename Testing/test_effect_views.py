@@ -24,7 +24,7 @@ def click_row(opened, row):
     opened.editor.widget.resize(400, 600)
     opened.editor.widget.show()
     opened.bench.app.processEvents()
-    rows = options(opened).markList
+    rows = options(opened).promptList
     QTest.mouseClick(rows.viewport(), Qt.LeftButton, Qt.NoModifier, rows.visualItemRect(rows.item(row)).center())
 
 
@@ -125,7 +125,7 @@ def test_the_row_that_was_chosen_is_not_another_segments(opened):
 
     opened.editor.widget.setCurrentSegmentID("liver")
 
-    assert options(opened).markList.count == 1
+    assert options(opened).promptList.count == 1
     assert not options(opened).removeButton.enabled
 
 

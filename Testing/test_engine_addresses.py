@@ -11,7 +11,7 @@ import pytest
 
 from engine_on_socket import LIVER, TOKEN, Engine, tls_binding, volume_of
 from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
-from MedSAM3SegmentLib.engine.client.http import Connection
+from MedSAM3SegmentLib.engine.client.http import HttpConnection
 from MedSAM3SegmentLib.engine.client.volume_upload import read_proof
 from MedSAM3SegmentLib.errors import EngineError, InputError
 
@@ -76,7 +76,7 @@ def test_a_service_at_a_forwarded_port_has_no_other_file_read_or_written(
     secret.write_text("small secret")
     profile.write_text("untouched")
     monkeypatch.setattr(engine.store, "proof_path", lambda: secret)
-    assert read_proof(Connection(engine.address, TOKEN)) == ""
+    assert read_proof(HttpConnection(engine.address, TOKEN)) == ""
     monkeypatch.undo()
 
     expect = engine.store.expect

@@ -12,14 +12,14 @@ import pytest
 
 from engine_on_socket import TOKEN, wait_until
 from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
-from MedSAM3SegmentLib.engine.process_id import Parents
-from MedSAM3SegmentLib.engine.server.model_cache import FeatureShelf, LoadedModel, ModelShelf
-from MedSAM3SegmentLib.engine.server.server import Binding, ServingEngine
+from MedSAM3SegmentLib.engine.process_id import ParentWatch
+from MedSAM3SegmentLib.engine.server.model_cache import FeatureCaches, LoadedModel, ModelCache
+from MedSAM3SegmentLib.engine.server.server import Binding, EngineServer
 from MedSAM3SegmentLib.engine.server.volume_store import VolumeStore
 from MedSAM3SegmentLib.errors import Cancelled
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane
+from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.models.tracking_session import TrackingSession
-from MedSAM3SegmentLib.prompts.prompts import MaskMark, TargetPrompts
+from MedSAM3SegmentLib.prompts.prompts import MaskPromptRAS, TargetPrompts
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.synthetic.phantom import Phantom, make_phantom, tilted_grid
@@ -58,19 +58,19 @@ def phantom() -> Phantom:
 
 
 @pytest.fixture
-def serving(segmenter: Segmenter, tmp_path: Path) -> Iterator[ServingEngine]:
-    def load(model: str, device: str, features: FeatureShelf) -> LoadedModel:
+def serving(segmenter: Segmenter, tmp_path: Path) -> Iterator[EngineServer]:
+    def load(model: str, device: str, features: FeatureCaches) -> LoadedModel:
         del features
         return LoadedModel(segmenter, model, device, 10_000_000)
 
-    serving = ServingEngine(Binding(), TOKEN, ModelShelf(load, 10**9), VolumeStore(10**8, tmp_path), Parents())
+    serving = EngineServer(Binding(), TOKEN, ModelCache(load, 10**9), VolumeStore(10**8, tmp_path), ParentWatch())
     serving.start()
     yield serving
     assert serving.stop()
 
 
 def cancel_when_held(
-    serving: ServingEngine, phantom: Phantom, request: SegmentRequest, turnstile: Turnstile
+    serving: EngineServer, phantom: Phantom, request: SegmentRequest, turnstile: Turnstile
 ) -> EngineClient:
     """Cancel while a call waits at the turnstile, and let it go on only when the service knows."""
     client = EngineClient(serving.address, TOKEN, model="demo")
@@ -93,7 +93,7 @@ def cancel_when_held(
 
 
 def test_no_batch_begins_after_the_one_in_which_it_was_cancelled(
-    serving: ServingEngine, segmenter: Segmenter, phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+    serving: EngineServer, segmenter: Segmenter, phantom: Phantom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turnstile, encode = Turnstile(free=2), segmenter.model.encode_images
 
@@ -112,12 +112,12 @@ def test_no_batch_begins_after_the_one_in_which_it_was_cancelled(
 
 
 def test_no_slice_is_tracked_after_the_one_in_which_it_was_cancelled(
-    serving: ServingEngine, phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+    serving: EngineServer, phantom: Phantom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spine = phantom.masks["spine"]
     drawn = np.zeros_like(spine)
     drawn[2] = spine[2]
-    prompts = {"spine": TargetPrompts(masks=(MaskMark(drawn),), is_phrase=False)}
+    prompts = {"spine": TargetPrompts(masks=(MaskPromptRAS(drawn),), is_phrase=False)}
     request = SegmentRequest(("spine",), plane=Plane.AXIAL, mode=Mode.FROM_PROMPTS, prompts=prompts)
     turnstile, step = Turnstile(free=4), TrackingSession.step
 

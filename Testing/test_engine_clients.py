@@ -18,17 +18,18 @@ import requests
 from engine_on_socket import LIVER, TOKEN, Engine, volume_of, wait_until, works
 from MedSAM3SegmentLib.engine.client import volume_upload
 from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
-from MedSAM3SegmentLib.engine.client.http import Connection
-from MedSAM3SegmentLib.engine.client.job import EngineJob
+from MedSAM3SegmentLib.engine.client.http import HttpConnection
+from MedSAM3SegmentLib.engine.client.job import RemoteJob
 from MedSAM3SegmentLib.engine.protocol.events import Queued, WasCancelled
 from MedSAM3SegmentLib.engine.server import event_stream, job_queue
 from MedSAM3SegmentLib.engine.server.model_cache import LoadedModel
 from MedSAM3SegmentLib.errors import Cancelled, EngineError, InputError
+from MedSAM3SegmentLib.progress import RunCallbacks
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.results.result import SegmentResult
 
 
-def hold(engine: Engine) -> tuple[EngineJob, Callable[[], None]]:
+def hold(engine: Engine) -> tuple[RemoteJob, Callable[[], None]]:
     """Keep the worker busy with a job, until the second value is called."""
     go = threading.Event()
     segment = engine.slow.segment
@@ -44,7 +45,7 @@ def hold(engine: Engine) -> tuple[EngineJob, Callable[[], None]]:
     return job, go.set
 
 
-def submit_in_order(engine: Engine, client: EngineClient, phrase: str) -> EngineJob:
+def submit_in_order(engine: Engine, client: EngineClient, phrase: str) -> RemoteJob:
     waiting = client.status().queued
     job = client.submit(volume_of(), SegmentRequest((phrase,)))
     wait_until(lambda: engine.client().status().queued == waiting + 1)
@@ -116,7 +117,7 @@ def test_a_large_volume_is_waited_for_while_the_service_checks_it(
         return ask(session, method, url, **options)
 
     monkeypatch.setattr(requests.Session, "request", note)
-    monkeypatch.setattr(volume_upload, "SLOWEST_DISK", 1e6)
+    monkeypatch.setattr(volume_upload, "SLOWEST_DISK_BYTES_PER_S", 1e6)
 
     engine.client().segment(volume_of(shape=(1000, 100, 50)), LIVER)  # 10 MB
 
@@ -157,7 +158,7 @@ def test_cancel_does_not_wait_for_the_slice_that_is_worked_on(engine: Engine, fr
 
 def test_cancel_does_not_wait_for_a_line_that_was_cut(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing comes over it any more, and nothing goes."""
-    monkeypatch.setattr(event_stream, "_SIGN_EVERY", 1000.0)
+    monkeypatch.setattr(event_stream, "_KEEP_ALIVE_S", 1000.0)
     engine.slow.free = 0
     job = engine.client().submit(volume_of(), LIVER)
     wait_until(engine.slow.held.is_set)
@@ -166,7 +167,7 @@ def test_cancel_does_not_wait_for_a_line_that_was_cut(engine: Engine, monkeypatc
         raise EngineError("The engine does not answer.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Connection, "send", cut)
+        patch.setattr(HttpConnection, "send", cut)
         job.cancel()
         with pytest.raises(Cancelled):
             job.wait(20)
@@ -240,12 +241,12 @@ def run_jobs(engine: Engine, count: int) -> None:
     client = engine.client()
     volumes = [volume_of(seed, (8, 64, 64)) for seed in range(4)]
     for number in range(count):
-        client.segment(volumes[number % 4], LIVER, partial=lambda _: None)
+        client.segment(volumes[number % 4], LIVER, RunCallbacks(partial=lambda _: None))
     gc.collect()
 
 
 def kept_jobs() -> int:
-    return len([item for item in gc.get_objects() if type(item) is EngineJob])
+    return len([item for item in gc.get_objects() if type(item) is RemoteJob])
 
 
 def test_two_hundred_jobs_in_a_row_leave_nothing_behind(engine: Engine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,21 @@ from safetensors import safe_open
 from engine_on_socket import TOKEN, Engine, volume_of, wait_until, works
 from MedSAM3SegmentLib.engine.client import volume_upload
 from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
-from MedSAM3SegmentLib.engine.process_id import Parents
-from MedSAM3SegmentLib.engine.server.model_cache import ModelShelf, check_abilities, load_segmenter
-from MedSAM3SegmentLib.engine.server.server import Binding, ServingEngine
+from MedSAM3SegmentLib.engine.process_id import ParentWatch
+from MedSAM3SegmentLib.engine.server.model_cache import ModelCache, load_segmenter
+from MedSAM3SegmentLib.engine.server.server import Binding, EngineServer
 from MedSAM3SegmentLib.engine.server.volume_store import VolumeStore
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
-from MedSAM3SegmentLib.few_shot.examples import Example
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane
-from MedSAM3SegmentLib.request import (
-    Mode,
+from MedSAM3SegmentLib.geometry.slice_stack import Plane
+from MedSAM3SegmentLib.models.abilities import check_abilities
+from MedSAM3SegmentLib.progress import (
     PartialMask,
     Progress,
-    SegmentRequest,
+    RunCallbacks,
     Stage,
 )
+from MedSAM3SegmentLib.prompts.examples import Example
+from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.resources import resource_path
 from MedSAM3SegmentLib.results.result import SegmentResult
 from MedSAM3SegmentLib.segmenter import Segmenter
@@ -54,28 +56,28 @@ def test_the_segmenter_sees_examples_as_they_were_given(
     request = SegmentRequest(("it", "that"), plane=Plane.CORONAL)
     examples = {"it": (example_in(volume, 2, (1, 3)), example_in(other)), "that": (example_in(other, -2),)}
     seen: list[tuple[Any, ...]] = []
-    segment_like = engine.slow.segment_like
+    segment = engine.slow.segment
 
-    def look(*given: Any) -> SegmentResult:
-        seen.append(given[:3])
-        return segment_like(*given)
+    def look(volume: Volume, request: SegmentRequest, callbacks: RunCallbacks) -> SegmentResult:
+        seen.append((volume, request.examples, replace(request, examples={})))
+        return segment(volume, request, callbacks)
 
-    engine.slow.segment_like = look
-    result = engine.client().segment_like(volume, examples, request)
+    engine.slow.segment = look
+    result = engine.client().segment(volume, replace(request, examples=examples))
 
     assert_same(seen[0], (volume, examples, request))
     assert [one.volume.content_hash for one in seen[0][1]["it"]] == [volume.content_hash, other.content_hash]
-    assert_same(result, SlowSegmenter().segment_like(volume, examples, request))
+    assert_same(result, SlowSegmenter().segment(volume, replace(request, examples=examples)))
 
 
 def test_the_volumes_of_examples_are_sent_once_as_any_other(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     ways = uploads(monkeypatch)
     volume, other = volume_of(), volume_of(1)
     client = engine.client()
-    client.segment_like(volume, {"it": [example_in(other)]}, IT)
+    client.segment(volume, replace(IT, examples={"it": [example_in(other)]}))
     assert ways == ["file"] * 2
-    client.segment_like(volume, {"it": [example_in(other, 1), example_in(volume)]}, IT)
-    client.segment_like(other, {"it": [example_in(volume)]}, IT)
+    client.segment(volume, replace(IT, examples={"it": [example_in(other, 1), example_in(volume)]}))
+    client.segment(other, replace(IT, examples={"it": [example_in(volume)]}))
     client.segment(other, IT)
     assert ways == ["file"] * 2
 
@@ -92,9 +94,9 @@ def test_a_request_that_does_not_go_with_examples_is_refused_before_anything_is_
         (SegmentRequest(("it",), inside="liver"), "say nothing of 'liver'"),
     ):
         with pytest.raises(InputError, match=words):
-            engine.client().segment_like(volume, examples, request)
+            engine.client().segment(volume, replace(request, examples=examples))
     with pytest.raises(InputError, match="no example"):
-        engine.client().submit(volume, IT, examples={})
+        engine.client().submit(volume, replace(IT, examples={"it": []}))
     assert ways == []
     assert engine.slow.concepts == []
 
@@ -106,7 +108,7 @@ def test_an_example_that_does_not_fit_its_volume_is_refused_by_the_service(engin
     for mask, words in ((np.ones((6, 8, 9), bool), "own voxels"), (np.zeros((6, 8, 10), bool), "is empty")):
         object.__setattr__(example, "mask", mask)
         with pytest.raises(InputError, match=words):
-            engine.client().segment_like(volume, {"it": [example]}, IT)
+            engine.client().segment(volume, replace(IT, examples={"it": [example]}))
     works(engine)
 
 
@@ -115,7 +117,7 @@ def test_two_volumes_that_the_engine_cannot_keep_at_once_are_refused_in_words(tm
     engine = Engine(tmp_path, volume_budget=volume.array.nbytes + 1)
     try:
         with pytest.raises(InputError, match="--volume-budget"):
-            engine.client().segment_like(volume, {"it": [example_in(other)]}, IT)
+            engine.client().segment(volume, replace(IT, examples={"it": [example_in(other)]}))
         works(engine)
     finally:
         engine.serving.stop()
@@ -127,7 +129,7 @@ def test_an_example_that_the_engine_knows_does_not_go_to_make_room_for_the_volum
     try:
         for known in (shown, between):
             engine.client().segment(known, IT)
-        result = engine.client().segment_like(volume, {"it": [example_in(shown)]}, IT)
+        result = engine.client().segment(volume, replace(IT, examples={"it": [example_in(shown)]}))
         assert result.concepts[0].found
     finally:
         engine.serving.stop()
@@ -138,11 +140,15 @@ def test_progress_partial_results_and_cancel_are_those_of_any_job(engine: Engine
     examples = {"it": [example_in(volume_of(1))]}
     steps: list[Progress] = []
     shown: list[PartialMask] = []
-    engine.client().segment_like(volume, examples, IT, steps.append, None, shown.append)
+    engine.client().segment(
+        volume, replace(IT, examples=examples), RunCallbacks(progress=steps.append, partial=shown.append)
+    )
     assert [step.done for step in steps] == [mask.slice_index + 1 for mask in shown] == [1, 2, 3, 4, 5, 6]
     engine.slow.free, before = 8, engine.slow.slices
     with pytest.raises(Cancelled):
-        engine.client().segment_like(volume_of(2, (400, 4, 4)), examples, IT, cancel=engine.slow.held.is_set)
+        engine.client().segment(
+            volume_of(2, (400, 4, 4)), replace(IT, examples=examples), RunCallbacks(cancel=engine.slow.held.is_set)
+        )
     wait_until(lambda: engine.client().status().running == 0)
     assert engine.slow.slices == before + 9, "the one that was worked on is the last"
 
@@ -155,11 +161,15 @@ def phantoms() -> tuple[Phantom, Phantom]:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Any:
-    engines: list[ServingEngine] = []
+    engines: list[EngineServer] = []
 
     def serve(model: str) -> EngineClient:
-        serving = ServingEngine(
-            Binding(), TOKEN, ModelShelf(load_segmenter, check=check_abilities), VolumeStore(10**9, tmp_path), Parents()
+        serving = EngineServer(
+            Binding(),
+            TOKEN,
+            ModelCache(load_segmenter, check=check_abilities),
+            VolumeStore(10**9, tmp_path),
+            ParentWatch(),
         )
         engines.append(serving)
         serving.start()
@@ -185,12 +195,16 @@ def test_the_demo_model_finds_an_organ_by_another_body_and_by_one_slice_of_the_s
     reports: list[Progress] = []
     shown: list[PartialMask] = []
     for example in (Example(old.volume, old.masks["liver"], tuple(range(10, 30, 2))), Example(new.volume, drawn)):
-        result = client.segment_like(new.volume, {"it": [example]}, request, reports.append, None, shown.append)
+        result = client.segment(
+            new.volume,
+            replace(request, examples={"it": [example]}),
+            RunCallbacks(progress=reports.append, partial=shown.append),
+        )
         mask = result.concepts[0].mask
         assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.8
         looking = [report for report in reports if report.stage is Stage.SEGMENTING]
         assert looking[-1].done == looking[-1].total
-    alone = Segmenter.load("demo", "cpu").segment_like(new.volume, {"it": [example]}, request)
+    alone = Segmenter.load("demo", "cpu").segment(new.volume, replace(request, examples={"it": [example]}))
     assert_same(result.concepts, alone.concepts)
     assert np.array_equal(mask[middle], drawn[middle])
     assert {piece.slice_index for piece in shown} == set(range(middle - 5, middle + 6))
@@ -203,7 +217,7 @@ def test_a_model_without_a_tracker_is_said_in_words_before_it_is_loaded(
     volume = volume_of(shape=(7, 20, 24))
     client = serve(str(tiny_model_folder))
     with pytest.raises(ModelError, match="no tracker, which segmenting by examples needs"):
-        client.segment_like(volume, {"it": [example_in(volume)]}, IT)
+        client.segment(volume, replace(IT, examples={"it": [example_in(volume)]}))
     with pytest.raises(ModelError, match="no tracker, which the mode 'propagate' needs"):
         client.segment(volume, SegmentRequest(("it",), mode=Mode.PROPAGATE))
     assert client.status().model is None

@@ -15,18 +15,18 @@ from engine_on_socket import TOKEN, Engine, volume_of, works
 from MedSAM3SegmentLib.engine.protocol.codec import encode
 from MedSAM3SegmentLib.engine.protocol.events import Done, Failed
 from MedSAM3SegmentLib.engine.protocol.messages import (
-    JobOrder,
-    OrderedExample,
-    SentVolume,
-    VolumeOffer,
+    ExampleRequest,
+    JobRequest,
+    VolumeRef,
+    VolumeUpload,
     read_events,
 )
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane
+from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.prompts.prompts import (
-    BoxMark,
-    MaskMark,
-    PointMark,
+    BoxPromptRAS,
+    MaskPromptRAS,
+    PointPromptRAS,
     TargetPrompts,
 )
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
@@ -43,14 +43,14 @@ REQUESTS = (
         slices=(1, 3),
         threshold=0.3,
         window=Window(0.0, 1.0, "narrow"),
-        region=BoxMark(((-50.0, -50.0, -50.0), (50.0, 50.0, 50.0))),
+        region=BoxPromptRAS(((-50.0, -50.0, -50.0), (50.0, 50.0, 50.0))),
     ),
     SegmentRequest(("liver",), mode=Mode.PROPAGATE, inside=MASK),
     SegmentRequest(("liver",), more_planes=(Plane.SAGITTAL,)),
     SegmentRequest(
         ("liver",),
         mode=Mode.FROM_PROMPTS,
-        prompts={"liver": TargetPrompts((PointMark((0.0, 0.0, 3.0)),), masks=(MaskMark(MASK, (2,)),))},
+        prompts={"liver": TargetPrompts((PointPromptRAS((0.0, 0.0, 3.0)),), masks=(MaskPromptRAS(MASK, (2,)),))},
     ),
 )
 
@@ -110,16 +110,16 @@ def _spoiled(draw: st.DrawFn, packets: tuple[bytes, ...]) -> bytes:
     return _HEAD.pack(b"MS31", len(text)) + text + arrays[: draw(st.sampled_from([len(arrays), len(arrays) // 2]))]
 
 
-def _order(request: SegmentRequest, examples: dict[str, tuple[OrderedExample, ...]] | None = None) -> bytes:
-    digits, sent = "0" * 32, SentVolume.of(VOLUME)
-    return encode(JobOrder(digits, digits, sent, examples or {}, "demo", "cpu", True, False, "", request))
+def _order(request: SegmentRequest, examples: dict[str, tuple[ExampleRequest, ...]] | None = None) -> bytes:
+    digits, sent = "0" * 32, VolumeRef.of(VOLUME)
+    return encode(JobRequest(digits, digits, sent, examples or {}, "demo", "cpu", True, False, "", request))
 
 
 _ORDERS = (
     *(_order(request) for request in REQUESTS),
-    _order(SegmentRequest(("liver",)), {"liver": (OrderedExample(SentVolume.of(VOLUME), MASK, (2,)),)}),
+    _order(SegmentRequest(("liver",)), {"liver": (ExampleRequest(VolumeRef.of(VOLUME), MASK, (2,)),)}),
 )
-_OFFERS = (encode(VolumeOffer("0" * 64, VOLUME.array.dtype.str, VOLUME.array.shape, VOLUME.grid, "CT")),)
+_OFFERS = (encode(VolumeUpload("0" * 64, VOLUME.array.dtype.str, VOLUME.array.shape, VOLUME.grid, "CT")),)
 
 
 def _refused_in_words(answer: requests.Response) -> None:

@@ -13,9 +13,9 @@ import pytest
 
 from engine_on_socket import LIVER, TOKEN, Engine, volume_of, wait_until, works
 from made_results import axial_grid, result_of
-from MedSAM3SegmentLib.checkpoints.fingerprint import file_sha256
+from MedSAM3SegmentLib.checkpoints.hashing import file_sha256
 from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
-from MedSAM3SegmentLib.engine.process_id import Parents
+from MedSAM3SegmentLib.engine.process_id import ParentWatch
 from MedSAM3SegmentLib.engine.protocol.events import (
     Advanced,
     Done,
@@ -26,13 +26,8 @@ from MedSAM3SegmentLib.engine.protocol.events import (
 )
 from MedSAM3SegmentLib.engine.protocol.messages import read_events
 from MedSAM3SegmentLib.engine.server import event_stream
-from MedSAM3SegmentLib.engine.server.model_cache import (
-    FeatureShelf,
-    ModelShelf,
-    files_version,
-    load_segmenter,
-)
-from MedSAM3SegmentLib.engine.server.server import Binding, ServingEngine
+from MedSAM3SegmentLib.engine.server.model_cache import FeatureCaches, ModelCache, load_segmenter
+from MedSAM3SegmentLib.engine.server.server import Binding, EngineServer
 from MedSAM3SegmentLib.engine.server.volume_store import VolumeStore
 from MedSAM3SegmentLib.errors import (
     Cancelled,
@@ -40,9 +35,11 @@ from MedSAM3SegmentLib.errors import (
     InputError,
     ModelError,
 )
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane
+from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.messages.message import message
-from MedSAM3SegmentLib.request import PartialMask, Progress, SegmentRequest
+from MedSAM3SegmentLib.model_store.resolve import files_version
+from MedSAM3SegmentLib.progress import PartialMask, Progress, RunCallbacks
+from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.results.result import SegmentResult
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.volume import Volume
@@ -61,11 +58,11 @@ def test_the_result_is_the_segmenters_to_the_last_field(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("inside", [np.eye(4, 6, dtype=bool)[:, None, :].repeat(5, axis=1), "liver", "abdomen"])
-@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("color", [False, True])
 def test_the_segmenter_sees_volume_and_request_as_they_were_sent(
-    engine: Engine, colour: bool, inside: np.ndarray | str
+    engine: Engine, color: bool, inside: np.ndarray | str
 ) -> None:
-    array = np.random.default_rng(5).integers(0, 255, (4, 5, 6, 3) if colour else (4, 5, 6)).astype(np.uint8)
+    array = np.random.default_rng(5).integers(0, 255, (4, 5, 6, 3) if color else (4, 5, 6)).astype(np.uint8)
     said = (message("Two sentences."), message("Or {count}.", count="one"))
     volume = Volume(array, axial_grid((4, 5, 6)), "US", "cine", said, is_sequence=True)
     request = SegmentRequest(("liver", "spleen"), inside=inside)
@@ -120,8 +117,8 @@ def test_a_model_is_loaded_once_and_the_callbacks_run_in_the_callers_thread(engi
         threads.add(threading.get_ident())
         steps.append(step)
 
-    client.segment(volume_of(), LIVER, progress)
-    client.segment(volume_of(), LIVER, progress)
+    client.segment(volume_of(), LIVER, RunCallbacks(progress))
+    client.segment(volume_of(), LIVER, RunCallbacks(progress))
 
     assert engine.loaded == ["demo"]
     assert [step.done for step in steps] == [1, 2, 3, 4, 5, 6] * 2
@@ -136,7 +133,7 @@ def test_a_callback_that_raises_cancels_the_job(engine: Engine) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        engine.client().segment(volume_of(shape=(400, 4, 4)), LIVER, progress)
+        engine.client().segment(volume_of(shape=(400, 4, 4)), LIVER, RunCallbacks(progress))
     wait_until(lambda: engine.client().status().running == 0)
     assert engine.slow.slices == 2, "the one that was worked on is the last"
 
@@ -176,7 +173,7 @@ def test_memory_that_cannot_be_given_back_holds_up_no_job(engine: Engine, monkey
 def test_events_that_wait_for_a_slow_client_are_bounded_and_the_result_is_among_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(event_stream, "_MOST_WAITING", 20_000)
+    monkeypatch.setattr(event_stream, "_MAX_WAITING_FRAMES", 20_000)
     mask = np.random.default_rng(0).random((100, 100)) > 0.5
     done = Done(result_of(volume_of(), {"liver": np.asarray(volume_of().array > 0)}, Plane.ACQUIRED))
 
@@ -185,7 +182,7 @@ def test_events_that_wait_for_a_slow_client_are_bounded_and_the_result_is_among_
             return False
 
     async def late() -> list[Event | None]:
-        frames = event_stream.JobFrames(compress=False)
+        frames = event_stream.EventStream(compress=False)
         for index in range(1000):
             frames.tell(PartialArrived(PartialMask("liver", index, 0.9, mask)))
         frames.tell(done)
@@ -240,7 +237,7 @@ def test_a_port_that_is_taken_is_said_in_words(engine: Engine, tmp_path: Path) -
     port = int(engine.address.rpartition(":")[2])
     store = VolumeStore(1000, tmp_path)
     with pytest.raises(InputError, match="--port"):
-        ServingEngine(Binding(port=port), TOKEN, engine.shelf, store, Parents())
+        EngineServer(Binding(port=port), TOKEN, engine.shelf, store, ParentWatch())
     store.close()
 
 
@@ -250,7 +247,7 @@ def test_a_model_whose_files_were_changed_is_loaded_again(tiny_model_folder: Pat
 
     folder = tmp_path / "trained"
     shutil.copytree(tiny_model_folder, folder)
-    shelf = ModelShelf(load_segmenter, version=files_version)
+    shelf = ModelCache(load_segmenter, version=files_version)
     first = shelf.get(str(folder), "cpu")
     assert shelf.get(str(folder), "cpu") is first
     weights = {name: value * 2 for name, value in load_file(folder / "model.safetensors").items()}
@@ -272,9 +269,9 @@ def test_a_model_whose_files_were_changed_is_loaded_again(tiny_model_folder: Pat
 def test_a_real_model_gives_what_it_gives_in_this_process_and_keeps_its_features(
     tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    features = FeatureShelf()
-    serving = ServingEngine(
-        Binding(), TOKEN, ModelShelf(load_segmenter, features=features), VolumeStore(10**8, tmp_path), Parents()
+    features = FeatureCaches()
+    serving = EngineServer(
+        Binding(), TOKEN, ModelCache(load_segmenter, features=features), VolumeStore(10**8, tmp_path), ParentWatch()
     )
     serving.start()
     try:
@@ -290,7 +287,7 @@ def test_a_real_model_gives_what_it_gives_in_this_process_and_keeps_its_features
         assert result.concepts[0].found
         assert_same(result.stack, alone.stack)
         assert_same(result.concepts, alone.concepts)
-        assert_same(result.gate, alone.gate)
+        assert_same(result.search_region, alone.search_region)
         held = {(use.name, use.place): use.items for use in client.status().caches}
         assert held["features", "RAM"] == 7
         assert held["models", "RAM"] == 1

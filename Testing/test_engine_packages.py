@@ -32,15 +32,15 @@ def watch(name, globals=None, locals=None, fromlist=(), level=0):
 builtins.__import__ = watch
 from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
-from MedSAM3SegmentLib.engine.process.discovery import running_engines
+from MedSAM3SegmentLib.engine.process.discovery import find_running_engines
 from MedSAM3SegmentLib.errors import MedSAM3Error
 from MedSAM3SegmentLib.request import SegmentRequest
 from engine_on_socket import volume_of
 
 def use():
-    while not running_engines():
+    while not find_running_engines():
         pass
-    engine = running_engines()[0]
+    engine = find_running_engines()[0]
     client = EngineClient(engine.address, engine.token, model={model!r}, device="cpu")
     result = client.segment(volume_of(), SegmentRequest(("liver",), threshold=0.3))
     print(json.dumps([bool(result.concepts[0].found), sorted(imported)]), flush=True)

@@ -19,12 +19,12 @@ import pytest
 from engine_on_socket import LIVER, volume_of, wait_until
 from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
-from MedSAM3SegmentLib.engine.client.job import EngineJob
+from MedSAM3SegmentLib.engine.client.job import RemoteJob
 from MedSAM3SegmentLib.engine.process.discovery import (
     FOLDER_VARIABLE,
-    announced,
+    announce_engine,
+    find_running_engines,
     run_folder,
-    running_engines,
 )
 from MedSAM3SegmentLib.engine.process.engine_process import (
     TOKEN_VARIABLE,
@@ -33,7 +33,7 @@ from MedSAM3SegmentLib.engine.process.engine_process import (
     start_process,
 )
 from MedSAM3SegmentLib.engine.process.start_lock import one_at_a_time
-from MedSAM3SegmentLib.engine.process_id import Parents, ProcessMark
+from MedSAM3SegmentLib.engine.process_id import ParentWatch, ProcessId
 from MedSAM3SegmentLib.engine.protocol.events import Advanced, Failed, PartialArrived
 from MedSAM3SegmentLib.errors import (
     Cancelled,
@@ -80,7 +80,7 @@ def engine_process(commands: Commands) -> Iterator[EngineProcess]:
     process = EngineProcess(start=commands, model="0")
     yield process
     process.stop()
-    assert running_engines() == []
+    assert find_running_engines() == []
 
 
 def answers(process: EngineProcess) -> None:
@@ -129,7 +129,7 @@ def test_killed_in_mid_job_the_job_fails_and_the_next_one_works(
     job = engine_process.submit(volume_of(shape=(2000, 4, 4)), LIVER, model="0.02")
     seen: list[object] = []
     wait_until(lambda: bool(seen.extend(job.poll())) or any(isinstance(event, PartialArrived) for event in seen))
-    os.kill(pid, signal.SIGKILL)
+    ProcessId.of(pid).kill()
 
     with pytest.raises(EngineError) as failure:
         job.wait(20)
@@ -194,7 +194,7 @@ def test_a_file_of_an_engine_that_died_is_removed_and_one_of_another_user_is_not
     readable = {**dead, "pid": os.getpid()}
     (folder / "engine-readable.json").write_text(json.dumps(readable))
     (folder / "engine-readable.json").chmod(0o644)
-    assert running_engines() == []
+    assert find_running_engines() == []
     assert not (folder / "engine-dead.json").exists()
     answers(engine_process)
 
@@ -219,7 +219,7 @@ def test_a_program_at_the_port_of_a_dead_engine_is_not_told_the_token(
                     line.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n{"proof":"0","protocol": 1}')
 
         threading.Thread(target=listen, daemon=True).start()
-        with announced(f"http://127.0.0.1:{listener.getsockname()[1]}", "token-of-the-dead-engine-00000000"):
+        with announce_engine(f"http://127.0.0.1:{listener.getsockname()[1]}", "token-of-the-dead-engine-00000000"):
             answers(engine_process)
     assert heard
     assert not any(b"token-of-the-dead" in words for words in heard)
@@ -237,7 +237,7 @@ def test_a_job_can_be_cancelled_while_the_process_starts(engine_process: EngineP
 def test_stop_ends_the_process_in_mid_job(engine_process: EngineProcess, tmp_path: Path) -> None:
     job = engine_process.submit(volume_of(shape=(2000, 4, 4)), LIVER, model="0.02")
     wait_until(lambda: any(isinstance(event, Advanced) for event in job.poll()), 60)
-    process = ProcessMark.of(pid_of(engine_process))
+    process = ProcessId.of(pid_of(engine_process))
     engine_process.stop()
     assert not process.is_alive
     assert engine_process.status() is None
@@ -257,11 +257,11 @@ time.sleep(60)
 """
 
 
-def another_user() -> tuple[subprocess.Popen[str], ProcessMark]:
+def another_user() -> tuple[subprocess.Popen[str], ProcessId]:
     """Another Slicer with an engine, which it starts or finds."""
     user = subprocess.Popen([sys.executable, "-c", _USER.format(path=sys.path)], stdout=subprocess.PIPE, text=True)
     assert user.stdout is not None
-    return user, ProcessMark.of(int(user.stdout.readline()))
+    return user, ProcessId.of(int(user.stdout.readline()))
 
 
 def test_it_ends_when_its_parent_is_killed() -> None:
@@ -270,7 +270,7 @@ def test_it_ends_when_its_parent_is_killed() -> None:
     user.kill()
     user.wait()
     wait_until(lambda: not process.is_alive)
-    assert running_engines() == []
+    assert find_running_engines() == []
 
 
 def test_two_users_share_one_which_ends_with_the_last(engine_process: EngineProcess) -> None:
@@ -279,7 +279,7 @@ def test_two_users_share_one_which_ends_with_the_last(engine_process: EngineProc
     assert process.pid == pid_of(engine_process)
     engine_process.stop()  # which waits for the end of a process that ends
     assert process.is_alive
-    (engine,) = running_engines()
+    (engine,) = find_running_engines()
     assert EngineClient(engine.address, engine.token, model="0").segment(volume_of(), LIVER).concepts[0].found
     user.kill()
     user.wait()
@@ -312,6 +312,7 @@ def test_who_waits_for_the_start_of_another_can_be_stopped(folder: Path, command
     assert commands.commands == []
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
 def test_one_that_a_person_started_is_used_and_left_alone(folder: Path) -> None:
     del folder
     started = subprocess.Popen(
@@ -332,7 +333,7 @@ def test_one_that_a_person_started_is_used_and_left_alone(folder: Path) -> None:
     assert started.returncode == 0
     assert token not in log
     assert "Traceback" not in log
-    assert running_engines() == []
+    assert find_running_engines() == []
 
 
 class Broken:
@@ -396,7 +397,7 @@ def test_what_a_launcher_started_is_killed_with_it(tmp_path: Path) -> None:
     launcher = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     started = start_process([sys.executable, "-c", launcher], os.environ, log)
     wait_until(lambda: log.read_text().endswith("\n"))
-    real = ProcessMark.of(int(log.read_text()))
+    real = ProcessId.of(int(log.read_text()))
     assert real.is_alive
 
     started.kill()
@@ -440,7 +441,7 @@ def test_a_job_whose_thread_is_late_starts_nothing_after_the_stop(
     """Slicer is quit right after a click, on a busy computer."""
     process = EngineProcess(start=commands, model="0")
     with monkeypatch.context() as patch:
-        patch.setattr(EngineJob, "start", lambda job: job)
+        patch.setattr(RemoteJob, "start", lambda job: job)
         job = process.submit(volume_of(), LIVER, model="0")
     process.stop()
     job.start()
@@ -450,14 +451,14 @@ def test_a_job_whose_thread_is_late_starts_nothing_after_the_stop(
 
 
 def test_a_process_number_that_was_given_away_is_another_process() -> None:
-    mark = ProcessMark.of(os.getpid())
+    mark = ProcessId.of(os.getpid())
     assert mark.is_alive
-    assert not ProcessMark(0).is_alive
-    assert not ProcessMark(2**40).is_alive
+    assert not ProcessId(0).is_alive
+    assert not ProcessId(2**40).is_alive
     if mark.started:
-        assert not ProcessMark(mark.pid, "1").is_alive
-    assert not Parents().are_gone
-    parents = Parents(mark)
+        assert not ProcessId(mark.pid, "1").is_alive
+    assert not ParentWatch().are_gone
+    parents = ParentWatch(mark)
     assert not parents.are_gone
     parents.remove(mark.pid)
     assert parents.are_gone

@@ -16,7 +16,7 @@ import requests
 
 from engine_on_socket import LIVER, TOKEN, Engine, volume_of, works
 from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
-from MedSAM3SegmentLib.engine.client.http import Connection, knows_token
+from MedSAM3SegmentLib.engine.client.http import HttpConnection, knows_token
 from MedSAM3SegmentLib.engine.protocol.codec import encode
 from MedSAM3SegmentLib.engine.protocol.events import (
     Failed,
@@ -25,10 +25,10 @@ from MedSAM3SegmentLib.engine.protocol.events import (
     refusal_in,
 )
 from MedSAM3SegmentLib.engine.protocol.messages import (
-    JobOrder,
-    OrderedExample,
-    SentVolume,
-    VolumeOffer,
+    ExampleRequest,
+    JobRequest,
+    VolumeRef,
+    VolumeUpload,
 )
 from MedSAM3SegmentLib.engine.server import app, server
 from MedSAM3SegmentLib.errors import EngineError, InputError
@@ -59,7 +59,7 @@ def test_nothing_is_done_without_the_token(engine: Engine, token: str) -> None:
 
 def test_an_engine_that_is_ending_takes_no_new_user(engine: Engine) -> None:
     """Slicer starts another one then; a job handed in to this one would be lost."""
-    connection = Connection(engine.address, TOKEN)
+    connection = HttpConnection(engine.address, TOKEN)
     connection.send("POST", f"/parents/{os.getpid()}")
     engine.shelf.check = lambda *_: engine.serving._service.cancel_all()
     with pytest.raises(InputError, match="is ending"):
@@ -69,9 +69,9 @@ def test_an_engine_that_is_ending_takes_no_new_user(engine: Engine) -> None:
 
 
 def test_the_service_proves_itself_without_seeing_the_token(engine: Engine) -> None:
-    assert knows_token(Connection(engine.address, TOKEN))
-    assert not knows_token(Connection(engine.address, "another"))
-    assert not knows_token(Connection("http://127.0.0.1:9", TOKEN))
+    assert knows_token(HttpConnection(engine.address, TOKEN))
+    assert not knows_token(HttpConnection(engine.address, "another"))
+    assert not knows_token(HttpConnection("http://127.0.0.1:9", TOKEN))
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", ""])
@@ -123,7 +123,7 @@ def test_a_connection_that_asks_nothing_is_closed(
     """Whoever holds many of them, without a token, would leave no room for others."""
     host, port = engine.address.removeprefix("http://").split(":")
     with monkeypatch.context() as patch:
-        patch.setattr(server, "_PATIENCE", 0.2)
+        patch.setattr(server, "_TIMEOUT_S", 0.2)
         with socket.create_connection((host, int(port)), 60) as line:
             line.sendall(words)
             assert line.recv(1000) == b""
@@ -133,7 +133,7 @@ def test_a_connection_that_asks_nothing_is_closed(
 def test_a_job_that_takes_longer_than_a_request_may_is_not_cut_off(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_PATIENCE", 1.0)
+    monkeypatch.setattr(server, "_TIMEOUT_S", 1.0)
     engine.slow.seconds = 0.25
     volume = volume_of()
     result = engine.client().segment(volume, LIVER)
@@ -143,7 +143,7 @@ def test_a_job_that_takes_longer_than_a_request_may_is_not_cut_off(
 def test_a_body_that_is_too_long_is_refused_however_it_is_packed(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "MOST_ORDER_BYTES", 10_000_000)
+    monkeypatch.setattr(app, "MAX_REQUEST_BYTES", 10_000_000)
     bomb = zlib.compress(b"\0" * 50_000_000, 9)
     assert len(bomb) < 100_000
     assert post(engine, "/jobs", b"\0" * 11_000_000).status_code == 413
@@ -170,7 +170,7 @@ def test_what_the_engine_has_no_memory_for_is_refused(
 
 
 def offer(volume: Volume, **changes: object) -> bytes:
-    plain = VolumeOffer(volume.content_hash, volume.array.dtype.str, volume.array.shape, volume.grid, "CT")
+    plain = VolumeUpload(volume.content_hash, volume.array.dtype.str, volume.array.shape, volume.grid, "CT")
     return encode(replace(plain, **changes))
 
 
@@ -211,12 +211,12 @@ def test_only_who_reads_the_proof_is_told_a_path(engine: Engine) -> None:
     assert path.parent == engine.store.folder
 
 
-def order_for(volume: Volume) -> JobOrder:
+def order_for(volume: Volume) -> JobRequest:
     digits = "0" * 32
-    return JobOrder(
+    return JobRequest(
         id=digits,
         client=digits,
-        volume=SentVolume.of(volume),
+        volume=VolumeRef.of(volume),
         examples={},
         model="demo",
         device="auto",
@@ -235,12 +235,8 @@ def order_for(volume: Volume) -> JobOrder:
         {"model": "demo/../../etc"},
         {"model": "../etc"},
         {"device": "\n"},
-        {"volume": SentVolume("0" * 64, "", (), False)},
-        {
-            "examples": {
-                "liver": (OrderedExample(SentVolume("0" * 64, "", (), False), np.ones((6, 8, 10), bool), None),)
-            }
-        },
+        {"volume": VolumeRef("0" * 64, "", (), False)},
+        {"examples": {"liver": (ExampleRequest(VolumeRef("0" * 64, "", (), False), np.ones((6, 8, 10), bool), None),)}},
         {"id": "1"},
         {"client": "../x"},
     ],

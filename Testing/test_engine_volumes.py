@@ -17,11 +17,11 @@ import pytest
 
 from engine_on_socket import LIVER, Engine, volume_of, wait_until, works
 from MedSAM3SegmentLib.engine.client import volume_upload
-from MedSAM3SegmentLib.engine.protocol.messages import VolumeOffer
+from MedSAM3SegmentLib.engine.protocol.messages import VolumeUpload
 from MedSAM3SegmentLib.engine.server import volume_store
 from MedSAM3SegmentLib.engine.server.volume_store import VolumeStore
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
-from MedSAM3SegmentLib.request import CancelCheck
+from MedSAM3SegmentLib.progress import CancelCheck
 from MedSAM3SegmentLib.volume import Volume
 from same_values import assert_same
 from slow_segmenter import SlowSegmenter
@@ -62,6 +62,7 @@ def test_without_the_same_disk_volumes_travel_compressed(engine: Engine, monkeyp
     assert_same(result, SlowSegmenter().segment(volume, LIVER))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows keeps others out of the home folder in another way")
 def test_the_files_of_volumes_are_for_their_user_only(engine: Engine) -> None:
     engine.client().segment(volume_of(), LIVER)
     assert engine.store.folder.stat().st_mode & 0o077 == 0
@@ -157,7 +158,7 @@ def test_a_volume_of_a_client_that_was_killed_gives_way_after_a_while(tmp_path: 
     """One that is still written stays, although its client sends nothing."""
     store = VolumeStore(1000, tmp_path)
     volume = volume_of()  # of 960 bytes
-    offer = VolumeOffer(volume.content_hash, volume.array.dtype.str, volume.array.shape, volume.grid, "CT")
+    offer = VolumeUpload(volume.content_hash, volume.array.dtype.str, volume.array.shape, volume.grid, "CT")
     ticket, path = store.expect(offer)
     arrival = store._arrivals[ticket]
     with pytest.raises(InputError, match="Too many volumes"):
@@ -188,7 +189,7 @@ def test_a_file_that_windows_holds_is_removed_as_soon_as_it_can_be(
 
     def keep(seed: int) -> Path:
         volume = volume_of(seed)  # of 960 bytes
-        offer = VolumeOffer(volume.content_hash, volume.array.dtype.str, volume.array.shape, volume.grid, "CT")
+        offer = VolumeUpload(volume.content_hash, volume.array.dtype.str, volume.array.shape, volume.grid, "CT")
         ticket, path = store.expect(offer)
         path.write_bytes(volume.array.tobytes())
         held.append(path)
@@ -212,10 +213,10 @@ def test_a_folder_that_somebody_else_took_meanwhile_gets_no_voxels(tmp_path: Pat
     """The system tidied up the temporary files; the folder's name could be seen before."""
     store = VolumeStore(10_000, tmp_path)
     volume = volume_of()
-    offer = VolumeOffer(volume.content_hash, volume.array.dtype.str, volume.array.shape, volume.grid, "CT")
+    offer = VolumeUpload(volume.content_hash, volume.array.dtype.str, volume.array.shape, volume.grid, "CT")
     shutil.rmtree(store.folder)
     _, path = store.expect(offer)
-    assert path.stat().st_mode & 0o077 == 0
+    assert path.stat().st_mode & 0o077 == 0 or os.name != "posix"
     shutil.rmtree(store.folder)
     store.folder.symlink_to(tmp_path, target_is_directory=True)
     with pytest.raises(InputError, match="somebody else's"):
@@ -233,7 +234,7 @@ def test_a_model_is_found_by_its_path_after_the_system_has_tidied_up_its_tempora
     client.model = str(Path(__file__).parent)
     assert client.segment(volume_of(1), LIVER).concepts[0].found
     assert engine.loaded == ["demo", client.model]
-    assert engine.store.proof_path().stat().st_mode & 0o077 == 0
+    assert engine.store.proof_path().stat().st_mode & 0o077 == 0 or os.name != "posix"
 
 
 @pytest.mark.parametrize("name", ["mkdtemp", "fdopen"])
@@ -288,7 +289,7 @@ def test_bytes_that_come_when_a_volume_was_given_up_make_no_file(
 ) -> None:
     """As when its client is slow, another one comes, and its file goes between two looks."""
     volume = volume_of()
-    offer = VolumeOffer(volume.content_hash, volume.array.dtype.str, volume.array.shape, volume.grid, volume.modality)
+    offer = VolumeUpload(volume.content_hash, volume.array.dtype.str, volume.array.shape, volume.grid, volume.modality)
     ticket, _ = engine.store.expect(offer)
     expected = engine.store._arrival
 

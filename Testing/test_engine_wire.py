@@ -33,21 +33,24 @@ from MedSAM3SegmentLib.engine.protocol.events import (
 )
 from MedSAM3SegmentLib.engine.protocol.messages import (
     SIGN_OF_LIFE,
-    JobOrder,
-    OrderedExample,
-    SentVolume,
-    frame_of,
+    ExampleRequest,
+    JobRequest,
+    VolumeRef,
+    encode_frame,
     read_events,
 )
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack, VoxelGrid
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.soft_mask import SoftMask
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.messages.message import Message
 from MedSAM3SegmentLib.preprocessing.windowing import Window
+from MedSAM3SegmentLib.progress import PartialMask, Progress, Stage
 from MedSAM3SegmentLib.prompts.prompts import (
-    BoxMark,
+    BoxPromptRAS,
     BoxReading,
-    MaskMark,
-    PointMark,
+    MaskPromptRAS,
+    PointPromptRAS,
     TargetPrompts,
 )
 from MedSAM3SegmentLib.provenance import AdapterIdentity, ModelIdentity, Provenance
@@ -55,15 +58,12 @@ from MedSAM3SegmentLib.request import (
     AssemblyOptions,
     Grouping,
     Mode,
-    PartialMask,
-    Progress,
     SegmentRequest,
-    Stage,
 )
 from MedSAM3SegmentLib.results.result import ConceptResult, Instance, SegmentResult
-from MedSAM3SegmentLib.results.slice_detections import Detection, SliceEvidence, SoftMask
+from MedSAM3SegmentLib.results.slice_detections import Detection, SliceDetections
 from MedSAM3SegmentLib.results.tracks import Stop, StopReason, Track
-from MedSAM3SegmentLib.search_region import Gate
+from MedSAM3SegmentLib.search_region import SearchRegion
 from MedSAM3SegmentLib.volume import Volume
 from same_values import assert_same
 
@@ -91,9 +91,9 @@ def _arrays(shape: tuple[int, ...], dtype: type) -> st.SearchStrategy[np.ndarray
 
 _masks = _arrays(SHAPE, bool)
 _windows = st.builds(lambda low, width, name: Window(low, low + width, name), _numbers, st.floats(1, 1e4), _words)
-_points = st.builds(PointMark, _positions, _flags)
-_boxes = st.builds(BoxMark, st.lists(_positions, min_size=2, max_size=4).map(tuple), _flags)
-_mask_marks = st.builds(MaskMark, _masks, st.none() | st.lists(_small, max_size=3).map(tuple))
+_points = st.builds(PointPromptRAS, _positions, _flags)
+_boxes = st.builds(BoxPromptRAS, st.lists(_positions, min_size=2, max_size=4).map(tuple), _flags)
+_mask_marks = st.builds(MaskPromptRAS, _masks, st.none() | st.lists(_small, max_size=3).map(tuple))
 
 
 @st.composite
@@ -142,7 +142,7 @@ _detections = st.builds(
     Detection, _scores, _scores, _scores, st.tuples(_scores, _scores, _scores, _scores), _soft_masks
 )
 _evidence = st.builds(
-    SliceEvidence,
+    SliceDetections,
     _small,
     _scores | st.just(float("nan")),
     _scores,
@@ -213,8 +213,8 @@ def _results(draw: st.DrawFn) -> SegmentResult:
     matrix = np.diag([-draw(st.floats(0.1, 9)), -1.0, 2.5, 1.0])
     matrix[:3, 3] = draw(_positions)
     stack = SliceStack.along(VoxelGrid(SHAPE, matrix), draw(st.sampled_from(Plane)))
-    gate = st.builds(
-        Gate,
+    search_region = st.builds(
+        SearchRegion,
         st.just(stack),
         st.just((0, 2)),
         st.just((slice(0, 3), slice(1, 2), slice(0, 5))),
@@ -228,7 +228,7 @@ def _results(draw: st.DrawFn) -> SegmentResult:
         draw(st.dictionaries(_words, _numbers, max_size=2)),
         draw(_sentences),
         draw(st.builds(AssemblyOptions, _flags, _flags, _flags, _flags, _flags)),
-        draw(st.none() | gate),
+        draw(st.none() | search_region),
     )
 
 
@@ -249,10 +249,10 @@ def test_a_request_comes_back_equal(request: SegmentRequest) -> None:
     assert_same(request, decode(encode(request), SegmentRequest, finite=True))
 
 
-_sent_volumes = st.builds(SentVolume, _words, _words, _sentences, _flags)
-_examples = st.builds(OrderedExample, _sent_volumes, _masks, st.none() | st.lists(_small, max_size=3).map(tuple))
+_sent_volumes = st.builds(VolumeRef, _words, _words, _sentences, _flags)
+_examples = st.builds(ExampleRequest, _sent_volumes, _masks, st.none() | st.lists(_small, max_size=3).map(tuple))
 _orders = st.builds(
-    JobOrder,
+    JobRequest,
     _words,
     _words,
     _sent_volumes,
@@ -268,14 +268,14 @@ _orders = st.builds(
 
 @_few
 @given(_orders)
-def test_an_order_comes_back_equal(order: JobOrder) -> None:
-    assert_same(order, decode(encode(order), JobOrder, finite=True))
+def test_an_order_comes_back_equal(order: JobRequest) -> None:
+    assert_same(order, decode(encode(order), JobRequest, finite=True))
 
 
 @_few
 @given(st.lists(_events, max_size=3), _flags, st.integers(1, 4000))
 def test_events_come_back_equal_however_the_stream_is_cut(events: list[Event], compress: bool, cut: int) -> None:
-    stream = SIGN_OF_LIFE.join(frame_of(event, compress) for event in events)
+    stream = SIGN_OF_LIFE.join(encode_frame(event, compress) for event in events)
 
     read = [
         event for event in read_events(stream[n : n + cut] for n in range(0, len(stream), cut)) if event is not None
@@ -288,6 +288,8 @@ def _field_names(kind: type) -> set[str]:
     """All fields of a dataclass and of those in it, as paths."""
     names = set()
     for field in fields(kind):
+        if not field.metadata.get("is_sent", True):
+            continue
         names.add(f"{kind.__name__}.{field.name}")
         todo = [get_type_hints(kind)[field.name]]
         while todo:
@@ -315,7 +317,7 @@ def _fields_made(value: object) -> Iterator[str]:
         yield from _fields_made(held)
 
 
-@pytest.mark.parametrize(("kind", "values"), [(JobOrder, _orders), (SegmentResult, _results())])
+@pytest.mark.parametrize(("kind", "values"), [(JobRequest, _orders), (SegmentResult, _results())])
 def test_every_field_of_the_words_is_made_above(kind: type, values: st.SearchStrategy[object]) -> None:
     """A field that someone adds must be made by the generators of this file too: only then its way is tested."""
     made: set[str] = set()
@@ -350,7 +352,7 @@ def test_the_masks_of_dozens_of_concepts_in_a_large_volume_arrive() -> None:
     concept = replace(small.concepts[0], mask=mask, instance_map=labels)
     sent = Done(replace(small, concepts=(concept,) * 12))
 
-    (event,) = read_events(iter([frame_of(sent, compress=False)]))
+    (event,) = read_events(iter([encode_frame(sent, compress=False)]))
 
     assert isinstance(event, Done)
     assert len(event.result.concepts) == 12
@@ -365,7 +367,7 @@ def test_the_masks_of_dozens_of_concepts_in_a_large_volume_arrive() -> None:
 def test_noise_is_refused_in_words(noise: bytes) -> None:
     for data in (noise, struct.pack("<4sQ", b"MS31", len(noise)) + noise):
         with pytest.raises(InputError):
-            decode(data, JobOrder)
+            decode(data, JobRequest)
 
 
 @_few

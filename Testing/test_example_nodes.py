@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SceneLib.engine.local_engine import LocalEngine
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from scene_nodes import add_segmentation, add_transform, add_volume, misplaced, rigid, segments, snapshot
@@ -81,10 +81,10 @@ def test_examples_reach_the_engine_with_the_volumes_as_they_are_read(old):
     """The engine's client takes them by the same name as the jobs of this process."""
     asked = []
 
-    class Engine(LocalJobs):
-        def submit(self, volume, request, *, model, device, examples=None):
-            asked.append((model, device, request.concepts, examples))
-            return super().submit(volume, request, examples=examples)
+    class Engine(LocalEngine):
+        def submit(self, volume, request, *, model, device):
+            asked.append((model, device, request.concepts, request.examples or None))
+            return super().submit(volume, request)
 
     logic = load_module("MedSAM3Segment").MedSAM3SegmentLogic(engine=Engine(FakeSegmenter({"liver": 1})))
     volume, _ = body((9, 10, 11), "new")

@@ -32,8 +32,9 @@ LIBRARIES = {
     "MedSAM3Agent": ("MedSAM3AgentLib",),
 }
 TOP_LEVEL = {
-    ".ci", ".github", ".gitignore", "CMakeLists.txt", "LICENSE", "Makefile", "MedSAM3Agent", "MedSAM3Segment",
-    "README.md", "Resources", "Testing", "benchmarks", "pyproject.toml", "scripts", "setup.py",
+    ".ci", ".github", ".gitignore", "CHANGELOG.md", "CITATION.cff", "CMakeLists.txt", "CONTRIBUTING.md", "LICENSE",
+    "Makefile", "MedSAM3Agent", "MedSAM3Segment", "README.md", "Resources", "Testing", "benchmarks", "docs",
+    "pyproject.toml", "scripts", "setup.py",
 }  # fmt: skip
 
 #: Libraries that work with Qt.
@@ -274,7 +275,7 @@ def test_what_the_panel_keeps_in_the_scene_is_what_its_ui_file_is_connected_to()
     assert not [field for field in fields if re.search("token|address|password|key", field)]
 
 
-def test_no_widget_brings_colours_of_its_own():
+def test_no_widget_brings_colors_of_its_own():
     ui = ROOT / "MedSAM3Segment" / "Resources" / "UI" / "MedSAM3Segment.ui"
     files = [ui, *(path for library in WITH_WIDGETS for path in (ROOT / "MedSAM3Segment" / library).rglob("*.py"))]
     assert len(files) > 40

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from engine_on_socket import LIVER, Engine, volume_of, wait_until
-from MedSAM3SceneLib.engine.local_engine import LocalJobs
-from MedSAM3SegmentLib.engine.client.job import EngineJob
+from MedSAM3SceneLib.engine.local_engine import LocalEngine
+from MedSAM3SegmentLib.engine.client.job import RemoteJob
 from MedSAM3SegmentLib.engine.protocol.events import (
     Done,
     Event,
@@ -21,6 +21,7 @@ from MedSAM3SegmentLib.errors import (
     EngineError,
     InputError,
     MedSAM3Error,
+    MissingTrackerError,
     ModelError,
 )
 from MedSAM3SegmentLib.volume import Volume
@@ -29,6 +30,7 @@ from slow_segmenter import SlowSegmenter
 KINDS = [
     (InputError, FailureKind.INPUT),
     (ModelError, FailureKind.MODEL),
+    (MissingTrackerError, FailureKind.MISSING_TRACKER),
     (EngineError, FailureKind.ENGINE),
     (MedSAM3Error, FailureKind.ENGINE),
 ]
@@ -47,7 +49,7 @@ def test_an_error_of_a_run_is_of_the_same_kind_at_the_other_end(
 ) -> None:
     failing(monkeypatch, engine.slow, error("It did not work."))
     back = error if error is not MedSAM3Error else EngineError
-    for job in (engine.client().submit(volume_of(), LIVER), LocalJobs(engine.slow).submit(volume_of(), LIVER)):
+    for job in (engine.client().submit(volume_of(), LIVER), LocalEngine(engine.slow).submit(volume_of(), LIVER)):
         with pytest.raises(back, match=r"It did not work\.") as raised:
             job.wait(20)
         assert type(raised.value) is back
@@ -70,7 +72,7 @@ def test_an_error_of_an_answer_is_of_the_same_kind_at_the_other_end(
         engine.client().submit(volume_of(), LIVER).wait(20)
 
 
-def events_of(job: EngineJob) -> list[Event]:
+def events_of(job: RemoteJob) -> list[Event]:
     events: list[Event] = []
     wait_until(lambda: bool(events.extend(job.poll())) or (bool(events) and job.ended))
     return events
@@ -78,7 +80,7 @@ def events_of(job: EngineJob) -> list[Event]:
 
 def test_a_job_of_this_process_speaks_like_one_of_the_engine(engine: Engine) -> None:
     volume = volume_of()
-    jobs = (engine.client().submit(volume, LIVER), LocalJobs(SlowSegmenter()).submit(volume, LIVER))
+    jobs = (engine.client().submit(volume, LIVER), LocalEngine(SlowSegmenter()).submit(volume, LIVER))
     heard = []
     for job in jobs:
         job.wait(20)
@@ -92,13 +94,13 @@ def test_a_defect_of_a_job_of_this_process_is_said(monkeypatch: pytest.MonkeyPat
     slow = SlowSegmenter()
     failing(monkeypatch, slow, ZeroDivisionError("a defect"))
     with pytest.raises(EngineError, match="ZeroDivisionError: a defect"):
-        LocalJobs(slow).submit(volume_of(), LIVER).wait(20)
+        LocalEngine(slow).submit(volume_of(), LIVER).wait(20)
 
 
 def test_a_cancelled_run_says_so_wherever_it_was_cancelled(engine: Engine) -> None:
     assert str(Cancelled()) == WasCancelled().message == CANCELLED
     engine.slow.seconds = 0.05
-    for jobs in (engine.client(), LocalJobs(engine.slow)):
+    for jobs in (engine.client(), LocalEngine(engine.slow)):
         job = jobs.submit(volume_of(shape=(400, 4, 4)), LIVER)
         wait_until(lambda: engine.slow.slices > 0)
         job.cancel()

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from MedSAM3SegmentLib.assembly.assemble import with_threshold
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
-from MedSAM3SegmentLib.few_shot import segment_from_examples
-from MedSAM3SegmentLib.few_shot.examples import Example
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
-from MedSAM3SegmentLib.request import (
-    AssemblyOptions,
-    Mode,
-    Progress,
-    SegmentRequest,
-    Stage,
-)
+from MedSAM3SegmentLib.progress import Progress, RunCallbacks, Stage
+from MedSAM3SegmentLib.prompts.examples import Example
+from MedSAM3SegmentLib.request import AssemblyOptions, Mode, SegmentRequest
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.volume import Volume
 from random_grids import stored_as
@@ -36,7 +32,7 @@ def segmenter(tiny_model_folder: Path) -> Segmenter:
 
 @pytest.fixture
 def copying(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment_from_examples, "Tracker", CopyingTracker)
+    monkeypatch.setattr("MedSAM3SegmentLib.models.tracker.Tracker", CopyingTracker)
 
 
 @pytest.fixture
@@ -52,7 +48,7 @@ def labelled() -> tuple[Volume, np.ndarray]:
 
 @pytest.fixture
 def repeated(labelled: tuple[Volume, np.ndarray]) -> Volume:
-    """The labelled volume, whose slice 6 looks as slice 5 does."""
+    """The labeled volume, whose slice 6 looks as slice 5 does."""
     array = labelled[0].array.copy()
     array[6] = array[5]
     return Volume(array, labelled[0].grid, "MR", "example")
@@ -72,7 +68,7 @@ def test_each_slice_is_segmented_like_the_slice_it_resembles_whatever_the_storag
     expected, _ = stored_as(
         mask[part], VoxelGrid((10, *SHAPE[1:]), volume.grid.ijk_to_ras), ((2, 0, 1), (True, False, True))
     )
-    result = segmenter.segment_like(new, {"it": [Example(volume, mask)]}, SegmentRequest(("it",)))
+    result = segmenter.segment(new, SegmentRequest(("it",), examples={"it": [Example(volume, mask)]}))
     assert np.array_equal(result.concepts[0].mask, expected)
     assert result.provenance.prompts == {"it": "1 example (example)"}
     assert len(segmenter.cache) == 12 + 10, "one vision pass per slice"
@@ -85,7 +81,7 @@ def test_several_examples_add_up(segmenter: Segmenter, labelled: tuple[Volume, n
     lower[6:] = upper[:6] = False
     examples = [Example(volume, lower, tuple(range(6))), Example(volume, upper, tuple(range(6, 12)))]
     new = Volume(volume.array[1:11].copy(), VoxelGrid((10, *SHAPE[1:]), volume.grid.ijk_to_ras), "MR", "new")
-    result = segmenter.segment_like(new, {"it": examples}, SegmentRequest(("it",)))
+    result = segmenter.segment(new, SegmentRequest(("it",), examples={"it": examples}))
     assert np.array_equal(result.concepts[0].mask, mask[1:11])
 
 
@@ -95,12 +91,12 @@ def test_labelled_slices_of_the_volume_itself_come_back_bit_for_bit(segmenter: S
     drawn[5] = np.random.default_rng(1).random(SHAPE[1:]) > 0.5
     example = Example(repeated, drawn, (5, 8))
     for options in (AssemblyOptions(), AssemblyOptions(largest_only=True, link=False)):
-        result = segmenter.segment_like(repeated, {"it": [example]}, SegmentRequest(("it",), assembly=options))
+        result = segmenter.segment(repeated, SegmentRequest(("it",), assembly=options, examples={"it": [example]}))
         mask = result.concepts[0].mask
         assert np.array_equal(mask[5], drawn[5])
         assert not mask[8].any(), "labelled as empty"
         assert mask[6].any(), "and found on the slice that looks the same"
-        assert np.array_equal(result.with_threshold(0.9).concepts[0].mask[5], drawn[5])
+        assert np.array_equal(with_threshold(result, 0.9).concepts[0].mask[5], drawn[5])
 
 
 @pytest.mark.usefixtures("copying")
@@ -111,7 +107,7 @@ def test_some_drawn_slices_of_the_volume_itself_say_nothing_of_the_empty_ones_be
     drawn = np.zeros(SHAPE, bool)
     drawn[5] = labelled[1][5]
     request = SegmentRequest(("it",), threshold=0.9)
-    mask = segmenter.segment_like(repeated, {"it": [Example(repeated, drawn)]}, request).concepts[0].mask
+    mask = segmenter.segment(repeated, replace(request, examples={"it": [Example(repeated, drawn)]})).concepts[0].mask
     assert np.array_equal(mask[5], drawn[5])
     assert np.array_equal(mask[6], drawn[5]), "it looks the same there"
 
@@ -128,7 +124,9 @@ def test_what_was_shown_may_lie_inside_of_something_that_was_shown_too(
     examples = {"tumor": [Example(volume, beyond)], "liver": [Example(volume, outer)]}
     reports: list[Progress] = []
     request = SegmentRequest(("tumor", "liver"), inside="liver")
-    tumor, liver = segmenter.segment_like(new, examples, request, reports.append).concepts
+    tumor, liver = segmenter.segment(
+        new, replace(request, examples=examples), RunCallbacks(progress=reports.append)
+    ).concepts
     assert np.array_equal(liver.mask, outer[1:11])
     assert np.array_equal(tumor.mask, inner[1:11])
     looking = [report for report in reports if report.stage is Stage.SEGMENTING]
@@ -136,7 +134,7 @@ def test_what_was_shown_may_lie_inside_of_something_that_was_shown_too(
     assert [report.done for report in looking] == sorted(report.done for report in looking)
     assert looking[-1].done == looking[-1].total
     with pytest.raises(InputError, match="say nothing of 'heart'"):
-        segmenter.segment_like(new, examples, SegmentRequest(("tumor",), inside="heart"))
+        segmenter.segment(new, SegmentRequest(("tumor",), inside="heart", examples=examples))
 
 
 def test_real_networks_run_and_are_deterministic(tiny_model_folder: Path, labelled: tuple[Volume, np.ndarray]) -> None:
@@ -151,7 +149,7 @@ def test_real_networks_run_and_are_deterministic(tiny_model_folder: Path, labell
         segmenter.model.tracker = TrackerNetworks(tracker.network, tracker._neck)
         for mode in (Mode.SLICES, Mode.PROPAGATE):
             request = SegmentRequest(("it",), threshold=0.3, mode=mode)
-            result = segmenter.segment_like(new, {"it": [Example(volume, mask)]}, request)
+            result = segmenter.segment(new, replace(request, examples={"it": [Example(volume, mask)]}))
             masks.append(result.concepts[0].mask)
             scores.append(result.concepts[0].score_by_slice)
     assert scores[0] == scores[2]
@@ -169,13 +167,15 @@ def test_what_cannot_be_done_is_said_in_words(segmenter: Segmenter, labelled: tu
     with pytest.raises(InputError, match="own voxels"):
         Example(volume, mask[1:])
     with pytest.raises(InputError, match="'that'"):
-        segmenter.segment_like(volume, {"it": [example]}, SegmentRequest(("it", "that")))
+        segmenter.segment(volume, SegmentRequest(("it", "that"), examples={"it": [example]}))
     with pytest.raises(InputError, match="none of the labelled"):
-        segmenter.segment_like(volume, {"it": [Example(volume, mask, (0, 1))]}, SegmentRequest(("it",)))
+        segmenter.segment(volume, SegmentRequest(("it",), examples={"it": [Example(volume, mask, (0, 1))]}))
     with pytest.raises(InputError, match="12 slices"):
-        segmenter.segment_like(volume, {"it": [Example(volume, mask, (5, 12))]}, SegmentRequest(("it",)))
+        segmenter.segment(volume, SegmentRequest(("it",), examples={"it": [Example(volume, mask, (5, 12))]}))
     with pytest.raises(Cancelled):
-        segmenter.segment_like(volume, {"it": [example]}, SegmentRequest(("it",)), cancel=lambda: True)
+        segmenter.segment(
+            volume, SegmentRequest(("it",), examples={"it": [example]}), RunCallbacks(cancel=lambda: True)
+        )
     segmenter.model.tracker = None
     with pytest.raises(ModelError, match="tracker"):
-        segmenter.segment_like(volume, {"it": [example]}, SegmentRequest(("it",)))
+        segmenter.segment(volume, SegmentRequest(("it",), examples={"it": [example]}))

@@ -10,20 +10,23 @@ import numpy as np
 import pytest
 
 from followed_objects import Mask
+from MedSAM3SegmentLib.assembly.assemble import with_threshold
 from MedSAM3SegmentLib.errors import InputError, ModelError
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack, VoxelGrid
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.progress import PartialMask, RunCallbacks
 from MedSAM3SegmentLib.prompts.prompts import (
-    BoxMark,
+    BoxPromptRAS,
     BoxReading,
-    MaskMark,
-    PointMark,
+    MaskPromptRAS,
+    PointPromptRAS,
     TargetPrompts,
 )
 from MedSAM3SegmentLib.reporting.report import report_of
-from MedSAM3SegmentLib.request import Mode, PartialMask, SegmentRequest
+from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.results.tracks import StopReason
 from MedSAM3SegmentLib.segmenter import Segmenter
-from MedSAM3SegmentLib.tracking.correction import correcting_request
+from MedSAM3SegmentLib.tracking.correction import correction_request
 from MedSAM3SegmentLib.volume import Volume
 from tiny_model import TINY_SCORE, EncoderCount
 from untrained_tracker import make_tracker
@@ -39,7 +42,7 @@ def tracking(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> Segmenter
     """With a tracker, whose answers mean nothing."""
     tracker = make_tracker()
     monkeypatch.setattr(segmenter.model, "tracker", "networks")
-    monkeypatch.setattr("MedSAM3SegmentLib.tracking.track_concepts.Tracker", lambda *_: tracker)
+    monkeypatch.setattr("MedSAM3SegmentLib.models.tracker.Tracker", lambda *_: tracker)
     return segmenter
 
 
@@ -69,7 +72,7 @@ def test_one_vision_pass_per_slice_whatever_the_mode(tracking: Segmenter, volume
 def test_from_prompts_encodes_only_slices_that_it_goes_to(tracking: Segmenter, volume: Volume) -> None:
     count = EncoderCount(tracking)
     _, mask = _drawn(volume, [4])
-    prompts = {"it": TargetPrompts(masks=(MaskMark(mask),))}
+    prompts = {"it": TargetPrompts(masks=(MaskPromptRAS(mask),))}
     request = SegmentRequest(("it",), mode=Mode.FROM_PROMPTS, prompts=prompts, slices=(3, 6))
     tracking.segment(volume, request)
     assert 1 <= count.slices <= 3
@@ -78,13 +81,13 @@ def test_from_prompts_encodes_only_slices_that_it_goes_to(tracking: Segmenter, v
 @pytest.mark.parametrize("mode", [Mode.PROPAGATE, Mode.FROM_PROMPTS])
 def test_drawn_slices_come_back_to_the_voxel(tracking: Segmenter, volume: Volume, mode: Mode) -> None:
     stack, mask = _drawn(volume, [3, 5])
-    prompts = {"liver": TargetPrompts(masks=(MaskMark(mask, (3, 5, 7)),))}
+    prompts = {"liver": TargetPrompts(masks=(MaskPromptRAS(mask, (3, 5, 7)),))}
     result = tracking.segment(volume, SegmentRequest(("liver",), mode=mode, prompts=prompts, threshold=0.3))
     concept = result.concepts[0]
     for index in (3, 5, 7):
         assert np.array_equal(stack.extract(concept.mask)[index], stack.extract(mask)[index])
     for threshold in (0.05, 0.95):
-        moved = result.with_threshold(threshold).concepts[0]
+        moved = with_threshold(result, threshold).concepts[0]
         assert np.array_equal(stack.extract(moved.mask)[[3, 5, 7]], stack.extract(mask)[[3, 5, 7]])
     assert result.provenance.as_dict()["mode"] == mode.value
     assert result.provenance.as_dict()["prompts"] == {"liver": "1 mask"}
@@ -92,10 +95,12 @@ def test_drawn_slices_come_back_to_the_voxel(tracking: Segmenter, volume: Volume
 
 def test_a_phrase_that_means_something_else_where_it_was_drawn_is_no_check(tracking: Segmenter, volume: Volume) -> None:
     _, mask = _drawn(volume, [4])
-    prompts = {"liver": TargetPrompts(masks=(MaskMark(mask),))}
+    prompts = {"liver": TargetPrompts(masks=(MaskPromptRAS(mask),))}
     unseen = SegmentRequest(("liver",), mode=Mode.PROPAGATE, prompts=prompts, threshold=0.99)
     alone = SegmentRequest(
-        ("liver",), mode=Mode.FROM_PROMPTS, prompts={"liver": TargetPrompts(masks=(MaskMark(mask),), is_phrase=False)}
+        ("liver",),
+        mode=Mode.FROM_PROMPTS,
+        prompts={"liver": TargetPrompts(masks=(MaskPromptRAS(mask),), is_phrase=False)},
     )
     with_words, without = (tracking.segment(volume, request) for request in (unseen, alone))
     assert np.array_equal(with_words.concepts[0].mask, without.concepts[0].mask)
@@ -116,7 +121,7 @@ def test_things_like_this_need_no_tracker_and_serve_the_neighbours_only(segmente
     stack = SliceStack.along(volume.grid)
     inverse = stack.grid
     corners = [tuple(inverse.to_ras(np.array(ijk, float)).tolist()) for ijk in ((4, 4, 1), (14, 14, 1))]
-    box = BoxMark((corners[0], corners[1]))
+    box = BoxPromptRAS((corners[0], corners[1]))
     prompts = {"it": TargetPrompts(boxes=(box,), reading=BoxReading.THINGS_LIKE_THIS, is_phrase=False)}
     result = segmenter.segment(volume, SegmentRequest(("it",), mode=Mode.FROM_PROMPTS, prompts=prompts))
     assert list(result.concepts[0].score_by_slice) == [0, 1, 2, 3, 4, 5], "20 mm to either side"
@@ -128,8 +133,8 @@ def test_a_raised_threshold_drops_tracks_without_the_model(tracking: Segmenter, 
     result = tracking.segment(volume, request)
     assert result.concepts[0].found
     count = EncoderCount(tracking)
-    assert not result.with_threshold(0.99).concepts[0].found
-    again = result.with_threshold(TINY_SCORE - 0.1).concepts[0]
+    assert not with_threshold(result, 0.99).concepts[0].found
+    again = with_threshold(result, TINY_SCORE - 0.1).concepts[0]
     assert np.array_equal(again.mask, result.concepts[0].mask)
     assert count.slices == 0
 
@@ -137,7 +142,7 @@ def test_a_raised_threshold_drops_tracks_without_the_model(tracking: Segmenter, 
 def test_partial_masks_of_detection_are_on_the_volumes_grid(segmenter: Segmenter, volume: Volume) -> None:
     shown: list[PartialMask] = []
     request = SegmentRequest(("liver",), plane=Plane.CORONAL, threshold=TINY_SCORE - 0.1)
-    result = segmenter.segment(volume, request, partial=shown.append)
+    result = segmenter.segment(volume, request, RunCallbacks(partial=shown.append))
     assert [one.slice_index for one in shown] == list(range(result.stack.count))
     for one in shown:
         assert np.array_equal(one.mask, result.stack.extract(result.concepts[0].mask)[one.slice_index])
@@ -150,14 +155,14 @@ def test_a_corrected_slice_is_kept_and_the_rest_found_anew(tracking: Segmenter, 
     changed = result.concepts[0].mask.copy()
     stack.extract(changed)[4] = stack.extract(mask)[4]
     stack.extract(changed)[7] = False
-    again = correcting_request(request, result, "liver", changed, [4, 7])
+    again = correction_request(request, result, "liver", changed, [4, 7])
     assert again.concepts == ("liver",)
     (marks,) = again.prompts["liver"].masks
     assert marks.slices == (0, 4, 7), "the surest slice that is far enough away stays as well"
     corrected = tracking.segment(volume, again).concepts[0]
     assert np.array_equal(stack.extract(corrected.mask)[4], stack.extract(mask)[4])
     assert not stack.extract(corrected.mask)[7].any()
-    later = correcting_request(again, tracking.segment(volume, again), "liver", changed, [2])
+    later = correction_request(again, tracking.segment(volume, again), "liver", changed, [2])
     assert set(later.prompts["liver"].masks[0].slices or ()) >= {2, 4, 7}, "earlier corrections are kept"
 
 
@@ -168,12 +173,12 @@ def test_corrections_that_fit_nothing_are_refused(
     request = SegmentRequest(("liver",))
     result = tracking.segment(volume, request)
     with pytest.raises(InputError, match=words):
-        correcting_request(request, result, concept, result.concepts[0].mask, slices)
+        correction_request(request, result, concept, result.concepts[0].mask, slices)
 
 
 def test_the_report_says_where_and_why_it_stopped(tracking: Segmenter, volume: Volume) -> None:
     _, mask = _drawn(volume, [4])
-    prompts = {"liver": TargetPrompts(masks=(MaskMark(mask),))}
+    prompts = {"liver": TargetPrompts(masks=(MaskPromptRAS(mask),))}
     result = tracking.segment(volume, SegmentRequest(("liver",), mode=Mode.FROM_PROMPTS, prompts=prompts))
     report = json.loads(json.dumps(report_of(result, volume)))
     (track,) = report["concepts"][0]["tracks"]
@@ -184,6 +189,6 @@ def test_the_report_says_where_and_why_it_stopped(tracking: Segmenter, volume: V
 
 
 def test_points_in_the_mode_slices_are_refused_in_words() -> None:
-    prompts = {"liver": TargetPrompts((PointMark((0, 0, 0)),))}
+    prompts = {"liver": TargetPrompts((PointPromptRAS((0, 0, 0)),))}
     with pytest.raises(InputError, match="from prompts"):
         SegmentRequest(("liver",), prompts=prompts)

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from MedSAM3SegmentLib.assembly.assemble import with_threshold
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack, VoxelGrid
-from MedSAM3SegmentLib.prompts.prompts import BoxMark
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS
 from MedSAM3SegmentLib.reporting.report import segment_provenance
 from MedSAM3SegmentLib.request import SegmentRequest
-from MedSAM3SegmentLib.search_region import Gate, box_of
+from MedSAM3SegmentLib.search_region import SearchRegion, box_of
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.volume import Volume
 from random_grids import grids
@@ -26,17 +28,17 @@ def grid_of(shape: tuple[int, int, int] = (7, 20, 24)) -> VoxelGrid:
     return VoxelGrid(shape, np.diag([-1.5, -1.5, 5.0, 1.0]))
 
 
-def corners_of(grid: VoxelGrid, low: tuple[int, int, int], high: tuple[int, int, int]) -> BoxMark:
-    """From the centre of one voxel ``(k, j, i)`` to that of another."""
-    return BoxMark(tuple(tuple(grid.to_ras(np.array(place[::-1], float))) for place in (low, high)))
+def corners_of(grid: VoxelGrid, low: tuple[int, int, int], high: tuple[int, int, int]) -> BoxPromptRAS:
+    """From the center of one voxel ``(k, j, i)`` to that of another."""
+    return BoxPromptRAS(tuple(tuple(grid.to_ras(np.array(place[::-1], float))) for place in (low, high)))
 
 
-def cut_volume(gate: Gate, mask: np.ndarray) -> np.ndarray:
+def cut_volume(search_region: SearchRegion, mask: np.ndarray) -> np.ndarray:
     """A whole volume ``[k, j, i]`` cut slice by slice."""
-    stack = gate.stack
+    stack = search_region.stack
     slices = np.zeros((stack.count, *stack.slice_shape), bool)
-    for index in gate.slices:
-        slices[index] = gate.cut(index, stack.extract(mask)[index])
+    for index in search_region.slices:
+        slices[index] = search_region.clip(index, stack.extract(mask)[index])
     return stack.insert(slices)
 
 
@@ -49,10 +51,12 @@ def test_a_box_lets_through_the_voxels_in_it_whatever_the_grid_and_plane(
     low = [int(rng.integers(n)) for n in grid.shape]
     high = [int(rng.integers(first, n)) for first, n in zip(low, grid.shape, strict=True)]
     region = corners_of(grid, tuple(low), tuple(high))
-    gate = Gate.of(SegmentRequest(("liver",), plane=plane, region=region), SliceStack.along(grid, plane))
+    search_region = SearchRegion.of(
+        SegmentRequest(("liver",), plane=plane, region=region), SliceStack.along(grid, plane)
+    )
     expected = np.zeros(grid.shape, bool)
     expected[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))] = True
-    assert np.array_equal(cut_volume(gate, np.ones(grid.shape, bool)), expected)
+    assert np.array_equal(cut_volume(search_region, np.ones(grid.shape, bool)), expected)
 
 
 @settings(max_examples=60, deadline=None)
@@ -64,9 +68,9 @@ def test_a_structure_lets_through_its_own_voxels_and_only_its_slices_are_looked_
     inside = rng.random(grid.shape) < 0.02
     inside.flat[rng.integers(inside.size)] = True
     stack = SliceStack.along(grid, plane)
-    gate = Gate.of(SegmentRequest(("tumor",), plane=plane, inside=inside), stack)
-    assert np.array_equal(cut_volume(gate, np.ones(grid.shape, bool)), inside)
-    assert list(gate.slices) == np.flatnonzero(stack.extract(inside).any(axis=(1, 2))).tolist()
+    search_region = SearchRegion.of(SegmentRequest(("tumor",), plane=plane, inside=inside), stack)
+    assert np.array_equal(cut_volume(search_region, np.ones(grid.shape, bool)), inside)
+    assert list(search_region.slices) == np.flatnonzero(stack.extract(inside).any(axis=(1, 2))).tolist()
 
 
 def test_the_other_planes_see_the_same_voxels() -> None:
@@ -74,26 +78,26 @@ def test_the_other_planes_see_the_same_voxels() -> None:
     request = SegmentRequest(
         ("liver",), plane=Plane.AXIAL, slices=(2, 5), region=corners_of(grid, (0, 4, 3), (6, 9, 20))
     )
-    gate = Gate.of(request, SliceStack.along(grid, Plane.AXIAL))
+    search_region = SearchRegion.of(request, SliceStack.along(grid, Plane.AXIAL))
     everything = np.ones(grid.shape, bool)
-    expected = cut_volume(gate, everything)
+    expected = cut_volume(search_region, everything)
     assert expected.sum() == 3 * 6 * 18
     for plane in (Plane.CORONAL, Plane.SAGITTAL):
-        assert np.array_equal(cut_volume(gate.along(SliceStack.along(grid, plane)), everything), expected)
+        assert np.array_equal(cut_volume(search_region.along(SliceStack.along(grid, plane)), everything), expected)
 
 
 def test_a_box_thinner_than_a_voxel_has_the_voxels_it_lies_in() -> None:
     grid = grid_of()
     centre = grid.to_ras(np.array([3.3, 5.2, 2.1]))
-    parts = box_of(BoxMark((tuple(centre), tuple(centre + 0.01))), grid)
+    parts = box_of(BoxPromptRAS((tuple(centre), tuple(centre + 0.01))), grid)
     assert parts == (slice(2, 3), slice(5, 6), slice(3, 4))
 
 
 def test_a_box_may_reach_beyond_the_volume_but_not_miss_it() -> None:
     grid = grid_of()
-    assert box_of(BoxMark(((-500, -500, -500), (500, 500, 500))), grid) == tuple(slice(0, n) for n in grid.shape)
+    assert box_of(BoxPromptRAS(((-500, -500, -500), (500, 500, 500))), grid) == tuple(slice(0, n) for n in grid.shape)
     with pytest.raises(InputError, match="outside"):
-        box_of(BoxMark(((-500, 0, 0), (-400, 5, 5))), grid)
+        box_of(BoxPromptRAS(((-500, 0, 0), (-400, 5, 5))), grid)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +111,7 @@ def test_a_box_may_reach_beyond_the_volume_but_not_miss_it() -> None:
 )
 def test_what_leaves_nothing_to_look_at_is_refused_in_words(asked: dict[str, object], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        Gate.of(SegmentRequest(("liver",), **asked), SliceStack.along(grid_of()))
+        SearchRegion.of(SegmentRequest(("liver",), **asked), SliceStack.along(grid_of()))
 
 
 @pytest.fixture
@@ -129,6 +133,6 @@ def test_the_engine_looks_and_segments_inside_only_and_keeps_to_it_when_the_thre
     expected[:2] = expected[..., 10:] = False
     assert list(result.concepts[0].score_by_slice) == [2, 3, 4, 5]
     assert np.array_equal(result.concepts[0].mask, expected)
-    assert np.array_equal(result.with_threshold(0.2).concepts[0].mask, expected)
+    assert np.array_equal(with_threshold(result, 0.2).concepts[0].mask, expected)
     limits = segment_provenance(result, result.concepts[0])["limited_to"]
     assert limits == {"k": [2, 6], "j": [0, 19], "i": [0, 9], "mask": True}

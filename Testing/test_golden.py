@@ -13,26 +13,26 @@ from MedSAM3SegmentLib.checkpoints.checkpoint import Checkpoint
 from MedSAM3SegmentLib.checkpoints.lora import load_adapter
 from MedSAM3SegmentLib.checkpoints.model_card import ScoreRule
 from MedSAM3SegmentLib.errors import ModelError
-from MedSAM3SegmentLib.models.detector import ConceptModel
-from MedSAM3SegmentLib.models.lora_manager import AdapterSwitch
-from MedSAM3SegmentLib.models.reference_check import Difference, GoldenSet
+from MedSAM3SegmentLib.models.detector import Sam3Detector
+from MedSAM3SegmentLib.models.lora_manager import LoraManager
+from MedSAM3SegmentLib.models.reference_check import Difference, ReferenceSet
 from model_files import GOLDEN, golden_config, golden_model, golden_state
 
 pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"needs the reference set in {GOLDEN}, which is not here")
 
 
 @pytest.fixture(scope="module")
-def golden() -> GoldenSet:
-    return GoldenSet(GOLDEN)
+def golden() -> ReferenceSet:
+    return ReferenceSet(GOLDEN)
 
 
 @pytest.fixture(scope="module")
-def base() -> ConceptModel:
+def base() -> Sam3Detector:
     return golden_model()
 
 
 @pytest.fixture(scope="module")
-def adapted() -> ConceptModel:
+def adapted() -> Sam3Detector:
     return golden_model(adapter=True)
 
 
@@ -40,14 +40,14 @@ def _beyond(differences: list[Difference]) -> list[Difference]:
     return [difference for difference in differences if not difference.within]
 
 
-def test_base_gives_what_meta_gives(golden: GoldenSet, base: ConceptModel) -> None:
+def test_base_gives_what_meta_gives(golden: ReferenceSet, base: Sam3Detector) -> None:
     differences = list(golden.differences(base, "base"))
     assert {difference.case for difference in differences} == {"features", *golden.cases}
     assert len(golden.cases) == 8
     assert not _beyond(differences)
 
 
-def test_adapter_gives_what_medsam3_gives(golden: GoldenSet, adapted: ConceptModel) -> None:
+def test_adapter_gives_what_medsam3_gives(golden: ReferenceSet, adapted: Sam3Detector) -> None:
     assert not _beyond(list(golden.differences(adapted, "lora")))
     assert adapted.card.score_rule is ScoreRule.WITHOUT_PRESENCE
 
@@ -57,7 +57,7 @@ def test_adapter_gives_what_medsam3_gives(golden: GoldenSet, adapted: ConceptMod
 )
 @pytest.mark.parametrize("kind", ["base", "lora"])
 def test_weights_in_half_precision_stay_near(
-    golden: GoldenSet, kind: str, dtype: torch.dtype, logits: float, boxes: float, masks: float
+    golden: ReferenceSet, kind: str, dtype: torch.dtype, logits: float, boxes: float, masks: float
 ) -> None:
     """What rounding the weights alone does: computed in float32, it is the same on every processor."""
     model = golden_model(kind == "lora", dtype)
@@ -70,14 +70,14 @@ def test_weights_in_half_precision_stay_near(
 )
 @pytest.mark.parametrize("kind", ["base", "lora"])
 def test_half_precision_stays_near(
-    golden: GoldenSet, kind: str, dtype: torch.dtype, logits: float, boxes: float, masks: float
+    golden: ReferenceSet, kind: str, dtype: torch.dtype, logits: float, boxes: float, masks: float
 ) -> None:
     """Sums in half precision differ between processors: 0.0039 and 0.0061 were seen for the boxes in float16."""
     _check_nearness(golden, golden_model(kind == "lora", dtype), kind, logits, boxes, masks)
 
 
 def _check_nearness(
-    golden: GoldenSet, model: ConceptModel, kind: str, logits: float, boxes: float, masks: float
+    golden: ReferenceSet, model: Sam3Detector, kind: str, logits: float, boxes: float, masks: float
 ) -> None:
     """What the documentation says of half precision; the references range over -4..5 and -25..19."""
     limits = {"pred_logits": logits, "presence_logit": logits, "pred_boxes_xyxy": boxes, "pred_masks": masks}
@@ -85,13 +85,13 @@ def _check_nearness(
         assert difference.largest <= limits.get(difference.output, 0.5), difference
 
 
-def test_the_comparison_notices_a_changed_weight(golden: GoldenSet) -> None:
+def test_the_comparison_notices_a_changed_weight(golden: ReferenceSet) -> None:
     model = golden_model()
     model.network.detr_decoder.query_embed.weight.data[3] += 0.05
     assert _beyond(list(golden.differences(model, "base")))
 
 
-def test_words_alone_need_the_geometry_token(golden: GoldenSet, base: ConceptModel) -> None:
+def test_words_alone_need_the_geometry_token(golden: ReferenceSet, base: Sam3Detector) -> None:
     """The trap this project exists beside: without the masked box transformers answers something else."""
     pixels = golden._tensor("pixel_values")[:1]
     with torch.inference_mode():
@@ -103,7 +103,7 @@ def test_words_alone_need_the_geometry_token(golden: GoldenSet, base: ConceptMod
     assert np.abs(stock.pred_logits.numpy() - golden._arrays["text_a__base__pred_logits"]).max() > 1.0
 
 
-def test_presence_is_not_cut(base: ConceptModel) -> None:
+def test_presence_is_not_cut(base: Sam3Detector) -> None:
     """transformers cuts the presence logit at 10 where Meta does not."""
     head = base.network.detr_decoder.presence_head.layer3
     before = head.bias.data.clone()
@@ -117,7 +117,7 @@ def test_presence_is_not_cut(base: ConceptModel) -> None:
         head.bias.data = before
 
 
-def test_padding_does_not_matter(golden: GoldenSet) -> None:
+def test_padding_does_not_matter(golden: ReferenceSet) -> None:
     """In double precision, where nothing else than padding could make a difference."""
     model = golden_model()
     model.network.double()
@@ -128,10 +128,10 @@ def test_padding_does_not_matter(golden: GoldenSet) -> None:
         pyramid = model.build_pyramid(model.encode_images(golden._tensor("pixel_values")[:1]))
         padded = model.detect(pyramid, model.encode_tokens(numbers, mask))
         short = model.detect(pyramid, model.encode_tokens(numbers[:, :used], mask[:, :used]))
-    torch.testing.assert_close(short.query_logits, padded.query_logits, atol=1e-6, rtol=0)
+    torch.testing.assert_close(short.pred_logits, padded.pred_logits, atol=1e-6, rtol=0)
 
 
-def test_tracker_pyramid_follows_meta(golden: GoldenSet, base: ConceptModel) -> None:
+def test_tracker_pyramid_follows_meta(golden: ReferenceSet, base: Sam3Detector) -> None:
     """Detector, tracker and neck come from one file; the neck gives Meta's tracker features."""
     assert base.tracker is not None
     with torch.inference_mode():
@@ -151,7 +151,7 @@ def test_adapters_switch_exactly(tmp_path: Path) -> None:
         name: value.detach() * 0.5 if name.endswith("lora_A") else value.detach() for name, value in tensors.items()
     }
     torch.save(halved, tmp_path / "half.pt")
-    assert isinstance(model.adapters, AdapterSwitch)
+    assert isinstance(model.adapters, LoraManager)
     model.adapters.add(load_adapter(tmp_path / "half.pt"))
     fresh = {kind: golden_model(adapter=kind == "lora").network.state_dict() for kind in ("base", "lora")}
 
@@ -159,18 +159,18 @@ def test_adapters_switch_exactly(tmp_path: Path) -> None:
         state = model.network.state_dict()
         return all(torch.equal(state[name], value) for name, value in fresh[kind].items())
 
-    model.adapters.use("half")
+    model.adapters.merge("half")
     assert not same("lora")
     assert not same("base")
     assert model.identity.adapters[0].name == "half"
-    model.adapters.use(None)
+    model.adapters.merge(None)
     assert same("base")
     assert model.identity.adapters == ()
-    model.adapters.use("medsam3_lora")
+    model.adapters.merge("medsam3_lora")
     assert same("lora")
 
 
-def test_propagation_can_use_original_features(golden: GoldenSet) -> None:
+def test_propagation_can_use_original_features(golden: ReferenceSet) -> None:
     model = golden_model(adapter=True)
     assert model.adapters is not None
     key = model.features_key
@@ -191,7 +191,7 @@ def _save(state: dict[str, torch.Tensor], folder: Path, name: str = "model.pt") 
     return folder / name
 
 
-def test_every_layout_gives_the_same_weights(base: ConceptModel, tmp_path: Path) -> None:
+def test_every_layout_gives_the_same_weights(base: Sam3Detector, tmp_path: Path) -> None:
     state = golden_state()
     image = {
         name.removeprefix("detector."): value

@@ -7,12 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from MedSAM3SegmentLib.geometry.voxel_grid import (
-    Plane,
-    SliceStack,
-    VoxelGrid,
-    acquired_axis,
-)
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack, acquired_axis
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from random_grids import Storage, grids, storages, stored_as, voxel_positions
 
 ANATOMICAL = [Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL]

@@ -1,4 +1,4 @@
-"""Frames over time are a stack: read in order, in colour, and segmented with the same calls."""
+"""Frames over time are a stack: read in order, in color, and segmented with the same calls."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import pytest
 from PIL import Image
 
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
 from MedSAM3SegmentLib.io.image_sequence import TIME_MESSAGE
 from MedSAM3SegmentLib.io.read_volume import read_volume
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.segmenter import Segmenter
 
 
-def frame(number: int, *, colour: bool = True, shape: tuple[int, int] = (12, 16)) -> np.ndarray:
+def frame(number: int, *, color: bool = True, shape: tuple[int, int] = (12, 16)) -> np.ndarray:
     """A picture whose every pixel tells the frame's number; not symmetric."""
     pixels = np.full(shape, 10 * number, np.uint8)
     pixels[2, 3] = 255
-    return np.stack([pixels, pixels // 2, pixels // 3], axis=-1) if colour else pixels
+    return np.stack([pixels, pixels // 2, pixels // 3], axis=-1) if color else pixels
 
 
-def save_frames(folder: Path, count: int, pattern: str = "frame {}.png", *, colour: bool = True) -> Path:
+def save_frames(folder: Path, count: int, pattern: str = "frame {}.png", *, color: bool = True) -> Path:
     folder.mkdir()
     for number in range(1, count + 1):
-        Image.fromarray(frame(number, colour=colour)).save(folder / pattern.format(number))
+        Image.fromarray(frame(number, color=color)).save(folder / pattern.format(number))
     return folder
 
 
@@ -46,31 +46,31 @@ def test_frames_are_cut_one_by_one_and_upright(tmp_path: Path) -> None:
     assert np.array_equal(stack.extract(volume.array)[3], frame(4))
 
 
-def test_grey_frames_stay_grey_and_one_in_colour_makes_all_colour(tmp_path: Path) -> None:
-    folder = save_frames(tmp_path / "frames", 3, colour=False)
+def test_grey_frames_stay_grey_and_one_in_color_makes_all_color(tmp_path: Path) -> None:
+    folder = save_frames(tmp_path / "frames", 3, color=False)
     assert read_volume(folder).array.shape == (3, 12, 16)
     Image.fromarray(frame(4)).save(folder / "frame 4.png")
     (folder / "notes.txt").write_text("not a frame")
     mixed = read_volume(folder).array
     assert mixed.shape == (4, 12, 16, 3)
-    assert np.array_equal(mixed[1], np.repeat(frame(2, colour=False)[..., None], 3, axis=2))
+    assert np.array_equal(mixed[1], np.repeat(frame(2, color=False)[..., None], 3, axis=2))
     assert np.array_equal(mixed[3], frame(4))
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".gif", ".png"])
 def test_a_file_of_several_frames_is_a_sequence(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"clip{suffix}"
-    pictures = [Image.fromarray(frame(n, colour=False)) for n in range(1, 6)]
+    pictures = [Image.fromarray(frame(n, color=False)) for n in range(1, 6)]
     pictures[0].save(path, save_all=True, append_images=pictures[1:])
     volume = read_volume(path)
-    assert np.array_equal(volume.array, np.stack([frame(n, colour=False) for n in range(1, 6)]))
+    assert np.array_equal(volume.array, np.stack([frame(n, color=False) for n in range(1, 6)]))
     assert volume.is_sequence
 
 
 def test_one_picture_is_no_sequence(tmp_path: Path) -> None:
     for suffix in (".png", ".gif"):
         path = tmp_path / f"one{suffix}"
-        Image.fromarray(frame(3, colour=False)).save(path)
+        Image.fromarray(frame(3, color=False)).save(path)
         volume = read_volume(path)
         assert not volume.is_sequence
         assert volume.array.shape == (1, 12, 16)
@@ -93,19 +93,19 @@ def test_a_damaged_frame_is_named(tmp_path: Path) -> None:
 
 def test_ultrasound_dicom_of_several_frames_is_a_sequence(tmp_path: Path) -> None:
     path = tmp_path / "clip.dcm"
-    frames = np.stack([frame(n, colour=False) for n in range(1, 8)])
+    frames = np.stack([frame(n, color=False) for n in range(1, 8)])
     save_ultrasound(path, frames)
     volume = read_volume(path)
     assert volume.is_sequence
     assert np.array_equal(volume.array, frames)
     assert (volume.modality, volume.name) == ("US", "US sequence of 7 frames")
     assert TIME_MESSAGE in volume.messages
-    assert np.array_equal(SliceStack.along(volume.grid).extract(volume.array)[2], frame(3, colour=False))
+    assert np.array_equal(SliceStack.along(volume.grid).extract(volume.array)[2], frame(3, color=False))
 
 
 def test_frames_are_cut_frame_by_frame_however_the_camera_was_held(tmp_path: Path) -> None:
     path = tmp_path / "clip.dcm"
-    frames = np.stack([frame(n, colour=False) for n in range(1, 8)])
+    frames = np.stack([frame(n, color=False) for n in range(1, 8)])
     save_ultrasound(path, frames, orientation=[1, 0, 0, 0, 0, -1])
     volume = read_volume(path)
     stack = SliceStack.along(volume.grid)

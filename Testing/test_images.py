@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from image_files import SHEARED, refused, sample, smooth, write_mha
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack, VoxelGrid
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.io.read_volume import read_volume
 from MedSAM3SegmentLib.preprocessing.resampling import perpendicular_grid
 from MedSAM3SegmentLib.preprocessing.windowing import Window, to_display
@@ -108,17 +109,17 @@ def test_sheared_ct_keeps_every_landmark_where_its_affine_puts_it() -> None:
 
 @needs_shared
 @pytest.mark.parametrize(
-    ("picture", "is_colour"),
+    ("picture", "is_color"),
     [("06_CT_abdomen", False), ("20_ultrasound_breast", None), ("25_dermoscopy_skin", True)],
 )
-def test_real_pictures_are_shown_as_stored(picture: str, is_colour: bool | None) -> None:
+def test_real_pictures_are_shown_as_stored(picture: str, is_color: bool | None) -> None:
     path = DATA / f"images_2d/{picture}.png"
     volume = read_volume(path)
     pixels = np.asarray(Image.open(path).convert("RGB"))
     shown = SliceStack.along(volume.grid, Plane.AXIAL).extract(volume.array)[0]
-    np.testing.assert_array_equal(shown if volume.is_colour else np.stack([shown] * 3, axis=-1), pixels)
-    if is_colour is not None:
-        assert volume.is_colour is is_colour
+    np.testing.assert_array_equal(shown if volume.is_color else np.stack([shown] * 3, axis=-1), pixels)
+    if is_color is not None:
+        assert volume.is_color is is_color
     assert volume.modality == ""
 
 
@@ -226,7 +227,7 @@ def test_vectors_are_not_images(tmp_path: Path, components: int, dtype: Any) -> 
     refused(path, f"{components} values per voxel")
 
 
-def test_a_colour_volume_keeps_its_colours(tmp_path: Path) -> None:
+def test_a_color_volume_keeps_its_colors(tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3), dtype=np.uint8)
     volume = read_volume(write_mha(tmp_path / "colour.mha", array, is_vector=True))
     np.testing.assert_array_equal(volume.array, array)
@@ -269,4 +270,4 @@ def test_a_volume_and_its_grid_have_one_shape() -> None:
         Volume(np.zeros((4, 3, 2)), grid)
     with pytest.raises(ValueError, match="axes"):
         Volume(np.zeros((2, 3, 4, 1, 1)), grid)
-    assert Volume(np.zeros((2, 3, 4, 3), np.uint8), grid).is_colour
+    assert Volume(np.zeros((2, 3, 4, 3), np.uint8), grid).is_color

@@ -22,7 +22,7 @@ def _importable(monkeypatch):
 
 
 def grey(shape=(20, 30)):
-    """A picture of noise without a colour."""
+    """A picture of noise without a color."""
     return np.random.default_rng(1).integers(0, 256, (*shape, 1)).repeat(3, -1).astype(np.uint8)
 
 
@@ -35,38 +35,38 @@ def test_every_script_compiles_and_runs_something():
 
 
 @pytest.mark.parametrize("part", [0.3, 0.4, 1.0])
-def test_a_colour_is_found_alone_and_over_any_grey(part):
-    from medsam3_session.colours import coloured_pixels
+def test_a_color_is_found_alone_and_over_any_grey(part):
+    from medsam3_session.colors import colored_pixels
 
-    picture, colour = grey(), (0.87, 0.51, 0.40)
-    assert coloured_pixels(picture, colour) == 0
-    mixed = part * 255 * np.array(colour) + (1 - part) * picture[5:9, 10:17]
+    picture, color = grey(), (0.87, 0.51, 0.40)
+    assert colored_pixels(picture, color) == 0
+    mixed = part * 255 * np.array(color) + (1 - part) * picture[5:9, 10:17]
     picture[5:9, 10:17] = np.rint(mixed)
 
-    assert coloured_pixels(picture, colour) == 4 * 7
-    assert coloured_pixels(picture, (0.2, 0.4, 0.9)) == 0
+    assert colored_pixels(picture, color) == 4 * 7
+    assert colored_pixels(picture, (0.2, 0.4, 0.9)) == 0
 
 
-def test_the_colours_of_the_organs_that_are_asked_for_are_told_apart():
+def test_the_colors_of_the_organs_that_are_asked_for_are_told_apart():
     from medsam3_session.abdomen import ORGANS
-    from medsam3_session.colours import coloured_pixels
+    from medsam3_session.colors import colored_pixels
 
     from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
-    colours = [Vocabulary.load().colour_for(organ) for organ in ORGANS]
-    for number, colour in enumerate(colours):
+    colors = [Vocabulary.load().color_for(organ) for organ in ORGANS]
+    for number, color in enumerate(colors):
         picture = grey()
-        picture[:4] = np.rint(0.4 * 255 * np.array(colour) + 0.6 * picture[:4])
-        assert [coloured_pixels(picture, other) for other in colours] == [
-            4 * 30 if other == number else 0 for other in range(len(colours))
+        picture[:4] = np.rint(0.4 * 255 * np.array(color) + 0.6 * picture[:4])
+        assert [colored_pixels(picture, other) for other in colors] == [
+            4 * 30 if other == number else 0 for other in range(len(colors))
         ]
 
 
 def test_a_grey_cannot_be_looked_for():
-    from medsam3_session.colours import coloured_pixels
+    from medsam3_session.colors import colored_pixels
 
     with pytest.raises(ValueError, match="grey"):
-        coloured_pixels(grey(), (0.5, 0.5, 0.5))
+        colored_pixels(grey(), (0.5, 0.5, 0.5))
 
 
 def test_lines_are_read_back_and_failures_known():

@@ -11,14 +11,15 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack, VoxelGrid
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.preprocessing.model_input import to_model_input
 from MedSAM3SegmentLib.preprocessing.windowing import (
     CT_WINDOWS,
     Window,
     choose_window,
     is_ct,
     percentile_window,
-    prepare_slices,
     to_display,
 )
 from MedSAM3SegmentLib.volume import Volume
@@ -228,7 +229,7 @@ GREY_LEVEL = 2 / 255 + 1e-6
 )
 def test_preparing_agrees_with_pillow_within_one_grey_level(slices, size, preset):
     window = Window.preset(preset)
-    prepared = prepare_slices(slices, window, size).numpy()
+    prepared = to_model_input(slices, window, size).numpy()
     assert prepared.shape == (2, 3, size, size)
     assert prepared.dtype == np.float32
     expected = np.stack([pillow_prepare(picture, window, size) for picture in slices])
@@ -237,14 +238,14 @@ def test_preparing_agrees_with_pillow_within_one_grey_level(slices, size, preset
 
 @settings(deadline=None)
 @given(hnp.arrays(np.uint8, st.tuples(st.just(1), st.integers(1, 40), st.integers(1, 40), st.just(3))))
-def test_preparing_colour_agrees_with_pillow_within_one_grey_level(slices):
-    prepared = prepare_slices(slices, Window(0.0, 255.0), 28).numpy()
+def test_preparing_color_agrees_with_pillow_within_one_grey_level(slices):
+    prepared = to_model_input(slices, Window(0.0, 255.0), 28).numpy()
     assert np.abs(prepared[0] - pillow_prepare(slices[0], Window(0.0, 255.0), 28)).max() <= GREY_LEVEL
 
 
 def test_a_slice_of_the_models_size_is_not_resampled():
     slices = np.random.default_rng(2).integers(0, 256, (1, 28, 28)).astype(np.uint8)
-    prepared = prepare_slices(slices, Window(0.0, 255.0), 28).numpy()
+    prepared = to_model_input(slices, Window(0.0, 255.0), 28).numpy()
     assert (np.rint((prepared + 1) * 127.5)[0] == slices[0]).all()
     assert prepared.min() >= -1
     assert prepared.max() <= 1
@@ -257,14 +258,14 @@ def test_flipped_views_of_a_stack_can_be_prepared(dtype, plane):
     slices = SliceStack.along(VoxelGrid(array.shape, np.eye(4)), plane).extract(array)
     assert min(slices.strides) < 0
     window = Window(0.0, 200.0)
-    prepared = prepare_slices(slices, window, 14)
-    assert (prepared == prepare_slices(np.ascontiguousarray(slices), window, 14)).all()
+    prepared = to_model_input(slices, window, 14)
+    assert (prepared == to_model_input(np.ascontiguousarray(slices), window, 14)).all()
 
 
 def test_preparing_leaves_the_volume_as_it_was():
     slices = head_like(np.float32)
     before = slices.copy()
-    prepare_slices(slices, Window(0.0, 255.0), 14)
+    to_model_input(slices, Window(0.0, 255.0), 14)
     assert (slices == before).all()
 
 

@@ -7,10 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from MedSAM3SceneLib.editing.answer_changes import slices_only
-from MedSAM3SceneLib.segments.edited_slices import changed_slices, written_slices
-from MedSAM3SceneLib.segments.joined_slices import is_edited_in, provenance_of_both, remembered_of_both
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack, VoxelGrid
+from MedSAM3SceneLib.editing.labelmap_merge import slices_only
+from MedSAM3SceneLib.segments.edited_slices import (
+    changed_slices,
+    is_edited_in,
+    provenance_of_both,
+    remembered_of_both,
+    written_slices,
+)
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 
 SHAPE = (4, 3, 5)
 GRID = VoxelGrid(SHAPE, np.diag([-2.0, -2.0, 3.0, 1.0]))

@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SceneLib.engine.local_engine import LocalEngine
 from MedSAM3SceneLib.failure_log import log_failure
-from MedSAM3SceneLib.runs.edit_actions import Action
+from MedSAM3SceneLib.runs.edit_actions import EditAction
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from opened_effect import finish, open_effect, segment_of
 from opened_panel import VALUES, open_panel, phantom, run, segmentations
@@ -52,10 +52,10 @@ def test_a_run_that_fails_without_a_sentence(bench):
 def test_an_action_of_the_effect(bench):
     opened = open_effect(bench)
     segment_of(opened).SetName("DOE liver")
-    opened.effect.session.act(Action.WHOLE_VOLUME)
+    opened.effect.session.act(EditAction.WHOLE_VOLUME)
     finish(opened)
-    opened.effect.engine = lambda: LocalJobs(Broken({}))
-    opened.effect.session.act(Action.WHOLE_VOLUME)
+    opened.effect.engine = lambda: LocalEngine(Broken({}))
+    opened.effect.session.act(EditAction.WHOLE_VOLUME)
     finish(opened)
     assert "DOE" in opened.effect.options.messageLabel.text
 

@@ -10,24 +10,20 @@ import numpy as np
 import pytest
 
 from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
-from MedSAM3SceneLib.engine.local_engine import LocalJobs
-from MedSAM3SceneLib.requests.build import order_for
+from MedSAM3SceneLib.engine.local_engine import LocalEngine
+from MedSAM3SceneLib.requests.build import build_task
+from MedSAM3SceneLib.requests.console import parse_spec
+from MedSAM3SceneLib.runs.listener import RunListener
 from MedSAM3SceneLib.runs.run import run_to_end
-from MedSAM3SceneLib.runs.run_order import RunListener
 from MedSAM3SceneLib.runs.segmentation_run import SegmentationRun
 from MedSAM3SceneLib.runs.threshold_run import ThresholdRun
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.assembly.assemble import assemble
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane
+from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.preprocessing.windowing import Window
-from MedSAM3SegmentLib.request import (
-    AssemblyOptions,
-    Grouping,
-    Mode,
-    Progress,
-    Stage,
-)
+from MedSAM3SegmentLib.progress import Progress, Stage
+from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, Mode
 from scene_nodes import (
     add_segmentation,
     add_transform,
@@ -169,8 +165,10 @@ def test_two_volumes_of_one_name_keep_each_its_segments_in_one_segmentation():
     assert misplaced(node, of_first, first, array == 1) == 0
     assert misplaced(node, of_second, second, np.roll(array, 2, axis=2) == 1) == 0
     node.GetSegmentation().GetSegment(of_first).SetName("first liver")
-    order = replace(order_for(second, "liver", node, slices=(2, 3)), may_replace=lambda names: not asked.extend(names))
-    run_to_end(SegmentationRun(order, LocalJobs(FakeSegmenter({"liver": 1})), SegmentWriter()), lambda: None)
+    order = replace(
+        build_task(parse_spec(second, "liver", node, slices=(2, 3))), may_replace=lambda names: not asked.extend(names)
+    )
+    run_to_end(SegmentationRun(order, LocalEngine(FakeSegmenter({"liver": 1})), SegmentWriter()), lambda: None)
     assert asked == ["liver"]
     assert misplaced(node, of_first, first, array == 1) == 0
 
@@ -368,10 +366,10 @@ class Endless(FakeSegmenter):
         super().__init__({})
         self.cancelled = threading.Event()
 
-    def segment(self, _volume, _request, progress=None, cancel=None, _partial=None):
-        progress(Progress(Stage.SEGMENTING, 1, 9))
+    def segment(self, _volume, _request, callbacks):
+        callbacks.progress(Progress(Stage.SEGMENTING, 1, 9))
         deadline = time.monotonic() + 20
-        while not cancel():
+        while not callbacks.cancel():
             assert time.monotonic() < deadline, "nobody cancelled it"
             time.sleep(0.005)
         self.cancelled.set()
@@ -385,7 +383,9 @@ def test_the_engine_does_not_work_on_for_a_run_whose_listener_failed():
     def fail(_progress):
         raise KeyError("the caller's own")
 
-    run = SegmentationRun(order_for(volume, "liver"), LocalJobs(segmenter), SegmentWriter(), RunListener(progress=fail))
+    run = SegmentationRun(
+        build_task(parse_spec(volume, "liver")), LocalEngine(segmenter), SegmentWriter(), RunListener(progress=fail)
+    )
     with pytest.raises(KeyError, match="the caller's own"):
         run_to_end(run, lambda: None)
 
@@ -395,7 +395,7 @@ def test_the_engine_does_not_work_on_for_a_run_whose_listener_failed():
 def test_the_engine_does_not_work_on_for_a_run_that_ended_while_it_was_handed_in():
     volume, _ = phantom()
     segmenter = Endless()
-    local, handing_in, go_on = LocalJobs(segmenter), threading.Event(), threading.Event()
+    local, handing_in, go_on = LocalEngine(segmenter), threading.Event(), threading.Event()
 
     class Slow:
         def submit(self, *arguments, **options):
@@ -403,7 +403,7 @@ def test_the_engine_does_not_work_on_for_a_run_that_ended_while_it_was_handed_in
             assert go_on.wait(20)
             return local.submit(*arguments, **options)
 
-    run = SegmentationRun(order_for(volume, "liver"), Slow(), SegmentWriter())
+    run = SegmentationRun(build_task(parse_spec(volume, "liver")), Slow(), SegmentWriter())
     while not handing_in.is_set():
         run.advance()
     run.abandon("Another one took its place.")
@@ -550,7 +550,7 @@ def test_another_missing_package_is_named(monkeypatch):
 def test_model_and_device_reach_the_engine():
     asked = []
 
-    class Engine(LocalJobs):
+    class Engine(LocalEngine):
         def submit(self, volume, request, *, model, device):
             asked.append((model, device))
             return super().submit(volume, request)
@@ -568,7 +568,7 @@ def test_the_self_test_of_the_module_passes():
     load_module("MedSAM3Segment").MedSAM3SegmentTest().runTest()
 
 
-def test_a_colour_picture_goes_the_whole_way():
+def test_a_color_picture_goes_the_whole_way():
     array = np.zeros((1, 6, 7, 3), np.uint8)
     array[0, 2:4, 2:5] = 1
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from MedSAM3SceneLib.translation import translate
 from MedSAM3SceneLib.translation.translate import translated
 from MedSAM3SegmentLib.errors import Cancelled, InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane
+from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.messages.message import (
     Message,
     as_message,

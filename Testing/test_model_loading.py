@@ -29,7 +29,7 @@ from MedSAM3SegmentLib.checkpoints.hashing import write_checksums
 from MedSAM3SegmentLib.checkpoints.model_card import ModelCard, ScoreRule
 from MedSAM3SegmentLib.checkpoints.tokenizer import check_tokenizer, load_tokenizer
 from MedSAM3SegmentLib.errors import InputError, ModelError
-from MedSAM3SegmentLib.models.detector import ConceptModel
+from MedSAM3SegmentLib.models.detector import Sam3Detector
 from MedSAM3SegmentLib.models.devices import choose_device, choose_dtype
 from MedSAM3SegmentLib.models.load_model import load_model
 from MedSAM3SegmentLib.models.save_model import save_model
@@ -61,11 +61,11 @@ def folder(original: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "tiny"))
 
 
-def detect(model: ConceptModel) -> torch.Tensor:
+def detect(model: Sam3Detector) -> torch.Tensor:
     pixels = torch.randn(1, 3, model.image_size, model.image_size, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         pyramid = model.build_pyramid(model.encode_images(pixels))
-        return model.detect(pyramid, model.encode_phrases(["left kidney"])).mask_logits
+        return model.detect(pyramid, model.encode_phrases(["left kidney"])).pred_masks
 
 
 def test_folder_of_transformers_gives_its_numbers(original: Path) -> None:

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.models import memory
-from MedSAM3SegmentLib.models.detector import ConceptModel
+from MedSAM3SegmentLib.models.detector import Sam3Detector
 from MedSAM3SegmentLib.models.memory import (
     BatchGuard,
-    Relief,
+    MemoryReducer,
+    choose_batch_size,
     estimate_memory,
-    fitting_batch,
     free_memory,
 )
 from MedSAM3SegmentLib.training.architecture import new_network, train_tokenizer
@@ -61,7 +61,7 @@ def test_reliefs_are_taken_when_one_item_does_not_fit_then_it_ends_in_words() ->
     def move() -> None:
         limit[0] = 1
 
-    guard = BatchGuard(2, [Relief(move, "Something was moved.")], said.append)
+    guard = BatchGuard(2, [MemoryReducer(move, "Something was moved.")], said.append)
     assert guard.run([1, 2], _work(limit, [])) == [10, 20]  # type: ignore[arg-type]
     assert said[-1] == "Something was moved."
     with pytest.raises(InputError, match="--resolution"):
@@ -91,27 +91,27 @@ def test_every_device_says_it_in_its_own_words(error: BaseException) -> None:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> ConceptModel:
+def model(tmp_path_factory: pytest.TempPathFactory) -> Sam3Detector:
     tokenizer = train_tokenizer(["liver"], 5, tmp_path_factory.mktemp("tokenizer"))
-    return ConceptModel(new_network(TINY, tokenizer, 0).eval(), tokenizer, ModelCard("tiny"))
+    return Sam3Detector(new_network(TINY, tokenizer, 0).eval(), tokenizer, ModelCard("tiny"))
 
 
-def test_estimate_grows_with_the_batch_and_knows_the_weights(model: ConceptModel) -> None:
+def test_estimate_grows_with_the_batch_and_knows_the_weights(model: Sam3Detector) -> None:
     one, four = estimate_memory(model, 1), estimate_memory(model, 4)
     assert one.weights == four.weights == sum(p.nbytes for p in model.network.parameters())
     assert abs(four.working - 4 * one.working) <= 4
 
 
-def test_batch_is_fitted_before_the_run(model: ConceptModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_is_fitted_before_the_run(model: Sam3Detector, monkeypatch: pytest.MonkeyPatch) -> None:
     needed = estimate_memory(model, 1).working
     monkeypatch.setattr(memory, "free_memory", lambda _: 3 * needed + 1)
-    assert fitting_batch(model, 8) == 3
-    assert fitting_batch(model, 2) == 2
+    assert choose_batch_size(model, 8) == 3
+    assert choose_batch_size(model, 2) == 2
     monkeypatch.setattr(memory, "free_memory", lambda _: needed - 1)
     with pytest.raises(InputError, match="are free"):
-        fitting_batch(model, 8)
+        choose_batch_size(model, 8)
     monkeypatch.setattr(memory, "free_memory", lambda _: None)
-    assert fitting_batch(model, 8) == 8
+    assert choose_batch_size(model, 8) == 8
 
 
 def test_free_main_memory_is_known_here() -> None:

@@ -8,13 +8,9 @@ import pytest
 
 from engine_on_socket import LIVER, Engine, volume_of
 from MedSAM3SegmentLib.engine.client import remote_segmenter
-from MedSAM3SegmentLib.engine.server.model_cache import (
-    FeatureShelf,
-    LoadedModel,
-    ModelShelf,
-    installed_source,
-)
+from MedSAM3SegmentLib.engine.server.model_cache import FeatureCaches, LoadedModel, ModelCache
 from MedSAM3SegmentLib.errors import ModelError
+from MedSAM3SegmentLib.model_store.resolve import installed_source
 from MedSAM3SegmentLib.model_store.store import STORE_VARIABLE
 from slow_segmenter import SlowSegmenter
 
@@ -71,11 +67,11 @@ def test_what_lies_on_the_engines_disk_is_not_told_to_a_remote_client(here: Path
 
 
 def test_models_are_counted_where_they_are() -> None:
-    def load(model: str, device: str, features: FeatureShelf) -> LoadedModel:
+    def load(model: str, device: str, features: FeatureCaches) -> LoadedModel:
         del features
         return LoadedModel(SlowSegmenter(), model, device, 100)
 
-    shelf = ModelShelf(load)
+    shelf = ModelCache(load)
     assert [(use.place, use.items, use.bytes_held) for use in shelf.uses()[:1]] == [("RAM", 0, 0)]
     for model, device in (("a", "cpu"), ("b", "cuda:0"), ("c", "cuda:0")):
         shelf.get(model, device)
@@ -90,7 +86,7 @@ def test_a_model_that_has_no_room_beside_another_one_takes_its_place() -> None:
     """A small GPU holds one model; choosing the other must not end in "out of memory"."""
     held: list[str] = []
 
-    def load(model: str, device: str, features: FeatureShelf) -> LoadedModel:
+    def load(model: str, device: str, features: FeatureCaches) -> LoadedModel:
         del features
         held[:] = [name for name in held if shelf.has(name, device)]
         if held or model == "too large":
@@ -98,7 +94,7 @@ def test_a_model_that_has_no_room_beside_another_one_takes_its_place() -> None:
         held.append(model)
         return LoadedModel(SlowSegmenter(), model, device, 100)
 
-    shelf = ModelShelf(load)
+    shelf = ModelCache(load)
     shelf.get("a", "cuda")
     assert shelf.get("b", "cuda").name == "b"
     assert not shelf.has("a", "cuda")

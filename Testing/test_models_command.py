@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import shutil
+import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from engine_on_socket import wait_until
 from local_hub import LocalHub
 from MedSAM3SegmentLib.checkpoints.model_card import ScoreRule
 from MedSAM3SegmentLib.cli.commands import models
@@ -27,6 +31,7 @@ from MedSAM3SegmentLib.model_store.install import install, plan
 from MedSAM3SegmentLib.model_store.store import installed_models, new_model
 from MedSAM3SegmentLib.models.load_model import load_model
 from model_files import GOLDEN, write_model_folder
+from shell_runs import start
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +179,28 @@ def test_a_download_that_broke_off_goes_on(
     medsam3_models(capsys, "add", "someone/tiny", "--yes")
     after = [path for method, path, _ in hub.requests if method == "GET" and "resolve" in path]
     assert len(after) == len(set(after)), "a file was fetched twice"
+    assert load_model("tiny", "cpu")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_ends_a_download_from_a_hub_that_stalls(hub: LocalHub, original: Path, store: Path, here: Path) -> None:
+    """At once, not after the file or the time that the network is given; it can be taken up again."""
+    hub.repositories["someone/tiny"] = original
+    hub.hold_after = (original / "model.safetensors").stat().st_size // 2
+    process = start("models", "add", "someone/tiny", "--yes", cwd=here)
+    wait_until(lambda: any(path.endswith("model.safetensors") and way == "GET" for way, path, _ in hub.requests))
+    time.sleep(1.0)  # so that it waits for the second half
+
+    process.send_signal(signal.SIGINT)
+    _, log = process.communicate(timeout=30)
+
+    assert not hub.go_on.is_set(), "the hub never went on"
+    assert process.returncode == 130
+    assert log.splitlines()[-1].endswith("goes on from there next time.")
+    assert "Traceback" not in log
+    assert not (store / "tiny").exists()
+    hub.hold_after = None
+    install(plan("someone/tiny"))
     assert load_model("tiny", "cpu")
 
 

@@ -12,18 +12,20 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from MedSAM3SceneLib.coroutines import finish
+from MedSAM3SceneLib.coroutines import run_steps_to_end
 from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
-from MedSAM3SceneLib.engine.local_engine import LocalJobs
-from MedSAM3SceneLib.requests.build import order_for
+from MedSAM3SceneLib.engine.local_engine import LocalEngine
+from MedSAM3SceneLib.requests.build import build_task
+from MedSAM3SceneLib.requests.console import parse_spec
 from MedSAM3SceneLib.runs.run import run_to_end
 from MedSAM3SceneLib.runs.segmentation_run import SegmentationRun
 from MedSAM3SceneLib.runs.threshold_run import ThresholdRun
 from MedSAM3SceneLib.segments.provenance import read_provenance
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.assembly.assemble import assemble
+from MedSAM3SegmentLib.geometry.soft_mask import SoftMask
 from MedSAM3SegmentLib.request import Grouping
-from MedSAM3SegmentLib.results.slice_detections import Detection, SliceEvidence, SoftMask
+from MedSAM3SegmentLib.results.slice_detections import Detection, SliceDetections
 from scene_nodes import add_segmentation, add_transform, add_volume, misplaced, rigid, segment_in_world, snapshot
 
 pytestmark = pytest.mark.usefixtures("scene")
@@ -67,7 +69,7 @@ class Objects(FakeSegmenter):
             soft = SoftMask(mask.shape, 0, 0, mask.astype(np.float16))
             detections.append(Detection(score, score, 1.0, (0.0, 0.0, 1.0, 1.0), soft))
         best = max((detection.score for detection in detections), default=0.0)
-        return SliceEvidence(item.slice_index, best, 1.0, tuple(detections))
+        return SliceDetections(item.slice_index, best, 1.0, tuple(detections))
 
 
 def blocks(*widths):
@@ -102,8 +104,8 @@ class Scene:
         return blocks(*widths)
 
     def run(self, grouping=Grouping.INSTANCE, **options):
-        order = order_for(self.volume, ["tumor"], self.node, grouping=grouping, **options)
-        self.last = SegmentationRun(order, LocalJobs(self.segmenter), self.writer)
+        order = build_task(parse_spec(self.volume, ["tumor"], self.node, grouping=grouping, **options))
+        self.last = SegmentationRun(order, LocalEngine(self.segmenter), self.writer)
         run_to_end(self.last, lambda: None)
         self.node = self.last.written.segmentation_node
         return self.last
@@ -230,7 +232,7 @@ def test_what_holds_nothing_is_not_worth_a_word():
     scene.run()
     scene.writer.begin(scene.node, scene.volume)
     for segment_id in scene.segments.values():
-        finish(scene.writer.clear(segment_id))
+        run_steps_to_end(scene.writer.clear(segment_id))
 
     run = scene.run(Grouping.CONCEPT)
 
@@ -323,8 +325,10 @@ def test_one_slice_of_an_object_goes_into_its_segment_and_leaves_its_others():
     scene = Scene(9, 7)
     scene.run()
     array = scene.set(4, 9, 6)
-    order = order_for(scene.volume, ["tumor"], scene.node, grouping=Grouping.INSTANCE, slices=(3, 4))
-    run_to_end(SegmentationRun(replace(order, only_slice=True), LocalJobs(scene.segmenter), scene.writer), lambda: None)
+    order = build_task(parse_spec(scene.volume, ["tumor"], scene.node, grouping=Grouping.INSTANCE, slices=(3, 4)))
+    run_to_end(
+        SegmentationRun(replace(order, only_slice=True), LocalEngine(scene.segmenter), scene.writer), lambda: None
+    )
 
     assert list(scene.segments) == ["tumor 1", "tumor 2", "tumor 3"]
     for number, name in enumerate(scene.segments):

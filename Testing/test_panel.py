@@ -271,7 +271,7 @@ def test_the_console_waits_with_the_window_alive(bench):
     assert "waited for already" in refused[0]
 
 
-def test_a_colour_picture_is_segmented_and_two_values_per_voxel_are_refused_in_words(bench):
+def test_a_color_picture_is_segmented_and_two_values_per_voxel_are_refused_in_words(bench):
     array = np.zeros((1, 20, 22, 3), np.uint8)
     array[0, 4:9, 5:12] = 1
 

@@ -27,8 +27,8 @@ def probes(bench, monkeypatch, tmp_path):
     from MedSAM3PanelLib.setup import import_check
 
     probed = []
-    report = import_check.ProbeReport({}, {"torch": "2.13.0"}, "cpu")
-    monkeypatch.setattr("MedSAM3PanelLib.setup.setup_section.probe", lambda: probed.append(True) or report)
+    report = import_check.ImportReport({}, {"torch": "2.13.0"}, "cpu")
+    monkeypatch.setattr("MedSAM3PanelLib.setup.setup_section.check_imports", lambda: probed.append(True) or report)
     return probed
 
 
@@ -263,9 +263,9 @@ def test_what_does_not_load_is_installed_once_more(bench, monkeypatch):
 
     absent = without(monkeypatch, bench)
     widget = bench.open_panel("MedSAM3Segment")
-    report = import_check.ProbeReport({"transformers": "ImportError: half of it is gone"}, {})
+    report = import_check.ImportReport({"transformers": "ImportError: half of it is gone"}, {})
     with monkeypatch.context() as patch:
-        patch.setattr("MedSAM3PanelLib.setup.setup_section.probe", lambda: report)
+        patch.setattr("MedSAM3PanelLib.setup.setup_section.check_imports", lambda: report)
         widget.ui.checkButton.click()
         bench.wait(lambda: widget.ui.checkButton.enabled)
     assert "transformers; press Install" in widget.ui.stateLabel.text

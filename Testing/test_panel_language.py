@@ -8,7 +8,7 @@ import pytest
 
 from engine_on_socket import TOKEN
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
 from opened_effect import finish, open_effect, options
 from opened_panel import VALUES, phantom, run
 from translations import speak

@@ -66,12 +66,12 @@ def test_results_that_a_user_folded_away_are_not_scrolled_to(bench, letters):
 
 
 def test_a_widget_that_is_to_be_seen_is_not_kept_for_that(bench):
-    from MedSAM3WidgetsLib.scrolling import bring_into_sight
+    from MedSAM3WidgetsLib.scrolling import scroll_into_view
 
     del bench
     label = QLabel("It goes before it is seen.")
     held = weakref.ref(label)
-    bring_into_sight(label, label)
+    scroll_into_view(label, label)
 
     shiboken6.delete(label)
     del label
@@ -154,7 +154,7 @@ def test_the_options_of_the_effect_are_no_wider_than_a_narrow_panel(bench):
 def test_large_letters_leave_the_curve_of_the_scores_alone(bench):
     phantom()
     widget = open_panel(bench)
-    label, plot = widget.ui.scorePlot, widget.panel.plot
+    label, plot = widget.ui.scorePlot, widget.panel.results.plot
     label.setFont(QFont(label.font.family(), 18))
     run(bench, widget)
     letters = label.fontMetrics().height()

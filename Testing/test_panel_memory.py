@@ -79,9 +79,9 @@ class Waits:
     """Has something done beside the window."""
 
     def __init__(self):
-        from MedSAM3WidgetsLib.background_task import Background
+        from MedSAM3WidgetsLib.background_task import BackgroundTask
 
-        self.background, self.outcome = Background(), None
+        self.background, self.outcome = BackgroundTask(), None
         self.background.start(lambda: 5, self.take, self.take)
 
     def take(self, outcome):

@@ -30,13 +30,15 @@ def quick_probe(monkeypatch, broken=None):
     """Trying packages out takes long; the test of the probe itself does it for real."""
     from MedSAM3PanelLib.setup import import_check
 
-    report = import_check.ProbeReport(broken or {}, {"torch": "2.13.0"}, "cpu")
-    monkeypatch.setattr("MedSAM3PanelLib.setup.setup_section.probe", lambda: report)
+    report = import_check.ImportReport(broken or {}, {"torch": "2.13.0"}, "cpu")
+    monkeypatch.setattr("MedSAM3PanelLib.setup.setup_section.check_imports", lambda: report)
 
 
 def no_probe(monkeypatch):
     """Fail a test in which packages are tried out."""
-    monkeypatch.setattr("MedSAM3PanelLib.setup.setup_section.probe", lambda: pytest.fail("packages were tried out"))
+    monkeypatch.setattr(
+        "MedSAM3PanelLib.setup.setup_section.check_imports", lambda: pytest.fail("packages were tried out")
+    )
 
 
 def check(bench, widget):
@@ -208,14 +210,14 @@ def test_with_a_remote_engine_nothing_is_said_to_be_missing_here(bench, engine, 
 
 
 def test_check_on_a_bare_slicer_is_one_sentence_and_starts_no_process(bench, monkeypatch):
-    without(monkeypatch, bench, *requirements.NEEDED[:9])
+    without(monkeypatch, bench, *(name for name in requirements.NEEDED if name not in requirements.BROUGHT))
     no_probe(monkeypatch)
     widget = bench.open_panel("MedSAM3Segment")
 
     check(bench, widget)
 
     words = widget.ui.stateLabel.text
-    assert words.startswith("Not installed yet: torch, huggingface_hub, rich, ")
+    assert words.startswith("Not installed yet: torch, filelock, huggingface_hub, nibabel, psutil, rich, ")
     assert "press Install what is missing" in words
     assert is_one_sentence(words)
     assert "Error" not in words
@@ -290,15 +292,15 @@ def test_a_pytorch_without_its_libraries_is_found_by_check_itself(bench, monkeyp
 
 
 def test_a_package_that_ends_python_is_named(bench, monkeypatch, tmp_path):
-    from MedSAM3PanelLib.setup.import_check import probe
+    from MedSAM3PanelLib.setup.import_check import check_imports
 
     (tmp_path / "crashing.py").write_text("import os; os._exit(11)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    report = probe(("colorsys", "crashing"))
+    report = check_imports(("colorsys", "crashing"))
     assert list(report.broken) == ["crashing"]
 
     widget = bench.open_panel("MedSAM3Segment")
-    monkeypatch.setattr("MedSAM3PanelLib.setup.setup_section.probe", lambda: report)
+    monkeypatch.setattr("MedSAM3PanelLib.setup.setup_section.check_imports", lambda: report)
     check(bench, widget)
 
     assert widget.ui.stateLabel.text.startswith("Installed but cannot be loaded: crashing;")
@@ -317,9 +319,9 @@ def test_no_python_to_try_packages_with_is_said(bench, monkeypatch):
 
 def test_the_probe_imports_in_a_process_of_its_own(bench):
     del bench
-    from MedSAM3PanelLib.setup.import_check import probe
+    from MedSAM3PanelLib.setup.import_check import check_imports
 
-    report = probe(("colorsys", "no_such_package_anywhere"))
+    report = check_imports(("colorsys", "no_such_package_anywhere"))
 
     assert list(report.versions) == ["colorsys"]
     assert "ModuleNotFoundError" in report.broken["no_such_package_anywhere"]
@@ -359,18 +361,18 @@ cuda = types.SimpleNamespace(
 def test_the_probe_says_whether_pytorch_was_built_for_the_gpu(
     bench, monkeypatch, tmp_path, capability, archs, cuda, is_supported
 ):
-    from MedSAM3PanelLib.setup.import_check import probe
+    from MedSAM3PanelLib.setup.import_check import check_imports
 
     (tmp_path / "torch.py").write_text(_TORCH_WITH_GPU.format(capability=capability, archs=archs, cuda=cuda))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
-    report = probe(("torch",))
+    report = check_imports(("torch",))
 
     assert (report.device, report.gpu, report.gpu_bytes) == ("cuda", "Some GPU", 24_000_000_000)
     assert report.is_supported == is_supported
 
     widget = bench.open_panel("MedSAM3Segment")
-    monkeypatch.setattr("MedSAM3PanelLib.setup.setup_section.probe", lambda: report)
+    monkeypatch.setattr("MedSAM3PanelLib.setup.setup_section.check_imports", lambda: report)
     widget.ui.checkButton.click()
     bench.wait(lambda: widget.ui.checkButton.enabled)
     assert ("not built for this GPU" in widget.ui.stateLabel.text) != is_supported

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
-from MedSAM3SegmentLib.request import Progress, Stage
+from MedSAM3SegmentLib.progress import Progress, Stage
 from opened_panel import begin, held_after, open_panel, phantom, run, segmentations, shown_voxels
 from scene_nodes import add_segmentation, segments, snapshot
 
@@ -53,10 +53,10 @@ def test_partial_slices_are_drawn_over_the_volume_and_taken_away(bench):
 
 def test_the_bar_never_falls_from_the_first_slice_to_the_last_concept(bench):
     class Stages(FakeSegmenter):
-        def segment(self, volume, request, progress, *_):
+        def segment(self, volume, request, callbacks):
             result = super().segment(volume, request)
             for stage, done, total in STAGES:
-                progress(Progress(stage, done, total, 100.0))
+                callbacks.progress(Progress(stage, done, total, 100.0))
             return result
 
     phantom()

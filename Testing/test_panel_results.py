@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib.coroutines import finish as finish_steps
-from MedSAM3SceneLib.editing.preview_node import PreviewSegmentation
+from MedSAM3SceneLib.coroutines import run_steps_to_end as finish_steps
+from MedSAM3SceneLib.editing.preview_node import PreviewNode
 from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
-from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SceneLib.engine.local_engine import LocalEngine
 from MedSAM3SceneLib.mrml.volumes import read_volume_node
 from MedSAM3SceneLib.segments.edited_slices import read_written
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.errors import InputError, ModelError
-from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from opened_effect import HeldSegmenter, finish, open_effect, options
 from opened_panel import LATTICE, VALUES, cells, move_threshold, open_panel, phantom, run, segmentations
 from scene_nodes import misplaced, segment_in_world, snapshot
@@ -109,16 +109,17 @@ def test_a_threshold_that_cannot_be_shown_is_said_once_and_the_next_one_shows(be
     phantom()
     widget = opened(bench)
     run(bench, widget)
-    result = type(widget.logic.result)
-    with_threshold, asked = result.with_threshold, []
+    from MedSAM3PanelLib import threshold_slider
 
-    def failing(self, threshold):
+    with_threshold, asked = threshold_slider.with_threshold, []
+
+    def failing(result, threshold):
         asked.append(threshold)
         if threshold > 0.8:
             raise MemoryError("no room")
-        return with_threshold(self, threshold)
+        return with_threshold(result, threshold)
 
-    monkeypatch.setattr(result, "with_threshold", failing)
+    monkeypatch.setattr(threshold_slider, "with_threshold", failing)
     widget.ui.thresholdSlider.bench_drag_to(0.9)
     bench.wait(lambda: "no room" in widget.ui.resultLabel.text)
     bench.spin(0.2)
@@ -227,7 +228,7 @@ def test_more_concepts_than_a_byte_counts_are_shown_each_at_its_place(bench):
     concepts = [f"thing {number}" for number in range(300)]
     placed = read_volume_node(volume)
     stack = SliceStack.along(placed.volume.grid)
-    preview = PreviewSegmentation(volume, placed, concepts, lambda _: (0.5, 0.5, 0.5))
+    preview = PreviewNode(volume, placed, concepts, lambda _: (0.5, 0.5, 0.5))
     for number, index in ((43, 2), (299, 5)):
         preview.show_slice(concepts[number], stack, index, np.ones(stack.slice_shape, bool))
     preview.repaint()
@@ -246,8 +247,8 @@ def test_a_preview_leaves_nothing_behind(bench):
     volume, _ = phantom()
     scene = bench.slicer.mrmlScene
     before = scene.GetNumberOfNodesByClass("vtkMRMLSegmentationDisplayNode")
-    preview = PreviewSegmentation(volume, read_volume_node(volume), ["liver"], lambda _: (0.5, 0.5, 0.5))
-    PreviewSegmentation(volume, read_volume_node(volume), ["liver"], lambda _: (0.5, 0.5, 0.5)).remove()
+    preview = PreviewNode(volume, read_volume_node(volume), ["liver"], lambda _: (0.5, 0.5, 0.5))
+    PreviewNode(volume, read_volume_node(volume), ["liver"], lambda _: (0.5, 0.5, 0.5)).remove()
 
     assert not preview.is_there
     assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationDisplayNode") == before
@@ -261,7 +262,7 @@ def test_a_preview_that_fails_does_not_end_the_run(bench, monkeypatch, caplog, w
         calls.append(1)
         raise OverflowError("too many")
 
-    monkeypatch.setattr(PreviewSegmentation, "show_slice", failing)
+    monkeypatch.setattr(PreviewNode, "show_slice", failing)
     if where == "panel":
         volume, array = phantom()
         widget = opened(bench)
@@ -270,7 +271,7 @@ def test_a_preview_that_fails_does_not_end_the_run(bench, monkeypatch, caplog, w
         assert misplaced(node, node.GetSegmentation().GetNthSegmentID(0), volume, array == 1) == 0
     else:
         effect = open_effect(bench)
-        effect.effect.engine = lambda: LocalJobs(effect.segmenter)
+        effect.effect.engine = lambda: LocalEngine(effect.segmenter)
         options(effect).volumeButton.click()
         finish(effect)
         assert len(segment_in_world(effect.segmentation, "liver")) > 0
@@ -353,7 +354,7 @@ def test_the_threshold_of_a_result_whose_nodes_are_gone_cannot_be_moved(bench, w
     assert not widget.ui.thresholdSlider.enabled
     with pytest.raises(InputError, match="not in the scene any more"):
         widget.logic.writeThreshold(0.3)
-    widget.panel.go_to_slice(3)
+    widget.panel.results.go_to_slice(3)
     assert widget.ui.resultsTable.rowCount == 2
 
 
@@ -368,4 +369,4 @@ def test_a_result_of_fewer_concepts_shows_its_own_rows_and_scores(bench):
 
     assert [row[:3] for row in cells(widget.ui.resultsTable)] == [["left kidney", "found", "0.60"]]
     assert widget.ui.conceptMessageLabel.text == "'left kidney' was found on 5 slices."
-    assert widget.panel.plot._concept == "left kidney"
+    assert widget.panel.results.plot._concept == "left kidney"

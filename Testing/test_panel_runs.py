@@ -7,16 +7,17 @@ import time
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib.coroutines import finish
-from MedSAM3SceneLib.editing.preview_node import PREVIEW_ATTRIBUTE, PreviewSegmentation, remove_previews
+from MedSAM3SceneLib.coroutines import run_steps_to_end
+from MedSAM3SceneLib.editing.preview_node import PREVIEW_ATTRIBUTE, PreviewNode, remove_previews
 from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
-from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SceneLib.engine.local_engine import LocalEngine
 from MedSAM3SceneLib.mrml import volumes
-from MedSAM3SceneLib.mrml.slice_views import jump_to_slice
+from MedSAM3SceneLib.mrml.slice_planes import jump_to_slice
 from MedSAM3SceneLib.mrml.volumes import read_volume_node
-from MedSAM3SceneLib.requests.build import order_for, preview_order
+from MedSAM3SceneLib.requests.build import build_preview_task, build_task
+from MedSAM3SceneLib.requests.console import parse_spec
+from MedSAM3SceneLib.runs.listener import RunListener
 from MedSAM3SceneLib.runs.run import RunState, run_to_end
-from MedSAM3SceneLib.runs.run_order import RunListener
 from MedSAM3SceneLib.runs.segmentation_run import SegmentationRun
 from MedSAM3SceneLib.runs.threshold_run import ThresholdRun
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
@@ -29,7 +30,7 @@ from MedSAM3SegmentLib.engine.protocol.events import (
     WasCancelled,
 )
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
 from MedSAM3SegmentLib.preprocessing.windowing import choose_window
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 from scene_nodes import (
@@ -83,7 +84,10 @@ def phantom(parent=None):
 def begin(volume, jobs, segmentation=None, told=None, **options):
     listener = RunListener(**told) if told else None
     return SegmentationRun(
-        order_for(volume, ["liver", "left kidney"], segmentation, **options), jobs, SegmentWriter(), listener
+        build_task(parse_spec(volume, ["liver", "left kidney"], segmentation, **options)),
+        jobs,
+        SegmentWriter(),
+        listener,
     )
 
 
@@ -217,7 +221,7 @@ def test_a_callback_that_closes_the_scene_ends_the_run(scene):
     volume, _ = phantom()
     run = begin(
         volume,
-        LocalJobs(FakeSegmenter({"liver": 1})),
+        LocalEngine(FakeSegmenter({"liver": 1})),
         told={"progress": lambda _: scene.Clear(False)},
     )
 
@@ -254,11 +258,11 @@ def test_partials_show_in_a_node_of_their_own_at_the_place_of_their_voxels(scene
     def show(piece):
         untouched.append(snapshot(node) == before)
         if not shown:
-            colour_of = Vocabulary.load().colour_for
-            shown.append(PreviewSegmentation(volume, piece.placed, ["liver", "left kidney"], colour_of))
+            color_of = Vocabulary.load().color_for
+            shown.append(PreviewNode(volume, piece.placed, ["liver", "left kidney"], color_of))
         shown[0].show_slice(piece.partial.concept, piece.stack, piece.partial.slice_index, piece.partial.mask)
 
-    run = begin(volume, LocalJobs(FakeSegmenter({"liver": 1, "left kidney": 2})), node, told={"partial": show})
+    run = begin(volume, LocalEngine(FakeSegmenter({"liver": 1, "left kidney": 2})), node, told={"partial": show})
     advance_until(run, lambda: run.state not in (RunState.READING, RunState.SUBMITTING, RunState.SEGMENTING))
     (preview,) = shown
 
@@ -278,7 +282,7 @@ def test_only_one_preview_is_ever_there(scene):
     volume, _ = phantom()
     placed = read_volume_node(volume)
     for _ in range(2):
-        PreviewSegmentation(volume, placed, ["liver"], Vocabulary.load().colour_for)
+        PreviewNode(volume, placed, ["liver"], Vocabulary.load().color_for)
     assert len(previews(scene)) == 1
     remove_previews(scene)
     assert previews(scene) == []
@@ -288,7 +292,7 @@ def test_slices_are_shown_over_labels_that_were_shown_before():
     """A preview of a whole volume, and then the slices of a run as they come."""
     volume, array = phantom()
     placed = read_volume_node(volume)
-    preview = PreviewSegmentation(volume, placed, ["liver", "left kidney"], Vocabulary.load().colour_for)
+    preview = PreviewNode(volume, placed, ["liver", "left kidney"], Vocabulary.load().color_for)
     labels = np.where(array == 1, 1, 0).astype(np.uint16)
 
     preview.show_labels(labels.transpose().copy().transpose())  # not as VTK needs it
@@ -307,7 +311,7 @@ def test_the_threshold_of_a_done_run_is_moved_without_the_model_and_undone():
     segmenter = FakeSegmenter({"liver": 1, "left kidney": 2}, score=0.6)
     writer = SegmentWriter()
     volume, array = phantom()
-    run = SegmentationRun(order_for(volume, ["liver", "left kidney"]), LocalJobs(segmenter), writer)
+    run = SegmentationRun(build_task(parse_spec(volume, ["liver", "left kidney"])), LocalEngine(segmenter), writer)
     run_to_end(run, lambda: None)
     node = run.written.segmentation_node
     at_first = snapshot(node)
@@ -330,7 +334,7 @@ def test_a_threshold_does_not_touch_segments_of_other_origin():
     segmenter = FakeSegmenter({"liver": 1, "left kidney": 2}, score=0.6)
     volume, array = phantom()
     node = add_segmentation(volume, {"mine": array == 2})
-    run = SegmentationRun(order_for(volume, ["liver"], node), LocalJobs(segmenter), SegmentWriter())
+    run = SegmentationRun(build_task(parse_spec(volume, ["liver"], node)), LocalEngine(segmenter), SegmentWriter())
     run_to_end(run, lambda: None)
 
     run_to_end(ThresholdRun(run, 0.9, SegmentWriter()), lambda: None)
@@ -340,17 +344,17 @@ def test_a_threshold_does_not_touch_segments_of_other_origin():
 
 def test_a_corrected_slice_of_an_earlier_run_is_what_counts_as_drawn():
     volume, array = phantom()
-    run = begin(volume, LocalJobs(FakeSegmenter({"liver": 1})))
+    run = begin(volume, LocalEngine(FakeSegmenter({"liver": 1})))
     run_to_end(run, lambda: None)
     node = run.written.segmentation_node
     corrected = array == 1
     corrected[2, 1:3] = False
     writer = SegmentWriter()
     writer.begin(node, volume)
-    finish(writer.write(segments(node)["liver"], corrected, LATTICE))
+    run_steps_to_end(writer.write(segments(node)["liver"], corrected, LATTICE))
     jobs = ScriptedJobs()
 
-    again = SegmentationRun(order_for(volume, ["liver"], node, mode="from prompts"), jobs, SegmentWriter())
+    again = SegmentationRun(build_task(parse_spec(volume, ["liver"], node, mode="from prompts")), jobs, SegmentWriter())
     advance_until(again, lambda: again.state is RunState.SEGMENTING)
 
     (mark,) = jobs.request.prompts["liver"].masks
@@ -385,7 +389,9 @@ def test_one_slice_at_any_angle_is_shown_where_the_view_cuts_the_object(degrees)
     view = rigid((0, 0, 40), (0, 0, 0)) @ rigid(degrees, (0, 0, 0))
     view[:3, 3] = middle[:3]
     run = SegmentationRun(
-        preview_order(volume, "liver", slice_node_at(view)), LocalJobs(FakeSegmenter({"liver": 1})), SegmentWriter()
+        build_preview_task(parse_spec(volume, "liver", view=slice_node_at(view))),
+        LocalEngine(FakeSegmenter({"liver": 1})),
+        SegmentWriter(),
     )
 
     run_to_end(run, lambda: None)
@@ -418,10 +424,12 @@ def test_an_oblique_slice_is_looked_at_only_in_the_region_and_in_the_segment_as_
     roi.SetCenter(*((first + last) / 2)[:3])
     roi.SetSize(*np.abs(last - first)[:3])
     view = slice_node_at(rigid((10, 35, -20), tuple((lattice @ [12, 13, 9, 1])[:3])))
-    jobs = LocalJobs(FakeSegmenter({"liver": 1}))
+    jobs = LocalEngine(FakeSegmenter({"liver": 1}))
 
     def shown(**options):
-        run = SegmentationRun(preview_order(volume, "liver", view, **options), jobs, SegmentWriter())
+        run = SegmentationRun(
+            build_preview_task(parse_spec(volume, "liver", view=view, **options)), jobs, SegmentWriter()
+        )
         run_to_end(run, lambda: None)
         pixels = np.argwhere(run.result.concepts[0].mask)[:, ::-1].astype(float)
         world = run.placed.volume.grid.to_ras(pixels)
@@ -448,7 +456,7 @@ def test_an_oblique_slice_is_seen_through_the_window_of_the_whole_volume():
     jobs = ScriptedJobs()
     for is_hounsfield in (True, False):
         node = add_volume(values if is_hounsfield else values.astype(np.uint16) // 7, ijk_to_ras=LATTICE)
-        run = SegmentationRun(preview_order(node, "liver", view), jobs, SegmentWriter())
+        run = SegmentationRun(build_preview_task(parse_spec(node, "liver", view=view)), jobs, SegmentWriter())
         advance_until(run, lambda run=run: run.state is RunState.SEGMENTING)
         whole = read_volume_node(node).volume
         assert choose_window(run.placed.volume, "liver", jobs.request.window) == choose_window(whole, "liver")
@@ -457,11 +465,14 @@ def test_an_oblique_slice_is_seen_through_the_window_of_the_whole_volume():
 
 def test_a_view_beside_the_volume_or_oblique_to_it_is_refused_in_words():
     volume, _ = phantom()
-    jobs = LocalJobs(FakeSegmenter({"liver": 1}))
+    jobs = LocalEngine(FakeSegmenter({"liver": 1}))
     beside = slice_node_at(rigid((0, 0, 0), (0, 0, 500)))
 
     with pytest.raises(InputError, match="beside the volume"):
-        run_to_end(SegmentationRun(preview_order(volume, "liver", beside), jobs, SegmentWriter()), lambda: None)
+        run_to_end(
+            SegmentationRun(build_preview_task(parse_spec(volume, "liver", view=beside)), jobs, SegmentWriter()),
+            lambda: None,
+        )
     along = slice_node_at(rigid((10, 20, 30), tuple((LATTICE @ [5, 4, 3, 1])[:3])), "Yellow")
     turned = slice_node_at(rigid((60, 0, 0), tuple((LATTICE @ [5, 4, 3, 1])[:3])), "Green")
     with pytest.raises(InputError, match="oblique"):

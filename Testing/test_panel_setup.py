@@ -80,7 +80,7 @@ def test_a_remote_engine_with_a_certificate_of_its_own_making_can_be_used(bench,
 
         reopened = bench.open_panel("MedSAM3Segment").ui
         assert reopened.remoteCertificateEdit.currentPath == binding.certificate
-        assert connection.engine_of_settings() is connection.engine_of_settings(), "one client among others"
+        assert connection.engine_from_settings() is connection.engine_from_settings(), "one client among others"
     finally:
         assert engine.serving.stop()
 

@@ -85,7 +85,7 @@ def test_what_is_found_while_another_module_is_shown_is_not_previewed(bench, but
 
 
 def test_preview_slice_answers_what_apply_gives_on_that_slice(bench):
-    """Region, segment to look inside of and clean-up hold for both; what was drawn needs its neighbours."""
+    """Region, segment to look inside of and clean-up hold for both; what was drawn needs its neighbors."""
     scene = bench.slicer.mrmlScene
     volume, array = phantom()
     segmenter = FakeSegmenter({"liver": 1})

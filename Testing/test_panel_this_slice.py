@@ -13,7 +13,8 @@ from MedSAM3SceneLib.mrml.segment_masks import segment_mask
 from MedSAM3SceneLib.segments.edited_slices import edited_slices
 from MedSAM3SceneLib.segments.provenance import read_provenance
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
-from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack, VoxelGrid
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from opened_panel import (
     LATTICE,
     VALUES,

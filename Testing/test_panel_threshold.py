@@ -92,7 +92,7 @@ def test_a_click_on_the_score_plot_goes_to_the_slice(bench):
     widget = open_panel(bench)
     bench.slicer.util.setSliceViewerLayers(background=volume, fit=True)
     run(bench, widget, "liver")
-    plot = widget.panel.plot
+    plot = widget.panel.results.plot
     red = bench.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
 
     label = widget.ui.scorePlot

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib.editing.preview_node import PreviewSegmentation
+from MedSAM3SceneLib.editing.preview_node import PreviewNode
 from MedSAM3SceneLib.mrml.segmentation_nodes import new_segmentation, remove_segmentation
 from MedSAM3SceneLib.mrml.volumes import read_volume_node
 from opened_panel import draw, held_after, open_panel, phantom, run, segmentations, show_slice
@@ -76,7 +76,7 @@ def test_a_dragged_threshold_is_drawn_before_it_is_let_go(bench, watched):
 def test_repaints_leave_the_window_free_however_fast_slices_come(bench, watched, monkeypatch):
     widget, _, _, _ = watched
     painted = []
-    monkeypatch.setattr(PreviewSegmentation, "repaint", lambda _self: painted.append(1))
+    monkeypatch.setattr(PreviewNode, "repaint", lambda _self: painted.append(1))
     widget.logic.segmenter.seconds_a_slice = 0.05
     run(bench, widget, "liver; left kidney")
 
@@ -126,7 +126,7 @@ def test_what_is_hidden_stays_hidden_when_nodes_of_ours_come_and_go(bench):
     theirs = add_segmentation(volume, {"a": array == 1, "b": array == 2})
     theirs.GetDisplayNode().SetVisibility(False)
     theirs.GetDisplayNode().SetSegmentVisibility("b", False)
-    preview = PreviewSegmentation(volume, read_volume_node(volume), ("liver",), lambda _: (1.0, 0.0, 0.0))
+    preview = PreviewNode(volume, read_volume_node(volume), ("liver",), lambda _: (1.0, 0.0, 0.0))
     made = new_segmentation(volume)
     preview.remove()
     remove_segmentation(made)
@@ -138,7 +138,7 @@ def test_what_is_hidden_stays_hidden_when_nodes_of_ours_come_and_go(bench):
 def test_a_preview_is_not_saved_and_its_name_does_not_count_up(bench, tmp_path):
     volume, _ = phantom()
     for _ in range(3):
-        preview = PreviewSegmentation(volume, read_volume_node(volume), ("liver",), lambda _: (1.0, 0.0, 0.0))
+        preview = PreviewNode(volume, read_volume_node(volume), ("liver",), lambda _: (1.0, 0.0, 0.0))
     assert preview.node.GetName() == "MedSAM3 preview"
     scene = bench.slicer.mrmlScene
     scene.SetURL(str(tmp_path / "scene.mrml"))
@@ -150,7 +150,7 @@ def test_a_preview_is_not_saved_and_its_name_does_not_count_up(bench, tmp_path):
 def test_emptying_a_preview_takes_no_voxels_of_segments_with_it(bench):
     volume, array = phantom()
     mine = add_segmentation(volume, {"mine": array == 1})
-    preview = PreviewSegmentation(volume, read_volume_node(volume), ("liver",), lambda _: (1.0, 0.0, 0.0))
+    preview = PreviewNode(volume, read_volume_node(volume), ("liver",), lambda _: (1.0, 0.0, 0.0))
     preview.show_labels(np.ascontiguousarray((array == 1).astype(np.uint16)))
     preview.remove()
     (left,) = segmentations(bench.slicer.mrmlScene)

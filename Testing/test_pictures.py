@@ -1,4 +1,4 @@
-"""Reading pictures: upright, on ITK's grid, and with the colours and bits that they have."""
+"""Reading pictures: upright, on ITK's grid, and with the colors and bits that they have."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import SimpleITK
 from PIL import Image
 
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
 from MedSAM3SegmentLib.io.read_volume import read_volume
 
 pytestmark = pytest.mark.usefixtures("nothing_on_the_terminal")
@@ -45,8 +45,8 @@ def test_pictures_are_upright_and_on_the_grid_that_itk_gives_them(tmp_path: Path
     ],
 )
 def test_every_kind_of_png(tmp_path: Path, mode: str, expected: tuple[int, ...]) -> None:
-    colours = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
-    picture = Image.fromarray(colours).convert(mode)
+    colors = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
+    picture = Image.fromarray(colors).convert(mode)
     picture.save(tmp_path / "picture.png")
     volume = read_volume(tmp_path / "picture.png")
     assert volume.array.shape == expected
@@ -54,7 +54,7 @@ def test_every_kind_of_png(tmp_path: Path, mode: str, expected: tuple[int, ...])
     np.testing.assert_array_equal(volume.array[0], np.asarray(picture.convert("L" if len(expected) == 3 else "RGB")))
 
 
-def test_a_gray_colour_file_is_scalar_and_transparency_is_black(tmp_path: Path) -> None:
+def test_a_gray_color_file_is_scalar_and_transparency_is_black(tmp_path: Path) -> None:
     pixels = np.zeros((5, 6, 4), np.uint8)
     pixels[..., :3] = np.arange(30, dtype=np.uint8).reshape(5, 6, 1) + 100
     pixels[..., 3] = 255

@@ -1,4 +1,4 @@
-"""The picture shows the right slices, the right way up, in the segments' colours, and says when it is only a demo."""
+"""The picture shows the right slices, the right way up, in the segments' colors, and says when it is only a demo."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from made_results import axial_grid, result_of
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane
+from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.reporting.preview_image import draw_preview
 from MedSAM3SegmentLib.reporting.slice_selection import MOST_TILES, USUAL_TILES, choose_tiles
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
@@ -25,9 +25,9 @@ def _ball(centre: tuple[int, int, int], radius: float) -> np.ndarray:
 
 
 def _like(picture: np.ndarray, concept: str) -> np.ndarray:
-    """Pixels in the concept's own colour: its outline and its legend entry."""
-    colour = np.round(np.array(Vocabulary.load().colour_for(concept)) * 255)
-    return (np.abs(picture.astype(int) - colour) <= 1).all(axis=2)
+    """Pixels in the concept's own color: its outline and its legend entry."""
+    color = np.round(np.array(Vocabulary.load().color_for(concept)) * 255)
+    return (np.abs(picture.astype(int) - color) <= 1).all(axis=2)
 
 
 def test_shows_the_largest_cross_section_of_every_concept() -> None:
@@ -50,7 +50,7 @@ def test_where_nothing_was_found_the_best_scores_are_shown() -> None:
 
 
 @pytest.mark.parametrize("found", [True, False])
-def test_outlines_are_drawn_in_the_segments_colour_and_only_where_it_is_found(found: bool) -> None:
+def test_outlines_are_drawn_in_the_segments_color_and_only_where_it_is_found(found: bool) -> None:
     masks = {"liver": _ball((10, 20, 25), 8) if found else EMPTY}
     picture = np.array(draw_preview(VOLUME, result_of(VOLUME, masks)))
     legend = 40 * 40
@@ -69,7 +69,7 @@ def test_slices_keep_their_physical_shape() -> None:
     shape = (1, 30, 30)
     volume = Volume(np.full(shape, 100, np.uint8), axial_grid(shape, (1.0, 4.0, 5.0)))
     picture = np.array(draw_preview(volume, result_of(volume, {"liver": np.ones(shape, bool)})))
-    rows, columns = np.nonzero(_like(picture[130:], "liver"))  # the legend, with its own spot of colour, lies above
+    rows, columns = np.nonzero(_like(picture[130:], "liver"))  # the legend, with its own spot of color, lies above
     assert np.ptp(rows) / np.ptp(columns) == pytest.approx(4.0, rel=0.03)
 
 
@@ -82,7 +82,7 @@ def test_a_demo_can_be_told_from_its_picture() -> None:
     assert not (np.array(real).reshape(-1, 3) == (255, 191, 71)).all(axis=1).any()
 
 
-def test_a_colour_picture_stays_in_colour() -> None:
+def test_a_color_picture_stays_in_color() -> None:
     array = np.zeros((1, 60, 80, 3), np.uint8)
     array[..., 0] = 200
     volume = Volume(array, axial_grid((1, 60, 80)), name="skin.png")

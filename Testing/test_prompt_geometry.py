@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from made_results import axial_grid
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack, VoxelGrid
-from MedSAM3SegmentLib.prompts.prompts import BoxMark, MaskMark, PointMark
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS, MaskPromptRAS, PointPromptRAS
 from MedSAM3SegmentLib.prompts.slice_prompts import (
     boxes_on,
     drawn_on,
@@ -32,7 +33,7 @@ def test_a_point_on_a_voxel_is_on_that_voxels_pixel(grid: VoxelGrid, plane: Plan
     slice_index, row, column = (int(n[0]) for n in np.nonzero(stack.extract(volume)))
     position = tuple(grid.to_ras(np.array([i, j, k], float)).tolist())
     assert np.allclose(stack.position_of(np.array(position)), (slice_index, row, column), atol=1e-6)
-    (point,) = points_on(stack, [PointMark(position)])
+    (point,) = points_on(stack, [PointPromptRAS(position)])
     rows, columns = stack.slice_shape
     assert point.slice_index == slice_index
     assert (point.x, point.y) == pytest.approx(((column + 0.5) / columns, (row + 0.5) / rows))
@@ -52,7 +53,7 @@ def test_a_box_around_voxels_is_around_their_pixels(grid: VoxelGrid, plane: Plan
     places = [grid.to_ras(np.array([c[n] for c in reversed(corners)])) for n in (0, 1)]
     stack = SliceStack.along(grid, plane)
     inside = stack.extract(volume)
-    (box,) = boxes_on(stack, [BoxMark(tuple(tuple(place.tolist()) for place in places))])
+    (box,) = boxes_on(stack, [BoxPromptRAS(tuple(tuple(place.tolist()) for place in places))])
     slices, rows, columns = (np.flatnonzero(inside.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1)))
     assert list(box.slices) == slices.tolist()
     height, width = stack.slice_shape
@@ -69,56 +70,58 @@ def _ras(i: float, j: float, k: float) -> tuple[float, float, float]:
 
 
 def test_a_point_between_slices_goes_to_the_nearer_one() -> None:
-    points = points_on(STACK, [PointMark(_ras(3, 4, 5.4)), PointMark(_ras(3, 4, 5.6))])
+    points = points_on(STACK, [PointPromptRAS(_ras(3, 4, 5.4)), PointPromptRAS(_ras(3, 4, 5.6))])
     assert [point.slice_index for point in points] == [5, 6]
 
 
 @pytest.mark.parametrize("ijk", [(-1, 4, 4), (24, 4, 4), (3, 20, 4), (3, 4, -0.6), (3, 4, 9.6)])
 def test_a_point_outside_is_refused_in_words(ijk: tuple[float, float, float]) -> None:
     with pytest.raises(InputError, match=r"outside of the volume"):
-        points_on(STACK, [PointMark(_ras(*ijk))])
+        points_on(STACK, [PointPromptRAS(_ras(*ijk))])
 
 
 def test_a_box_on_one_slice_is_on_that_slice_though_it_has_no_depth() -> None:
-    boxes = boxes_on(STACK, [BoxMark((_ras(2, 2, 6.3), _ras(9, 9, 6.3))), BoxMark((_ras(2, 2, 6), _ras(9, 9, 6)))])
+    boxes = boxes_on(
+        STACK, [BoxPromptRAS((_ras(2, 2, 6.3), _ras(9, 9, 6.3))), BoxPromptRAS((_ras(2, 2, 6), _ras(9, 9, 6)))]
+    )
     assert [list(box.slices) for box in boxes] == [[6], [6]]
 
 
 def test_a_box_that_reaches_out_is_cut_and_one_beside_the_volume_refused() -> None:
-    (box,) = boxes_on(STACK, [BoxMark((_ras(-50, 5, 7), _ras(50, 9, 50)))])
+    (box,) = boxes_on(STACK, [BoxPromptRAS((_ras(-50, 5, 7), _ras(50, 9, 50)))])
     assert list(box.slices) == [7, 8, 9]
     assert (box.box[0], box.box[2]) == (0.0, 1.0)
     for first, last in (((30, 2, 2), (40, 9, 2)), ((2, 2, 12), (9, 9, 20))):
         with pytest.raises(InputError, match="outside of the volume"):
-            boxes_on(STACK, [BoxMark((_ras(*first), _ras(*last)))])
+            boxes_on(STACK, [BoxPromptRAS((_ras(*first), _ras(*last)))])
 
 
 def test_a_box_drawn_across_the_plane_is_refused_in_words() -> None:
     with pytest.raises(InputError, match="no area on axial slices"):
-        boxes_on(STACK, [BoxMark((_ras(4, 2, 2), _ras(4, 9, 6)))])
+        boxes_on(STACK, [BoxPromptRAS((_ras(4, 2, 2), _ras(4, 9, 6)))])
 
 
 def test_drawn_slices_are_those_with_voxels_or_those_named() -> None:
     mask = np.zeros(GRID.shape, bool)
     mask[3, 5:9, 5:9] = mask[6, 2:4, 2:4] = True
-    assert list(drawn_on(STACK, [MaskMark(mask)])) == [3, 6]
-    drawn = drawn_on(STACK, [MaskMark(mask, (6, 7))])
+    assert list(drawn_on(STACK, [MaskPromptRAS(mask)])) == [3, 6]
+    drawn = drawn_on(STACK, [MaskPromptRAS(mask, (6, 7))])
     assert list(drawn) == [6, 7]
     assert np.array_equal(drawn[6], STACK.extract(mask)[6])
     assert not drawn[7].any()
-    joined = drawn_on(STACK, [MaskMark(mask, (3,)), MaskMark(np.roll(mask, 1, axis=2), (3,))])
+    joined = drawn_on(STACK, [MaskPromptRAS(mask, (3,)), MaskPromptRAS(np.roll(mask, 1, axis=2), (3,))])
     assert np.array_equal(joined[3], STACK.extract(mask | np.roll(mask, 1, axis=2))[3])
 
 
 @pytest.mark.parametrize(
     ("mark", "words"),
     [
-        (MaskMark(np.zeros((2, 2, 2), bool)), "resample"),
-        (MaskMark(np.zeros(GRID.shape, bool)), "empty"),
-        (MaskMark(np.ones(GRID.shape, bool), (10,)), "0 to 9"),
+        (MaskPromptRAS(np.zeros((2, 2, 2), bool)), "resample"),
+        (MaskPromptRAS(np.zeros(GRID.shape, bool)), "empty"),
+        (MaskPromptRAS(np.ones(GRID.shape, bool), (10,)), "0 to 9"),
     ],
 )
-def test_drawn_masks_that_do_not_fit_are_refused_in_words(mark: MaskMark, words: str) -> None:
+def test_drawn_masks_that_do_not_fit_are_refused_in_words(mark: MaskPromptRAS, words: str) -> None:
     with pytest.raises(InputError, match=words):
         drawn_on(STACK, [mark])
 

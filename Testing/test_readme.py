@@ -20,7 +20,7 @@ from shell_runs import write_phantom
 from slicer_stand_ins import load_module
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "Resources" / "Docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 README = DOCUMENTS[0].read_text(encoding="utf-8")
 
 #: What Slicer itself calls so.
@@ -69,7 +69,9 @@ def test_every_link_leads_somewhere(document: Path) -> None:
         if not link.startswith("https://"):
             assert (document.parent / link).is_file(), link
     for name in re.findall(r"`((?:Resources|Testing|MedSAM3\w+|\.ci)/[\w./-]+)`", document.read_text(encoding="utf-8")):
-        assert (ROOT / name).exists(), name
+        # Libraries are named without the module's folder.
+        folder = ROOT / "MedSAM3Segment" if re.match(r"\w+Lib/", name) else ROOT
+        assert (folder / name).exists(), name
 
 
 @pytest.mark.parametrize("title", ["Install in Slicer", "Tutorial", "A GPU machine elsewhere"])
@@ -87,7 +89,7 @@ def test_what_is_to_be_pressed_is_called_so(title: str) -> None:
 
 def test_the_sample_of_the_tutorial_is_offered() -> None:
     (name,) = re.findall(r"load \*\*(\w+)\*\*", section("Tutorial"))
-    assert f'"{name}"' in (ROOT / "MedSAM3Segment/MedSAM3SceneLib/mrml/sample_data.py").read_text(encoding="utf-8")
+    assert f'"{name}"' in (ROOT / "MedSAM3Segment/MedSAM3SceneLib/mrml/sample_source.py").read_text(encoding="utf-8")
     assert f'getNode("{name}")' in section("In the Python console")
 
 

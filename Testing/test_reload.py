@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+from pathlib import Path
 
 import pytest
 
 from MedSAM3SceneLib.editing.preview_node import PREVIEW_ATTRIBUTE
 from MedSAM3SceneLib.engine import connection
 from MedSAM3SceneLib.mrml.sample_data import add_volume
-from MedSAM3SegmentLib.engine.process.discovery import running_engines
+from MedSAM3SegmentLib.engine.process.discovery import find_running_engines
 from MedSAM3SegmentLib.synthetic.phantom import Contrast, make_phantom
 from opened_effect import finish, open_effect, options, pixel_of, segment_of
 from opened_panel import VALUES, begin, held_after, open_panel, phantom, run
@@ -102,14 +103,14 @@ def test_the_engine_is_ended_and_the_next_run_starts_one_that_is_loaded_anew(ben
         bench.wait(lambda: not widget.panel.is_busy)
         assert bench.dialogs.texts("error") == []
         assert widget.ui.resultsTable.item(0, 1).text() == "found"
-        (engine,) = running_engines()
+        (engine,) = find_running_engines()
         return engine
 
     first = apply(widget)
     try:
         new = reload(bench, widget)
         assert not first.process.is_alive
-        assert running_engines() == []
+        assert find_running_engines() == []
         second = apply(new)
         assert second.pid != first.pid
     finally:
@@ -121,19 +122,20 @@ def test_the_engine_is_ended_and_the_next_run_starts_one_that_is_loaded_anew(ben
 def test_what_was_changed_in_a_package_is_in_the_new_panel(bench, monkeypatch, tmp_path):
     """A developer changes a file far below the panel and presses Reload."""
     widget = open_panel(bench)
-    source = sys.modules["MedSAM3SegmentLib.byte_sizes"].__file__
-    (tmp_path / "byte_sizes.py").write_text("def size_in_words(size):\n    return 'changed'\n")
+    source = sys.modules["MedSAM3SegmentLib.units"].__file__
+    changed = Path(source).read_text() + "\ndef format_bytes(size):\n    return 'changed'\n"
+    (tmp_path / "units.py").write_text(changed)
     real = importlib.machinery.SourceFileLoader.get_data
     monkeypatch.setattr(
         importlib.machinery.SourceFileLoader,
         "get_data",
-        lambda loader, path: real(loader, str(tmp_path / "byte_sizes.py") if path == source else path),
+        lambda loader, path: real(loader, str(tmp_path / "units.py") if path == source else path),
     )
     monkeypatch.setattr(importlib.machinery.SourceFileLoader, "path_stats", _no_cache)
 
     reload(bench, widget)
 
-    assert now("MedSAM3PanelLib.setup.import_sentences").size_in_words(7) == "changed"
+    assert now("MedSAM3PanelLib.setup.import_sentences").format_bytes(7) == "changed"
 
 
 def _no_cache(_loader, _path):
@@ -199,9 +201,9 @@ def test_an_effect_that_is_active_goes_on_with_what_was_loaded(bench):
     opened.effect = opened.editor.widget.activeEffect().self()
     assert type(opened.effect) is now("SegmentEditorMedSAM3Lib").SegmentEditorEffect
     assert type(opened.effect.session) is now("SegmentEditorMedSAM3Lib.session").EffectSession
-    assert options(opened).markList.count == 1, "what was drawn is in the scene"
+    assert options(opened).promptList.count == 1, "what was drawn is in the scene"
     fake = now("MedSAM3SceneLib.testing.fake_segmenter").FakeSegmenter({"liver": 1})
-    opened.effect.engine = lambda: now("MedSAM3SceneLib.engine.local_engine").LocalJobs(fake)
+    opened.effect.engine = lambda: now("MedSAM3SceneLib.engine.local_engine").LocalEngine(fake)
     options(opened).volumeButton.click()
     finish(opened)
     assert len(segment_in_world(opened.segmentation, "liver")) > 0
@@ -226,7 +228,7 @@ def test_an_effect_that_is_chosen_later_is_the_new_one_and_shows_its_options_onc
     assert type(opened.effect) is now("SegmentEditorMedSAM3Lib").SegmentEditorEffect
     assert opened.effect.scriptedEffect.optionsLayout().rowCount() == rows
     fake = now("MedSAM3SceneLib.testing.fake_segmenter").FakeSegmenter({"liver": 1})
-    opened.effect.engine = lambda: now("MedSAM3SceneLib.engine.local_engine").LocalJobs(fake)
+    opened.effect.engine = lambda: now("MedSAM3SceneLib.engine.local_engine").LocalEngine(fake)
     options(opened).volumeButton.click()
     finish(opened)
     assert len(segment_in_world(opened.segmentation, "liver")) > 0

@@ -13,7 +13,7 @@ from made_results import axial_grid, result_of
 from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.reporting.report import report_of, segment_provenance, write_report
 from MedSAM3SegmentLib.request import AssemblyOptions
-from MedSAM3SegmentLib.results.slice_detections import SliceEvidence
+from MedSAM3SegmentLib.results.slice_detections import SliceDetections
 from MedSAM3SegmentLib.volume import Volume
 
 GRID = axial_grid((4, 5, 6), (2.0, 1.5, 5.0))
@@ -72,7 +72,7 @@ def test_concepts_with_windows_of_their_own_are_told_apart() -> None:
 
 def test_a_score_that_is_no_number_still_makes_valid_json(tmp_path: Path) -> None:
     result = result_of(VOLUME, {"liver": _mask()})
-    broken = replace(result.concepts[0], evidence=(SliceEvidence(0, float("nan"), 0.5),))
+    broken = replace(result.concepts[0], evidence=(SliceDetections(0, float("nan"), 0.5),))
     write_report(tmp_path / "r.json", report_of(replace(result, concepts=(broken,)), VOLUME))
     report = json.loads((tmp_path / "r.json").read_text(), parse_constant=pytest.fail)
     assert report["concepts"][0]["score_by_slice"] == {"0": None}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib.mrml.slice_views import shown_slice
+from MedSAM3SceneLib.mrml.slice_planes import shown_slice
 from MedSAM3SceneLib.mrml.volumes import read_volume_node
 from MedSAM3SegmentLib.preprocessing.windowing import CT_WINDOWS
 from MedSAM3SegmentLib.synthetic.phantom import Contrast, make_phantom
@@ -18,7 +18,7 @@ def sample_data(bench):
     """Slicer's SampleData module in which the samples are offered."""
     import SampleData
 
-    from MedSAM3SceneLib.mrml.sample_data import register_sample_data
+    from MedSAM3SceneLib.mrml.sample_source import register_sample_data
 
     register_sample_data("icon.png")
     register_sample_data("icon.png")

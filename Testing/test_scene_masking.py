@@ -1,14 +1,14 @@
-"""Writing a result honours masking and overwriting of the Segment Editor: neighbours keep what they protect."""
+"""Writing a result honours masking and overwriting of the Segment Editor: neighbors keep what they protect."""
 
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib.coroutines import finish
+from MedSAM3SceneLib.coroutines import run_steps_to_end
 from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
 from MedSAM3SceneLib.mrml.segment_masks import grid_to_segmentation, segment_mask
 from MedSAM3SceneLib.mrml.volumes import read_volume_node
 from MedSAM3SceneLib.segments.edited_slices import edited_slices
-from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from scene_nodes import (
     add_segmentation,
     add_volume,
@@ -67,7 +67,7 @@ def test_a_neighbour_on_another_lattice_loses_no_voxel_that_was_not_overwritten(
     assert misplaced(segmentation, concept.segment_id, volume, liver) == 0
     after = segment_in_world(segmentation, other.segment_id)
     new = mask_in_world(volume, liver)
-    # A voxel is overwritten when its centre lies in one of the new voxels, which are cubes of 1 mm.
+    # A voxel is overwritten when its center lies in one of the new voxels, which are cubes of 1 mm.
     inside = np.array([np.abs(new - place).max(axis=1).min() <= 0.5 for place in before])
     assert 0 < inside.sum() < len(before)
     assert unmatched(after, before[~inside]) == 0
@@ -214,7 +214,7 @@ def test_masking_on_another_lattice_leaves_out_the_voxels_whose_centres_are_mask
     (concept,) = write(volume, segmentation, ["liver"]).concepts
 
     assert snapshot(segmentation)[:2] == before
-    # The neighbours' voxels are at whole millimetres.
+    # The neighbors' voxels are at whole millimeters.
     masked = {tuple(place) for name in ("shown", "hidden") for place in segment_in_world(segmentation, name)}
     new = mask_in_world(volume, liver)
     free = np.array([place for place in new if tuple(np.rint(place)) not in masked])
@@ -250,7 +250,7 @@ def test_clearing_a_segment_keeps_what_masking_protects_of_it_and_gives_nobody_v
     writer = SegmentWriter()
 
     with writer.action(segmentation, volume):
-        finish(writer.clear("liver"))
+        run_steps_to_end(writer.clear("liver"))
 
     assert misplaced(segmentation, "liver", volume, liver & ~only) == 0
     assert unmatched(segment_in_world(segmentation, "only"), before) == 0

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from MedSAM3SceneLib.editing.write_concept import Outcome
+from MedSAM3SceneLib.editing.written_concept import Outcome
 from scene_nodes import TURNED, add_segmentation, add_transform, add_volume, misplaced, segment_in_world, snapshot
 from segment_writing import boxes, labels, write
 

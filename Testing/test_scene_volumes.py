@@ -6,7 +6,7 @@ from hypothesis import given, settings
 
 from MedSAM3SceneLib.mrml.volumes import modality_of, read_volume_node
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
 from scene_nodes import (
     add_transform,
     add_volume,
@@ -84,12 +84,12 @@ def test_a_sheared_lattice_is_made_perpendicular_and_says_so():
 
 
 @pytest.mark.parametrize("components", [3, 4])
-def test_colour_is_rgb(components):
+def test_color_is_rgb(components):
     array = np.random.default_rng(0).integers(0, 256, (1, 4, 5, components), np.uint8)
 
     volume = read_volume_node(add_volume(array)).volume
 
-    assert volume.is_colour
+    assert volume.is_color
     np.testing.assert_array_equal(volume.array, array[..., :3])
 
 

@@ -9,18 +9,18 @@ from followed_objects import ALL, DEPTH, STACK, ball, box, detections, disc, fol
 from MedSAM3SegmentLib.detection.exemplars import Exemplars, box_prompts
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.models.detector import PADDING_LABEL
-from MedSAM3SegmentLib.progress import Watch
-from MedSAM3SegmentLib.prompts.prompts import BoxMark, PointMark, TargetPrompts
+from MedSAM3SegmentLib.progress import RunReporter
+from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS, PointPromptRAS, TargetPrompts
 from MedSAM3SegmentLib.prompts.slice_prompts import boxes_on
 from MedSAM3SegmentLib.results.tracks import StopReason
-from MedSAM3SegmentLib.tracking.propagation import follow
-from MedSAM3SegmentLib.tracking.tracked_objects import box_seeds_from_detections, drawn_targets
+from MedSAM3SegmentLib.tracking.propagation import propagate
+from MedSAM3SegmentLib.tracking.tracked_objects import drawn_objects, masks_of_drawn_boxes
 from scripted_tracker import ScriptedTracker
 
 
 def test_a_deep_box_seeds_its_middle_and_ends_where_it_ends() -> None:
     prompts = TargetPrompts(boxes=(box(12, 18, 20, 44, 20, 44),))
-    (one,) = drawn_targets("it", prompts, STACK, range(DEPTH))
+    (one,) = drawn_objects("it", prompts, STACK, range(DEPTH))
     assert [seed.slice_index for seed in one.seeds] == [15]
     organ = ball(2, 35)
     (track,) = followed(organ, one)
@@ -31,8 +31,8 @@ def test_a_deep_box_seeds_its_middle_and_ends_where_it_ends() -> None:
 
 def test_boxes_on_one_slice_are_several_objects_and_points_go_with_their_box() -> None:
     left, right = box(15, 15, 20, 44, 4, 24), box(15, 15, 20, 44, 40, 60)
-    points = (PointMark(ras(15, 30, 50)), PointMark(ras(15, 30, 10), positive=False))
-    one, other = drawn_targets("it", TargetPrompts(points, (left, right)), STACK, range(DEPTH))
+    points = (PointPromptRAS(ras(15, 30, 50)), PointPromptRAS(ras(15, 30, 10), positive=False))
+    one, other = drawn_objects("it", TargetPrompts(points, (left, right)), STACK, range(DEPTH))
     assert one.seeds[0].points is not None
     assert one.seeds[0].points.labels == (0,)
     assert other.seeds[0].points is not None
@@ -41,10 +41,10 @@ def test_boxes_on_one_slice_are_several_objects_and_points_go_with_their_box() -
 
 def test_a_negative_click_elsewhere_corrects_what_was_tracked_there() -> None:
     organ = ball(8, 29)
-    prompts = TargetPrompts((PointMark(ras(18, 32, 32)), PointMark(ras(25, 32, 32), positive=False)))
-    (one,) = drawn_targets("it", prompts, STACK, range(DEPTH))
+    prompts = TargetPrompts((PointPromptRAS(ras(18, 32, 32)), PointPromptRAS(ras(25, 32, 32), positive=False)))
+    (one,) = drawn_objects("it", prompts, STACK, range(DEPTH))
     tracker = ScriptedTracker(organ)
-    (track,) = follow([one], tracker, lambda index: index, ALL, Watch())  # type: ignore
+    (track,) = propagate([one], tracker, lambda index: index, ALL, RunReporter())  # type: ignore
     assert set(tracker.prompts) == {18, 25}
     assert tracker.prompts[25].labels == (0,)  # type: ignore[union-attr]
     assert np.array_equal(tracker.prompts[25].refines.numpy() > 0, organ[25])  # type: ignore[union-attr]
@@ -52,25 +52,26 @@ def test_a_negative_click_elsewhere_corrects_what_was_tracked_there() -> None:
 
 
 def test_marks_that_only_say_where_it_is_not_are_refused() -> None:
-    prompts = TargetPrompts((PointMark(ras(18, 32, 32), positive=False),))
+    prompts = TargetPrompts((PointPromptRAS(ras(18, 32, 32), positive=False),))
     with pytest.raises(InputError, match="where it is"):
-        drawn_targets("it", prompts, STACK, range(DEPTH))
+        drawn_objects("it", prompts, STACK, range(DEPTH))
 
 
 def test_a_detection_that_fills_the_box_is_the_seed_and_another_is_not() -> None:
     prompts = TargetPrompts(boxes=(box(15, 15, 18, 46, 18, 46),))
-    (one,) = drawn_targets("it", prompts, STACK, range(DEPTH))
-    detected = box_seeds_from_detections(one, detections({15: disc(14)}), STACK)
+    (one,) = drawn_objects("it", prompts, STACK, range(DEPTH))
+    detected = masks_of_drawn_boxes(one, detections({15: disc(14)}), STACK)
     assert detected.seeds[0].mask is not None
     assert np.array_equal(detected.seeds[0].mask, disc(14))
     assert not detected.seeds[0].drawn
-    elsewhere = box_seeds_from_detections(one, detections({15: disc(14, 10, 10)}), STACK)
+    elsewhere = masks_of_drawn_boxes(one, detections({15: disc(14, 10, 10)}), STACK)
     assert elsewhere.seeds[0].points == one.seeds[0].points
 
 
 def test_exemplars_serve_their_own_slices_first_and_then_those_in_reach() -> None:
     near, far, negative = boxes_on(
-        STACK, [box(10, 12, 4, 8, 4, 8), box(20, 20, 4, 8, 4, 8), BoxMark(box(12, 12, 0, 31, 0, 15).corners, False)]
+        STACK,
+        [box(10, 12, 4, 8, 4, 8), box(20, 20, 4, 8, 4, 8), BoxPromptRAS(box(12, 12, 0, 31, 0, 15).corners, False)],
     )
     exemplars = Exemplars((near, far, negative), reach=4)
     assert exemplars.at(12) == (near, negative)

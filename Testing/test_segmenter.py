@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from MedSAM3SegmentLib.assembly.assemble import with_threshold
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.features.feature_cache import FeatureCache, FeatureKey
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, VoxelGrid
-from MedSAM3SegmentLib.models.detector import ImageFeatures
+from MedSAM3SegmentLib.geometry.slice_stack import Plane
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.models.detector import VisionFeatures
 from MedSAM3SegmentLib.preprocessing.windowing import Window
-from MedSAM3SegmentLib.request import Progress, SegmentRequest, Stage
+from MedSAM3SegmentLib.progress import Progress, RunCallbacks, Stage
+from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.volume import Volume
 from tiny_model import TINY_SCORE, EncoderCount
@@ -40,10 +43,10 @@ def test_a_second_phrase_and_a_moved_threshold_cost_no_encoder_pass(segmenter: S
     count = EncoderCount(segmenter)
     result = segmenter.segment(volume, SegmentRequest(("liver",), threshold=TINY_SCORE - 0.1))
     assert result.concepts[0].found
-    stricter = result.with_threshold(TINY_SCORE + 0.1)
+    stricter = with_threshold(result, TINY_SCORE + 0.1)
     assert not stricter.concepts[0].found
     assert stricter.provenance.threshold == TINY_SCORE + 0.1
-    assert stricter.with_threshold(TINY_SCORE - 0.1).concepts[0].voxels == result.concepts[0].voxels
+    assert with_threshold(stricter, TINY_SCORE - 0.1).concepts[0].voxels == result.concepts[0].voxels
     segmenter.segment(volume, SegmentRequest(("spleen",), threshold=0.9))
     assert count.slices == 7
 
@@ -62,7 +65,7 @@ def test_threshold_moved_afterwards_gives_what_a_run_at_that_threshold_gives(
 ) -> None:
     high = segmenter.segment(volume, SegmentRequest(("liver",), threshold=0.9))
     low = segmenter.segment(volume, SegmentRequest(("liver",), threshold=0.3))
-    assert np.array_equal(high.with_threshold(0.3).concepts[0].mask, low.concepts[0].mask)
+    assert np.array_equal(with_threshold(high, 0.3).concepts[0].mask, low.concepts[0].mask)
 
 
 def test_slices_outside_the_range_are_neither_looked_at_nor_filled(segmenter: Segmenter, volume: Volume) -> None:
@@ -84,7 +87,7 @@ def test_a_range_that_does_not_fit_is_refused_in_words(
 
 def test_progress_counts_slices_and_cancel_stops_within_a_batch(segmenter: Segmenter, volume: Volume) -> None:
     reports: list[Progress] = []
-    segmenter.segment(volume, SegmentRequest(("liver",)), progress=reports.append)
+    segmenter.segment(volume, SegmentRequest(("liver",)), RunCallbacks(progress=reports.append))
     done = [report.done for report in reports if report.stage is Stage.SEGMENTING]
     assert done == sorted(done)
     assert (done[0], done[-1]) == (0, 7)
@@ -92,7 +95,7 @@ def test_progress_counts_slices_and_cancel_stops_within_a_batch(segmenter: Segme
     count = EncoderCount(segmenter)
     segmenter.cache.clear()
     with pytest.raises(Cancelled, match="of 7"):
-        segmenter.segment(volume, SegmentRequest(("liver",)), cancel=lambda: count.slices > 0)
+        segmenter.segment(volume, SegmentRequest(("liver",)), RunCallbacks(cancel=lambda: count.slices > 0))
     assert 0 < count.slices <= 2
 
 
@@ -137,7 +140,7 @@ def test_memory_that_runs_out_costs_time_but_no_slice(
     segmenter.cache.clear()
     encode = segmenter.model.encode_images
 
-    def encode_one_at_a_time(pixels: torch.Tensor) -> ImageFeatures:
+    def encode_one_at_a_time(pixels: torch.Tensor) -> VisionFeatures:
         if len(pixels) > 1:
             raise torch.OutOfMemoryError("injected")
         return encode(pixels)

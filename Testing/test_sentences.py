@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 import pytest
 
 import list_sentences
-from list_sentences import CATALOGUE, ERRORS, FOLDER, files, sayings, template_of
-from MedSAM3SceneLib.translation.sentences import CONTEXT, SENTENCES
+from list_sentences import CATALOG, ERRORS, FOLDER, files, sayings, template_of
+from MedSAM3SceneLib.translation.translate import CONTEXT, SENTENCES
 from MedSAM3SegmentLib.messages.message import Message
 
 #: Sentences that no one reads in Slicer: on pictures that the shell draws.
@@ -35,7 +35,8 @@ def literals(node: ast.AST) -> str:
 
 def test_the_list_of_sentences_is_what_the_code_says():
     """Run scripts/list_sentences.py where it is not."""
-    assert CATALOGUE.read_text(encoding="utf-8") == list_sentences.catalogue()
+    for path, text in list_sentences.catalog().items():
+        assert path.read_text(encoding="utf-8") == text
     assert set(list_sentences.templates()) == SENTENCES
     assert len(SENTENCES) > 350
     ran = subprocess.run([sys.executable, list_sentences.__file__, "--check"], capture_output=True, check=False)
@@ -48,7 +49,7 @@ def test_qts_lupdate_finds_every_sentence(tmp_path):
     if lupdate is None:
         pytest.skip("this PySide6 comes without lupdate")
     sources = tmp_path / "sources.txt"
-    sources.write_text(str(CATALOGUE))
+    sources.write_text("\n".join(str(path) for path in sorted(CATALOG.glob("*_sentences.py"))))
 
     subprocess.run([lupdate, f"@{sources}", "-ts", tmp_path / "found.ts"], capture_output=True, check=True)
 

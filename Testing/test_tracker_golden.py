@@ -15,21 +15,21 @@ from made_results import axial_grid
 from MedSAM3SegmentLib.checkpoints.build import empty_network, fill_network
 from MedSAM3SegmentLib.checkpoints.checkpoint import Checkpoint, Part
 from MedSAM3SegmentLib.checkpoints.networks import TrackerNetworks
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
 from MedSAM3SegmentLib.models.tracker import Tracker
 from MedSAM3SegmentLib.models.tracker_types import (
     MaskPrompt,
     PointPrompt,
-    TrackedMask,
     TrackerFeatures,
+    TrackerOutput,
 )
 from MedSAM3SegmentLib.models.tracking_session import TrackingSession
-from MedSAM3SegmentLib.progress import Watch
+from MedSAM3SegmentLib.progress import RunReporter
 from MedSAM3SegmentLib.request import SegmentRequest
-from MedSAM3SegmentLib.search_region import Gate
-from MedSAM3SegmentLib.tracking.propagation import follow
+from MedSAM3SegmentLib.search_region import SearchRegion
+from MedSAM3SegmentLib.tracking.propagation import propagate
 from MedSAM3SegmentLib.tracking.stop_rules import StopRules
-from MedSAM3SegmentLib.tracking.tracked_objects import Seed, Target
+from MedSAM3SegmentLib.tracking.tracked_objects import ConditioningPrompt, TrackedObject
 from model_files import GOLDEN, golden_config, golden_model
 
 pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"needs the reference set in {GOLDEN}, which is not here")
@@ -93,7 +93,7 @@ def _prompt(reference: Reference, name: str) -> MaskPrompt | PointPrompt:
     return PointPrompt(tuple(tuple(point) for point in case["points_norm"]), tuple(case["point_labels"]))
 
 
-def _run(reference: Reference, name: str, dtype: torch.dtype) -> dict[str, list[TrackedMask]]:
+def _run(reference: Reference, name: str, dtype: torch.dtype) -> dict[str, list[TrackerOutput]]:
     """The case's passes in one session: per direction, the masks in the reference's order."""
     case = CASES[name]
     session = TrackingSession(reference.tracker_of(name), len(reference.slices), memory_dtype=dtype)
@@ -127,7 +127,7 @@ def test_the_neck_gives_what_metas_neck_gives(reference: Reference) -> None:
         expected = arrays["features__tracker__sam2_fpn2_crop"]
         pixels = torch.from_numpy(arrays["pixel_values"][:1])
     with torch.inference_mode():
-        coarse = reference.tracker.build_features(golden_model().encode_images(pixels)).coarse
+        coarse = reference.tracker.build_features(golden_model().encode_images(pixels)).vision_features
     crop = coarse[:, : expected.shape[1], : expected.shape[2], : expected.shape[3]]
     assert _largest(crop, expected) <= 2e-4
 
@@ -136,9 +136,9 @@ def test_the_neck_gives_what_metas_neck_gives(reference: Reference) -> None:
 def test_tracked_masks_are_metas_with_a_float32_memory(reference: Reference, name: str) -> None:
     for direction, masks in _run(reference, name, torch.float32).items():
         expected = reference.arrays[f"{name}__{direction}__mask_logits_f32mem"]
-        assert _largest(masks[0].logits, expected[0]) <= 2e-4, "on the prompted slice"
+        assert _largest(masks[0].pred_masks, expected[0]) <= 2e-4, "on the prompted slice"
         for position, mask, one in zip(CASES[name]["order"][direction][1:], masks[1:], expected[1:], strict=True):
-            assert _largest(mask.logits, one) <= 1e-3, f"{direction}, slice {position}"
+            assert _largest(mask.pred_masks, one) <= 1e-3, f"{direction}, slice {position}"
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case["memory_selection"]])
@@ -148,10 +148,10 @@ def test_tracked_masks_stay_near_metas_with_a_bfloat16_memory(reference: Referen
         scores = reference.arrays[f"{name}__{direction}__object_score"]
         absent = CASES[name]["object_absent_frames"][direction]
         for count, (mask, one) in enumerate(zip(masks, expected, strict=True)):
-            assert _largest(mask.logits, one) <= (2e-4, 5e-2, 0.5)[min(count, 2)]
-            assert _overlap(mask.logits, one) >= 0.95
-            assert abs(float(mask.object_score) - scores[count]) <= (1e-5 if count == 0 else 2e-2)
-            assert (float(mask.object_score) <= 0) == (CASES[name]["order"][direction][count] in absent)
+            assert _largest(mask.pred_masks, one) <= (2e-4, 5e-2, 0.5)[min(count, 2)]
+            assert _overlap(mask.pred_masks, one) >= 0.95
+            assert abs(float(mask.object_score_logits) - scores[count]) <= (1e-5 if count == 0 else 2e-2)
+            assert (float(mask.object_score_logits) <= 0) == (CASES[name]["order"][direction][count] in absent)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -160,14 +160,14 @@ def test_prompted_slices_are_metas(reference: Reference, name: str) -> None:
     tracker, features = reference.tracker_of(name), reference.slices[case["frame"]]
     with torch.inference_mode():
         answer = tracker.answer(features, _prompt(reference, name))
-        memory = tracker.remember(features, answer, prompted=True, dtype=torch.float32)
+        memory = tracker.encode_memory(features, answer, prompted=True, dtype=torch.float32)
     expected = reference.arrays[f"{name}__{next(iter(case['order']))}__mask_logits"][0]
-    assert _largest(answer.logits, expected) <= 2e-4
-    assert _largest(answer.pointer[None], reference.arrays[f"{name}__prompt_frame_obj_ptr"]) <= 1e-4
+    assert _largest(answer.pred_masks, expected) <= 2e-4
+    assert _largest(answer.object_pointer[None], reference.arrays[f"{name}__prompt_frame_obj_ptr"]) <= 1e-4
     # Stored by upstream as bfloat16, so with eight bits.
     stored = reference.arrays[f"{name}__prompt_frame_maskmem_f32"]
-    assert memory.spatial is not None
-    spatial = memory.spatial.permute(1, 2, 0).reshape(stored.shape).numpy()
+    assert memory.maskmem_features is not None
+    spatial = memory.maskmem_features.permute(1, 2, 0).reshape(stored.shape).numpy()
     assert np.allclose(spatial, stored, rtol=2**-8, atol=1e-4)
 
 
@@ -182,9 +182,9 @@ def test_single_slice_candidates_are_metas(reference: Reference, name: str) -> N
     qualities = reference.arrays[f"{name}__prompt_frame_all_ious"][1:]
     score = reference.arrays[f"{name}__prompt_frame_decoder_object_score"][0]
     for candidate, mask, quality in zip(candidates, masks, qualities, strict=True):
-        assert _largest(candidate.logits, mask) <= 2e-4
-        assert abs(float(candidate.quality) - quality) <= 2e-5
-        assert abs(float(candidate.object_score) - score) <= 2e-4
+        assert _largest(candidate.pred_masks, mask) <= 2e-4
+        assert abs(float(candidate.iou_score) - quality) <= 2e-5
+        assert abs(float(candidate.object_score_logits) - score) <= 2e-4
 
 
 @pytest.mark.parametrize("name", ["mask", "box", "points", "click"])
@@ -192,15 +192,17 @@ def test_what_is_followed_is_what_metas_code_tracks(reference: Reference, name: 
     case, prompt = CASES[name], _prompt(reference, name)
     shape = tuple(int(n) for n in reference.arrays[f"{name}__fwd__mask_logits_f32mem"].shape[1:])
     stack = SliceStack.along(axial_grid((len(reference.slices), *shape), (1.0, 1.0, 3.0)), Plane.AXIAL)
-    gate = Gate.of(SegmentRequest(("it",), plane=Plane.AXIAL), stack)
+    search_region = SearchRegion.of(SegmentRequest(("it",), plane=Plane.AXIAL), stack)
     if isinstance(prompt, MaskPrompt):
-        seed = Seed(case["frame"], prompt.mask.numpy())
+        seed = ConditioningPrompt(case["frame"], prompt.mask.numpy())
     else:
-        seed = Seed(case["frame"], points=prompt)
+        seed = ConditioningPrompt(case["frame"], points=prompt)
     lenient = StopRules(area_factor=1e9, patience=99, return_overlap=-1)
-    one = Target("it", (seed,), 1.0, range(stack.count))
+    one = TrackedObject("it", (seed,), 1.0, range(stack.count))
     with torch.inference_mode():
-        (track,) = follow([one], reference.tracker, reference.slices.__getitem__, gate, Watch(), lenient)
+        (track,) = propagate(
+            [one], reference.tracker, reference.slices.__getitem__, search_region, RunReporter(), lenient
+        )
     compared = 0
     for way, order in case["order"].items():
         expected = reference.arrays[f"{name}__{way}__mask_logits_f32mem"]

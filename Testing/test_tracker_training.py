@@ -15,30 +15,34 @@ from MedSAM3SegmentLib.checkpoints.networks import TrackerNetworks
 from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.evaluation.mode_comparison import carry_from_middle, organs_of
-from MedSAM3SegmentLib.models.detector import ConceptModel, ImageFeatures
+from MedSAM3SegmentLib.models.detector import Sam3Detector, VisionFeatures
 from MedSAM3SegmentLib.models.load_model import load_model
 from MedSAM3SegmentLib.models.save_model import save_model
 from MedSAM3SegmentLib.models.tracker import Tracker
-from MedSAM3SegmentLib.models.tracker_types import MaskPrompt, TrackedMask
+from MedSAM3SegmentLib.models.tracker_types import MaskPrompt, TrackerOutput
 from MedSAM3SegmentLib.models.tracking_session import TrackingSession
 from MedSAM3SegmentLib.segmenter import Segmenter
-from MedSAM3SegmentLib.synthetic.corruption import spoil_stack
 from MedSAM3SegmentLib.synthetic.phantom import CONCEPTS, make_phantom, tilted_grid
-from MedSAM3SegmentLib.training import tracker_trainer
 from MedSAM3SegmentLib.training.architecture import Architecture, new_network, train_tokenizer
-from MedSAM3SegmentLib.training.dataset import LabelledStack, phantom_stacks, stack_with_labels
+from MedSAM3SegmentLib.training.dataset import (
+    LabelledStack,
+    corrupt_stack,
+    phantom_stacks,
+    stack_with_labels,
+)
 from MedSAM3SegmentLib.training.loop import Schedule, TrainingState
-from MedSAM3SegmentLib.training.simulated_prompts import correcting_click, seed_prompt
-from MedSAM3SegmentLib.training.tracker_architecture import TrackerArchitecture, new_tracker
-from MedSAM3SegmentLib.training.tracker_clips import ClipMaker, ClipPlan
-from MedSAM3SegmentLib.training.tracker_losses import SliceAnswer, TrackerLossWeights, tracker_loss
-from MedSAM3SegmentLib.training.tracker_objects import (
+from MedSAM3SegmentLib.training.tracker import trainer
+from MedSAM3SegmentLib.training.tracker.architecture import TrackerArchitecture, new_tracker
+from MedSAM3SegmentLib.training.tracker.clips import ClipMaker, ClipPlan
+from MedSAM3SegmentLib.training.tracker.losses import SliceAnswer, TrackerLossWeights, tracker_loss
+from MedSAM3SegmentLib.training.tracker.objects import (
     EncodedStack,
     StackObject,
     encode_stacks,
     find_objects,
 )
-from MedSAM3SegmentLib.training.train_tracker import TrackerRecipe, add_tracker
+from MedSAM3SegmentLib.training.tracker.simulated_prompts import correcting_click, seed_prompt
+from MedSAM3SegmentLib.training.tracker.train import TrackerRecipe, add_tracker
 from tiny_model import TINY_ARCHITECTURE
 
 SMALL = TrackerArchitecture(heads=2, mlp=32, decoder_layers=1, memory_layers=1, memory_mlp=32, fuser_mlp=32)
@@ -52,12 +56,12 @@ def stacks() -> list[LabelledStack]:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> ConceptModel:
+def model(tmp_path_factory: pytest.TempPathFactory) -> Sam3Detector:
     """An untrained detector, as wide as a tracker needs."""
     sizes = {name: tuple(value) if isinstance(value, list) else value for name, value in TINY_ARCHITECTURE.items()}
     tokenizer = train_tokenizer(["liver"], 20, tmp_path_factory.mktemp("tokenizer"))
     network = new_network(replace(Architecture(**sizes), width=64), tokenizer, 0)
-    return ConceptModel(network, tokenizer, ModelCard("tiny"))
+    return Sam3Detector(network, tokenizer, ModelCard("tiny"))
 
 
 def test_a_detector_too_narrow_for_a_tracker_is_refused(tiny_model_folder: Path) -> None:
@@ -66,12 +70,12 @@ def test_a_detector_too_narrow_for_a_tracker_is_refused(tiny_model_folder: Path)
 
 
 @pytest.fixture(scope="module")
-def encoded(model: ConceptModel, stacks: list[LabelledStack]) -> list[EncodedStack]:
+def encoded(model: Sam3Detector, stacks: list[LabelledStack]) -> list[EncodedStack]:
     return list(encode_stacks(model, stacks, np.random.default_rng(0)))
 
 
 def test_spoiled_slices_keep_their_labels_and_show_nothing_to_follow(
-    model: ConceptModel, stacks: list[LabelledStack], encoded: list[EncodedStack]
+    model: Sam3Detector, stacks: list[LabelledStack], encoded: list[EncodedStack]
 ) -> None:
     spoiled = list(encode_stacks(model, stacks, np.random.default_rng(0), spoiled_share=1.0))
     for whole, stack in zip(encoded, spoiled, strict=True):
@@ -86,7 +90,7 @@ def test_spoiled_slices_keep_their_labels_and_show_nothing_to_follow(
 def test_noise_never_leaves_the_range_of_the_stored_type(stacks: list[LabelledStack]) -> None:
     low = stacks[0].slices.min()
     unsigned = replace(stacks[0], slices=(stacks[0].slices - low).astype(np.uint16))
-    changed, _ = spoil_stack(unsigned, 1 / 3, np.random.default_rng(3))
+    changed, _ = corrupt_stack(unsigned, 1 / 3, np.random.default_rng(3))
     assert changed.slices.dtype == np.uint16
     assert changed.slices.max() < 4 * int(unsigned.slices.max())
 
@@ -110,7 +114,7 @@ def test_ends_at_a_neighbour_are_drawn_more_often(encoded: list[EncodedStack]) -
         shown = clip.positions[0]
         name = next(t.concept for t in stack.objects if np.array_equal(t.on_slice(shown, shape), masks[0]))
         followed.add((name, clip.reverse))
-    # What lies within another object has no neighbour, and nor has what nothing comes after.
+    # What lies within another object has no neighbor, and nor has what nothing comes after.
     assert followed == {("low", False), ("high", True)}
 
 
@@ -128,7 +132,7 @@ def test_nobody_shows_an_object_on_a_spoiled_slice(encoded: list[EncodedStack]) 
 
 
 def test_only_the_spoiled_slices_look_different(stacks: list[LabelledStack]) -> None:
-    changed, spoiled = spoil_stack(stacks[0], 1 / 3, np.random.default_rng(3))
+    changed, spoiled = corrupt_stack(stacks[0], 1 / 3, np.random.default_rng(3))
     differs = (changed.slices != stacks[0].slices).any(axis=(1, 2))
     assert set(np.flatnonzero(differs).tolist()) <= spoiled
     # A slice whose organs should lose contrast may have none.
@@ -219,7 +223,7 @@ def test_the_click_lands_in_the_largest_error() -> None:
 
 
 def _answer(logits: torch.Tensor, score: float, quality: float, present: bool, wanted: torch.Tensor) -> SliceAnswer:
-    mask = TrackedMask(logits, torch.tensor(score), torch.tensor(quality), torch.zeros(4))
+    mask = TrackerOutput(logits, torch.tensor(score), torch.tensor(quality), torch.zeros(4))
     return SliceAnswer((mask,), wanted, present, at_end=False)
 
 
@@ -247,14 +251,14 @@ def test_of_three_readings_the_best_is_taught_most() -> None:
     wanted[4:9, 5:12] = 1
     logits = [torch.full((16, 16), value, requires_grad=True) for value in (-1.0, 0.0, 1.0)]
     logits[1] = torch.where(wanted > 0.5, 0.5, -0.5).requires_grad_()
-    readings = tuple(TrackedMask(one, torch.tensor(5.0), torch.tensor(0.5), torch.zeros(4)) for one in logits)
+    readings = tuple(TrackerOutput(one, torch.tensor(5.0), torch.tensor(0.5), torch.zeros(4)) for one in logits)
     sum(tracker_loss([SliceAnswer(readings, wanted, True, False)], TrackerLossWeights()).values()).backward()
     taught = [float(one.grad.abs().sum()) for one in logits if one.grad is not None]
     assert len(taught) == 3
     assert taught[1] > 5 * max(taught[0], taught[2]) > 0
 
 
-def test_training_goes_the_very_way_of_a_session(model: ConceptModel, encoded: list[EncodedStack]) -> None:
+def test_training_goes_the_very_way_of_a_session(model: Sam3Detector, encoded: list[EncodedStack]) -> None:
     """A clip without corrections gives bit for bit what a session makes of the same slices and prompts."""
     tracker = Tracker(new_tracker(SMALL, model.network, encoded[0].tokens, 0))
     plan = ClipPlan(far_probability=0.0, correction_probability=0.0, seeds=(0.0, 1.0, 0.0), objects=1)
@@ -262,27 +266,27 @@ def test_training_goes_the_very_way_of_a_session(model: ConceptModel, encoded: l
     for _ in range(3):
         clip = clips.draw()
         state = clips.rng.bit_generator.state
-        answers = list(tracker_trainer.follow(tracker, clip, clips))
+        answers = list(trainer.unroll(tracker, clip, clips))
         clips.rng.bit_generator.state = state
         clips.rng.random()  # whether to correct
         prompt = seed_prompt(clip.masks[0][0], plan.seeds, clips.rng)
         session = TrackingSession(tracker, clip.depth)
         with torch.inference_mode():
-            slices = [tracker.build_features(ImageFeatures(token[None].float())) for token in clip.tokens]
+            slices = [tracker.build_features(VisionFeatures(token[None].float())) for token in clip.tokens]
         expected = [session.prompt("it", clip.positions[0], slices[0], prompt)]
         for position, features in zip(clip.positions[1:], slices[1:], strict=True):
             expected.append(session.step(position, features, reverse=clip.reverse)["it"])
         assert len(answers) == len(expected)
         for answer, right in zip(answers, expected, strict=True):
-            assert torch.equal(answer.readings[0].logits.detach(), right.logits)
-            assert torch.equal(answer.readings[0].object_score.detach(), right.object_score)
+            assert torch.equal(answer.readings[0].pred_masks.detach(), right.pred_masks)
+            assert torch.equal(answer.readings[0].object_score_logits.detach(), right.object_score_logits)
 
 
-def test_all_weights_that_inference_uses_are_taught(model: ConceptModel, encoded: list[EncodedStack]) -> None:
+def test_all_weights_that_inference_uses_are_taught(model: Sam3Detector, encoded: list[EncodedStack]) -> None:
     networks = new_tracker(SMALL, model.network, encoded[0].tokens, 0)
     clips = ClipMaker(encoded, ClipPlan(correction_probability=1.0, seeds=(0.4, 0.2, 0.4)), 2)
     for _ in range(20):
-        terms = tracker_loss(list(tracker_trainer.follow(Tracker(networks), clips.draw(), clips)), TrackerLossWeights())
+        terms = tracker_loss(list(trainer.unroll(Tracker(networks), clips.draw(), clips)), TrackerLossWeights())
         sum(terms.values()).backward()
     untaught = {name for name, value in networks.model.named_parameters() if value.grad is None or not value.grad.any()}
     # SAM 3 has it and never uses it.
@@ -292,14 +296,14 @@ def test_all_weights_that_inference_uses_are_taught(model: ConceptModel, encoded
 
 
 def test_a_trained_tracker_is_in_the_folder_beside_an_unchanged_detector(
-    model: ConceptModel, stacks: list[LabelledStack], encoded: list[EncodedStack], tmp_path: Path
+    model: Sam3Detector, stacks: list[LabelledStack], encoded: list[EncodedStack], tmp_path: Path
 ) -> None:
     output, reports = tmp_path / "model", list[TrainingState]()
 
     def loss_of(networks: TrackerNetworks) -> float:
         clips = ClipMaker(encoded, ClipPlan(), 99)
         with torch.no_grad():
-            answers = [a for _ in range(6) for a in tracker_trainer.follow(Tracker(networks), clips.draw(), clips)]
+            answers = [a for _ in range(6) for a in trainer.unroll(Tracker(networks), clips.draw(), clips)]
         return float(sum(tracker_loss(answers, TrackerLossWeights()).values()))
 
     untrained = loss_of(new_tracker(SMALL, model.network, encoded[0].tokens, 1))
@@ -320,7 +324,7 @@ def test_a_trained_tracker_is_in_the_folder_beside_an_unchanged_detector(
 
 
 def test_the_tracker_that_training_returns_is_the_one_it_saved(
-    model: ConceptModel, stacks: list[LabelledStack], tmp_path: Path
+    model: Sam3Detector, stacks: list[LabelledStack], tmp_path: Path
 ) -> None:
     recipe = TrackerRecipe(Schedule(2, warmup=1), architecture=SMALL)
     trained = add_tracker(model, stacks[:1], recipe, tmp_path / "model", data={}, on_synthetic=False)
@@ -333,7 +337,7 @@ def test_the_tracker_that_training_returns_is_the_one_it_saved(
             assert torch.equal(value, kept[name]), name
 
 
-def test_cancelling_leaves_the_last_snapshot(model: ConceptModel, stacks: list[LabelledStack], tmp_path: Path) -> None:
+def test_cancelling_leaves_the_last_snapshot(model: Sam3Detector, stacks: list[LabelledStack], tmp_path: Path) -> None:
     asked = 0
 
     def cancel() -> bool:
@@ -348,7 +352,7 @@ def test_cancelling_leaves_the_last_snapshot(model: ConceptModel, stacks: list[L
 
 
 def test_volumes_with_nothing_to_follow_are_refused(
-    model: ConceptModel, stacks: list[LabelledStack], tmp_path: Path
+    model: Sam3Detector, stacks: list[LabelledStack], tmp_path: Path
 ) -> None:
     nothing = replace(stacks[0], codes=np.zeros_like(stacks[0].codes))
     with pytest.raises(InputError, match="Nothing in the training volumes"):
@@ -381,7 +385,7 @@ def test_the_command_refuses_what_cannot_be(
     assert not (tmp_path / "model").exists()
 
 
-def test_the_command_gives_a_model_a_tracker(model: ConceptModel, tmp_path: Path) -> None:
+def test_the_command_gives_a_model_a_tracker(model: Sam3Detector, tmp_path: Path) -> None:
     save_model(model, tmp_path / "base")
     words = ["--tracker", "--model", str(tmp_path / "base"), "--phantoms", "1", "--steps", "2", "--seed", "3"]
     assert main(["train", "--output", str(tmp_path / "model"), *words]) == 0

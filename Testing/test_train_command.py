@@ -1,4 +1,4 @@
-"""``medsam3 train``: from labelled files or phantoms to a model that segments, or one line that says what is wrong."""
+"""``medsam3 train``: from labeled files or phantoms to a model that segments, or one line that says what is wrong."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tiny_model import TINY_ARCHITECTURE
 
 @pytest.fixture
 def manifest(tmp_path: Path) -> Path:
-    """Two small labelled volumes; the liver, and something that is absent."""
+    """Two small labeled volumes; the liver, and something that is absent."""
     cases = []
     for seed in (31, 8):
         image = write_phantom(tmp_path / "data" / f"{seed}.nii.gz", seed)

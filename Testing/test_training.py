@@ -13,7 +13,7 @@ from transformers import CLIPTokenizer
 
 from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.errors import Cancelled
-from MedSAM3SegmentLib.models.detector import PADDING_LABEL, ConceptModel, RawDetections
+from MedSAM3SegmentLib.models.detector import PADDING_LABEL, DetectorOutput, Sam3Detector
 from MedSAM3SegmentLib.models.devices import training_dtype
 from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.synthetic.phantom import CONCEPTS, make_phantom, tilted_grid
@@ -30,8 +30,8 @@ from MedSAM3SegmentLib.training.demo_recipe import (
 from MedSAM3SegmentLib.training.detector_trainer import predict, train
 from MedSAM3SegmentLib.training.loop import Schedule, TrainingState
 from MedSAM3SegmentLib.training.losses import (
+    GroundTruth,
     LossWeights,
-    Target,
     detection_loss,
     generalised_iou,
     match,
@@ -58,9 +58,9 @@ def maker(stacks: list[LabelledStack], seed: int = 0, **plan: object) -> BatchMa
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> ConceptModel:
+def model(tmp_path: Path) -> Sam3Detector:
     tokenizer = train_tokenizer(CONCEPTS, 50, tmp_path / "tokenizer")
-    return ConceptModel(new_network(TINY, tokenizer, 0), tokenizer, ModelCard("tiny"))
+    return Sam3Detector(new_network(TINY, tokenizer, 0), tokenizer, ModelCard("tiny"))
 
 
 def test_batches_are_reproducible_and_complete(stacks: list[LabelledStack]) -> None:
@@ -146,7 +146,7 @@ def test_target_separates_objects() -> None:
     assert len(target_of(torch.zeros(16, 16)).boxes) == 0
 
 
-def perfect_answer(target: Target, queries: list[int], absent: bool = False) -> RawDetections:
+def perfect_answer(target: GroundTruth, queries: list[int], absent: bool = False) -> DetectorOutput:
     masks = torch.full((1, 4, 16, 16), -9.0)
     boxes = torch.rand(1, 4, 4, generator=torch.Generator().manual_seed(0)) * 0.1
     logits = torch.full((1, 4), -9.0)
@@ -154,7 +154,7 @@ def perfect_answer(target: Target, queries: list[int], absent: bool = False) -> 
         masks[0, query] = torch.where(mask > 0.5, 9.0, -9.0)
         boxes[0, query] = box
         logits[0, query] = 9.0
-    return RawDetections(logits, torch.tensor([-9.0 if absent else 9.0]), boxes, masks, masks.amax(1))
+    return DetectorOutput(logits, torch.tensor([-9.0 if absent else 9.0]), boxes, masks, masks.amax(1))
 
 
 def test_matching_finds_the_right_queries_and_a_right_answer_costs_nothing() -> None:
@@ -167,8 +167,8 @@ def test_matching_finds_the_right_queries_and_a_right_answer_costs_nothing() -> 
     assert dict(zip(queries.tolist(), objects.tolist(), strict=True)) == {3: 0, 1: 1}
     total = sum(detection_loss(raw, [target], LossWeights()).values())
     assert float(total) < 0.05
-    swapped = RawDetections(
-        raw.query_logits.flip(1), raw.presence_logits, raw.boxes, raw.mask_logits, raw.semantic_logits
+    swapped = DetectorOutput(
+        raw.pred_logits.flip(1), raw.presence_logits, raw.pred_boxes, raw.pred_masks, raw.semantic_seg
     )
     assert float(sum(detection_loss(swapped, [target], LossWeights()).values())) > 1
 
@@ -192,7 +192,7 @@ def test_generalised_iou_is_symmetric_and_bounded(numbers: list[float]) -> None:
 
 
 def test_training_learns_and_leaves_a_model_folder(
-    model: ConceptModel, stacks: list[LabelledStack], tmp_path: Path
+    model: Sam3Detector, stacks: list[LabelledStack], tmp_path: Path
 ) -> None:
     probe = maker(stacks, 99).draw()
 
@@ -213,14 +213,14 @@ def test_training_learns_and_leaves_a_model_folder(
 
 
 def test_cancelling_training_says_where_it_stopped(
-    model: ConceptModel, stacks: list[LabelledStack], tmp_path: Path
+    model: Sam3Detector, stacks: list[LabelledStack], tmp_path: Path
 ) -> None:
     with pytest.raises(Cancelled, match="after 0 of 40"):
         train(model, maker(stacks), Schedule(steps=40), tmp_path / "model", cancel=lambda: True)
     assert not (tmp_path / "model").exists()
 
 
-def test_each_picture_is_encoded_once_whatever_is_asked(model: ConceptModel, stacks: list[LabelledStack]) -> None:
+def test_each_picture_is_encoded_once_whatever_is_asked(model: Sam3Detector, stacks: list[LabelledStack]) -> None:
     seen: list[int] = []
     model.network.vision_encoder.backbone.register_forward_hook(lambda *call: seen.append(call[1][0].shape[0]))
     predict(model, maker(stacks).draw())
@@ -300,7 +300,7 @@ def test_training_uses_bfloat16_only_where_the_processor_has_it(
 
 
 def test_a_training_step_runs_in_that_format(
-    model: ConceptModel, stacks: list[LabelledStack], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Sam3Detector, stacks: list[LabelledStack], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[torch.dtype] = []
     model.network.detr_encoder.layers[0].mlp.fc1.register_forward_hook(lambda *call: seen.append(call[2].dtype))

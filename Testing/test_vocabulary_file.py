@@ -35,7 +35,7 @@ def test_a_users_vocabulary_is_read(tmp_path):
     mine = Vocabulary.load(path)
     assert [concept.phrase for concept in mine.concepts] == ["thing", "left thing", "right thing", "other"]
     assert mine.find("thing, left").type_modifier == LEFT
-    assert mine.find("things") == Concept("thing", (), Code(**code), Code(**code), window="lung", colour=(1, 2, 3))
+    assert mine.find("things") == Concept("thing", (), Code(**code), Code(**code), window="lung", color=(1, 2, 3))
     assert mine.find("liver") is None
 
 

@@ -12,8 +12,7 @@ import SimpleITK
 from made_results import axial_grid, result_of
 from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.cli.write_result import write_result
-from MedSAM3SegmentLib.few_shot import segment_from_examples
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane
+from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.io.itk import image_on_grid
 from MedSAM3SegmentLib.io.labelmap_nifti import write_label_map
 from MedSAM3SegmentLib.io.segment import PROVENANCE_TAG, Segment
@@ -174,8 +173,8 @@ def test_instances_and_clean_up_from_the_shell(tiny_model_folder: Path, requests
 
 @pytest.mark.usefixtures("here")
 def test_an_example_stands_for_words(tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The volume itself with two labelled slices, by a tracker that copies the mask of the slice most alike."""
-    monkeypatch.setattr(segment_from_examples, "Tracker", CopyingTracker)
+    """The volume itself with two labeled slices, by a tracker that copies the mask of the slice most alike."""
+    monkeypatch.setattr("MedSAM3SegmentLib.models.tracker.Tracker", CopyingTracker)
     load = Segmenter.load
 
     def load_with_tracker(*words: object) -> Segmenter:

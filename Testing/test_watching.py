@@ -9,13 +9,14 @@ import pytest
 
 from MedSAM3SegmentLib import progress
 from MedSAM3SegmentLib.errors import Cancelled
-from MedSAM3SegmentLib.progress import StageWatch, Watch
-from MedSAM3SegmentLib.request import (
-    Mode,
+from MedSAM3SegmentLib.progress import (
     Progress,
-    SegmentRequest,
+    RunCallbacks,
+    RunReporter,
     Stage,
+    StageProgress,
 )
+from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.synthetic.phantom import make_phantom
 
@@ -24,12 +25,12 @@ QUICK, SLOW = 0.01, 1.0
 
 
 @pytest.fixture
-def work(monkeypatch: pytest.MonkeyPatch) -> Callable[[StageWatch, int, float], None]:
+def work(monkeypatch: pytest.MonkeyPatch) -> Callable[[StageProgress, int, float], None]:
     """Does slices of so many seconds each, by a clock of the test's own."""
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
 
-    def work(stage: StageWatch, slices: int, seconds: float) -> None:
+    def work(stage: StageProgress, slices: int, seconds: float) -> None:
         for _ in range(slices):
             now[0] += seconds
             stage.advance()
@@ -37,14 +38,14 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Callable[[StageWatch, int, float], 
     return work
 
 
-Work = Callable[[StageWatch, int, float], None]
+Work = Callable[[StageProgress, int, float], None]
 
 
 def test_parts_of_one_stage_count_on_where_the_last_one_ended(work: Work) -> None:
     reports: list[Progress] = []
-    watch = Watch(reports.append).over(Stage.SEGMENTING, 30)
+    reporter = RunReporter(RunCallbacks(reports.append)).over(Stage.SEGMENTING, 30)
     for slices in (10, 20):
-        part = watch.begin(Stage.SEGMENTING, slices)
+        part = reporter.begin(Stage.SEGMENTING, slices)
         work(part, slices - 3, SLOW)
         part.finish()
     assert {report.total for report in reports} == {30}
@@ -56,14 +57,14 @@ def test_parts_of_one_stage_count_on_where_the_last_one_ended(work: Work) -> Non
 
 def test_slices_that_are_looked_at_and_followed_count_on_and_assembling_counts_for_itself(work: Work) -> None:
     reports: list[Progress] = []
-    watch = Watch(reports.append).over(Stage.SEGMENTING, 3 + 20)
-    work(watch.begin(Stage.SEGMENTING, 3), 3, QUICK)
-    watch.settle(20, 4 + 2)
-    followed = watch.over(Stage.PROPAGATING, 4 + 2)
+    reporter = RunReporter(RunCallbacks(reports.append)).over(Stage.SEGMENTING, 3 + 20)
+    work(reporter.begin(Stage.SEGMENTING, 3), 3, QUICK)
+    reporter.settle(20, 4 + 2)
+    followed = reporter.over(Stage.PROPAGATING, 4 + 2)
     work(followed.begin(Stage.PROPAGATING, 4), 4, SLOW)
     assert reports[-1].seconds_left == pytest.approx(2 * SLOW)
     work(followed.begin(Stage.PROPAGATING, 2), 1, SLOW)
-    watch.begin(Stage.ASSEMBLING, 1).advance()
+    reporter.begin(Stage.ASSEMBLING, 1).advance()
 
     assert [(report.stage, report.done, report.total) for report in reports] == [
         *((Stage.SEGMENTING, done, 23) for done in range(4)),
@@ -74,41 +75,41 @@ def test_slices_that_are_looked_at_and_followed_count_on_and_assembling_counts_f
 
 def test_more_to_follow_than_was_kept_for_it_is_told_and_never_less_than_done(work: Work) -> None:
     reports: list[Progress] = []
-    watch = Watch(reports.append).over(Stage.SEGMENTING, 10)
-    work(watch.begin(Stage.SEGMENTING, 10), 10, SLOW)
-    watch.settle(4, 0)
-    watch.settle(0, 2)
-    part = watch.begin(Stage.PROPAGATING, 2)
+    reporter = RunReporter(RunCallbacks(reports.append)).over(Stage.SEGMENTING, 10)
+    work(reporter.begin(Stage.SEGMENTING, 10), 10, SLOW)
+    reporter.settle(4, 0)
+    reporter.settle(0, 2)
+    part = reporter.begin(Stage.PROPAGATING, 2)
     part.finish()
     assert (reports[-1].done, reports[-1].total) == (12, 12)
 
 
 def test_the_time_left_follows_the_pace_when_kept_slices_are_followed_by_new_ones(work: Work) -> None:
     reports: list[Progress] = []
-    watch = Watch(reports.append).over(Stage.SEGMENTING, 300)
-    work(watch.begin(Stage.SEGMENTING, 200), 200, QUICK)
+    reporter = RunReporter(RunCallbacks(reports.append)).over(Stage.SEGMENTING, 300)
+    work(reporter.begin(Stage.SEGMENTING, 200), 200, QUICK)
     assert reports[-1].seconds_left == pytest.approx(100 * QUICK)
-    work(watch.begin(Stage.SEGMENTING, 100), 40, SLOW)
+    work(reporter.begin(Stage.SEGMENTING, 100), 40, SLOW)
     assert reports[-1].seconds_left == pytest.approx(60 * SLOW)
 
 
 def test_what_need_not_be_done_is_no_quick_work(work: Work) -> None:
     reports: list[Progress] = []
-    watch = Watch(reports.append).over(Stage.SEGMENTING, 100)
-    work(watch.begin(Stage.SEGMENTING, 50), 50, SLOW)
-    watch.skip(40)
+    reporter = RunReporter(RunCallbacks(reports.append)).over(Stage.SEGMENTING, 100)
+    work(reporter.begin(Stage.SEGMENTING, 50), 50, SLOW)
+    reporter.skip(40)
     assert reports[-1].done == 90
     assert reports[-1].seconds_left == pytest.approx(10 * SLOW)
-    watch.skip(0)
-    work(watch.begin(Stage.SEGMENTING, 10), 10, SLOW)
+    reporter.skip(0)
+    work(reporter.begin(Stage.SEGMENTING, 10), 10, SLOW)
     assert (reports[-1].done, reports[-1].seconds_left) == (100, 0)
 
 
 def test_a_run_that_is_ended_says_how_far_all_of_it_was() -> None:
-    watch = Watch(cancel=lambda: True).over(Stage.SEGMENTING, 30)
-    watch.begin(Stage.SEGMENTING, 10).advance(10)
+    reporter = RunReporter(RunCallbacks(cancel=lambda: True)).over(Stage.SEGMENTING, 30)
+    reporter.begin(Stage.SEGMENTING, 10).advance(10)
     with pytest.raises(Cancelled, match="after 10 of 30 slices"):
-        watch.begin(Stage.SEGMENTING, 20).check()
+        reporter.begin(Stage.SEGMENTING, 20).check()
 
 
 @pytest.mark.parametrize("inside", [None, "liver"])
@@ -116,7 +117,7 @@ def test_a_run_that_follows_objects_has_one_progress_from_its_first_slice_to_its
     """Through two windows, and with what must lie in another concept, which is looked for and followed after it."""
     reports: list[Progress] = []
     request = SegmentRequest(("liver", "tumor", "spine"), mode=Mode.PROPAGATE, slices=(24, 34), inside=inside)
-    Segmenter.load("demo", "cpu").segment(make_phantom(24).volume, request, reports.append)
+    Segmenter.load("demo", "cpu").segment(make_phantom(24).volume, request, RunCallbacks(reports.append))
 
     stages = [stage for stage, _ in groupby(report.stage for report in reports)]
     times = 1 if inside is None else 2

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from slicer_qt_api import is_known, members, needs_api, qt_class, settable, signals
+from slicer_qt_api import is_known, members, qt_class, settable, signals
 from widget_uses import Use, module_names, widget_uses, widgets_of_ui_file
 
 ROOT = Path(__file__).parents[1]
@@ -59,13 +59,11 @@ def complaint(use: Use) -> str:
     return ""
 
 
-@needs_api
 @BY_FILE
 def test_every_widget_member_exists_in_slicer(path, ui_file):
     assert [complaint(use) for use in uses_in(path, ui_file) if complaint(use)] == []
 
 
-@needs_api
 def test_the_check_finds_uses_of_all_kinds_and_refuses_what_is_not_there(tmp_path):
     seen = {use.kind for path, ui_file in SOURCES for use in uses_in(path, ui_file)}
     assert seen == {"read", "set", "connect"}
@@ -113,7 +111,6 @@ def test_every_function_of_slicer_util_exists(path, ui_file):
         assert hasattr(slicer.util, name.split(".")[0]), f"{place}: slicer.util.{name}"
 
 
-@needs_api
 @pytest.mark.parametrize("ui_file", sorted({ui for _, ui in SOURCES if ui}), ids=lambda path: path.name)
 def test_ui_files_use_classes_and_signals_that_exist(ui_file):
     from xml.etree import ElementTree
@@ -132,7 +129,6 @@ def test_ui_files_use_classes_and_signals_that_exist(ui_file):
         assert missing == [], widget.get("name")
 
 
-@needs_api
 def test_stand_ins_have_no_member_that_slicer_lacks(bench):
     from slicer_bench.application import Application, ModuleManager
     from slicer_bench.stand_ins import STAND_INS

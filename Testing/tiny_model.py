@@ -55,7 +55,7 @@ def make_tiny_model(folder: Path) -> None:
     import torch
 
     from MedSAM3SegmentLib.checkpoints.model_card import MaskRule, ModelCard
-    from MedSAM3SegmentLib.models.detector import ConceptModel
+    from MedSAM3SegmentLib.models.detector import Sam3Detector
     from MedSAM3SegmentLib.training.architecture import Architecture, new_network, train_tokenizer
     from MedSAM3SegmentLib.training.detector_trainer import save_snapshot
 
@@ -72,7 +72,7 @@ def make_tiny_model(folder: Path) -> None:
         presence.weight.zero_()
         presence.bias.fill_(9.0)
     card = ModelCard("tiny test model", is_demo=True, threshold=0.3, mask_rule=MaskRule.SEMANTIC)
-    save_snapshot(ConceptModel(network, tokenizer, card), network.state_dict(), folder)
+    save_snapshot(Sam3Detector(network, tokenizer, card), network.state_dict(), folder)
 
 
 class EncoderCount:

@@ -1,6 +1,6 @@
 """How much time encoding once saves: ratios measured side by side on this machine. Run with ``make bench``.
 
-Figures of one run stand in Resources/Docs/performance.md. Nothing is asserted: speed is not what a test is for.
+Figures of one run stand in docs/performance.md. Nothing is asserted: speed is not what a test is for.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane
+from MedSAM3SegmentLib.assembly.assemble import with_threshold
+from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.synthetic.phantom import make_phantom
@@ -53,7 +54,7 @@ def main() -> None:
         f"{len(PHRASES)} phrases in one request": lambda: run(PHRASES, keep=False),
         "1 phrase, nothing kept": lambda: run(PHRASES[:1], keep=False),
         "1 more phrase, features kept": lambda: run(PHRASES[:1], keep=True),
-        f"threshold moved, {len(PHRASES)} concepts": lambda: result.with_threshold(0.4),
+        f"threshold moved, {len(PHRASES)} concepts": lambda: with_threshold(result, 0.4),
     }
     table = Table(title=f"{result.stack.count} slices, demo model, CPU")
     for heading in ("what", "seconds", "share of the first row"):

@@ -94,8 +94,8 @@ def measure_slice(bench: Any, widget: Any, table: Table) -> None:
 
 
 def measure_effect(bench: Any, volume: Any, table: Table) -> None:
-    """`Whole volume` into an empty segment and into the one it made, beside a neighbour, with the editor's settings."""
-    from MedSAM3SceneLib.engine.local_engine import LocalJobs
+    """`Whole volume` into an empty segment and into the one it made, beside a neighbor, with the editor's settings."""
+    from MedSAM3SceneLib.engine.local_engine import LocalEngine
     from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
     from SegmentEditorMedSAM3Lib.registration import EFFECT_FILE
 
@@ -108,7 +108,7 @@ def measure_effect(bench: Any, volume: Any, table: Table) -> None:
     editor = bench.segment_editor(volume, segmentation)
     editor.widget.setCurrentSegmentID("spleen")
     effect = editor.open_effect(EFFECT_FILE)
-    effect.engine = lambda: LocalJobs(FakeSegmenter({"liver": 1, "spleen": 2}))
+    effect.engine = lambda: LocalEngine(FakeSegmenter({"liver": 1, "spleen": 2}))
     editor.node.SetSourceVolumeIntensityMaskRange(0.5, 1.5)
     gaps = Gaps()
     for what, segment, mask, in_range, overwriting in (

@@ -1,6 +1,6 @@
 """What following ten objects through 300 slices costs: memory, and vision passes. Run with ``make bench``.
 
-Figures of one run stand in Resources/Docs/performance.md. Nothing is asserted.
+Figures of one run stand in docs/performance.md. Nothing is asserted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from MedSAM3SegmentLib.models.tracking_session import TrackingSession
-from MedSAM3SegmentLib.prompts.prompts import MaskMark, TargetPrompts
+from MedSAM3SegmentLib.prompts.prompts import MaskPromptRAS, TargetPrompts
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.synthetic.phantom import make_phantom, tilted_grid
@@ -55,7 +55,7 @@ def stack_and_prompts(depth: int) -> tuple[Volume, dict[str, TargetPrompts]]:
         array[:, disc] = array.max()
         mask = np.zeros(array.shape, bool)
         mask[depth // 2] = disc
-        prompts[f"disc {number + 1}"] = TargetPrompts(masks=(MaskMark(mask),), is_phrase=False)
+        prompts[f"disc {number + 1}"] = TargetPrompts(masks=(MaskPromptRAS(mask),), is_phrase=False)
     return Volume(array, volume.grid, volume.modality, f"{depth} slices"), prompts
 
 

@@ -1,4 +1,4 @@
-"""Lists every sentence of the engine and the scene library in a file where Qt's lupdate finds it for translators.
+"""Lists every sentence of the engine and the scene library in files where Qt's lupdate finds it for translators.
 
 Run ``python scripts/list_sentences.py`` after a sentence was changed; ``--check`` only says whether that is needed.
 """
@@ -11,15 +11,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / "MedSAM3Segment"
-CATALOGUE = FOLDER / "MedSAM3SceneLib" / "translation" / "sentences.py"
+CATALOG = FOLDER / "MedSAM3SceneLib" / "translation"
+
+#: The files of the list, by which code they are from; a sentence that several say is in the first of theirs.
+PARTS = {
+    "scene_sentences": ("MedSAM3SceneLib/",),
+    "engine_sentences": tuple(
+        f"MedSAM3SegmentLib/{package}/" for package in ("engine", "model_store", "models", "checkpoints")
+    ),
+    "segmenter_sentences": ("MedSAM3SegmentLib/",),
+}
+
+#: Under what Slicer's translations have all of them.
+CONTEXT = "MedSAM3SceneLib.translation"
 
 #: Errors whose first argument is a sentence; see ``MedSAM3SegmentLib.errors``.
-ERRORS = frozenset({"InputError", "ModelError", "EngineError", "Cancelled", "TooLargeError"})
+ERRORS = frozenset({"InputError", "ModelError", "MissingTrackerError", "EngineError", "Cancelled", "TooLargeError"})
 
 #: What only the shell shows, in English.
 SHELL_ONLY = ("cli/", "training/", "synthetic/", "evaluation/")
 
-_HEAD = '''"""Every sentence of the engine and of the scene library, listed for translators.
+_HEAD = '''"""Sentences of {origin}, listed for translators.
 
 Written by ``scripts/list_sentences.py``, which takes them from the code: change them there.
 """
@@ -30,14 +42,7 @@ Written by ``scripts/list_sentences.py``, which takes them from the code: change
 
 from __future__ import annotations
 
-#: Under what Slicer's translations have them.
-CONTEXT = "MedSAM3SceneLib.translation.sentences"
-
-
-def QT_TRANSLATE_NOOP(_context: str, text: str) -> str:
-    """Mark a text for Qt's lupdate, which knows the call by this name and reads literals only."""
-    return text
-
+from .lupdate import QT_TRANSLATE_NOOP
 
 SENTENCES = frozenset(
     (
@@ -48,7 +53,7 @@ def files() -> list[Path]:
     """The files whose sentences people may meet in Slicer."""
     engine = FOLDER / "MedSAM3SegmentLib"
     found = [path for path in engine.rglob("*.py") if not path.relative_to(engine).as_posix().startswith(SHELL_ONLY)]
-    return sorted([*found, *(path for path in (FOLDER / "MedSAM3SceneLib").rglob("*.py") if path != CATALOGUE)])
+    return sorted([*found, *(path for path in (FOLDER / "MedSAM3SceneLib").rglob("*.py") if path.parent != CATALOG)])
 
 
 def sayings(tree: ast.AST) -> Iterator[ast.Call]:
@@ -72,17 +77,36 @@ def template_of(call: ast.Call) -> str | None:
 
 def templates() -> list[str]:
     """All templates in the code, in alphabetical order."""
-    found = {template_of(call) for path in files() for call in sayings(ast.parse(path.read_text(encoding="utf-8")))}
-    return sorted(template for template in found if template)
+    return sorted({template for listed in templates_by_part().values() for template in listed})
 
 
-def catalogue() -> str:
-    """The text of the file."""
-    return _HEAD + "".join(_entry(template) for template in templates()) + "    )\n)\n"
+def templates_by_part() -> dict[str, list[str]]:
+    """The templates of each file of the list, in alphabetical order."""
+    found: dict[str, str] = {}
+    for number, (part, places) in enumerate(PARTS.items()):
+        earlier = [place for others in list(PARTS.values())[:number] for place in others]
+        for path in files():
+            name = path.relative_to(FOLDER).as_posix()
+            if name.startswith(places) and not name.startswith(tuple(earlier)):
+                for call in sayings(ast.parse(path.read_text(encoding="utf-8"))):
+                    template = template_of(call)
+                    if template:
+                        found.setdefault(template, part)
+    return {part: sorted(template for template, other in found.items() if other == part) for part in PARTS}
+
+
+def catalog() -> dict[Path, str]:
+    """The files of the list with their texts."""
+    return {
+        CATALOG / f"{part}.py": _HEAD.replace("{origin}", ", ".join(PARTS[part]).rstrip("/"))
+        + "".join(_entry(template) for template in listed)
+        + "    )\n)\n"
+        for part, listed in templates_by_part().items()
+    }
 
 
 def _entry(template: str) -> str:
-    return f'        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation.sentences", {_literal(template)}),\n'
+    return f'        QT_TRANSLATE_NOOP("{CONTEXT}", {_literal(template)}),\n'
 
 
 def _literal(text: str) -> str:
@@ -91,14 +115,13 @@ def _literal(text: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    wanted = catalogue()
-    if CATALOGUE.is_file() and CATALOGUE.read_text(encoding="utf-8") == wanted:
-        return 0
-    if "--check" in arguments:
-        print(f"{CATALOGUE} does not list what the code says; run {Path(__file__).name}.")
-        return 1
-    CATALOGUE.write_text(wanted, encoding="utf-8")
-    return 0
+    stale = {path: text for path, text in catalog().items() if not path.is_file() or path.read_text("utf-8") != text}
+    for path, text in stale.items():
+        if "--check" in arguments:
+            print(f"{path} does not list what the code says; run {Path(__file__).name}.")
+        else:
+            path.write_text(text, encoding="utf-8")
+    return 1 if stale and "--check" in arguments else 0
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from MedSAM3SceneLib.engine.local_engine import LocalJobs
+from MedSAM3SceneLib.engine.local_engine import LocalEngine
 from MedSAM3SceneLib.mrml.sample_data import add_synthetic_abdomen
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
@@ -74,7 +74,7 @@ def take_panel(bench: Bench, output: Path, segmenter: Segmenter) -> Any:
     bench.wait(lambda: not panel.panel.is_busy, PATIENCE)
     bench.spin(0.2)
     save_panel(bench, panel.parent, output / "panel-results.png")
-    panel.panel.go_to_slice(MIDDLE_SLICE)
+    panel.panel.results.go_to_slice(MIDDLE_SLICE)
     slice_node(bench, "Green").JumpSliceByOffsetting(*place_of(bench, "Red", BEHIND_LIVER))
     for view in ("Red", "Green"):
         save_view(bench, view, output / f"result-{view.lower()}.png")
@@ -103,12 +103,12 @@ def take_effect(bench: Bench, output: Path, segmenter: Segmenter, volume: Any) -
     segmentation = bench.slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Segmentation")
     segmentation.CreateDefaultDisplayNodes()
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-    segmentation.GetSegmentation().AddEmptySegment("liver", "liver", Vocabulary.load().colour_for("liver"))
+    segmentation.GetSegmentation().AddEmptySegment("liver", "liver", Vocabulary.load().color_for("liver"))
     editor = bench.segment_editor(volume, segmentation)
     editor.widget.setCurrentSegmentID("liver")
     bench.show_in_module_panel(editor.widget, PANEL_WIDTH, USUAL_HEIGHT)
     effect = editor.open_effect(EFFECT_FILE)
-    effect.engine = lambda: LocalJobs(segmenter)
+    effect.engine = lambda: LocalEngine(segmenter)
     effect.options.phraseEdit.text = "liver"
     effect.options.phraseEdit.editingFinished.emit()
     effect.options.readingSelector.setCurrentIndex(1)

@@ -22,7 +22,7 @@ _OFFERED = 10
 _SEPARATORS = ";\n"
 
 
-class ConceptCompletion(qt.QObject):
+class ConceptCompleter(qt.QObject):
     """Offers completions under a text edit that holds several concepts.
 
     Args:

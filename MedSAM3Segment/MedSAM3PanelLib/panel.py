@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import slicer
@@ -10,24 +9,23 @@ from slicer.i18n import tr as _
 
 from MedSAM3PanelLib.setup.setup_section import SetupSection
 from MedSAM3SceneLib.failure_log import log_failure
-from MedSAM3SceneLib.mrml.slice_views import jump_to_slice
+from MedSAM3SceneLib.runs.listener import PlacedPartial
 from MedSAM3SceneLib.runs.oblique_sentences import reason_on_cut
-from MedSAM3SceneLib.runs.run_order import PlacedPartial
-from MedSAM3SceneLib.runs.segmentation_run import SegmentationRun, WritingRun
+from MedSAM3SceneLib.runs.segmentation_run import ResultRun, SegmentationRun
 from MedSAM3SceneLib.translation.translate import translated
 from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
 from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
-from MedSAM3WidgetsLib.preview_display import Previews
-from MedSAM3WidgetsLib.progress_bar import ProgressDisplay
-from MedSAM3WidgetsLib.scrolling import bring_into_sight
+from MedSAM3WidgetsLib.preview_display import PreviewDisplay
+from MedSAM3WidgetsLib.progress_bar import ProgressBar
+from MedSAM3WidgetsLib.scrolling import scroll_into_view
 
-from .concept_completer import ConceptCompletion, remember_concepts
+from .concept_completer import ConceptCompleter, remember_concepts
+from .dialogs import confirm_replace
 from .request_form import RequestForm
-from .results_table import ResultsTable
-from .score_plot import ScorePlot
-from .slice_view_selector import SliceViewChoice
+from .results_section import ResultsSection
+from .slice_view_selector import SliceViewSelector
 from .threshold_slider import ThresholdSlider
-from .wrapped_labels import keep_words_in_sight
+from .wrapped_labels import keep_labels_readable
 
 
 class Panel:
@@ -43,17 +41,15 @@ class Panel:
         self.ui = ui
         self.logic = logic
         self._job: Any = None
-        self._shown: WritingRun | None = None
-        self.previews = Previews()
-        self.progress = ProgressDisplay(ui.progressBar, ui.progressLabel)
+        self.previews = PreviewDisplay()
+        self.progress = ProgressBar(ui.progressBar, ui.progressLabel)
         self.form = RequestForm(ui, self.show_choices)
-        self.completion = ConceptCompletion(ui.conceptsEdit)
-        self.plot = ScorePlot(ui.scorePlot, self.go_to_slice)
-        self.table = ResultsTable(ui.resultsTable, ui.conceptMessageLabel, self.show_scores)
+        self.completion = ConceptCompleter(ui.conceptsEdit)
+        self.results = ResultsSection(ui)
         self.threshold = ThresholdSlider(ui.thresholdSlider, self.previews, self.write_threshold, self._say)
-        self.views = SliceViewChoice(ui.viewSelector)
+        self.views = SliceViewSelector(ui.viewSelector)
         self.setup = SetupSection(ui, requirements, self.update, lambda: self.is_busy)
-        self.labels = keep_words_in_sight(ui)
+        self.labels = keep_labels_readable(ui)
         for button, does in (
             (ui.applyButton, self.apply),
             (ui.cancelButton, self.cancel),
@@ -65,8 +61,6 @@ class Panel:
             button.connect("clicked()", does)
         self._forget_result()
         self.update()
-
-    # --- the panel in Slicer ----------------------------------------------------------------------------------------
 
     def connect_scene(self) -> None:
         """Work with the scene as it is now."""
@@ -126,8 +120,6 @@ class Panel:
         self.views.connect(None)
         self.setup.connect(None)
 
-    # --- runs -------------------------------------------------------------------------------------------------------
-
     @property
     def is_busy(self) -> bool:
         return self._job is not None
@@ -154,7 +146,7 @@ class Panel:
                 onPartial=show_partial,
                 onDone=self._applied,
                 onFailed=self._failed,
-                onEdited=_may_replace,
+                onEdited=confirm_replace,
                 **self.form.options(self.views.node),
             )
         )
@@ -193,7 +185,7 @@ class Panel:
         if not self.is_busy:
             self._begin(
                 lambda: self.logic.writeThreshold(
-                    threshold, onDone=self._done, onFailed=self._failed, onEdited=_may_replace
+                    threshold, onDone=self._done, onFailed=self._failed, onEdited=confirm_replace
                 )
             )
 
@@ -220,14 +212,13 @@ class Panel:
             return
         self.update()
 
-    def _applied(self, run: WritingRun) -> None:
+    def _applied(self, run: ResultRun) -> None:
         self._done(run)
-        bring_into_sight(self.ui.resultsTable, self.ui.undoButton)
+        scroll_into_view(self.ui.resultsTable, self.ui.undoButton)
 
-    def _done(self, run: WritingRun) -> None:
+    def _done(self, run: ResultRun) -> None:
         self._end_job()
-        self._shown = run
-        self.table.show(run.result, run.written)
+        self.results.show(run)
         self.threshold.follow(run)
         parameters = self.form.parameters
         self.form.remember(run.volume_node, run.written.segmentation_node)
@@ -240,7 +231,7 @@ class Panel:
         self._end_job()
         concepts = [concept.concept for concept in run.result.concepts]
         self.previews.show_labels(run.volume_node, run.placed, concepts, run.labels)
-        self.threshold.follow(self._shown)
+        self.threshold.follow(self.results.run)
         reasons = [reason_on_cut(concept) if run.is_cut else concept.reason for concept in run.result.concepts]
         said = [f"{concept}: {translated(reason)}" for concept, reason in zip(concepts, reasons, strict=True)]
         self._say("\n".join([*said, *map(translated, run.messages)]))
@@ -248,7 +239,7 @@ class Panel:
 
     def _failed(self, error: Exception) -> None:
         self._end_job()
-        self.threshold.follow(self._shown)
+        self.threshold.follow(self.results.run)
         self._say(translated(str(error)))
         if not isinstance(error, MedSAM3Error):
             log_failure("a run broke off.", error)
@@ -267,34 +258,15 @@ class Panel:
             job.abandon(why)
         self.progress.end()
 
-    # --- results ----------------------------------------------------------------------------------------------------
-
-    def show_scores(self, number: int) -> None:
-        """Draw the scores of concept ``number`` of the last result."""
-        result = self._shown.result if self._shown is not None else None
-        if result is not None:
-            concept = result.concepts[number]
-            self.plot.show(concept.concept, concept.score_by_slice, result.provenance.threshold)
-
-    def go_to_slice(self, index: int) -> None:
-        """Let the slice views show slice ``index`` of the last result."""
-        run = self._shown
-        if run is not None and run.result is not None and run.volume_node.GetScene() is not None:
-            jump_to_slice(run.volume_node, run.placed, run.result.stack, index)
-
     def _say(self, words: str) -> None:
         """Show ``words`` below the buttons; nothing takes no room."""
         self.ui.resultLabel.text = words
         self.ui.resultLabel.visible = bool(words)
 
     def _forget_result(self) -> None:
-        self._shown = None
-        self.table.clear()
-        self.plot.clear()
+        self.results.clear()
         self.threshold.follow(None)
         self._say("")
-
-    # --- what can be pressed ----------------------------------------------------------------------------------------
 
     def update(self) -> None:
         """Enable what can be pressed, and let the rest say why it cannot."""
@@ -314,7 +286,7 @@ class Panel:
         ui.redoButton.enabled = not self.is_busy and self.logic.canRedo()
         # Slicer's own button; it is disabled by itself where there is nothing to show.
         ui.show3DButton.setSegmentationNode(self.form.parameters.segmentation if self.form.parameters else None)
-        ui.thresholdSlider.enabled = not self.is_busy and self._shown is not None and is_in_scene(self._shown)
+        ui.thresholdSlider.enabled = not self.is_busy and self.results.is_in_scene
         self.setup.update()
 
     def _why_not(self) -> str:
@@ -322,17 +294,3 @@ class Panel:
 
     def _why_no_preview(self) -> str:
         return self._why_not() or self.form.why_no_preview(self.views.node)
-
-
-def _may_replace(names: Sequence[str]) -> bool:
-    """Ask the user whether segments may be written again that hold what no run brings back."""
-    question = _(
-        "Edited since they were segmented, or larger than what is looked at now: {names}. What is found now takes the"
-        " place of that; Undo brings it back."
-    ).format(names=", ".join(names))
-    return bool(slicer.util.confirmOkCancelDisplay(question, windowTitle=_("MedSAM3 Segment")))
-
-
-def is_in_scene(run: WritingRun) -> bool:
-    """Whether what a run wrote, and the volume that it was found in, are still there."""
-    return all(node.GetScene() is not None for node in (run.volume_node, run.written.segmentation_node))

@@ -9,7 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import Default, WithinRange, parameterNodeWrapper
 
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane
+from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, Mode
 
 _MOST_SLICES = 99999

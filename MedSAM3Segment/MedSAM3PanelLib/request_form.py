@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from MedSAM3SceneLib.mrml.volumes import slice_count
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane
+from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.request import AssemblyOptions
 
 from .parameter_node import PanelMode, PanelParameters

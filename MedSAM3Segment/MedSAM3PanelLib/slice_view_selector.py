@@ -7,7 +7,7 @@ from typing import Any
 from MedSAM3WidgetsLib.layout_views import shown_slice_nodes
 
 
-class SliceViewChoice:
+class SliceViewSelector:
     """The slice views that the layout shows, in a combo box.
 
     Args:

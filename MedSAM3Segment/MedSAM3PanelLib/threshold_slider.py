@@ -9,11 +9,12 @@ import qt
 from slicer.i18n import tr as _
 
 from MedSAM3SceneLib.failure_log import log_failure
-from MedSAM3SceneLib.runs.segmentation_run import WritingRun
+from MedSAM3SceneLib.runs.segmentation_run import ResultRun
 from MedSAM3SceneLib.runs.threshold_run import standing_result
 from MedSAM3SceneLib.translation.translate import translated
-from MedSAM3WidgetsLib.background_task import Background
-from MedSAM3WidgetsLib.preview_display import Previews
+from MedSAM3SegmentLib.assembly.assemble import with_threshold
+from MedSAM3WidgetsLib.background_task import BackgroundTask
+from MedSAM3WidgetsLib.preview_display import PreviewDisplay
 
 
 class ThresholdSlider:
@@ -30,24 +31,24 @@ class ThresholdSlider:
     """
 
     def __init__(
-        self, slider: Any, previews: Previews, released: Callable[[float], None], said: Callable[[str], None]
+        self, slider: Any, previews: PreviewDisplay, released: Callable[[float], None], said: Callable[[str], None]
     ) -> None:
         self._slider = slider
         self._previews = previews
         self._released = released
         self._said = said
-        self._run: WritingRun | None = None
+        self._run: ResultRun | None = None
         self._wanted: float | None = None
         self._setting = False
         self._had_focus: Any = None
-        self._background = Background()
+        self._background = BackgroundTask()
         for number_box in slider.findChildren(qt.QDoubleSpinBox):
             # Or the first digit of a number that is typed would be taken for all of it.
             number_box.keyboardTracking = False
         slider.connect("valueIsChanging(double)", self._drag)
         slider.connect("valueChanged(double)", self._release)
 
-    def follow(self, run: WritingRun | None) -> None:
+    def follow(self, run: ResultRun | None) -> None:
         """Move the threshold of ``run`` from now on; None for no run, when there is nothing to move."""
         self._stop()
         self._run = run
@@ -83,7 +84,7 @@ class ThresholdSlider:
         def show(labels: Any) -> None:
             self._show([concept.concept for concept in result.concepts], labels)
 
-        self._background.start(lambda: result.with_threshold(threshold).label_map(), show, self._fail)
+        self._background.start(lambda: with_threshold(result, threshold).label_map(), show, self._fail)
 
     def _show(self, concepts: Sequence[str], labels: Any) -> None:
         run = self._run

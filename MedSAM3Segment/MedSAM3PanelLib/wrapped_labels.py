@@ -45,7 +45,7 @@ class WrappedLabel(qt.QObject):
             self._label.minimumHeight = max(0, self._label.heightForWidth(self._label.width))
 
 
-def keep_words_in_sight(ui: Any) -> list[WrappedLabel]:
+def keep_labels_readable(ui: Any) -> list[WrappedLabel]:
     """Keep all wrapped labels of ``ui`` as high as their words need, for as long as the answer is held.
 
     Args:

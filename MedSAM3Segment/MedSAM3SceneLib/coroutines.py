@@ -17,22 +17,22 @@ Outcome = TypeVar("Outcome")
 WORKING, WAITING = False, True
 
 #: Work that yields ``WORKING`` or ``WAITING`` and returns its outcome.
-Steps = Generator[bool, None, Outcome]
+StepGenerator = Generator[bool, None, Outcome]
 
 #: Seconds a waiting step gives to other threads: Slicer's own keeps Python's lock while it idles, so that they get on
 #: only meanwhile.
-_BREATH = 0.003
+_PAUSE_S = 0.003
 
 #: Seconds it gives to a thread that works for it, which the window does not feel yet.
-_BREATH_FOR_WORK = 0.01
+_PAUSE_FOR_WORK_S = 0.01
 
 
-def breathe() -> None:
+def yield_to_interface() -> None:
     """Let other threads run for a moment."""
-    time.sleep(_BREATH)
+    time.sleep(_PAUSE_S)
 
 
-def finish(steps: Steps[Outcome]) -> Outcome:
+def run_steps_to_end(steps: StepGenerator[Outcome]) -> Outcome:
     """Run all steps at once and return their outcome."""
     while True:
         try:
@@ -42,7 +42,7 @@ def finish(steps: Steps[Outcome]) -> Outcome:
             return outcome
 
 
-def in_thread(work: Callable[[], Outcome]) -> Steps[Outcome]:
+def run_in_thread(work: Callable[[], Outcome]) -> StepGenerator[Outcome]:
     """Do ``work`` on a thread of its own; steps wait for it. It must not touch scene or widgets.
 
     Raises:
@@ -61,7 +61,7 @@ def in_thread(work: Callable[[], Outcome]) -> Steps[Outcome]:
             ended.set()
 
     threading.Thread(target=run, name="MedSAM3", daemon=True).start()
-    while not ended.wait(_BREATH_FOR_WORK):
+    while not ended.wait(_PAUSE_FOR_WORK_S):
         yield WAITING
     if errors:
         raise errors[0]

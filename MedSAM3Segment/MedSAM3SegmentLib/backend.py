@@ -4,36 +4,16 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from MedSAM3SegmentLib.few_shot.examples import Examples
 from MedSAM3SegmentLib.results.result import SegmentResult
 
-from .request import (
-    CancelCheck,
-    PartialCallback,
-    ProgressCallback,
-    SegmentRequest,
-)
+from .progress import NO_CALLBACKS, RunCallbacks
+from .request import SegmentRequest
 from .volume import Volume
 
 
-class AnySegmenter(Protocol):
-    """What turns a request into a result, by words and by examples; errors are those of ``segmenter.Segmenter``."""
+class SegmenterProtocol(Protocol):
+    """What turns a request into a result, by words or by examples; errors are those of ``segmenter.Segmenter``."""
 
     def segment(
-        self,
-        volume: Volume,
-        request: SegmentRequest,
-        progress: ProgressCallback | None = None,
-        cancel: CancelCheck | None = None,
-        partial: PartialCallback | None = None,
-    ) -> SegmentResult: ...
-
-    def segment_like(
-        self,
-        volume: Volume,
-        examples: Examples,
-        request: SegmentRequest,
-        progress: ProgressCallback | None = None,
-        cancel: CancelCheck | None = None,
-        partial: PartialCallback | None = None,
+        self, volume: Volume, request: SegmentRequest, callbacks: RunCallbacks = NO_CALLBACKS
     ) -> SegmentResult: ...

@@ -2,7 +2,7 @@
 
 Every message is one sentence that says what happened, to which file or key, and what to do. The shell turns the class
 into its exit code, the panel into its error display; nothing else is caught or wrapped on the way. The sentence
-is a ``messages.Message``, which Slicer shows in the user's language.
+is a ``message.Message``, which Slicer shows in the user's language.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class MedSAM3Error(Exception):
     """Base of all errors this project raises on purpose.
 
     Args:
-        words: the sentence; with facts its template, a literal as for ``messages.message``.
+        words: the sentence; with facts its template, a literal as for ``message.message``.
         facts: what goes into its placeholders.
     """
 
@@ -38,6 +38,10 @@ class InputError(MedSAM3Error):
 
 class ModelError(MedSAM3Error):
     """The model is missing, incomplete, corrupted or of an unsupported kind (shell exit code 3)."""
+
+
+class MissingTrackerError(ModelError):
+    """The request needs a tracker, which the model does not have."""
 
 
 #: What a run says that the user stopped.

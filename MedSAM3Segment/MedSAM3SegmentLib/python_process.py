@@ -13,7 +13,7 @@ from typing import Any
 NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 
 
-def own_environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """This process's environment, in which another one finds this library and writes UTF-8 at once."""
     library = Path(__file__).resolve().parents[1]
     paths = [str(library), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -25,15 +25,27 @@ def own_environment() -> dict[str, str]:
     }
 
 
-def kill_whole(process: subprocess.Popen[Any]) -> None:
+def kill_process_tree(process: subprocess.Popen[Any]) -> None:
     """Kill a process that was started with a session of its own, and what it started.
 
     Slicer's Python is a launcher, and the real one, its child, would outlive it.
     """
     if os.name == "posix":
+        # A session holds also those whose parent has ended, which are nobody's children.
         with suppress(OSError):
             os.killpg(process.pid, signal.SIGKILL)
     else:
-        whole_tree = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
-        subprocess.run(whole_tree, creationflags=NO_WINDOW, capture_output=True, check=False)
+        kill_children(process.pid)
     process.kill()
+
+
+def kill_children(pid: int) -> None:
+    """Kill what a process started, and what that started; nothing where psutil is not installed yet."""
+    try:
+        import psutil
+    except ImportError:
+        return
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.Error):
+                child.kill()

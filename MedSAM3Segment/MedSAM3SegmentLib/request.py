@@ -6,18 +6,17 @@ The panel, the effect, the console, the shell and the agent build the same ``Seg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-import numpy as np
-from numpy.typing import NDArray
-
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
 from MedSAM3SegmentLib.preprocessing.windowing import Window
-from MedSAM3SegmentLib.prompts.prompts import BoxMark, BoxReading, TargetPrompts
+from MedSAM3SegmentLib.prompts.examples import Examples
+from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS, BoxReading, TargetPrompts
 from MedSAM3SegmentLib.vocabulary.phrases import prompt_for, split_phrases
 
+from .array_types import BoolMask
 from .errors import InputError
 
 
@@ -44,7 +43,7 @@ class AssemblyOptions:
     """Which steps make one volume of per-slice answers; each can be switched off.
 
     Attributes:
-        link: join objects of neighbouring slices by overlap; without it every connected object stands by itself.
+        link: join objects of neighboring slices by overlap; without it every connected object stands by itself.
         hysteresis: keep a slice below the threshold where it goes on from a sure one.
         fill_gaps: fill a single slice that is missing between two that have the object.
         drop_isolated: drop objects that too few slices show for their size to be real.
@@ -79,6 +78,7 @@ class SegmentRequest:
         more_planes: planes to look along as well; the soft masks are averaged.
         assembly: which clean-up steps run.
         grouping: what becomes one segment.
+        examples: by concept, which is a mere name then, what shows it in place of words; empty where words say it.
     """
 
     concepts: tuple[str, ...]
@@ -88,11 +88,13 @@ class SegmentRequest:
     threshold: float | None = None
     mode: Mode = Mode.SLICES
     prompts: Mapping[str, TargetPrompts] = field(default_factory=dict)
-    region: BoxMark | None = None
-    inside: NDArray[np.bool_] | str | None = None
+    region: BoxPromptRAS | None = None
+    inside: BoolMask | str | None = None
     more_planes: tuple[Plane, ...] = ()
     assembly: AssemblyOptions = AssemblyOptions()
     grouping: Grouping = Grouping.CONCEPT
+    # Their volumes are sent apart.
+    examples: Examples = field(default_factory=dict, metadata={"is_sent": False})
 
     def __post_init__(self) -> None:
         if not self.concepts:
@@ -128,6 +130,8 @@ class SegmentRequest:
                 raise InputError(
                     "Nothing was drawn for '{concept}'; draw a point, a box or a slice of it first.", concept=bare[0]
                 )
+        if self.examples:
+            self._check_examples()
 
     @property
     def container(self) -> str | None:
@@ -138,6 +142,33 @@ class SegmentRequest:
             return self.inside
         meant = prompt_for(self.inside)
         return next((concept for concept in self.concepts if prompt_for(concept) == meant), self.inside)
+
+    def tracks(self, concept: str) -> bool:
+        """Whether a concept's objects are tracked through the stack, or only detected on each slice."""
+        if self.mode is Mode.FROM_PROMPTS:
+            return not self.prompts[concept].are_exemplars_only
+        return self.mode is Mode.PROPAGATE
+
+    def detects(self, concept: str) -> bool:
+        """Whether a concept is looked for on every slice."""
+        prompts = self.prompts.get(concept)
+        if prompts is None or prompts.are_exemplars:
+            return True
+        return self.mode is not Mode.FROM_PROMPTS and prompts.is_phrase
+
+    def _check_examples(self) -> None:
+        for concept in self.concepts:
+            if not self.examples.get(concept):
+                raise InputError(
+                    "There is no example of '{concept}'; give one, or leave the concept out.", concept=concept
+                )
+        if self.mode is Mode.FROM_PROMPTS or self.prompts or self.more_planes:
+            raise InputError("Examples do not go with drawn prompts or more planes; leave those out.")
+        if self.container is not None and self.container not in self.concepts:
+            raise InputError(
+                "Examples say nothing of '{concept}'; give an example of it too, or a mask to look inside of.",
+                concept=self.container,
+            )
 
     def _check_container(self, words: str) -> None:
         if len(split_phrases(words)) != 1:
@@ -169,56 +200,3 @@ class SegmentRequest:
                 plane=stack.plane.words,
             )
         return range(first, end)
-
-
-class Stage(StrEnum):
-    """The stages of a run, in order."""
-
-    LOADING = "loading the model"
-    SEGMENTING = "segmenting slices"
-    PROPAGATING = "propagating through slices"
-    ASSEMBLING = "assembling the volume"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run has come.
-
-    Attributes:
-        stage: what is being done.
-        done: slices (or concepts, when assembling) finished; it never falls until the last slice is.
-        total: slices (or concepts) in all; one that is looked at several times, as along another plane or when
-            objects are followed, counts each time. It is an upper bound until it is known how far objects reach.
-        seconds_left: estimate for all of these, None until something was measured.
-    """
-
-    stage: Stage
-    done: int
-    total: int
-    seconds_left: float | None = None
-
-
-ProgressCallback = Callable[[Progress], None]
-
-
-@dataclass(frozen=True, eq=False)
-class PartialMask:
-    """One concept on one slice, as soon as it is known; the assembled volume may differ.
-
-    Attributes:
-        concept: as in the request.
-        slice_index: along the stack.
-        score: of the concept on this slice, 0 to 1.
-        mask: bool ``[row, column]``, upright, at the volume's resolution.
-    """
-
-    concept: str
-    slice_index: int
-    score: float
-    mask: NDArray[np.bool_]
-
-
-PartialCallback = Callable[[PartialMask], None]
-
-#: Asked between batches of slices; returning True ends the run with ``errors.Cancelled``.
-CancelCheck = Callable[[], bool]

@@ -9,22 +9,21 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack, VoxelGrid
-from MedSAM3SegmentLib.prompts.prompts import BoxMark
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS
 
+from .array_types import BoolMask
 from .errors import InputError
 from .request import SegmentRequest
 
-Mask = NDArray[np.bool_]
-
-#: A voxel centre this far (in voxels) outside of a box still counts as on its side.
+#: A voxel center this far (in voxels) outside of a box still counts as on its side.
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Gate:
+class SearchRegion:
     """The voxels that may be segmented, and the slices they are on.
 
     Attributes:
@@ -38,11 +37,11 @@ class Gate:
     stack: SliceStack
     slices: tuple[int, ...]
     box: tuple[slice, slice, slice]
-    inside: Mask | None = None
+    inside: BoolMask | None = None
     container: str = ""
 
     @classmethod
-    def of(cls, request: SegmentRequest, stack: SliceStack) -> Gate:
+    def of(cls, request: SegmentRequest, stack: SliceStack) -> SearchRegion:
         """What ``request`` lets through, in its own plane; the words of its ``inside`` cut nothing yet.
 
         Raises:
@@ -57,27 +56,27 @@ class Gate:
         if min(part.stop - part.start for part in box) <= 0:
             raise InputError("No slice of the range lies in the region; choose another range or region.")
         inside = None if request.inside is None or isinstance(request.inside, str) else _checked(request.inside, grid)
-        gate = cls._with(stack, (box[0], box[1], box[2]), inside)
-        if not gate.slices:
+        search_region = cls._with(stack, (box[0], box[1], box[2]), inside)
+        if not search_region.slices:
             raise InputError("The segment to look inside of has no voxel in the range and region; choose another one.")
-        return gate
+        return search_region
 
-    def along(self, stack: SliceStack) -> Gate:
+    def along(self, stack: SliceStack) -> SearchRegion:
         """The same voxels for the slices of another plane."""
         return self._with(stack, self.box, self.inside, self.container)
 
-    def within(self, container: str, mask: Mask) -> Gate:
+    def restricted_to(self, container: str, mask: BoolMask) -> SearchRegion:
         """What of this also lies in ``mask`` ``[k, j, i]`` of the concept ``container``; it may have no slice."""
         return self._with(self.stack, self.box, mask if self.inside is None else mask & self.inside, container)
 
-    def for_concept(self, concept: str) -> Gate:
+    def for_concept(self, concept: str) -> SearchRegion:
         """What holds for one concept: that which the others must lie in is not cut by its own mask."""
         return self._with(self.stack, self.box, None) if self.container and concept == self.container else self
 
     @classmethod
     def _with(
-        cls, stack: SliceStack, box: tuple[slice, slice, slice], inside: Mask | None, container: str = ""
-    ) -> Gate:
+        cls, stack: SliceStack, box: tuple[slice, slice, slice], inside: BoolMask | None, container: str = ""
+    ) -> SearchRegion:
         along = box[stack.array_axes[0]]
         slices = range(along.start, along.stop)
         if inside is None:
@@ -86,7 +85,7 @@ class Gate:
         with_voxels = np.asarray(inside[box].any(axis=others))
         return cls(stack, tuple(slices[int(n)] for n in np.flatnonzero(with_voxels)), box, inside, container)
 
-    def cut(self, slice_index: int, mask: Mask) -> Mask:
+    def clip(self, slice_index: int, mask: BoolMask) -> BoolMask:
         """``mask`` ``[row, column]`` of one slice without what is outside."""
         rows, columns = (_flipped(self.box[axis], flip, n) for axis, flip, n in self._in_plane())
         kept = np.zeros_like(mask)
@@ -96,7 +95,7 @@ class Gate:
         return kept
 
     @property
-    def lets_all_through(self) -> bool:
+    def is_unrestricted(self) -> bool:
         """Whether no voxel of the slices that are looked at is cut."""
         whole = all((self.box[axis].start, self.box[axis].stop) == (0, n) for axis, _, n in self._in_plane())
         return whole and self.inside is None
@@ -107,8 +106,8 @@ class Gate:
         return [(axis, flip, self.stack.grid.shape[axis]) for axis, flip in zip(axes, flips, strict=True)]
 
 
-def box_of(region: BoxMark, grid: VoxelGrid) -> tuple[slice, slice, slice]:
-    """The voxels of ``grid``, as ranges of a ``[k, j, i]`` array, whose centres lie in ``region``.
+def box_of(region: BoxPromptRAS, grid: VoxelGrid) -> tuple[slice, slice, slice]:
+    """The voxels of ``grid``, as ranges of a ``[k, j, i]`` array, whose centers lie in ``region``.
 
     A region thinner than a voxel has the voxels it lies in.
 
@@ -128,7 +127,7 @@ def box_of(region: BoxMark, grid: VoxelGrid) -> tuple[slice, slice, slice]:
     return ranges[0], ranges[1], ranges[2]
 
 
-def _checked(inside: Mask, grid: VoxelGrid) -> Mask:
+def _checked(inside: BoolMask, grid: VoxelGrid) -> BoolMask:
     if inside.shape != grid.shape:
         raise InputError(
             "The segment to look inside of has {size} voxels, the volume {volume_size}; resample it to the volume.",

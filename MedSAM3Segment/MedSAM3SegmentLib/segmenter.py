@@ -1,11 +1,12 @@
 """A request and a volume in, a result out: the main road of the engine.
 
-Called by every door (panel, effect, console, shell, agent), in-process or inside the engine's own process.
+Called by every door (panel, effect, console, shell, agent), in-process or inside the engine's own process. The stages
+are functions over the same ``RunContext``: ``prepare_run``, for each part of the request ``detect`` and ``track``, and
+``assemble_result``.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,48 +14,31 @@ from datetime import UTC, datetime
 import torch
 
 from MedSAM3SegmentLib.assembly.assemble import assemble
-from MedSAM3SegmentLib.detection.detect_slices import Question, show_slice, steps_of
-from MedSAM3SegmentLib.detection.exemplars import Exemplars
-from MedSAM3SegmentLib.detection.multiplanar import gates_along, look_along_planes, more_stacks
-from MedSAM3SegmentLib.detection.nested_concepts import Found, find_in_order, parts_of
+from MedSAM3SegmentLib.detection.detect_slices import report_slice
+from MedSAM3SegmentLib.detection.multiplanar import detect_along_planes, other_stacks
+from MedSAM3SegmentLib.detection.nested_concepts import NestedRegion, nest_concepts, split_request
 from MedSAM3SegmentLib.features.feature_cache import FeatureCache
-from MedSAM3SegmentLib.features.slice_encoder import SliceFeatures
-from MedSAM3SegmentLib.few_shot.examples import Examples, check_examples, in_words
-from MedSAM3SegmentLib.few_shot.segment_from_examples import (
-    LIKENESS_THRESHOLD,
-    labelled_slices,
-    look_like,
-    on_some_slices,
-    steps_like,
-    with_labelled_slices,
-)
-from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
+from MedSAM3SegmentLib.few_shot.segment_from_examples import detect_from_examples, labelled_slices, with_labelled_slices
 from MedSAM3SegmentLib.messages.message import Message, message
-from MedSAM3SegmentLib.models.detector import ConceptModel
-from MedSAM3SegmentLib.preprocessing.windowing import Window, choose_window, is_ct
-from MedSAM3SegmentLib.prompts.slice_prompts import boxes_on
+from MedSAM3SegmentLib.models.detector import Sam3Detector
+from MedSAM3SegmentLib.reporting.sentences import describe_examples, describe_prompts
 from MedSAM3SegmentLib.reporting.versions import package_versions
 from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
-from MedSAM3SegmentLib.results.slice_detections import SliceEvidence
-from MedSAM3SegmentLib.tracking.track_concepts import detects, follows, tracker_of
-from MedSAM3SegmentLib.vocabulary.phrases import VISUAL_PHRASE, prompt_for
-from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary, advice_for
+from MedSAM3SegmentLib.results.slice_detections import SliceDetections
+from MedSAM3SegmentLib.tracking.track_concepts import most_tracking_steps, track_concepts
+from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
-from .progress import Watch
+from .progress import NO_CALLBACKS, RunCallbacks, Stage
 from .provenance import Provenance
-from .request import (
-    CancelCheck,
-    PartialCallback,
-    ProgressCallback,
-    SegmentRequest,
-    Stage,
+from .request import SegmentRequest
+from .run_context import (
+    RunContext,
+    count_detection_steps,
+    plan_detection,
+    prepare_run,
 )
-from .run_context import OneRun
-from .search_region import Gate
+from .search_region import SearchRegion
 from .volume import Volume
-
-#: Questions that are asked together, and the gates along which they are.
-_Looks = list[tuple[list[Question], list[Gate]]]
 
 
 class Segmenter:
@@ -67,7 +51,7 @@ class Segmenter:
     """
 
     def __init__(
-        self, model: ConceptModel, vocabulary: Vocabulary | None = None, cache: FeatureCache | None = None
+        self, model: Sam3Detector, vocabulary: Vocabulary | None = None, cache: FeatureCache | None = None
     ) -> None:
         self.model = model
         self.vocabulary = vocabulary or Vocabulary.load()
@@ -77,7 +61,7 @@ class Segmenter:
     def load(
         cls, model: str = "demo", device: str = "auto", dtype: str = "auto", resolution: int | None = None
     ) -> Segmenter:
-        """A segmenter with the model that ``model`` names, as ``models.loading.load_model`` takes it.
+        """A segmenter with the model that ``model`` names, as ``load_model.load_model`` takes it.
 
         Raises:
             ModelError: the model cannot be loaded exactly.
@@ -88,194 +72,148 @@ class Segmenter:
         return cls(load_model(model, device, dtype=dtype, resolution=resolution))
 
     @torch.inference_mode()
-    def segment(
-        self,
-        volume: Volume,
-        request: SegmentRequest,
-        progress: ProgressCallback | None = None,
-        cancel: CancelCheck | None = None,
-        partial: PartialCallback | None = None,
-    ) -> SegmentResult:
-        """Segment every concept of ``request`` in ``volume``.
+    def segment(self, volume: Volume, request: SegmentRequest, callbacks: RunCallbacks = NO_CALLBACKS) -> SegmentResult:
+        """Segment every concept of ``request`` in ``volume``, by words or as its examples show it.
 
-        Args:
-            progress: told how far the run has come.
-            cancel: asked between batches of slices.
-            partial: given each slice of each concept as soon as it is known.
+        With examples, slices that they label in ``volume`` itself come back as they are. In the mode ``slices`` every
+        slice is compared with them by itself, in the mode ``propagate`` what is found so is also tracked; the
+        threshold is 0.5 unless the request names one.
 
         Raises:
             InputError: the request does not fit the volume.
-            ModelError: the model cannot do what the mode needs.
-            Cancelled: ``cancel`` said so between two batches.
+            MissingTrackerError: the request needs a tracker and the model has none.
+            Cancelled: ``callbacks.cancel`` said so between two batches.
         """
-        run = self._begin(volume, request, self.model.card.threshold, Watch(progress, cancel, partial))
-        parts = parts_of(run.request)
-        questions = {concept: self._question(run, concept) for part in parts for concept in part.concepts}
-        if any(follows(part, concept) for part in parts for concept in part.concepts):
-            tracker_of(self.model, request.mode)
-
-        def looks(part: SegmentRequest, gate: Gate) -> _Looks:
-            return _looks([questions[concept] for concept in part.concepts], part, gate)
-
-        windows = {concept: question.window for concept, question in questions.items()}
-        run = run.over(sum(_steps(looks(part, run.gate)) for part in parts), parts, windows)
-
-        def find(part: SegmentRequest, gate: Gate) -> list[ConceptResult]:
-            asked = looks(part, gate) if gate.slices else []
-            run.watch.skip(_steps(looks(part, run.gate)) - _steps(asked))
-            evidence: dict[str, list[SliceEvidence]] = {}
-            with run.timed("segmenting"):
-                for together, gates in asked:
-                    seen = look_along_planes(run.features, together, gates, run.threshold, run.watch)
-                    evidence |= {question.concept: items for question, items in zip(together, seen, strict=True)}
-            concepts = [run.unassembled(questions[name], evidence.get(name, [])) for name in part.concepts]
-            return run.followed(concepts, part, gate)
-
-        found = find_in_order(run.request, run.gate, run.threshold, find, run.watch)
-        drawn = {concept: prompts.in_words() for concept, prompts in request.prompts.items()}
-        return self._assembled(run, found, drawn)
-
-    @torch.inference_mode()
-    def segment_like(
-        self,
-        volume: Volume,
-        examples: Examples,
-        request: SegmentRequest,
-        progress: ProgressCallback | None = None,
-        cancel: CancelCheck | None = None,
-        partial: PartialCallback | None = None,
-    ) -> SegmentResult:
-        """Segment in ``volume`` what ``examples`` show, without words, through the tracker's memory.
-
-        Args:
-            examples: by concept, which is a mere name here. Slices that they label in ``volume`` itself come back as
-                they are.
-            request: in the mode ``slices`` every slice is compared with the examples by itself, in the mode
-                ``propagate`` what is found so is also followed. The threshold is 0.5 unless it names one.
-            progress, cancel, partial: as for ``segment``.
-
-        Raises:
-            InputError: the request or an example does not fit, or a concept has no example.
-            ModelError: the model has no tracker.
-            Cancelled: ``cancel`` said so between two slices.
-        """
-        check_examples(request, examples)
-        run = self._begin(volume, request, LIKENESS_THRESHOLD, Watch(progress, cancel, partial))
-        stack = run.gate.stack
-        examples = {name: [on_some_slices(one, volume, stack) for one in examples[name]] for name in request.concepts}
-        steps = sum(steps_like(examples[name], run.gate) for name in request.concepts)
-        windows = {name: self._window(request, name, volume) for name in request.concepts}
-        run = run.over(steps, parts_of(run.request), windows)
-
-        def find(part: SegmentRequest, gate: Gate) -> list[ConceptResult]:
-            concepts = []
-            for name in part.concepts:
-                run.watch.skip(steps_like(examples[name], run.gate) - steps_like(examples[name], gate))
-                window_of = functools.partial(self._window, request, name)
-
-                def show(item: SliceEvidence, name: str = name) -> None:
-                    show_slice(name, item, gate, run.threshold, run.watch)
-
-                with run.timed("segmenting"):
-                    evidence = look_like(examples[name], run.features, window_of, gate, run.watch, show)
-                concepts.append(run.unassembled(Question(name, name, windows[name]), evidence))
-            concepts = run.followed(concepts, part, gate)
-            for number, concept in enumerate(concepts):
-                labelled = labelled_slices(examples[concept.concept], volume, stack)
-                assembled = assemble(concept, stack, run.threshold, run.request.assembly, gate)
-                concepts[number] = with_labelled_slices(assembled, labelled, stack)
-            return concepts
-
-        found = find_in_order(run.request, run.gate, run.threshold, find, run.watch)
-        return self._assembled(run, found, {name: in_words(examples[name]) for name in request.concepts})
-
-    def _begin(self, volume: Volume, request: SegmentRequest, threshold: float, watch: Watch) -> OneRun:
-        """What a call for ``request`` works with.
-
-        Args:
-            threshold: where the request names none.
-        """
-        request = _fitting(request, volume)
-        gate = Gate.of(request, SliceStack.along(volume.grid, request.plane))
-        if request.threshold is not None:
-            threshold = request.threshold
-        features = SliceFeatures(self.model, self.cache, volume, gate.stack)
-        return OneRun(volume, request, gate, features, threshold, watch.only_of(request.concepts))
-
-    def _assembled(self, run: OneRun, found: Found, prompts: Mapping[str, str]) -> SegmentResult:
-        """The result, once every concept has its evidence and tracks."""
-        options = run.request.assembly
-        stage = run.watch.begin(Stage.ASSEMBLING, len(found.concepts))
-        done = []
-        with run.timed("assembling"):
-            for concept in found.concepts:
-                gate = found.gate.for_concept(concept.concept)
-                done.append(assemble(concept, gate.stack, run.threshold, options, gate))
-                stage.advance()
-        provenance = self._provenance(run, prompts, found.inside)
-        messages = (*self._messages(run.volume), *run.said)
-        return SegmentResult(run.gate.stack, tuple(done), provenance, run.seconds, messages, options, found.gate)
-
-    def _question(self, run: OneRun, concept: str) -> Question:
-        window, stack = self._window(run.request, concept, run.volume), run.gate.stack
-        prompts = run.request.prompts.get(concept)
-        if prompts is None:
-            return Question(concept, prompt_for(concept), window, advice_for(concept))
-        exemplars = Exemplars.of(boxes_on(stack, prompts.boxes), stack.spacing[0])
-        if not prompts.is_phrase:
-            return Question(concept, VISUAL_PHRASE, window, (), exemplars, is_phrase=False)
-        return Question(concept, prompt_for(concept), window, advice_for(concept), exemplars)
-
-    def _window(self, request: SegmentRequest, concept: str, volume: Volume) -> Window:
-        preset = self.vocabulary.window_for(concept) if is_ct(volume) else None
-        return choose_window(volume, preset, request.window)
-
-    def _provenance(self, run: OneRun, prompts: Mapping[str, str], inside: str) -> Provenance:
-        volume, request, stack = run.volume, run.request, run.gate.stack
-        return Provenance(
-            model=self.model.identity,
-            device=str(self.model.device),
-            plane=", ".join(cut.plane.value for cut in (stack, *more_stacks(request, stack))),
-            threshold=run.threshold,
-            input_name=volume.name,
-            input_sha256=volume.content_hash,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            versions=package_versions(),
-            mode=request.mode.value,
-            prompts=prompts,
-            inside=inside,
-        )
-
-    def _messages(self, volume: Volume) -> tuple[Message, ...]:
-        if not self.model.identity.is_demo:
-            return volume.messages
-        return (
-            message(
-                "This is the demo model, trained on synthetic pictures: it shows how the program works and says "
-                "nothing about a real patient."
-            ),
-            *volume.messages,
-        )
+        run = prepare_run(self.model, self.vocabulary, self.cache, volume, request, callbacks)
+        outer, *inner = split_request(run.request)
+        found = track(run, outer, run.search_region, detect(run, outer, run.search_region))
+        nested = NestedRegion.of(run.request, run.search_region)
+        for part in inner:
+            (container,) = found
+            container = assemble_concept(run, container, run.search_region)
+            nested = nest_concepts(run.request, run.search_region, container.mask, run.reporter)
+            found = [container, *track(run, part, nested.search_region, detect(run, part, nested.search_region))]
+        return assemble_result(run, found, nested)
 
 
-def _fitting(request: SegmentRequest, volume: Volume) -> SegmentRequest:
-    """The request without what makes no sense for ``volume``: frames have no thickness, so none are too few."""
-    if not volume.is_sequence:
-        return request
-    return replace(request, assembly=replace(request.assembly, drop_isolated=False))
+def detect(run: RunContext, part: SegmentRequest, region: SearchRegion) -> list[ConceptResult]:
+    """The concepts of a part of the request with their detections, not assembled.
+
+    Raises:
+        Cancelled: between two batches of slices.
+    """
+    run.reporter.skip(count_detection_steps(run, part, run.search_region) - count_detection_steps(run, part, region))
+    find = _detect_from_examples if run.request.examples else _detect_by_words
+    with run.timed("segmenting"):
+        evidence = find(run, part, region)
+    return [replace(run.unassembled(name), evidence=tuple(evidence.get(name, ()))) for name in part.concepts]
 
 
-def _looks(questions: Sequence[Question], request: SegmentRequest, gate: Gate) -> _Looks:
-    """What is looked for on all slices along every plane, and where boxes alone need it on theirs."""
-    gates = gates_along(request, gate)
-    everywhere = [question for question in questions if detects(request, question.concept)]
-    looks = [(everywhere, gates)] if everywhere else []
-    for question in questions:
-        slices = sorted({box.middle for box in question.exemplars.boxes if box.positive})
-        if question not in everywhere and question.is_phrase and slices:
-            looks.append(([question], [replace(gate, slices=tuple(slices))]))
-    return looks
+def track(
+    run: RunContext, part: SegmentRequest, region: SearchRegion, concepts: list[ConceptResult]
+) -> list[ConceptResult]:
+    """The concepts of a part of the request with tracks, where they are tracked and may be anywhere at all.
+
+    Raises:
+        InputError: what was drawn does not fit the volume.
+        Cancelled: between two slices.
+    """
+    windows = {concept.concept: concept.window for concept in concepts}
+    kept = most_tracking_steps(part, windows, run.search_region)
+    if not region.slices or not any(part.tracks(concept) for concept in part.concepts):
+        run.reporter.settle(kept, 0)
+    else:
+        with run.timed("propagating"):
+            concepts = track_concepts(concepts, part, run.features, region, run.threshold, run.reporter, kept)
+    if run.request.examples:
+        concepts = [_keep_labelled_slices(run, concept, region) for concept in concepts]
+    return concepts
 
 
-def _steps(looks: _Looks) -> int:
-    return sum(steps_of(questions, gate) for questions, gates in looks for gate in gates)
+def assemble_concept(run: RunContext, concept: ConceptResult, region: SearchRegion) -> ConceptResult:
+    """A concept's mask and instances from its detections or tracks."""
+    return assemble(concept, region.stack, run.threshold, run.request.assembly, region)
+
+
+def assemble_result(run: RunContext, found: Sequence[ConceptResult], nested: NestedRegion) -> SegmentResult:
+    """The result, once every concept has its detections and tracks; what is assembled already stays as it is."""
+    by_name = {concept.concept: concept for concept in found}
+    stage = run.reporter.begin(Stage.ASSEMBLING, len(run.request.concepts))
+    done = []
+    with run.timed("assembling"):
+        for name in run.request.concepts:
+            concept, region = by_name[name], nested.search_region.for_concept(name)
+            done.append(concept if name == nested.container else assemble_concept(run, concept, region))
+            stage.advance()
+    return SegmentResult(
+        stack=run.search_region.stack,
+        concepts=tuple(done),
+        provenance=_provenance(run, nested.description),
+        seconds=run.seconds,
+        messages=(*_messages(run.features.model, run.volume), *run.said),
+        assembly=run.request.assembly,
+        search_region=nested.search_region,
+    )
+
+
+def _detect_by_words(
+    run: RunContext, part: SegmentRequest, region: SearchRegion
+) -> Mapping[str, list[SliceDetections]]:
+    evidence: dict[str, list[SliceDetections]] = {}
+    for queries, regions in plan_detection(run, part, region):
+        seen = detect_along_planes(run.features, queries, regions, run.threshold, run.reporter)
+        evidence |= {query.concept: items for query, items in zip(queries, seen, strict=True)}
+    return evidence
+
+
+def _detect_from_examples(
+    run: RunContext, part: SegmentRequest, region: SearchRegion
+) -> Mapping[str, list[SliceDetections]]:
+    evidence = {}
+    for name in part.concepts:
+        examples = list(zip(run.request.examples[name], run.example_windows[name], strict=True))
+
+        def show(item: SliceDetections, name: str = name) -> None:
+            report_slice(name, item, region, run.threshold, run.reporter)
+
+        window = run.queries[name].window
+        evidence[name] = detect_from_examples(examples, run.features, window, region, run.reporter, show)
+    return evidence
+
+
+def _keep_labelled_slices(run: RunContext, concept: ConceptResult, region: SearchRegion) -> ConceptResult:
+    """A concept whose slices that examples label in the volume itself come back as they are."""
+    labelled = labelled_slices(run.request.examples[concept.concept], run.volume, region.stack)
+    if not labelled:
+        return concept
+    return with_labelled_slices(assemble_concept(run, concept, region), labelled, region.stack)
+
+
+def _provenance(run: RunContext, inside: str) -> Provenance:
+    model, request, stack = run.features.model, run.request, run.search_region.stack
+    shown = {name: describe_examples([one.volume.name for one in some]) for name, some in request.examples.items()}
+    return Provenance(
+        model=model.identity,
+        device=str(model.device),
+        plane=", ".join(cut.plane.value for cut in (stack, *other_stacks(request, stack))),
+        threshold=run.threshold,
+        input_name=run.volume.name,
+        input_sha256=run.volume.content_hash,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=package_versions(),
+        mode=request.mode.value,
+        prompts=shown or {concept: describe_prompts(prompts) for concept, prompts in request.prompts.items()},
+        inside=inside,
+    )
+
+
+def _messages(model: Sam3Detector, volume: Volume) -> tuple[Message, ...]:
+    if not model.identity.is_demo:
+        return volume.messages
+    return (
+        message(
+            "This is the demo model, trained on synthetic pictures: it shows how the program works and says "
+            "nothing about a real patient."
+        ),
+        *volume.messages,
+    )

@@ -1,4 +1,4 @@
-"""How much of a volume something is, in the unit that means something there."""
+"""Amounts in words: bytes, milliliters, and pixels where they have no size."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ def is_plain_picture(volume: Volume) -> bool:
     return volume.is_sequence or picture
 
 
-def amount(volume: Volume, voxels: int) -> str:
-    """How much of ``volume`` that is: millilitres, or pixels of a plain picture."""
+def format_volume(volume: Volume, voxels: int) -> str:
+    """How much of ``volume`` that is: milliliters, or pixels of a plain picture."""
     if is_plain_picture(volume):
         return f"{voxels} px"
-    return in_millilitres(voxels * volume.grid.voxel_volume_mm3)
+    return format_milliliters(voxels * volume.grid.voxel_volume_mm3)
 
 
-def in_millilitres(volume_mm3: float) -> str:
+def format_milliliters(volume_mm3: float) -> str:
     """A volume in words."""
     millilitres = volume_mm3 / 1000
     return f"{millilitres:.0f} mL" if millilitres >= 100 else f"{millilitres:.3g} mL"
+
+
+def format_bytes(count: int) -> str:
+    """Bytes as ``12 MB`` or ``1.5 GB``; of a thousand, as disks and downloads are labeled."""
+    megabytes = round(count / 1e6)
+    return f"{count / 1e9:.1f} GB" if megabytes >= 500 else f"{megabytes} MB"

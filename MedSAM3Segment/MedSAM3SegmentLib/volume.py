@@ -18,7 +18,7 @@ class Volume:
     """An image in the patient.
 
     Attributes:
-        array: voxels ``[k, j, i]`` (any real dtype), or ``[k, j, i, 3]`` uint8 for colour.
+        array: voxels ``[k, j, i]`` (any real dtype), or ``[k, j, i, 3]`` uint8 for color.
         grid: where the voxels lie; never sheared (readers resample those and say so in ``messages``).
         modality: DICOM modality code in upper case (``CT``, ``MR``, ``US``, ...), or ``""`` when unknown.
         name: what to call the volume in messages: a file or node name, never a patient's.
@@ -47,7 +47,7 @@ class Volume:
         return volume
 
     @property
-    def is_colour(self) -> bool:
+    def is_color(self) -> bool:
         return self.array.ndim == 4
 
     @cached_property

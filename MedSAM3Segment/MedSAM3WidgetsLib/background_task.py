@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from MedSAM3SceneLib.coroutines import Steps, in_thread
+from MedSAM3SceneLib.coroutines import StepGenerator, run_in_thread
 
 from .window_timer import WindowTimer
 
@@ -13,11 +13,11 @@ from .window_timer import WindowTimer
 _INTERVAL_MS = 20
 
 
-class Background:
+class BackgroundTask:
     """Does one thing at a time on a thread and tells how it ended, on the thread of the window."""
 
     def __init__(self) -> None:
-        self._steps: Steps[Any] | None = None
+        self._steps: StepGenerator[Any] | None = None
         self._done: Callable[[Any], None] | None = None
         self._failed: Callable[[Exception], None] | None = None
         self._meanwhile: Callable[[], None] | None = None
@@ -43,7 +43,7 @@ class Background:
             meanwhile: called now and then until it has ended.
         """
         self.stop()
-        self._steps, self._done, self._failed, self._meanwhile = in_thread(work), done, failed, meanwhile
+        self._steps, self._done, self._failed, self._meanwhile = run_in_thread(work), done, failed, meanwhile
         self._timer.start(_INTERVAL_MS)
 
     def stop(self) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MedSAM3SceneLib.editing.preview_node import Colour, PreviewSegmentation
+from MedSAM3SceneLib.editing.preview_node import Color, PreviewNode
 from MedSAM3SceneLib.failure_log import log_failure
-from MedSAM3SceneLib.mrml.volumes import PlacedVolume
-from MedSAM3SceneLib.runs.run_order import PlacedPartial
+from MedSAM3SceneLib.mrml.volumes import SceneVolume
+from MedSAM3SceneLib.runs.listener import PlacedPartial
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
 from .window_timer import WindowTimer
@@ -25,20 +25,20 @@ from .window_timer import WindowTimer
 _RUN_INTERVAL_MS, _DRAG_INTERVAL_MS = 250, 80
 
 
-class Previews:
+class PreviewDisplay:
     """The one preview of the panel, or of the effect: a newer one takes the place of an older one.
 
     Args:
-        colour_of: the colour of each concept; by default the vocabulary's.
+        color_of: the color of each concept; by default the vocabulary's.
 
     Attributes:
         is_allowed: whether anything may be shown; where it may not, what comes is left out.
     """
 
-    def __init__(self, colour_of: Callable[[str], Colour] | None = None) -> None:
+    def __init__(self, color_of: Callable[[str], Color] | None = None) -> None:
         self.is_allowed = True
-        self._colour_of = colour_of
-        self._preview: PreviewSegmentation | None = None
+        self._color_of = color_of
+        self._preview: PreviewNode | None = None
         self._of: object = None
         self._gave_up = False
         self._timer = WindowTimer(self._repaint, is_once=True)
@@ -64,7 +64,7 @@ class Previews:
             self._gave_up = True
 
     def show_labels(
-        self, volume_node: Any, placed: PlacedVolume, concepts: Sequence[str], labels: NDArray[np.uint16]
+        self, volume_node: Any, placed: SceneVolume, concepts: Sequence[str], labels: NDArray[np.uint16]
     ) -> None:
         """Show concept ``n`` (from 1) where ``labels`` uint16 ``[k, j, i]`` says."""
         if not self.is_allowed:
@@ -98,9 +98,9 @@ class Previews:
         self._due_at = time.monotonic() + interval / 1000
         self._timer.start(interval)
 
-    def _of_volume(self, volume_node: Any, placed: PlacedVolume, concepts: Sequence[str]) -> PreviewSegmentation:
+    def _of_volume(self, volume_node: Any, placed: SceneVolume, concepts: Sequence[str]) -> PreviewNode:
         if self._preview is None or self._of is not placed or not self._preview.is_there:
-            colour_of = self._colour_of or Vocabulary.load().colour_for
-            self._preview = PreviewSegmentation(volume_node, placed, concepts, colour_of)
+            color_of = self._color_of or Vocabulary.load().color_for
+            self._preview = PreviewNode(volume_node, placed, concepts, color_of)
             self._of = placed
         return self._preview

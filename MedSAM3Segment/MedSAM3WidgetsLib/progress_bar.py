@@ -6,12 +6,12 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from MedSAM3SegmentLib.request import Progress, Stage
+from MedSAM3SegmentLib.progress import Progress, Stage
 
 _FULL = 1000
 
 
-class ProgressDisplay:
+class ProgressBar:
     """Shows a run's progress.
 
     Args:

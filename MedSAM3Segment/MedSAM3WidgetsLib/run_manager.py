@@ -11,23 +11,24 @@ from slicer.i18n import tr as _
 
 from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
 from MedSAM3SceneLib.editing.write_result import WrittenResult
-from MedSAM3SceneLib.engine.connection import engine_of_settings
-from MedSAM3SceneLib.engine.local_engine import JobSource, LocalJobs
-from MedSAM3SceneLib.mrml.scene_closing import call_on_close
-from MedSAM3SceneLib.requests.build import order_for, preview_order
+from MedSAM3SceneLib.engine.connection import engine_from_settings
+from MedSAM3SceneLib.engine.local_engine import Engine, LocalEngine
+from MedSAM3SceneLib.mrml.nodes import call_on_close
+from MedSAM3SceneLib.requests.build import build_preview_task, build_task
+from MedSAM3SceneLib.requests.request_spec import RequestSpec
+from MedSAM3SceneLib.runs.listener import RunListener
 from MedSAM3SceneLib.runs.run import RunState, run_to_end
-from MedSAM3SceneLib.runs.run_order import RunListener, RunOrder
-from MedSAM3SceneLib.runs.segmentation_run import SegmentationRun, WritingRun
+from MedSAM3SceneLib.runs.segmentation_run import ResultRun, RunTask, SegmentationRun
 from MedSAM3SceneLib.runs.threshold_run import ThresholdRun
-from MedSAM3SceneLib.segments.edit_guard import MayReplace
+from MedSAM3SceneLib.segments.edit_guard import ConfirmReplace
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.results.result import SegmentResult
 
 #: Called with a run that is done, or with why it is not.
-Done, Failed = Callable[[WritingRun], None], Callable[[Exception], None]
+Done, Failed = Callable[[ResultRun], None], Callable[[Exception], None]
 
 
-class Runs:
+class RunManager:
     """One run at a time goes on by itself, and the last one that wrote something is kept until the scene is closed.
 
     Args:
@@ -40,9 +41,9 @@ class Runs:
         result, written, messages: of that.
     """
 
-    def __init__(self, segmenter: Any = None, engine: JobSource | None = None) -> None:
+    def __init__(self, segmenter: Any = None, engine: Engine | None = None) -> None:
         self.segmenter = segmenter
-        self.last: WritingRun | None = None
+        self.last: ResultRun | None = None
         self.result: SegmentResult | None = None
         self.written: WrittenResult | None = None
         self.messages: list[str] = []
@@ -52,20 +53,10 @@ class Runs:
         self._is_waiting = False
         call_on_close(slicer.mrmlScene, self.forget)
 
-    def finish(
-        self,
-        volume_node: Any,
-        concepts: Any,
-        segmentation_node: Any,
-        options: dict[str, Any],
-        progress: Any = None,
-        partial: Any = None,
-        cancel: Any = None,
-    ) -> Any:
+    def finish(self, spec: RequestSpec, progress: Any = None, partial: Any = None, cancel: Any = None) -> Any:
         """Segment with the window alive, and give the segmentation node that was written.
 
         Args:
-            volume_node, concepts, segmentation_node, options: as ``order_for`` takes them.
             progress, partial: see ``RunListener``.
             cancel: asked between two steps; True cancels.
 
@@ -75,7 +66,7 @@ class Runs:
         if self._is_waiting:
             raise InputError("A segmentation is being waited for already; cancel it or wait until it is done.")
         listener = self._listener(None, None, {"progress": progress, "partial": partial})
-        run = self._run(self._order(volume_node, concepts, segmentation_node, options), listener)
+        run = self._run(self._task(spec), listener)
         self._is_waiting = True
         try:
             run_to_end(run, slicer.app.processEvents, cancel)
@@ -87,47 +78,35 @@ class Runs:
 
     def start(
         self,
-        volume_node: Any,
-        concepts: Any,
-        segmentation_node: Any,
-        options: dict[str, Any],
+        spec: RequestSpec,
         told: dict[str, Any],
         done: Done | None,
         failed: Failed | None,
-        may_replace: MayReplace | None = None,
+        may_replace: ConfirmReplace | None = None,
     ) -> Any:
-        """Begin to segment, and give the RunningJob; see ``finish``.
+        """Begin to segment, and give the RunTimer; see ``finish``.
 
         Args:
             told: by the names of ``RunListener``; may be None.
             done, failed: called at the end.
-            may_replace: see ``RunOrder``.
+            may_replace: see ``RunTask``.
 
         Raises:
             MedSAM3Error: the run cannot begin.
         """
-        order = self._order(volume_node, concepts, segmentation_node, options)
+        task = self._task(spec)
         left = self.last.left if self.last is not None else ()
-        order = replace(order, may_replace=may_replace, left=left)
-        return self._follow(self._run(order, self._listener(done, failed, told)))
+        task = replace(task, may_replace=may_replace, left=left)
+        return self._follow(self._run(task, self._listener(done, failed, told)))
 
-    def start_preview(
-        self,
-        volume_node: Any,
-        concepts: Any,
-        view: Any,
-        options: dict[str, Any],
-        done: Done | None,
-        failed: Failed | None,
-    ) -> Any:
-        """Begin to segment the slice that a view shows, and give the RunningJob; see ``preview_order``."""
-        order = preview_order(volume_node, concepts, view, **options)
-        return self._follow(self._run(order, self._listener(done, failed, {})))
+    def start_preview(self, spec: RequestSpec, done: Done | None, failed: Failed | None) -> Any:
+        """Begin to segment the slice that a view shows, and give the RunTimer; see ``build_preview_task``."""
+        return self._follow(self._run(build_preview_task(spec), self._listener(done, failed, {})))
 
     def start_threshold(
-        self, threshold: float, done: Done | None, failed: Failed | None, may_replace: MayReplace | None
+        self, threshold: float, done: Done | None, failed: Failed | None, may_replace: ConfirmReplace | None
     ) -> Any:
-        """Begin to write the last result at another threshold, and give the RunningJob; None without a result.
+        """Begin to write the last result at another threshold, and give the RunTimer; None without a result.
 
         Args:
             may_replace: see ``ThresholdRun``.
@@ -180,25 +159,24 @@ class Runs:
         if last is not None:
             last.forget()
 
-    def engine(self) -> JobSource:
+    def engine(self) -> Engine:
         """Who takes requests.
 
         Raises:
             MedSAM3Error: nobody can, in words.
         """
         if self.segmenter is not None:
-            return LocalJobs(self.segmenter)
-        return engine_of_settings() if self._engine is None else self._engine
+            return LocalEngine(self.segmenter)
+        return engine_from_settings() if self._engine is None else self._engine
 
-    def _order(self, volume_node: Any, concepts: Any, segmentation_node: Any, options: dict[str, Any]) -> RunOrder:
-        save_state = _editor_state_saver(segmentation_node)
-        return order_for(volume_node, concepts, segmentation_node, save_state=save_state, **options)
+    def _task(self, spec: RequestSpec) -> RunTask:
+        return build_task(spec, _editor_state_saver(spec.segmentation_node))
 
-    def _run(self, order: RunOrder, listener: RunListener) -> SegmentationRun:
-        return SegmentationRun(order, self.engine(), self._segment_writer(), listener)
+    def _run(self, task: RunTask, listener: RunListener) -> SegmentationRun:
+        return SegmentationRun(task, self.engine(), self._segment_writer(), listener)
 
     def _listener(self, done: Done | None, failed: Failed | None, told: dict[str, Any]) -> RunListener:
-        def ended(run: WritingRun) -> None:
+        def ended(run: ResultRun) -> None:
             self._keep(run)
             if run.state is RunState.DONE and done is not None:
                 done(run)
@@ -207,17 +185,17 @@ class Runs:
 
         return RunListener(ended=ended, **{name: call for name, call in told.items() if call is not None})
 
-    def _follow(self, run: WritingRun) -> Any:
+    def _follow(self, run: ResultRun) -> Any:
         """Let a timer advance ``run`` in place of what was on its way before."""
         # Here, so that scripts can wait for a run where there is no Qt.
-        from .run_timer import RunningJob
+        from .run_timer import RunTimer
 
         if self._job is not None:
             self._job.abandon(_("A newer run took the place of this one; nothing was written."))
-        self._job = RunningJob(run)
+        self._job = RunTimer(run)
         return self._job
 
-    def _keep(self, run: WritingRun) -> None:
+    def _keep(self, run: ResultRun) -> None:
         """Remember what a run left in the scene."""
         if run.written is None:
             return

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from MedSAM3SceneLib.runs.run import SceneRun
-from MedSAM3SceneLib.runs.run_order import RunListener
+from MedSAM3SceneLib.runs.listener import RunListener
+from MedSAM3SceneLib.runs.run import Run
 
 from .window_timer import WindowTimer
 
@@ -14,14 +14,14 @@ from .window_timer import WindowTimer
 _INTERVAL_MS = 20
 
 
-class RunningJob:
+class RunTimer:
     """A run and the timer that advances it.
 
     Attributes:
         run: what is on its way; its ``state`` says how far it is.
     """
 
-    def __init__(self, run: SceneRun) -> None:
+    def __init__(self, run: Run) -> None:
         self.run = run
         self._timer = WindowTimer(self._advance)
         self._timer.start(_INTERVAL_MS)
@@ -44,7 +44,7 @@ class RunningJob:
             self._timer.stop()
 
 
-def listener_of(
+def make_listener(
     progress: Callable[[Any], None] | None,
     partial: Callable[[Any], None] | None,
     ended: Callable[[Any], None],

@@ -10,7 +10,7 @@ import qt
 _MILLISECONDS = 50
 
 
-def bring_into_sight(first: Any, last: Any, below: int = 0) -> None:
+def scroll_into_view(first: Any, last: Any, below: int = 0) -> None:
     """Scroll what two widgets are in just so far that all from ``first`` to ``last`` is seen, once they have places.
 
     Where there is no room for all, ``first`` is seen.

@@ -1,4 +1,4 @@
-"""What Slicer's Segment Editor calls. Thin: an active effect is an ``effect_session.EffectSession``."""
+"""What Slicer's Segment Editor calls. Thin: an active effect is an ``session.EffectSession``."""
 
 import os
 
@@ -13,7 +13,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
     """Segments the selected segment by a phrase, and by boxes and points that are drawn in slice views.
 
     Attributes:
-        engine: called for who takes requests (a JobSource); a script may set another.
+        engine: called for who takes requests (a Engine); a script may set another.
         session: the MedSAM3 effect at work, or None while it is not active.
     """
 
@@ -47,15 +47,15 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         )
 
     def setupOptionsFrame(self):
-        from .options_widget import OptionsFrame
+        from .options_widget import OptionsWidget
 
-        self.options = OptionsFrame(self.scriptedEffect)
+        self.options = OptionsWidget(self.scriptedEffect)
         self.options.connect("act", lambda action: self.session and self.session.act(action))
         self.options.connect("cancel", lambda: self.session and self.session.cancel())
         self.options.connect("phrase", lambda phrase: self.session and self.session.set_phrase(phrase))
-        self.options.connect("remove", lambda index: self.session and self.session.remove_mark(index))
-        self.options.connect("remove_all", lambda: self.session and self.session.remove_all_marks())
-        self.options.connect("jump", lambda index: self.session and self.session.jump_to_mark(index))
+        self.options.connect("remove", lambda index: self.session and self.session.remove_prompt(index))
+        self.options.connect("remove_all", lambda: self.session and self.session.remove_all_prompts())
+        self.options.connect("jump", lambda index: self.session and self.session.jump_to_prompt(index))
         self.options.connect("changed", self.updateMRMLFromGUI)
 
     def setMRMLDefaults(self):
@@ -103,7 +103,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def processViewNodeEvents(self, _callerViewNode, _eventId, viewWidget):
         if self.session is not None and viewWidget.className() == "qMRMLSliceWidget":
-            self.session.show_marks_in(viewWidget)
+            self.session.show_prompts_in(viewWidget)
 
     def sourceVolumeNodeChanged(self):
         if self.session is not None:
@@ -111,7 +111,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def layoutChanged(self):
         if self.session is not None:
-            self.session.show_marks_in_layout()
+            self.session.show_prompts_in_layout()
 
     def _endSession(self, why):
         if self.session is not None:
@@ -120,6 +120,6 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
 
 def _engineOfSettings():
-    from MedSAM3SceneLib.engine.connection import engine_of_settings
+    from MedSAM3SceneLib.engine.connection import engine_from_settings
 
-    return engine_of_settings()
+    return engine_from_settings()

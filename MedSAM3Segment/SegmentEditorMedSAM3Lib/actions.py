@@ -12,23 +12,21 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from MedSAM3SceneLib.editing.preview_node import Colour
-from MedSAM3SceneLib.engine.local_engine import JobSource
+from MedSAM3SceneLib.editing.preview_node import Color
+from MedSAM3SceneLib.engine.local_engine import Engine
 from MedSAM3SceneLib.failure_log import log_failure
-from MedSAM3SceneLib.mrml.volume_cache import KeptVolume
-from MedSAM3SceneLib.runs.edit_actions import ActionWords
-from MedSAM3SceneLib.runs.edit_run import EditOrder, SegmentEditRun
+from MedSAM3SceneLib.mrml.volume_cache import VolumeCache
+from MedSAM3SceneLib.runs.edit_actions import ActionOptions
+from MedSAM3SceneLib.runs.edit_run import EditRun, EditTask
+from MedSAM3SceneLib.runs.listener import PlacedPartial
 from MedSAM3SceneLib.runs.run import RunState
-from MedSAM3SceneLib.runs.run_order import PlacedPartial
-from MedSAM3SegmentLib.errors import MedSAM3Error, ModelError
-from MedSAM3WidgetsLib.preview_display import Previews
-from MedSAM3WidgetsLib.run_timer import RunningJob, listener_of
+from MedSAM3SegmentLib.errors import MedSAM3Error, MissingTrackerError
+from MedSAM3WidgetsLib.preview_display import PreviewDisplay
+from MedSAM3WidgetsLib.run_timer import RunTimer, make_listener
 
-from .options_widget import OptionsFrame
+from .options_widget import OptionsWidget
 
 #: How the engine's refusal is told; which models have a tracker is known to the engine alone.
-_NO_TRACKER = "has no tracker"
-
 _PANEL = ("MedSAM3Segment", "vtkMRMLScriptedModuleNode")
 
 
@@ -52,7 +50,7 @@ class HostVoxels:
         self._host.modifySegmentByLabelmap(node, segment_id, labelmap, mode, True)
 
 
-class EffectJobs:
+class EffectActions:
     """Starts and ends the effect's actions.
 
     Args:
@@ -61,14 +59,14 @@ class EffectJobs:
         engine: called for who takes requests.
     """
 
-    def __init__(self, scripted_effect: Any, options: OptionsFrame, engine: Callable[[], JobSource]) -> None:
+    def __init__(self, scripted_effect: Any, options: OptionsWidget, engine: Callable[[], Engine]) -> None:
         self._host = scripted_effect
         self._options = options
         self._engine = engine
-        self._job: RunningJob | None = None
+        self._job: RunTimer | None = None
         self._waiting: Callable[[], None] | None = None
-        self._volume = KeptVolume()
-        self._previews = Previews(lambda _concept: self._segment_colour())
+        self._volume = VolumeCache()
+        self._previews = PreviewDisplay(lambda _concept: self._segment_color())
 
     @property
     def is_running(self) -> bool:
@@ -84,14 +82,14 @@ class EffectJobs:
         else:
             begin()
 
-    def start(self, words: ActionWords, slice_node: Any | None) -> None:
+    def start(self, words: ActionOptions, slice_node: Any | None) -> None:
         """Begin an action on the selected segment; what prevents it is shown."""
         if self.is_running:
             self._options.show_messages([_("An action is on its way already; cancel it or wait until it is done.")])
             return
         editor = self._host.parameterSetNode()
         model, device = _chosen_model(editor.GetScene())
-        order = EditOrder(
+        order = EditTask(
             words,
             editor,
             editor.GetSelectedSegmentID() or "",
@@ -107,15 +105,15 @@ class EffectJobs:
             self._previews.show_partial(order.volume_node, (piece.partial.concept,), piece)
 
         progress = self._options.progress
-        listener = listener_of(progress.show, show_partial, self._end, progress.show_waiting)
+        listener = make_listener(progress.show, show_partial, self._end, progress.show_waiting)
         try:
-            run = SegmentEditRun(order, self._engine(), HostVoxels(self._host), listener)
+            run = EditRun(order, self._engine(), HostVoxels(self._host), listener)
         except MedSAM3Error as error:
             self._options.show_messages([str(error)])
             return
         self._options.show_messages([])
         self._options.show_running(True)
-        self._job = RunningJob(run)
+        self._job = RunTimer(run)
 
     def cancel(self) -> None:
         """Ask the action to end."""
@@ -144,7 +142,7 @@ class EffectJobs:
         self.stop(why)
         self._volume.forget()
 
-    def _end(self, run: SegmentEditRun) -> None:
+    def _end(self, run: EditRun) -> None:
         self._job = None
         self._previews.remove()
         self._options.show_running(False)
@@ -156,15 +154,15 @@ class EffectJobs:
 
     def _words_of(self, error: Exception, model: str) -> str:
         """What went wrong, for a user who has the effect's buttons and no modes."""
-        if isinstance(error, ModelError) and _NO_TRACKER in str(error):
+        if isinstance(error, MissingTrackerError):
             return self._options.words_without_tracker(model)
         if isinstance(error, MedSAM3Error):
             return str(error)
         log_failure("an action of the Segment Editor effect failed.", error)
         return str(_("The action failed: {error}").format(error=error))
 
-    def _segment_colour(self) -> Colour:
-        """The colour of the selected segment, which is the one that is worked on."""
+    def _segment_color(self) -> Color:
+        """The color of the selected segment, which is the one that is worked on."""
         editor = self._host.parameterSetNode()
         segment = editor.GetSegmentationNode().GetSegmentation().GetSegment(editor.GetSelectedSegmentID())
         return tuple(segment.GetColor())

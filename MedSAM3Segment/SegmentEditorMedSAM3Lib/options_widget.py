@@ -8,27 +8,27 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from MedSAM3SceneLib.runs.edit_actions import Action
-from MedSAM3SceneLib.segments.prompts import Mark
+from MedSAM3SceneLib.runs.edit_actions import EditAction
+from MedSAM3SceneLib.segments.prompts import Prompt
 from MedSAM3SceneLib.translation.translate import translated
 from MedSAM3SegmentLib.prompts.prompts import BoxReading
-from MedSAM3WidgetsLib.progress_bar import ProgressDisplay
-from MedSAM3WidgetsLib.scrolling import bring_into_sight
+from MedSAM3WidgetsLib.progress_bar import ProgressBar
+from MedSAM3WidgetsLib.scrolling import scroll_into_view
 
-from .prompt_list import MarkList
+from .prompt_list import PromptList
 
 #: Pixels below the actions in which progress or a sentence of some lines is shown.
 _MESSAGE_HEIGHT = 60
 
 
-class OptionsFrame:
+class OptionsWidget:
     """The widgets.
 
     Args:
         scripted_effect: the effect's host, which lays them out.
 
     Attributes:
-        progress: the progress bar, a MedSAM3WidgetsLib.progress_bar.ProgressDisplay.
+        progress: the progress bar, a MedSAM3WidgetsLib.progress_bar.ProgressBar.
     """
 
     def __init__(self, scripted_effect: Any) -> None:
@@ -102,9 +102,9 @@ class OptionsFrame:
         if self.phraseEdit.text != phrase:
             self.phraseEdit.text = phrase
 
-    def show_marks(self, marks: Sequence[Mark]) -> None:
+    def show_prompts(self, prompts: Sequence[Prompt]) -> None:
         """List the marks; positions are in the world."""
-        self._marks.show(marks)
+        self._marks.show(prompts)
 
     def show_view(self, name: str) -> None:
         """Say which slice view ``this slice`` means."""
@@ -150,7 +150,7 @@ class OptionsFrame:
 
     def bring_into_sight(self) -> None:
         """Scroll the Segment Editor so far that the actions are seen, and what they have to say below them."""
-        bring_into_sight(self.phraseEdit, self.volumeButton, _MESSAGE_HEIGHT)
+        scroll_into_view(self.phraseEdit, self.volumeButton, _MESSAGE_HEIGHT)
 
     def _on(self, widget: Any, signal: str, slot: Callable[..., Any]) -> None:
         widget.connect(signal, slot)
@@ -201,8 +201,8 @@ class OptionsFrame:
         scripted_effect.addLabeledOptionsWidget(_("A box means:"), self.readingSelector)
 
     def _add_marks(self, scripted_effect: Any) -> None:
-        self._marks = MarkList(self._on, self._tell)
-        self.markList = self._marks.list
+        self._marks = PromptList(self._on, self._tell)
+        self.promptList = self._marks.list
         self.removeButton, self.removeAllButton = self._marks.removeButton, self._marks.removeAllButton
         scripted_effect.addOptionsWidget(self._marks.frame)
 
@@ -220,9 +220,9 @@ class OptionsFrame:
         self.volumeButton = qt.QPushButton(_("Whole volume"))
         self.volumeButton.objectName = "MedSAM3VolumeButton"
         self._actions = {
-            self.sliceButton: Action.THIS_SLICE,
-            self.propagateButton: Action.PROPAGATE,
-            self.volumeButton: Action.WHOLE_VOLUME,
+            self.sliceButton: EditAction.THIS_SLICE,
+            self.propagateButton: EditAction.PROPAGATE,
+            self.volumeButton: EditAction.WHOLE_VOLUME,
         }
         for button, action in self._actions.items():
             self._on(button, "clicked()", lambda action=action: self._tell("act", action))
@@ -237,7 +237,7 @@ class OptionsFrame:
         bar.objectName = "MedSAM3ProgressBar"
         label = qt.QLabel()
         label.objectName = "MedSAM3ProgressLabel"
-        self.progress = ProgressDisplay(bar, label)
+        self.progress = ProgressBar(bar, label)
         self.cancelButton = qt.QPushButton(_("Cancel"))
         self.cancelButton.objectName = "MedSAM3CancelButton"
         self._on(self.cancelButton, "clicked()", lambda: self._tell("cancel"))
@@ -253,12 +253,12 @@ class OptionsFrame:
         self.show_messages([])
 
 
-def _action_help(action: Action) -> str:
+def _action_help(action: EditAction) -> str:
     return {
-        Action.THIS_SLICE: _("Segment the slice that was last worked in, with what is drawn on it. Key: Enter"),
-        Action.PROPAGATE: _(
+        EditAction.THIS_SLICE: _("Segment the slice that was last worked in, with what is drawn on it. Key: Enter"),
+        EditAction.PROPAGATE: _(
             "Follow the segment from the slices that were drawn or corrected through all others. Those come back as"
             " they are, to the voxel. Key: Shift+Enter"
         ),
-        Action.WHOLE_VOLUME: _("Segment the whole volume; what the segment holds is replaced."),
+        EditAction.WHOLE_VOLUME: _("Segment the whole volume; what the segment holds is replaced."),
     }[action]

@@ -7,16 +7,16 @@ from typing import Any
 
 import vtk
 
-from .prompt_glyphs import NEGATIVE_COLOUR, POSITIVE_COLOUR, Line
+from .prompt_glyphs import NEGATIVE_COLOR, POSITIVE_COLOR, Line
 
 _WIDTH = 2
 
-#: Marks have a dark edge, or they would vanish on a segment of their own colour.
+#: Marks have a dark edge, or they would vanish on a segment of their own color.
 _EDGE_WIDTH = 5
-_EDGE_COLOUR = (0.0, 0.0, 0.0)
+_EDGE_COLOR = (0.0, 0.0, 0.0)
 
 
-class ViewActors:
+class PromptActors:
     """The marks of one slice view: two actors for each polarity, the lines and their dark edge.
 
     Args:
@@ -31,9 +31,9 @@ class ViewActors:
         self._host = scripted_effect
         self.view = view_widget
         self._lines = {positive: vtk.vtkPolyData() for positive in (True, False)}
-        edges = [self._actor(positive, _EDGE_COLOUR, _EDGE_WIDTH) for positive in (True, False)]
-        colours = {True: POSITIVE_COLOUR, False: NEGATIVE_COLOUR}
-        self._actors = edges + [self._actor(positive, colour, _WIDTH) for positive, colour in colours.items()]
+        edges = [self._actor(positive, _EDGE_COLOR, _EDGE_WIDTH) for positive in (True, False)]
+        colors = {True: POSITIVE_COLOR, False: NEGATIVE_COLOR}
+        self._actors = edges + [self._actor(positive, color, _WIDTH) for positive, color in colors.items()]
         for actor in self._actors:
             scripted_effect.addActor2D(view_widget, actor)
 
@@ -57,12 +57,12 @@ class ViewActors:
             self._host.removeActor2D(self.view, actor)
         self._actors = []
 
-    def _actor(self, positive: bool, colour: tuple[float, float, float], width: int) -> Any:
+    def _actor(self, positive: bool, color: tuple[float, float, float], width: int) -> Any:
         mapper = vtk.vtkPolyDataMapper2D()
         mapper.SetInputData(self._lines[positive])
         actor = vtk.vtkActor2D()
         actor.SetMapper(mapper)
-        actor.GetProperty().SetColor(colour)
+        actor.GetProperty().SetColor(color)
         actor.GetProperty().SetLineWidth(width)
         # Marks are looked at, never picked by Slicer's own tools.
         actor.PickableOff()

@@ -1,4 +1,4 @@
-"""How marks look in a slice view: what shows an object and what excludes it differ in colour and in shape.
+"""How marks look in a slice view: what shows an object and what excludes it differ in color and in shape.
 
 Positive points are crosses in a circle, negative ones x-es in a square; positive boxes have whole edges, negative ones
 broken edges and an x in the middle. Shapes are lines in pixels of the view.
@@ -9,14 +9,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from MedSAM3SceneLib.segments.prompts import Mark, positions_of
-from MedSAM3SegmentLib.prompts.prompts import BoxMark
+from MedSAM3SceneLib.segments.prompts import Prompt, positions_of
+from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS
 
-from .slice_view_geometry import ViewPlaces
+from .slice_view_geometry import SliceViewGeometry
 
 #: Red, green, blue. They differ in lightness as well, for eyes that do not tell red from green.
-POSITIVE_COLOUR = (0.55, 1.0, 0.35)
-NEGATIVE_COLOUR = (1.0, 0.25, 0.2)
+POSITIVE_COLOR = (0.55, 1.0, 0.35)
+NEGATIVE_COLOR = (1.0, 0.25, 0.2)
 
 _RADIUS = 7.0
 _HANDLE = 3.0
@@ -26,25 +26,25 @@ _DASH = 6.0
 Line = tuple[tuple[float, float], tuple[float, float]]
 
 
-def mark_lines(mark: Mark, places: ViewPlaces, reach: float) -> list[Line]:
-    """The lines that show ``mark``; none where it is not on the slice.
+def prompt_lines(prompt: Prompt, places: SliceViewGeometry, reach: float) -> list[Line]:
+    """The lines that show ``prompt``; none where it is not on the slice.
 
     Args:
-        mark: at its place in the world.
+        prompt: at its place in the world.
         places: of the view.
-        reach: millimetres to either side of the view's plane that belong to its slice.
+        reach: millimeters to either side of the view's plane that belong to its slice.
     """
-    corners = np.array(positions_of(mark))
+    corners = np.array(positions_of(prompt))
     heights = places.heights_of(corners)
     pixels = places.pixels_of(corners)
-    if not isinstance(mark, BoxMark):
+    if not isinstance(prompt, BoxPromptRAS):
         if abs(heights[0]) > reach:
             return []
-        return _plus_in_circle(pixels[0]) if mark.positive else _x_in_square(pixels[0])
+        return _plus_in_circle(pixels[0]) if prompt.positive else _x_in_square(pixels[0])
     if (np.abs(heights) <= reach).all():
-        return box_lines(pixels, mark.positive)
+        return box_lines(pixels, prompt.positive)
     cut = _cut(pixels, heights)
-    return [] if cut is None else _edge(*cut, whole=mark.positive)
+    return [] if cut is None else _edge(*cut, whole=prompt.positive)
 
 
 def box_lines(corners: NDArray[np.float64], positive: bool) -> list[Line]:

@@ -14,13 +14,12 @@ import numpy as np
 import vtk
 from numpy.typing import NDArray
 
-from MedSAM3SceneLib.segments.prompts import Mark, positions_of, with_positions
-from MedSAM3SceneLib.segments.selected_prompts import SelectedMarks
-from MedSAM3SegmentLib.prompts.prompts import BoxMark, PointMark, PositionRAS
+from MedSAM3SceneLib.segments.prompts import Prompt, positions_of, with_positions
+from MedSAM3SceneLib.segments.selected_prompts import SelectedPrompts
+from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS, PointPromptRAS, PositionRAS
 
-from .prompt_glyphs import mark_lines
-from .slice_reach import lies_on
-from .slice_view_geometry import PixelXY, ViewPlaces
+from .prompt_glyphs import prompt_lines
+from .slice_view_geometry import PixelXY, SliceViewGeometry, lies_on
 
 #: Where the left button goes down. Two quick clicks come as one press and one double click, for which Slicer would let
 #: the view fill the window.
@@ -44,12 +43,12 @@ class Grip:
     """A point, or a corner or an edge of a box, that can be taken hold of.
 
     Attributes:
-        mark: number of the mark.
+        prompt: number of the mark.
         corner: number of the corner, or of that where the edge begins.
         is_edge: whether it is the edge.
     """
 
-    mark: int
+    prompt: int
     corner: int
     is_edge: bool = False
 
@@ -62,22 +61,22 @@ class _Gesture:
         view: the view it went down in.
         start: where.
         grip: what it took hold of, or None for a new mark.
-        marks: that were there.
+        prompts: that were there.
     """
 
     view: Any
     start: PixelXY
     grip: Grip | None
-    marks: tuple[Mark, ...]
+    prompts: tuple[Prompt, ...]
 
 
-class PromptDrawing:
+class PromptInteraction:
     """Turns mouse events of slice views into marks.
 
     Args:
-        marks: where they are kept.
+        prompts: where they are kept.
         is_positive: asked for the polarity of new marks.
-        reach: asked for the millimetres to either side of a view's plane that belong to its slice.
+        reach: asked for the millimeters to either side of a view's plane that belong to its slice.
         changed: called with the view when a mark was drawn, moved or removed in it, once the mouse is let go.
 
     Attributes:
@@ -86,17 +85,17 @@ class PromptDrawing:
 
     def __init__(
         self,
-        marks: SelectedMarks,
+        prompts: SelectedPrompts,
         is_positive: Callable[[], bool],
-        reach: Callable[[ViewPlaces], float],
+        reach: Callable[[SliceViewGeometry], float],
         changed: Callable[[Any], None],
     ) -> None:
-        self._marks = marks
+        self._marks = prompts
         self._is_positive = is_positive
         self._reach = reach
         self._changed = changed
         self._gesture: _Gesture | None = None
-        self.rubber_band: tuple[Any, BoxMark] | None = None
+        self.rubber_band: tuple[Any, BoxPromptRAS] | None = None
 
     def process(self, event: int, xy: PixelXY, view: Any, slice_node: Any) -> bool:
         """Hear a mouse event; True when it is this one's alone.
@@ -110,7 +109,7 @@ class PromptDrawing:
         Raises:
             InputError: the segmentation is under a non-linear transform.
         """
-        places = ViewPlaces(slice_node)
+        places = SliceViewGeometry(slice_node)
         if event in PRESSES:
             self._gesture = _Gesture(view, xy, self.grip_at(xy, places), self._marks.read())
             return True
@@ -123,7 +122,7 @@ class PromptDrawing:
             gesture = self._gesture
             self.cancel()
             self._release(gesture, xy, places)
-            if self._marks.read() != gesture.marks:
+            if self._marks.read() != gesture.prompts:
                 self._changed(view)
             return True
         return False
@@ -135,21 +134,21 @@ class PromptDrawing:
 
     def remove_at(self, xy: PixelXY, view: Any) -> None:
         """Remove the mark under a pixel of a view, or the last of those that the view shows."""
-        places = ViewPlaces(view.mrmlSliceNode())
+        places = SliceViewGeometry(view.mrmlSliceNode())
         grip, reach = self.grip_at(xy, places), self._reach(places)
-        shown = [number for number, mark in enumerate(self._marks.read()) if mark_lines(mark, places, reach)]
+        shown = [number for number, prompt in enumerate(self._marks.read()) if prompt_lines(prompt, places, reach)]
         if grip is not None or shown:
-            self._marks.remove(shown[-1] if grip is None else grip.mark)
+            self._marks.remove(shown[-1] if grip is None else grip.prompt)
             self._changed(view)
 
-    def grip_at(self, xy: PixelXY, places: ViewPlaces) -> Grip | None:
+    def grip_at(self, xy: PixelXY, places: SliceViewGeometry) -> Grip | None:
         """The point or corner under a pixel, the nearest of several, or else an edge."""
         reach = self._reach(places)
         near: list[tuple[bool, float, Grip]] = []
-        for number, mark in enumerate(self._marks.read()):
-            if not lies_on(mark, places, reach):
+        for number, prompt in enumerate(self._marks.read()):
+            if not lies_on(prompt, places, reach):
                 continue
-            pixels = places.pixels_of(np.array(positions_of(mark)))
+            pixels = places.pixels_of(np.array(positions_of(prompt)))
             for corner, distance in enumerate(np.linalg.norm(pixels - xy, axis=1)):
                 if distance <= GRIP_SIZE:
                     near.append((False, float(distance), Grip(number, corner)))
@@ -159,7 +158,7 @@ class PromptDrawing:
                     near.append((True, distance, Grip(number, corner, is_edge=True)))
         return min(near, key=lambda found: found[:2])[2] if near else None
 
-    def _move(self, xy: PixelXY, places: ViewPlaces) -> None:
+    def _move(self, xy: PixelXY, places: SliceViewGeometry) -> None:
         gesture = self._gesture
         if gesture is None:
             return
@@ -167,35 +166,35 @@ class PromptDrawing:
             box = self._box(gesture.start, xy, places)
             self.rubber_band = None if box is None else (gesture.view, box)
             return
-        marks = self._marks.read()
-        if gesture.grip.mark < len(marks):
-            moved = _moved(marks[gesture.grip.mark], gesture.grip, places.world_of(xy))
+        prompts = self._marks.read()
+        if gesture.grip.prompt < len(prompts):
+            moved = _moved(prompts[gesture.grip.prompt], gesture.grip, places.world_of(xy))
             if moved is not None:
-                self._marks.replace(gesture.grip.mark, moved)
+                self._marks.replace(gesture.grip.prompt, moved)
 
-    def _release(self, gesture: _Gesture, xy: PixelXY, places: ViewPlaces) -> None:
+    def _release(self, gesture: _Gesture, xy: PixelXY, places: SliceViewGeometry) -> None:
         if gesture.grip is not None:
             return
         if max(abs(xy[0] - gesture.start[0]), abs(xy[1] - gesture.start[1])) < CLICK_SIZE:
-            self._marks.add(PointMark(places.world_of(gesture.start), self._is_positive()))
+            self._marks.add(PointPromptRAS(places.world_of(gesture.start), self._is_positive()))
             return
         box = self._box(gesture.start, xy, places)
         if box is not None:
             self._marks.add(box)
 
-    def _box(self, start: PixelXY, end: PixelXY, places: ViewPlaces) -> BoxMark | None:
+    def _box(self, start: PixelXY, end: PixelXY, places: SliceViewGeometry) -> BoxPromptRAS | None:
         """The box between two pixels; None while it is but a line."""
         if min(abs(end[0] - start[0]), abs(end[1] - start[1])) < CLICK_SIZE:
             return None
         pixels = (start, (end[0], start[1]), end, (start[0], end[1]))
-        return BoxMark(tuple(places.world_of(pixel) for pixel in pixels), self._is_positive())
+        return BoxPromptRAS(tuple(places.world_of(pixel) for pixel in pixels), self._is_positive())
 
 
-def _moved(mark: Mark, grip: Grip, place: PositionRAS) -> Mark | None:
-    """``mark`` with what was taken hold of at ``place``; a box stays rectangular and what is opposite where it is."""
-    if isinstance(mark, PointMark):
-        return with_positions(mark, (place,))
-    corners = np.array(mark.corners)
+def _moved(prompt: Prompt, grip: Grip, place: PositionRAS) -> Prompt | None:
+    """``prompt`` with what was taken hold of at ``place``; a box stays rectangular and what is opposite where it is."""
+    if isinstance(prompt, PointPromptRAS):
+        return with_positions(prompt, (place,))
+    corners = np.array(prompt.corners)
     if len(corners) != _CORNERS:
         return None
     corner = grip.corner
@@ -208,7 +207,7 @@ def _moved(mark: Mark, grip: Grip, place: PositionRAS) -> Mark | None:
     corners[corner] = corners[before] + corners[after] - corners[opposite]
     if min(np.linalg.norm(corners[corner] - corners[other]) for other in (after, before)) < 1e-3:
         return None
-    return with_positions(mark, tuple((float(x), float(y), float(z)) for x, y, z in corners))
+    return with_positions(prompt, tuple((float(x), float(y), float(z)) for x, y, z in corners))
 
 
 def _beside(place: NDArray[np.float64], start: NDArray[np.float64], end: NDArray[np.float64]) -> float:

@@ -8,14 +8,14 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from MedSAM3SceneLib.segments.prompts import Mark, positions_of
-from MedSAM3SegmentLib.prompts.prompts import BoxMark
+from MedSAM3SceneLib.segments.prompts import Prompt, positions_of
+from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS
 
 #: Marks that are seen without scrolling.
 _MOST_ROWS = 4
 
 
-class MarkList:
+class PromptList:
     """The list; it takes no room while nothing is drawn.
 
     Args:
@@ -51,18 +51,18 @@ class MarkList:
         column.addWidget(self.list)
         column.addLayout(buttons)
 
-    def show(self, marks: Sequence[Mark]) -> None:
+    def show(self, prompts: Sequence[Prompt]) -> None:
         """List the marks; positions are in the world. The chosen row stays chosen, so that the next can be removed."""
         was_blocked = self.list.blockSignals(True)
         chosen = self.list.currentRow
         self.list.clear()
-        for mark in marks:
-            self.list.addItem(_mark_words(mark))
-        self.list.setCurrentRow(min(chosen, len(marks) - 1))
+        for prompt in prompts:
+            self.list.addItem(_describe_prompt(prompt))
+        self.list.setCurrentRow(min(chosen, len(prompts) - 1))
         self.list.blockSignals(was_blocked)
-        rows = min(len(marks), _MOST_ROWS)
+        rows = min(len(prompts), _MOST_ROWS)
         self.list.setFixedHeight(rows * self.list.sizeHintForRow(0) + 2 * self.list.frameWidth)
-        self.frame.visible = bool(marks)
+        self.frame.visible = bool(prompts)
         self._update_buttons()
 
     def _on_row_changed(self, row: int) -> None:
@@ -75,15 +75,15 @@ class MarkList:
         self.removeAllButton.enabled = self.list.count > 0
 
 
-def _mark_words(mark: Mark) -> str:
-    middle = [round(sum(values) / len(values)) for values in zip(*positions_of(mark), strict=True)]
+def _describe_prompt(prompt: Prompt) -> str:
+    middle = [round(sum(values) / len(values)) for values in zip(*positions_of(prompt), strict=True)]
     # As Slicer tells places: letters for directions in place of signs.
     place = " ".join(
         f"{letters[value < 0]} {abs(value)}" for letters, value in zip(("RL", "AP", "SI"), middle, strict=True)
     )
-    if isinstance(mark, BoxMark):
-        words = _("box, {place}") if mark.positive else _("negative box, {place}")
+    if isinstance(prompt, BoxPromptRAS):
+        words = _("box, {place}") if prompt.positive else _("negative box, {place}")
     else:
-        words = _("point, {place}") if mark.positive else _("negative point, {place}")
-    sign = "+" if mark.positive else "\N{MULTIPLICATION SIGN}"
+        words = _("point, {place}") if prompt.positive else _("negative point, {place}")
+    sign = "+" if prompt.positive else "\N{MULTIPLICATION SIGN}"
     return f"{sign} {words.format(place=place)}"

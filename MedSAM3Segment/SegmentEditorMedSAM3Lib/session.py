@@ -15,23 +15,27 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from MedSAM3SceneLib.engine.local_engine import JobSource
-from MedSAM3SceneLib.runs.edit_actions import Action, ActionWords, nothing_to_look_for
+from MedSAM3SceneLib.engine.local_engine import Engine
+from MedSAM3SceneLib.runs.edit_actions import ActionOptions, EditAction, nothing_to_look_for
 from MedSAM3SceneLib.segments.phrases import phrase_of, write_phrase
 from MedSAM3SceneLib.segments.prompts import positions_of
-from MedSAM3SceneLib.segments.selected_prompts import SelectedMarks
+from MedSAM3SceneLib.segments.selected_prompts import SelectedPrompts
 from MedSAM3SegmentLib.errors import MedSAM3Error
 from MedSAM3SegmentLib.prompts.prompts import BoxReading
 from MedSAM3WidgetsLib.layout_views import likely_widget, shown_widgets, slice_widgets
 
-from .actions import EffectJobs
-from .options_widget import OptionsFrame
-from .prompt_actors import ViewActors
-from .prompt_glyphs import mark_lines
-from .prompt_interaction import PRESSES, PromptDrawing
+from .actions import EffectActions
+from .options_widget import OptionsWidget
+from .prompt_actors import PromptActors
+from .prompt_glyphs import prompt_lines
+from .prompt_interaction import PRESSES, PromptInteraction
 from .shortcuts import KeyCommand, command_of
-from .slice_reach import lies_on, slice_as_shown, slice_reach
-from .slice_view_geometry import ViewPlaces
+from .slice_view_geometry import (
+    SliceViewGeometry,
+    lies_on,
+    slice_as_shown,
+    slice_reach,
+)
 
 _SEGMENTATION_EVENTS = ("SegmentModified", "SegmentAdded", "SegmentRemoved")
 
@@ -45,15 +49,15 @@ class EffectSession(VTKObservationMixin):
         engine: called for who takes requests.
     """
 
-    def __init__(self, scripted_effect: Any, options: OptionsFrame, engine: Callable[[], JobSource]) -> None:
+    def __init__(self, scripted_effect: Any, options: OptionsWidget, engine: Callable[[], Engine]) -> None:
         VTKObservationMixin.__init__(self)
         self._host = scripted_effect
         self._options = options
-        self._jobs = EffectJobs(scripted_effect, options, engine)
+        self._jobs = EffectActions(scripted_effect, options, engine)
         self._editor = scripted_effect.parameterSetNode()
-        self._marks = SelectedMarks(self._editor)
-        self._drawing = PromptDrawing(self._marks, lambda: options.positive, self._reach, self._answer_at_once)
-        self._actors: list[ViewActors] = []
+        self._marks = SelectedPrompts(self._editor)
+        self._drawing = PromptInteraction(self._marks, lambda: options.positive, self._reach, self._answer_at_once)
+        self._actors: list[PromptActors] = []
         self._worked_in: Any | None = None
         self._selection: tuple[str, ...] | None = None
         self._phrase: str | None = None
@@ -85,7 +89,7 @@ class EffectSession(VTKObservationMixin):
             actors.remove()
         self._actors.clear()
 
-    def act(self, action: Action) -> None:
+    def act(self, action: EditAction) -> None:
         """Begin an action on the selected segment."""
         if self._unready():
             # Keys are heard also while the buttons cannot be clicked.
@@ -93,7 +97,7 @@ class EffectSession(VTKObservationMixin):
             return
         if not self._host.confirmCurrentSegmentVisible():
             return
-        self.show_marks_in_layout()  # the view may be gone by now
+        self.show_prompts_in_layout()  # the view may be gone by now
         view = self._worked_in
         self._begin(action, None if view is None else slice_as_shown(view.mrmlSliceNode()))
 
@@ -107,19 +111,19 @@ class EffectSession(VTKObservationMixin):
         if segment is not None and phrase.strip() != phrase_of(segment):
             write_phrase(segment, phrase)
 
-    def remove_mark(self, index: int) -> None:
+    def remove_prompt(self, index: int) -> None:
         """Remove a mark of the selected segment."""
         self._marks.remove(index)
 
-    def remove_all_marks(self) -> None:
+    def remove_all_prompts(self) -> None:
         """Remove all marks of the selected segment."""
         self._marks.remove_all()
 
-    def jump_to_mark(self, index: int) -> None:
+    def jump_to_prompt(self, index: int) -> None:
         """Let all slice views show the middle of a mark."""
-        marks = self._read_marks()
-        if 0 <= index < len(marks):
-            x, y, z = np.mean(positions_of(marks[index]), axis=0)
+        prompts = self._read_marks()
+        if 0 <= index < len(prompts):
+            x, y, z = np.mean(positions_of(prompts[index]), axis=0)
             slicer.vtkMRMLSliceNode.JumpAllSlices(self._editor.GetScene(), float(x), float(y), float(z))
 
     def process_event(self, interactor: Any, event: int, view: Any) -> bool:
@@ -144,7 +148,7 @@ class EffectSession(VTKObservationMixin):
             self._options.show_messages([str(error)])
             return True
         if heard:
-            self.show_marks_in(view)
+            self.show_prompts_in(view)
         return heard
 
     def follow_selection(self) -> None:
@@ -172,10 +176,10 @@ class EffectSession(VTKObservationMixin):
             moved = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
             self.addObserver(node, moved, self._on_segmentation_modified)
         self._options.show_ready(self._unready())
-        self._options.show_marks(())  # what was chosen in the list was another segment's
+        self._options.show_prompts(())  # what was chosen in the list was another segment's
         self._show_selected()
 
-    def show_marks_in_layout(self) -> None:
+    def show_prompts_in_layout(self) -> None:
         """Show the marks in all slice views that are there now and show the segmentation."""
         present = self._views()
         # No dictionary: in Slicer the hash of a widget changes when the widget is destroyed.
@@ -183,24 +187,24 @@ class EffectSession(VTKObservationMixin):
             self._actors.remove(actors)
             actors.remove()
         for view in present:
-            self.show_marks_in(view)
+            self.show_prompts_in(view)
         if self._worked_in not in shown_widgets(present):
             self._worked_in = likely_widget(present)
         name = self._worked_in.mrmlSliceNode().GetLayoutName() if self._worked_in is not None else ""
         self._options.show_view(name)
 
-    def show_marks_in(self, view: Any) -> None:
+    def show_prompts_in(self, view: Any) -> None:
         """Show the marks in one slice view."""
-        places = ViewPlaces(view.mrmlSliceNode())
+        places = SliceViewGeometry(view.mrmlSliceNode())
         lines: dict[bool, list[Any]] = {True: [], False: []}
-        marks = list(self._read_marks())
+        prompts = list(self._read_marks())
         if self._drawing.rubber_band is not None and self._drawing.rubber_band[0] == view:
-            marks.append(self._drawing.rubber_band[1])
-        for mark in marks:
-            lines[mark.positive] += mark_lines(mark, places, self._reach(places))
+            prompts.append(self._drawing.rubber_band[1])
+        for prompt in prompts:
+            lines[prompt.positive] += prompt_lines(prompt, places, self._reach(places))
         actors = next((actors for actors in self._actors if actors.view == view), None)
         if actors is None:
-            actors = ViewActors(self._host, view)
+            actors = PromptActors(self._host, view)
             self._actors.append(actors)
         actors.show(lines[True], lines[False])
 
@@ -214,18 +218,18 @@ class EffectSession(VTKObservationMixin):
             case KeyCommand.REMOVE_MARK:
                 self._drawing.remove_at(xy, view)
             case KeyCommand.THIS_SLICE:
-                self.act(Action.THIS_SLICE)
+                self.act(EditAction.THIS_SLICE)
             case KeyCommand.PROPAGATE:
-                self.act(Action.PROPAGATE)
+                self.act(EditAction.PROPAGATE)
         return True
 
-    def _begin(self, action: Action, slice_node: Any | None) -> None:
+    def _begin(self, action: EditAction, slice_node: Any | None) -> None:
         self.set_phrase(self._options.phrase)
         self._jobs.start(self._words(action), slice_node)
 
-    def _words(self, action: Action) -> ActionWords:
+    def _words(self, action: EditAction) -> ActionOptions:
         name = self._marks.segment.GetName() if self._marks.segment is not None else ""
-        return ActionWords(action, self._options.phrase, name, BoxReading(self._options.reading))
+        return ActionOptions(action, self._options.phrase, name, BoxReading(self._options.reading))
 
     def _answer_at_once(self, view: Any) -> None:
         """``This slice`` for marks that changed in a view, if that is wanted; after an action that is on its way."""
@@ -233,18 +237,18 @@ class EffectSession(VTKObservationMixin):
 
         def begin() -> None:
             if self._is_asked(shown):
-                self._begin(Action.THIS_SLICE, shown)
+                self._begin(EditAction.THIS_SLICE, shown)
 
         if self._is_asked(shown) and self._host.confirmCurrentSegmentVisible():
             self._jobs.begin_when_free(begin)
 
     def _is_asked(self, slice_node: Any) -> bool:
         """Whether the marks on a slice are to be answered at once, and can be; what prevents it is shown."""
-        places = ViewPlaces(slice_node)
-        marks = [mark for mark in self._read_marks() if lies_on(mark, places, self._reach(places))]
-        if not marks or not self._options.answers_at_once:
+        places = SliceViewGeometry(slice_node)
+        prompts = [prompt for prompt in self._read_marks() if lies_on(prompt, places, self._reach(places))]
+        if not prompts or not self._options.answers_at_once:
             return False
-        reason = self._unready() or nothing_to_look_for(self._words(Action.THIS_SLICE), marks)
+        reason = self._unready() or nothing_to_look_for(self._words(EditAction.THIS_SLICE), prompts)
         if reason:
             self._options.show_messages([reason])
         return not reason
@@ -262,7 +266,7 @@ class EffectSession(VTKObservationMixin):
         stay where they were while the view moves on."""
         return [view for view in slice_widgets() if self._host.segmentationDisplayableInView(view.mrmlSliceNode())]
 
-    def _reach(self, places: ViewPlaces) -> float:
+    def _reach(self, places: SliceViewGeometry) -> float:
         return slice_reach(places, self._editor.GetSourceVolumeNode())
 
     def _read_marks(self) -> tuple[Any, ...]:
@@ -279,8 +283,8 @@ class EffectSession(VTKObservationMixin):
             # Otherwise any change of the segment would take away what is being typed.
             self._phrase = phrase
             self._options.show_phrase(phrase)
-        self._options.show_marks(self._read_marks())
-        self.show_marks_in_layout()
+        self._options.show_prompts(self._read_marks())
+        self.show_prompts_in_layout()
 
     def _on_editor_modified(self, _caller: Any, _event: Any) -> None:
         self.follow_selection()

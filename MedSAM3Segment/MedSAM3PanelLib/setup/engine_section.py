@@ -9,9 +9,9 @@ from slicer.i18n import tr as _
 
 from MedSAM3SceneLib.engine import connection
 from MedSAM3SceneLib.translation.translate import translated
-from MedSAM3SegmentLib.byte_sizes import size_in_words
 from MedSAM3SegmentLib.errors import MedSAM3Error
-from MedSAM3WidgetsLib.background_task import Background
+from MedSAM3SegmentLib.units import format_bytes
+from MedSAM3WidgetsLib.background_task import BackgroundTask
 from MedSAM3WidgetsLib.window_timer import WindowTimer
 
 #: Milliseconds between two looks at the engine.
@@ -27,7 +27,7 @@ class EngineSection:
 
     def __init__(self, ui: Any) -> None:
         self._ui = ui
-        self._background = Background()
+        self._background = BackgroundTask()
         ui.remoteAddressEdit.text = connection.remote_address()
         ui.remoteTokenEdit.text = connection.remote_token()
         ui.remoteCertificateEdit.currentPath = connection.remote_certificate()
@@ -100,8 +100,8 @@ def _words(status: Any) -> str:
     kept = "; ".join(
         _("{what} {held} of {budget} ({place})").format(
             what=_cache_words(cache.name),
-            held=size_in_words(cache.bytes_held),
-            budget=size_in_words(cache.budget),
+            held=format_bytes(cache.bytes_held),
+            budget=format_bytes(cache.budget),
             place=cache.place,
         )
         for cache in status.caches

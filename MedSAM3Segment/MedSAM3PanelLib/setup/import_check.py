@@ -20,7 +20,7 @@ PYTHON = "python"
 _TRIES = "MEDSAM3 tries "
 
 #: Seconds; the first import after an installation compiles a lot.
-_PATIENCE = 300
+_TIMEOUT_S = 300
 
 _PROGRAM = r"""
 import importlib, json, re, sys
@@ -52,7 +52,7 @@ print("MEDSAM3" + json.dumps(report))
 
 
 @dataclass(frozen=True)
-class ProbeReport:
+class ImportReport:
     """What can be imported, and where a model can run.
 
     Attributes:
@@ -72,7 +72,7 @@ class ProbeReport:
     is_supported: bool = True
 
 
-def probe(names: tuple[str, ...] = NEEDED) -> ProbeReport:
+def check_imports(names: tuple[str, ...] = NEEDED) -> ImportReport:
     """Import ``names`` in another Python process and tell how that went. Takes seconds; call it on a thread."""
     try:
         ran = subprocess.run(
@@ -80,20 +80,20 @@ def probe(names: tuple[str, ...] = NEEDED) -> ProbeReport:
             capture_output=True,
             encoding="utf-8",
             errors="replace",
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT_S,
             stdin=subprocess.DEVNULL,
             creationflags=NO_WINDOW,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return ProbeReport({PYTHON: f"{type(error).__name__}: {error}"}, {})
+        return ImportReport({PYTHON: f"{type(error).__name__}: {error}"}, {})
     lines = [line for line in ran.stdout.splitlines() if line.startswith(("MEDSAM3{", _TRIES))]
     if not lines or lines[-1].startswith(_TRIES):
         why = (ran.stderr.strip().splitlines() or ["it said nothing"])[-1]
         # A library that does not fit ends the process in the middle of an import.
         name = lines[-1].removeprefix(_TRIES) if lines else PYTHON
-        return ProbeReport({name: f"The process ended with code {ran.returncode}: {why}"}, {})
+        return ImportReport({name: f"The process ended with code {ran.returncode}: {why}"}, {})
     said = json.loads(lines[-1].removeprefix("MEDSAM3"))
-    return ProbeReport(
+    return ImportReport(
         said["broken"],
         said["versions"],
         said.get("device", ""),

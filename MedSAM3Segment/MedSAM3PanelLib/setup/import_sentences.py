@@ -5,22 +5,22 @@ from __future__ import annotations
 from slicer.i18n import tr as _
 
 from MedSAM3SceneLib.engine.requirements import BROUGHT
-from MedSAM3SegmentLib.byte_sizes import size_in_words
+from MedSAM3SegmentLib.units import format_bytes
 
-from .import_check import PYTHON, ProbeReport
+from .import_check import PYTHON, ImportReport
 
 
-def words_of(report: ProbeReport) -> str:
+def words_of(report: ImportReport) -> str:
     """What was found out, in one sentence, or two where a GPU is of no use."""
     return str(_broken_words(report) if report.broken else _device_words(report))
 
 
-def details_of(report: ProbeReport) -> str:
+def details_of(report: ImportReport) -> str:
     """Why packages cannot be loaded, in Python's own words."""
     return "\n".join(f"{name}: {why}" for name, why in report.broken.items())
 
 
-def _broken_words(report: ProbeReport) -> str:
+def _broken_words(report: ImportReport) -> str:
     """One sentence for the package that the others fail with."""
     if PYTHON in report.broken:
         return _("The packages could not be tried out, as no Python process ran; restart Slicer and press Check again.")
@@ -43,11 +43,11 @@ def _broken_words(report: ProbeReport) -> str:
     ).format(packages=names)
 
 
-def _device_words(report: ProbeReport) -> str:
+def _device_words(report: ImportReport) -> str:
     torch = _("PyTorch {version} works").format(version=report.versions.get("torch", ""))
     if report.device == "cuda":
         where = _("{torch} on {gpu} with {memory}.").format(
-            torch=torch, gpu=report.gpu, memory=size_in_words(report.gpu_bytes)
+            torch=torch, gpu=report.gpu, memory=format_bytes(report.gpu_bytes)
         )
         if not report.is_supported:
             where += " " + _("It was not built for this GPU; install another version with the PyTorch extension.")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from MedSAM3SegmentLib.model_store.install_process import PlannedModel, install_apart
+from MedSAM3SegmentLib.model_store.install_process import PlannedModel, install_in_process
 
 
-class ModelArrival:
+class ModelInstallation:
     """Bytes are counted on the thread that waits for them and read on the window's.
 
     Args:
@@ -43,7 +43,7 @@ class ModelArrival:
         Raises:
             MedSAM3Error: it cannot be had, or was cancelled.
         """
-        return install_apart(self.planned, progress=self._count, cancel=self._cancelled.is_set)
+        return install_in_process(self.planned, progress=self._count, cancel=self._cancelled.is_set)
 
     def _count(self, _file: str, more: int) -> None:
         self.done += more

@@ -1,4 +1,4 @@
-"""Models in the panel: chosen, added from the hub or a folder, and removed. Licence and size come before a download."""
+"""Models in the panel: chosen, added from the hub or a folder, and removed. License and size come before a download."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from slicer.i18n import tr as _
 
 from MedSAM3SceneLib.engine import connection
 from MedSAM3SceneLib.translation.translate import translated
-from MedSAM3SegmentLib.byte_sizes import size_in_words
 from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
 from MedSAM3SegmentLib.model_store.catalog import known_models
-from MedSAM3SegmentLib.model_store.install_process import PlannedModel, plan_apart
+from MedSAM3SegmentLib.model_store.install_process import PlannedModel, plan_in_process
 from MedSAM3SegmentLib.model_store.store import installed_models, remove_model, store_folder
-from MedSAM3WidgetsLib.background_task import Background
+from MedSAM3SegmentLib.units import format_bytes
+from MedSAM3WidgetsLib.background_task import BackgroundTask
 
-from .model_installation import ModelArrival
+from .model_installation import ModelInstallation
 
 _DEMO = "demo"
 
@@ -27,7 +27,7 @@ _DEMO = "demo"
 _FULL = 1000
 
 
-class ModelChoice:
+class ModelSection:
     """The widgets that models are chosen, added and removed with.
 
     Args:
@@ -43,8 +43,8 @@ class ModelChoice:
         self._parameters: Any = None
         self._filling = False
         self._installed: set[str] = set()
-        self._background = Background()
-        self._arrival: ModelArrival | None = None
+        self._background = BackgroundTask()
+        self._arrival: ModelInstallation | None = None
         # Otherwise its button offers files only.
         ui.modelFolderEdit.filters = ctk.ctkPathLineEdit.Dirs
         ui.modelSelector.connect("currentIndexChanged(int)", self._choose)
@@ -154,7 +154,7 @@ class ModelChoice:
         if not source or self._background.is_busy:
             return
         self._say(_("Looking at {model}...").format(model=source))
-        self._background.start(lambda: plan_apart(str(source)), self._ask, self._fail)
+        self._background.start(lambda: plan_in_process(str(source)), self._ask, self._fail)
 
     def _ask(self, planned: PlannedModel) -> None:
         facts = _("{name}: {description}\n\nLicence: {licence} {url}\nSize: {size}\nIt is kept in {folder}.").format(
@@ -162,13 +162,13 @@ class ModelChoice:
             description=planned.description or _("a model without a description"),
             licence=planned.licence or _("not stated"),
             url=planned.licence_url,
-            size=size_in_words(planned.size),
+            size=format_bytes(planned.size),
             folder=store_folder(),
         )
         if not slicer.util.confirmOkCancelDisplay(facts, windowTitle=_("Add model")):
             self._say("")
             return
-        self._arrival = ModelArrival(planned)
+        self._arrival = ModelInstallation(planned)
         self._background.start(self._arrival.install, self._added, self._fail, self._show_arrival)
         self._show_arrival()
         self.update()
@@ -239,16 +239,16 @@ def _remove(name: str) -> str:
     return name
 
 
-def _arrival_words(arrival: ModelArrival) -> str:
+def _arrival_words(arrival: ModelInstallation) -> str:
     name, done, total = arrival.planned.name, arrival.done, arrival.total
     if arrival.is_cancelled:
         return str(_("Cancelling {name}...").format(name=name))
     if not total:
-        return str(_("Installing {name}: {done}...").format(name=name, done=size_in_words(done)))
+        return str(_("Installing {name}: {done}...").format(name=name, done=format_bytes(done)))
     if done >= total:
         return str(_("Checking {name}...").format(name=name))
     return str(
         _("Installing {name}: {percent} %, {done} of {total}").format(
-            name=name, percent=100 * done // total, done=size_in_words(done), total=size_in_words(total)
+            name=name, percent=100 * done // total, done=format_bytes(done), total=format_bytes(total)
         )
     )

@@ -29,7 +29,7 @@ from MedSAM3SceneLib.engine.requirements import (
 from .pip_failures import complaints_of, is_not_reached, reason_of
 
 #: What the PyTorch extension works with: small, and in every package index that can serve it.
-_LOOK = ["--dry-run", "--ignore-installed", "--no-deps", "--retries", "1", "light-the-torch"]
+_DRY_RUN_OPTIONS = ["--dry-run", "--ignore-installed", "--no-deps", "--retries", "1", "light-the-torch"]
 
 
 class PackageInstaller:
@@ -69,7 +69,7 @@ class PackageInstaller:
             self._stop(_("The PyTorch extension is missing; install it in the Extensions Manager and restart Slicer."))
         else:
             # The extension would only say that its installation has failed.
-            self._pip(_LOOK, lambda code: self._index_was_looked_for(code, broken))
+            self._pip(_DRY_RUN_OPTIONS, lambda code: self._index_was_looked_for(code, broken))
 
     def close(self) -> None:
         """Begin nothing more and tell nobody; what pip is doing it does to the end."""

@@ -11,12 +11,12 @@ from slicer.i18n import tr as _
 
 from MedSAM3SceneLib.engine import connection
 from MedSAM3SceneLib.engine.requirements import installed_versions, missing_packages
-from MedSAM3WidgetsLib.background_task import Background
+from MedSAM3WidgetsLib.background_task import BackgroundTask
 
 from .engine_section import EngineSection
-from .import_check import ProbeReport, probe
+from .import_check import ImportReport, check_imports
 from .import_sentences import details_of, words_of
-from .model_section import ModelChoice
+from .model_section import ModelSection
 from .package_installer import PackageInstaller
 
 
@@ -34,13 +34,13 @@ class SetupSection:
         self._ui = ui
         self._changed = changed
         self._parameters: Any = None
-        self._background = Background()
+        self._background = BackgroundTask()
         self._installer = PackageInstaller(requirements, self._installed, self._not_installed)
         self._seen: Any = None
         self._missing: tuple[str, ...] = ()
         self._broken: tuple[str, ...] = ()
         self._versions_before: dict[str, str | None] = {}
-        self.models = ModelChoice(ui, changed, is_busy)
+        self.models = ModelSection(ui, changed, is_busy)
         self.engine = EngineSection(ui)
         # Behind the section's own slot: what must be installed here depends on where the engine is.
         ui.remoteAddressEdit.connect("editingFinished()", self._remote_changed)
@@ -139,9 +139,9 @@ class SetupSection:
         """Import everything in another process, and say what came of it and ``afterwards``."""
         self._say(_("Trying the packages out..."))
         self._set_buttons(False)
-        self._background.start(probe, lambda report: self._show(report, afterwards), self._fail)
+        self._background.start(check_imports, lambda report: self._show(report, afterwards), self._fail)
 
-    def _show(self, report: ProbeReport, afterwards: str) -> None:
+    def _show(self, report: ImportReport, afterwards: str) -> None:
         self._set_buttons(True)
         self._broken = tuple(report.broken)
         self._say(f"{words_of(report)} {afterwards}".strip(), details_of(report))

@@ -6,6 +6,7 @@ the volume stands on another lattice. Only ``edited_lattice`` looks at the scene
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MedSAM3SceneLib.mrml.labelmaps import labelmap_on_lattice, lattice_of, resampled_labelmap
-from MedSAM3SceneLib.mrml.oblique_voxels import cut_voxels
+from MedSAM3SceneLib.mrml.oblique_voxels import find_oblique_voxels
 from MedSAM3SceneLib.mrml.segment_masks import block_of, paste
+from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.geometry.voxel_grid import Matrix, VoxelGrid
 
 from .overwrite import reference_lattice
@@ -29,7 +32,7 @@ class VoxelBlock:
         first: the index ``(i, j, k)`` of the first of them on the lattice.
     """
 
-    voxels: NDArray[np.bool_]
+    voxels: BoolMask
     first: NDArray[np.int64]
 
 
@@ -54,8 +57,8 @@ def edited_lattice(segmentation: Any, content: Any | None, ijk_to_segmentation: 
 def with_slices_changed(
     content: Any | None,
     lattice: Matrix,
-    mask: NDArray[np.bool_],
-    region: NDArray[np.bool_],
+    mask: BoolMask,
+    region: BoolMask,
     ijk_to_segmentation: Matrix,
 ) -> Any | None:
     """What a segment holds when ``region`` takes the voxels of ``mask`` and all else stays.
@@ -75,8 +78,8 @@ def with_slices_changed(
 def with_slices_kept(
     content: Any | None,
     lattice: Matrix,
-    mask: NDArray[np.bool_],
-    kept: NDArray[np.bool_],
+    mask: BoolMask,
+    kept: BoolMask,
     ijk_to_segmentation: Matrix,
 ) -> Any | None:
     """What a segment holds when ``kept`` stays and all else takes the voxels of ``mask``.
@@ -87,8 +90,8 @@ def with_slices_kept(
     return _labelmap(_chosen(_current(content, lattice), new, staying), lattice)
 
 
-def with_cut_changed(
-    content: Any | None, lattice: Matrix, mask: NDArray[np.bool_], slice_to_segmentation: Matrix
+def with_oblique_slice_changed(
+    content: Any | None, lattice: Matrix, mask: BoolMask, slice_to_segmentation: Matrix
 ) -> Any | None:
     """What a segment holds when the voxels that an oblique slice goes through take its mask and all else stays.
 
@@ -96,7 +99,7 @@ def with_cut_changed(
         content: what it holds now, from ``labelmaps.content_of``.
         lattice: from ``edited_lattice``.
         mask: bool ``[row, column]`` of the slice, with one pixel set at least.
-        slice_to_segmentation: 4x4 from ``(column, row, slice, 1)`` to RAS millimetres of the segmentation's frame.
+        slice_to_segmentation: 4x4 from ``(column, row, slice, 1)`` to RAS millimeters of the segmentation's frame.
 
     Returns:
         A labelmap on ``lattice``, or None where nothing is left.
@@ -108,7 +111,7 @@ def with_cut_changed(
     first = np.floor(reached.min(axis=1)).astype(np.int64) - 1
     size = np.ceil(reached.max(axis=1)).astype(np.int64) - first + 2
     i, j, k = (int(n) for n in size)
-    cut = cut_voxels(mask, slice_to_segmentation, VoxelGrid((k, j, i), _moved(lattice, first)))
+    cut = find_oblique_voxels(mask, slice_to_segmentation, VoxelGrid((k, j, i), _moved(lattice, first)))
     new, changing = np.zeros((2, k, j, i), bool)
     changing[tuple(cut.indices.T)] = True
     new[tuple(cut.indices[cut.inside].T)] = True
@@ -153,7 +156,7 @@ def _current(content: Any | None, lattice: Matrix) -> VoxelBlock:
     return _on_lattice(voxels, _moved(lattice_of(content), first), lattice)
 
 
-def _on_lattice(voxels: NDArray[np.bool_], ijk_to_ras: Matrix, lattice: Matrix) -> VoxelBlock:
+def _on_lattice(voxels: BoolMask, ijk_to_ras: Matrix, lattice: Matrix) -> VoxelBlock:
     if not voxels.any():
         return VoxelBlock(np.zeros((0, 0, 0), bool), np.zeros(3, np.int64))
     exact = labelmap_on_lattice(voxels, ijk_to_ras, lattice)
@@ -188,3 +191,66 @@ def _moved(lattice: Matrix, first: NDArray[np.int64]) -> Matrix:
     moved = lattice.copy()
     moved[:3, 3] += lattice[:3, :3] @ first
     return moved
+
+
+@dataclass(frozen=True, eq=False)
+class StackSliceChange:
+    """One slice of the volume's stack takes the answer; all others stay."""
+
+    stack: SliceStack
+    index: int
+
+    def labelmap(self, mask: BoolMask, content: Any | None, lattice: Matrix, to_segmentation: Matrix) -> Any | None:
+        """See ``Change``."""
+        region = slices_only(self.stack, (self.index,))
+        return with_slices_changed(content, lattice, mask, region, to_segmentation @ self.stack.grid.ijk_to_ras)
+
+
+@dataclass(frozen=True, eq=False)
+class ObliqueChange:
+    """The voxels that an oblique slice goes through take the answer; all others stay."""
+
+    slice_to_ras: Matrix
+
+    def labelmap(self, mask: BoolMask, content: Any | None, lattice: Matrix, to_segmentation: Matrix) -> Any | None:
+        """See ``Change``."""
+        return with_oblique_slice_changed(content, lattice, mask[0], to_segmentation @ self.slice_to_ras)
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeChange:
+    """The whole segment takes the answer, but for slices that a person drew."""
+
+    stack: SliceStack
+    drawn: tuple[int, ...] = ()
+
+    def labelmap(self, mask: BoolMask, content: Any | None, lattice: Matrix, to_segmentation: Matrix) -> Any | None:
+        """See ``Change``."""
+        kept = slices_only(self.stack, self.drawn)
+        return with_slices_kept(content, lattice, mask, kept, to_segmentation @ self.stack.grid.ijk_to_ras)
+
+
+#: How an answer changes a segment. ``labelmap`` gives what the segment is to hold, from the answer's mask
+#: ``[k, j, i]``, what it holds now, the lattice of ``edited_lattice`` and the way from the frame of the
+#: volume's grid to the segmentation's; None where nothing is left.
+Change = StackSliceChange | ObliqueChange | VolumeChange
+
+
+def changed_and_new(
+    change: Change, mask: BoolMask, content: Any | None, lattice: Matrix, to_segmentation: Matrix
+) -> tuple[Any | None, Any | None]:
+    """What a segment is to hold, as ``Change`` says, and what of that is new, which alone may take from neighbors.
+
+    The same object where all of it is new.
+    """
+    changed = change.labelmap(mask, content, lattice, to_segmentation)
+    if content is None or isinstance(change, VolumeChange):
+        return changed, changed
+    return changed, change.labelmap(mask, None, lattice, to_segmentation)
+
+
+def slices_only(stack: SliceStack, indices: Sequence[int]) -> BoolMask:
+    """Bool ``[k, j, i]``, True on some slices of a stack."""
+    region = np.zeros(stack.grid.shape, bool)
+    stack.extract(region)[list(indices)] = True
+    return region

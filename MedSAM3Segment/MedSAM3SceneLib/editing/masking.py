@@ -13,11 +13,12 @@ import slicer
 import vtk
 from numpy.typing import NDArray
 
-from MedSAM3SceneLib.coroutines import WORKING, Steps, in_thread
+from MedSAM3SceneLib.coroutines import WORKING, StepGenerator, run_in_thread
 from MedSAM3SceneLib.mrml.labelmaps import content_of, lattice_of, voxels_of
 from MedSAM3SceneLib.mrml.segment_masks import block_of
 from MedSAM3SceneLib.mrml.segmentation_nodes import require_present
 from MedSAM3SceneLib.mrml.transforms import matrix_of
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.geometry.voxel_grid import Matrix
 
@@ -30,12 +31,12 @@ _VOXELS_A_STEP = 2**21
 
 def as_far_as_editable(
     labelmap: Any, written: Any | None, editor: Any, segment_id: str
-) -> Steps[tuple[Any | None, Any | None]]:
+) -> StepGenerator[tuple[Any | None, Any | None]]:
     """What a segment is to hold when it shall become ``labelmap`` and keeps what must not be edited.
 
     Args:
         labelmap: on the lattice that the segment is to stand on.
-        written: the part of it that is new, on the same lattice, which neighbours may lose; None where there is none.
+        written: the part of it that is new, on the same lattice, which neighbors may lose; None where there is none.
             The ``labelmap`` itself where all is: then they may lose what stays, too, as Slicer's own tools have it.
         editor: a vtkMRMLSegmentEditorNode with a segmentation.
         segment_id: of that segmentation.
@@ -50,18 +51,18 @@ def as_far_as_editable(
         return labelmap, written
     segmentation_node = editor.GetSegmentationNode()
     content = content_of(segmentation_node.GetSegmentation().GetSegment(segment_id))
-    first, shape = yield from in_thread(lambda: common_reach(labelmap, content))
+    first, shape = yield from run_in_thread(lambda: common_reach(labelmap, content))
     _require_all(editor, segmentation_node, segment_id)
     protected = yield from _protected_block(editor, segment_id, lattice_of(labelmap), first, shape)
-    kept = yield from in_thread(lambda: with_protected_kept(labelmap, content, protected))
+    kept = yield from run_in_thread(lambda: with_protected_kept(labelmap, content, protected))
     new = kept if written is labelmap else None
     if written is not None and written is not labelmap:
-        new = yield from in_thread(lambda: with_protected_kept(written, None, protected))
+        new = yield from run_in_thread(lambda: with_protected_kept(written, None, protected))
     _require_all(editor, segmentation_node, segment_id)
     return kept, new
 
 
-def editable_part(labelmap: Any, editor: Any, segment_id: str) -> Steps[Any | None]:
+def editable_part(labelmap: Any, editor: Any, segment_id: str) -> StepGenerator[Any | None]:
     """The voxels of ``labelmap`` that may be edited, or None where none may.
 
     Args and raises as ``as_far_as_editable``.
@@ -71,14 +72,14 @@ def editable_part(labelmap: Any, editor: Any, segment_id: str) -> Steps[Any | No
     segmentation_node = editor.GetSegmentationNode()
     voxels, first = block_of(labelmap)
     protected = yield from _protected_block(editor, segment_id, lattice_of(labelmap), first, voxels.shape)
-    editable = yield from in_thread(lambda: with_protected_kept(labelmap, None, protected))
+    editable = yield from run_in_thread(lambda: with_protected_kept(labelmap, None, protected))
     _require_all(editor, segmentation_node, segment_id)
     return editable
 
 
 def _protected_block(
     editor: Any, segment_id: str, lattice: Matrix, first: NDArray[np.int64], shape: tuple[int, ...]
-) -> Steps[VoxelBlock]:
+) -> StepGenerator[VoxelBlock]:
     """Which voxels of a block of ``lattice`` must not be edited; ``first`` and ``shape`` as of the block."""
     segmentation_node = editor.GetSegmentationNode()
     protected, source = np.zeros(shape, bool), _intensities(editor)
@@ -112,7 +113,7 @@ def _protected(
     lattice: Matrix,
     first: NDArray[np.int64],
     shape: tuple[int, ...],
-) -> NDArray[np.bool_]:
+) -> BoolMask:
     """Which voxels of a block of ``lattice`` must not be edited, bool ``[k, j, i]``.
 
     Args:
@@ -154,7 +155,7 @@ def _intensities(editor: Any) -> Any | None:
     return source
 
 
-def _out_of_range(editor: Any, source: Any, block: Any) -> NDArray[np.bool_]:
+def _out_of_range(editor: Any, source: Any, block: Any) -> BoolMask:
     """Where in ``block``, an oriented image without voxels, the source volume is not in the editable range."""
     volume_node, segmentation_node = editor.GetSourceVolumeNode(), editor.GetSegmentationNode()
     to_segmentation = vtk.vtkGeneralTransform()

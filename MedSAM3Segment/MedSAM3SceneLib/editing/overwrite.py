@@ -1,8 +1,8 @@
-"""Replacing what a segment holds, and taking it from neighbours as the overwrite mode of the Segment Editor says.
+"""Replacing what a segment holds, and taking it from neighbors as the overwrite mode of the Segment Editor says.
 
 Slicer's editor logic looks through all of a segment several times to replace what it holds: a quarter of a second for a
-liver of a fine CT. So the segment is given another labelmap, and the logic is left the voxels that neighbours lose by
-it, and to tell everybody. It takes for granted that all of them stand on one lattice and quietly resamples neighbours
+liver of a fine CT. So the segment is given another labelmap, and the logic is left the voxels that neighbors lose by
+it, and to tell everybody. It takes for granted that all of them stand on one lattice and quietly resamples neighbors
 that do not, so those are seen to here.
 """
 
@@ -26,6 +26,7 @@ from MedSAM3SceneLib.mrml.labelmaps import (
 )
 from MedSAM3SceneLib.mrml.segment_masks import block_of
 from MedSAM3SceneLib.mrml.transforms import matrix_of
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.geometry.voxel_grid import Matrix, common_part
 
 
@@ -62,20 +63,20 @@ def replace_content(
     tool: VoxelTool,
     spared: Collection[str] = (),
 ) -> None:
-    """Make a segment hold ``labelmap`` and nothing else, and take from neighbours as overwriting wants.
+    """Make a segment hold ``labelmap`` and nothing else, and take from neighbors as overwriting wants.
 
     Masks were looked at already, by the functions of ``masking``.
 
     Args:
         editor: the vtkMRMLSegmentEditorNode that ``tool`` works with; its segmentation holds the segment.
         labelmap: on the lattice the segment is to stand on.
-        taken: the voxels of it that neighbours may lose, on the same lattice; None where they lose none.
-        tool: changes the voxels. It is asked once, unless neighbours stand on other lattices or some are spared.
+        taken: the voxels of it that neighbors may lose, on the same lattice; None where they lose none.
+        tool: changes the voxels. It is asked once, unless neighbors stand on other lattices or some are spared.
         spared: segments that lose nothing, whatever the overwrite mode says.
     """
     segmentation = editor.GetSegmentationNode().GetSegmentation()
     overwritten = [] if taken is None else overwritten_segments(editor, segment_id, spared)
-    # The editor would resample a whole neighbour to erase a part of it, and knows of none that is spared.
+    # The editor would resample a whole neighbor to erase a part of it, and knows of none that is spared.
     apart = bool(spared) or not all(_is_on_lattice(segmentation, other, lattice_of(labelmap)) for other in overwritten)
     lost = None if apart or taken is None else _lost_by_neighbours(segmentation, taken, overwritten)
     with _labelmap_replaced(segmentation, segment_id, labelmap), without_masks(editor, overwriting=lost is not None):
@@ -169,7 +170,7 @@ def _labelmap_replaced(segmentation: Any, segment_id: str, labelmap: Any) -> Ite
 
 
 def _lost_by_neighbours(segmentation: Any, labelmap: Any, neighbours: Sequence[str]) -> Any | None:
-    """The voxels of ``labelmap`` that neighbours on its lattice hold, or None where they hold none."""
+    """The voxels of ``labelmap`` that neighbors on its lattice hold, or None where they hold none."""
     voxels, first = block_of(labelmap)
     lost = np.zeros((0, 0, 0), bool)
     present = [binary_labelmap(segmentation.GetSegment(neighbour)) for neighbour in neighbours]
@@ -190,7 +191,7 @@ def _first_voxel(labelmap: Any) -> Any:
     return _at(np.ones((1, 1, 1), bool), first + place, lattice_of(labelmap))
 
 
-def _at(voxels: NDArray[np.bool_], first: NDArray[np.int64], lattice: Matrix) -> Any:
+def _at(voxels: BoolMask, first: NDArray[np.int64], lattice: Matrix) -> Any:
     """A labelmap of ``voxels`` ``[k, j, i]`` from index ``first`` ``(i, j, k)`` of ``lattice`` on."""
     start = lattice.copy()
     start[:3, 3] += start[:3, :3] @ first

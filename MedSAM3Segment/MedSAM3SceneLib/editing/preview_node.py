@@ -20,28 +20,29 @@ from MedSAM3SceneLib.coroutines import release
 from MedSAM3SceneLib.mrml.labelmaps import binary_labelmap_name
 from MedSAM3SceneLib.mrml.segmentation_nodes import remove_segmentation, segmentation_nodes, visibilities_kept
 from MedSAM3SceneLib.mrml.transforms import matrix_of
-from MedSAM3SceneLib.mrml.volumes import PlacedVolume
-from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
+from MedSAM3SceneLib.mrml.volumes import SceneVolume
+from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 
 #: Marks the node, so that one left behind is found.
 PREVIEW_ATTRIBUTE = "MedSAM3.Preview"
 
 #: Red, green and blue from 0 to 1.
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 
 
-class PreviewSegmentation:
+class PreviewNode:
     """A preview of some concepts in one volume. ``remove`` takes it away again.
 
     Args:
         volume_node: the volume, whose transforms the preview follows.
         placed: what was read of it, or a slice through it; the preview has its voxels.
         concepts: phrases.
-        colour_of: the colour of each, red, green, blue from 0 to 1.
+        color_of: the color of each, red, green, blue from 0 to 1.
     """
 
     def __init__(
-        self, volume_node: Any, placed: PlacedVolume, concepts: Sequence[str], colour_of: Callable[[str], Colour]
+        self, volume_node: Any, placed: SceneVolume, concepts: Sequence[str], color_of: Callable[[str], Color]
     ) -> None:
         scene = volume_node.GetScene()
         remove_previews(scene)
@@ -55,7 +56,7 @@ class PreviewSegmentation:
         for concept, number in self._numbers.items():
             segment = slicer.vtkSegment()
             segment.SetName(concept)
-            segment.SetColor(*colour_of(concept))
+            segment.SetColor(*color_of(concept))
             segment.SetLabelValue(number)
             segment.AddRepresentation(binary_labelmap_name(), self._labelmap)
             segmentation.AddSegment(segment)
@@ -71,7 +72,7 @@ class PreviewSegmentation:
         """Whether its node is still in the scene; a user may have closed that."""
         return self.node.GetScene() is not None
 
-    def show_slice(self, concept: str, stack: SliceStack, index: int, mask: NDArray[np.bool_]) -> None:
+    def show_slice(self, concept: str, stack: SliceStack, index: int, mask: BoolMask) -> None:
         """Have ``mask`` bool ``[row, column]`` of ``concept`` on one slice of ``stack``; ``repaint`` shows it."""
         number = self._numbers.get(concept)
         if number is None or not self.is_there:

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-import numpy as np
 import slicer
-from numpy.typing import NDArray
 
-from MedSAM3SceneLib.coroutines import Steps
+from MedSAM3SceneLib.coroutines import StepGenerator
 from MedSAM3SceneLib.mrml.labelmaps import content_of, labelmap_on_lattice, lattice_of
-from MedSAM3SceneLib.mrml.scene_closing import call_on_close
+from MedSAM3SceneLib.mrml.nodes import call_on_close
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.geometry.voxel_grid import Matrix
 
 from .masking import as_far_as_editable, editable_part
@@ -121,7 +120,7 @@ class SegmentWriter:
         self._undone = 0
         self._written.clear()
 
-    def write(self, segment_id: str, mask: NDArray[np.bool_], ijk_to_ras: Matrix) -> Steps[bool]:
+    def write(self, segment_id: str, mask: BoolMask, ijk_to_ras: Matrix) -> StepGenerator[bool]:
         """Make ``segment_id`` of the segmentation given to ``begin`` hold ``mask``, as far as masking allows.
 
         Args:
@@ -145,7 +144,7 @@ class SegmentWriter:
 
     def as_far_as_editable(
         self, segment_id: str, labelmap: Any, written: Any | None
-    ) -> Steps[tuple[Any | None, Any | None]]:
+    ) -> StepGenerator[tuple[Any | None, Any | None]]:
         """See ``masking.as_far_as_editable``, by the settings that ``begin`` took over."""
         return (yield from as_far_as_editable(labelmap, written, self._logic.GetSegmentEditorNode(), segment_id))
 
@@ -153,7 +152,7 @@ class SegmentWriter:
         """Make a segment hold what ``as_far_as_editable`` left of a labelmap, at once; returns as ``write``.
 
         Args:
-            taken: what that left of the part that is new, which neighbours lose as the overwrite mode says.
+            taken: what that left of the part that is new, which neighbors lose as the overwrite mode says.
         """
         if labelmap is None:
             return False
@@ -166,7 +165,7 @@ class SegmentWriter:
         """The segments that lose what ``replace`` writes into ``segment_id``."""
         return overwritten_segments(self._logic.GetSegmentEditorNode(), segment_id, self._written)
 
-    def clear(self, segment_id: str) -> Steps[None]:
+    def clear(self, segment_id: str) -> StepGenerator[None]:
         """Take all voxels out of ``segment_id`` of the segmentation given to ``begin``, as far as masking allows.
 
         Raises:

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from typing import Any
 
 import numpy as np
 import slicer
-from numpy.typing import NDArray
 
-from MedSAM3SceneLib.coroutines import WORKING, Steps, in_thread
+from MedSAM3SceneLib.coroutines import WORKING, StepGenerator, run_in_thread
 from MedSAM3SceneLib.mrml.labelmaps import binary_labelmap_name, content_of, content_version
 from MedSAM3SceneLib.mrml.segment_masks import labelmap_mask, segment_volume_mm3
 from MedSAM3SceneLib.mrml.segmentation_nodes import require_present
 from MedSAM3SceneLib.segments.edited_slices import (
     WrittenSlices,
+    provenance_of_both,
     read_written,
+    remembered_of_both,
     write_written,
     written_slices,
 )
-from MedSAM3SceneLib.segments.joined_slices import provenance_of_both, remembered_of_both
 from MedSAM3SceneLib.segments.matching import (
     EarlierSegment,
     earlier_segments,
     free_number,
-    homes_of_objects,
+    match_instances,
     segment_name,
 )
 from MedSAM3SceneLib.segments.provenance import read_provenance, write_provenance
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.geometry.voxel_grid import Matrix
 from MedSAM3SegmentLib.messages.message import Message, joined
@@ -39,74 +39,35 @@ from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
 from MedSAM3SegmentLib.vocabulary.terminology import terminology_entry
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
-from .answer_changes import StackSliceChange, changed_and_new, slices_only
 from .concept_sentences import (
-    words_on_another,
-    words_on_left,
-    words_on_loss,
-    words_on_masked,
-    words_on_other_slices,
+    describe_left,
+    describe_loss,
+    describe_masked,
+    describe_other_segment,
+    describe_other_slices,
 )
-from .labelmap_merge import edited_lattice
+from .labelmap_merge import (
+    StackSliceChange,
+    changed_and_new,
+    edited_lattice,
+    slices_only,
+)
 from .segment_writer import SegmentWriter
-
-
-class Outcome(StrEnum):
-    """What became of one concept in the scene."""
-
-    CREATED = "created"
-    UPDATED = "updated"
-    NOT_FOUND = "not found"
-
-
-@dataclass(frozen=True)
-class WrittenConcept:
-    """One concept of a result, or one object of it, in a segmentation node.
-
-    Attributes:
-        concept: the phrase as typed.
-        outcome: what was done.
-        segment_id: the segment that holds it; when not found one of an earlier run that was left alone, or None.
-        message: one sentence for the user.
-        volume_mm3: how much its segment holds now; None where none was written.
-    """
-
-    concept: str
-    outcome: Outcome
-    segment_id: str | None
-    message: Message
-    volume_mm3: float | None = None
+from .written_concept import Outcome, SegmentMask, WrittenConcept
 
 
 @dataclass(frozen=True, eq=False)
-class SegmentMask:
-    """The voxels of one segment, cropped.
-
-    Attributes:
-        instance: the label of the object in the result, or None for all of a concept.
-        mask: bool ``[k, j, i]``, not empty.
-        ijk_to_ras: where its voxels lie, in the frame of the volume that was segmented.
-        written: by which slices that are corrected later will be known.
-    """
-
-    instance: int | None
-    mask: NDArray[np.bool_]
-    ijk_to_ras: Matrix
-    written: WrittenSlices
-
-
-@dataclass(frozen=True, eq=False)
-class ConceptWriting:
+class ConceptWriter:
     """A result on its way into a segmentation, concept by concept, within an action of ``writer``.
 
     Attributes:
         result: what was found.
         segmentation_node: where it goes.
         to_segmentation: 4x4 from the frame of the result's grid to the segmentation's.
-        vocabulary: gives colours and terminology.
+        vocabulary: gives colors and terminology.
         writer: writes the voxels.
-        clear_missing, only_slice: see ``segmentations.write_in_steps``.
-        content_hash: see ``earlier_segments``.
+        clear_missing, only_slice: see ``write_result.write_in_steps``.
+        content_hash: see ``matching.earlier_segments``.
     """
 
     result: SegmentResult
@@ -118,7 +79,9 @@ class ConceptWriting:
     only_slice: int | None = None
     content_hash: str | None = None
 
-    def write_concept(self, concept: ConceptResult, parts: Sequence[SegmentMask]) -> Steps[list[WrittenConcept]]:
+    def write_concept(
+        self, concept: ConceptResult, parts: Sequence[SegmentMask]
+    ) -> StepGenerator[list[WrittenConcept]]:
         """Write all segments of one concept.
 
         Raises:
@@ -134,7 +97,7 @@ class ConceptWriting:
                     yield from self._clear(other.segment_id)
         left = [other for other in others if content_of(self._segment(other.segment_id)) is not None]
         names = [self._segment(other.segment_id).GetName() for other in left]
-        said = joined([concept.reason, *words_on_left(names)])
+        said = joined([concept.reason, *describe_left(names)])
         if not parts:
             kept = next((other.segment_id for other in [*left, *others]), None)
             return [WrittenConcept(concept.concept, Outcome.NOT_FOUND, kept, said)]
@@ -153,7 +116,7 @@ class ConceptWriting:
 
     def _homes(
         self, concept: ConceptResult, parts: Sequence[SegmentMask], earlier: Sequence[EarlierSegment]
-    ) -> Steps[dict[int | None, EarlierSegment]]:
+    ) -> StepGenerator[dict[int | None, EarlierSegment]]:
         """Which earlier segment each part goes into, by its label; those without one are left out."""
         if any(part.instance is None for part in parts):
             whole = next((segment for segment in earlier if segment.number is None), None)
@@ -164,7 +127,9 @@ class ConceptWriting:
         contents = [content_of(self._segment(segment.segment_id)) for segment in single]
         sizes = {item.label: item.voxels for item in concept.instances}
         lattice = self.to_segmentation @ self.result.stack.grid.ijk_to_ras
-        homes = yield from in_thread(lambda: homes_of_objects(single, contents, concept.instance_map, sizes, lattice))
+        homes = yield from run_in_thread(
+            lambda: match_instances(single, contents, concept.instance_map, sizes, lattice)
+        )
         require_present(self.segmentation_node)
         return dict(homes)
 
@@ -175,7 +140,7 @@ class ConceptWriting:
         home: EarlierSegment | None,
         number: int | None,
         said: Message | None,
-    ) -> Steps[WrittenConcept]:
+    ) -> StepGenerator[WrittenConcept]:
         segment_id = self._add_segment(concept.concept, number) if home is None else home.segment_id
         neighbours = self.writer.overwritten_by(segment_id)
         before = yield from self._volumes(neighbours)
@@ -189,24 +154,24 @@ class ConceptWriting:
             provenance = provenance_of_both(provenance, read_provenance(self._segment(segment_id)))
             mask = concept.mask
             if part.instance is not None:
-                mask = yield from in_thread(lambda: concept.instance_map == part.instance)
+                mask = yield from run_in_thread(lambda: concept.instance_map == part.instance)
             score = part.written.scores.get(self.only_slice)
             is_written, written = yield from self._write_slice(segment_id, self.only_slice, mask, score)
         segment, name = self._present(segment_id), concept.concept.strip()
         write_provenance(segment, provenance)
         write_written(segment, written)
-        sentences = [said or words_on_another(name, segment.GetName())]
+        sentences = [said or describe_other_segment(name, segment.GetName())]
         if "joined_to" in provenance:
-            sentences.append(words_on_other_slices())
+            sentences.append(describe_other_slices())
         sentences += self._words_on_lost(before, (yield from self._volumes(neighbours)))
         if not is_written:
-            sentences.append(words_on_masked(name))
+            sentences.append(describe_masked(name))
         outcome = Outcome.CREATED if home is None else Outcome.UPDATED
         return WrittenConcept(concept.concept, outcome, segment_id, joined(sentences))
 
     def _write_slice(
-        self, segment_id: str, index: int, mask: NDArray[np.bool_], score: float | None
-    ) -> Steps[tuple[bool, WrittenSlices]]:
+        self, segment_id: str, index: int, mask: BoolMask, score: float | None
+    ) -> StepGenerator[tuple[bool, WrittenSlices]]:
         """Let one slice of a segment take ``mask`` ``[k, j, i]`` and leave the others.
 
         Returns:
@@ -222,7 +187,7 @@ class ConceptWriting:
             version, held = content_version(segmentation), content_of(self._present(segment_id))
             lattice = edited_lattice(segmentation, held, ijk_to_segmentation)
             work = partial(changed_and_new, change, mask, held, lattice, self.to_segmentation)
-            labelmap, taken = yield from in_thread(work)
+            labelmap, taken = yield from run_in_thread(work)
             self._present(segment_id)
             is_emptied = labelmap is None
             if not is_emptied:
@@ -236,14 +201,14 @@ class ConceptWriting:
         holds = content_of(self._present(segment_id))
         masks = (partial(labelmap_mask, content, stack.grid, ijk_to_segmentation) for content in (held, holds))
         is_masked = self.writer.is_masking
-        written = yield from in_thread(
+        written = yield from run_in_thread(
             lambda: remembered_of_both(
                 before, *(of() for of in masks), slices_only(stack, (index,)), stack, score, is_masked
             )
         )
         return is_written, written
 
-    def _clear(self, segment_id: str) -> Steps[None]:
+    def _clear(self, segment_id: str) -> StepGenerator[None]:
         """Take out of a segment what the run before this one had written."""
         if self.only_slice is None:
             yield from self.writer.clear(segment_id)
@@ -252,7 +217,7 @@ class ConceptWriting:
         _, written = yield from self._write_slice(segment_id, self.only_slice, nothing, None)
         write_written(self._present(segment_id), written)
 
-    def _written(self, part: SegmentMask, segment: Any) -> Steps[WrittenSlices]:
+    def _written(self, part: SegmentMask, segment: Any) -> StepGenerator[WrittenSlices]:
         """What is to be remembered of a segment that a part was written into, as far as masking let it."""
         if not self.writer.is_masking:
             return part.written
@@ -260,14 +225,14 @@ class ConceptWriting:
         lattice = self.to_segmentation @ stack.grid.ijk_to_ras
         drawn = tuple(index for index, checksum in written.checksums.items() if not checksum)
         return (
-            yield from in_thread(
+            yield from run_in_thread(
                 lambda: written_slices(labelmap_mask(content, stack.grid, lattice), stack, drawn, written.scores)
             )
         )
 
     def _add_segment(self, concept: str, number: int | None) -> str:
         segmentation, vocabulary, name = self.segmentation_node.GetSegmentation(), self.vocabulary, concept.strip()
-        segment_id = segmentation.AddEmptySegment("", segment_name(name, number), vocabulary.colour_for(name))
+        segment_id = segmentation.AddEmptySegment("", segment_name(name, number), vocabulary.color_for(name))
         segment = segmentation.GetSegment(segment_id)
         # Segments that share a label map are written together, which takes ever longer the more of them there are.
         segment.AddRepresentation(binary_labelmap_name(), slicer.vtkOrientedImageData())
@@ -289,18 +254,20 @@ class ConceptWriting:
             raise Cancelled("A segment was removed while it was written.")
         return segment
 
-    def _volumes(self, segment_ids: Sequence[str]) -> Steps[dict[str, float]]:
-        """How much each of some segments holds, cubic millimetres."""
+    def _volumes(self, segment_ids: Sequence[str]) -> StepGenerator[dict[str, float]]:
+        """How much each of some segments holds, cubic millimeters."""
         present = {segment_id: self._segment(segment_id) for segment_id in segment_ids}
         present = {segment_id: segment for segment_id, segment in present.items() if segment is not None}
         if not present:
             return {}
-        return (yield from in_thread(lambda: {one: segment_volume_mm3(segment) for one, segment in present.items()}))
+        return (
+            yield from run_in_thread(lambda: {one: segment_volume_mm3(segment) for one, segment in present.items()})
+        )
 
     def _words_on_lost(self, before: Mapping[str, float], after: Mapping[str, float]) -> list[Message]:
         """What there is to say of other segments that lost voxels, because the Segment Editor overwrites them."""
         lost = {one: volume - after[one] for one, volume in before.items() if one in after and after[one] < volume}
-        return [words_on_loss(self._segment(one).GetName(), volume) for one, volume in lost.items()]
+        return [describe_loss(self._segment(one).GetName(), volume) for one, volume in lost.items()]
 
     def _segment(self, segment_id: str) -> Any:
         return self.segmentation_node.GetSegmentation().GetSegment(segment_id)

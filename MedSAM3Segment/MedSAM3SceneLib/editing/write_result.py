@@ -6,10 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from MedSAM3SceneLib.coroutines import Steps, in_thread
+from MedSAM3SceneLib.coroutines import StepGenerator, run_in_thread
 from MedSAM3SceneLib.mrml.labelmaps import binary_labelmap_name, cropped
 from MedSAM3SceneLib.mrml.nodes import require_node
 from MedSAM3SceneLib.mrml.segment_masks import segment_volume_mm3
@@ -21,8 +18,9 @@ from MedSAM3SceneLib.mrml.segmentation_nodes import (
     require_present,
 )
 from MedSAM3SceneLib.mrml.transforms import node_to_node, require_linear
-from MedSAM3SceneLib.mrml.volumes import PlacedVolume, has_namesake
+from MedSAM3SceneLib.mrml.volumes import SceneVolume, has_namesake
 from MedSAM3SceneLib.segments.edited_slices import written_slices
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.messages.message import Message, joined
 from MedSAM3SegmentLib.request import Grouping
@@ -31,12 +29,8 @@ from MedSAM3SegmentLib.tracking.correction import slice_scores
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
 from .segment_writer import SegmentWriter
-from .write_concept import (
-    ConceptWriting,
-    Outcome,
-    SegmentMask,
-    WrittenConcept,
-)
+from .write_concept import ConceptWriter
+from .written_concept import Outcome, SegmentMask, WrittenConcept
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,7 @@ def check_segmentation_node(segmentation_node: Any) -> None:
 def write_in_steps(
     result: SegmentResult,
     masks: Sequence[Sequence[SegmentMask]],
-    placed: PlacedVolume,
+    placed: SceneVolume,
     volume_node: Any,
     segmentation_node: Any | None,
     vocabulary: Vocabulary,
@@ -87,12 +81,12 @@ def write_in_steps(
     save_state: Callable[[], None] | None = None,
     clear_missing: bool = False,
     only_slice: int | None = None,
-) -> Steps[WrittenResult]:
+) -> StepGenerator[WrittenResult]:
     """Put what was found into a segmentation, as one action that undo takes back whole.
 
-    A concept that was found becomes a segment with the vocabulary's colour and terminology, named as it was typed. A
+    A concept that was found becomes a segment with the vocabulary's color and terminology, named as it was typed. A
     segment that an earlier run made of the same phrase in the same volume, and of the same object where each has one,
-    is given the new voxels and keeps the name and colour it has by now. Where another volume has the same name, it is
+    is given the new voxels and keeps the name and color it has by now. Where another volume has the same name, it is
     the same one as long as its voxels are. What was not found makes no segment. Segments
     of earlier runs that nothing was written into are left alone, which the concept's message says.
 
@@ -105,7 +99,7 @@ def write_in_steps(
         placed: the volume node as it was when the run began; the segments go where its voxels were then.
         volume_node: the node it came from.
         segmentation_node: where to write, or None for a new node beside the volume, under the same transform.
-        vocabulary: gives colours and terminology.
+        vocabulary: gives colors and terminology.
         writer: keeps the undo states; must not be writing already.
         save_state: called once, after all checks and before the segmentation changes, for another undo history.
         clear_missing: empty what the same run wrote before and does not hold any more, as a moved threshold asks for.
@@ -129,7 +123,7 @@ def write_in_steps(
             prepare_lattice(target, volume_node, grid.shape, to_segmentation @ grid.ijk_to_ras)
             source = result.provenance
             content_hash = source.input_sha256 if has_namesake(volume_node, source.input_name) else None
-            writing = ConceptWriting(
+            writing = ConceptWriter(
                 result, target, to_segmentation, vocabulary, writer, clear_missing, only_slice, content_hash
             )
             written: list[WrittenConcept] = []
@@ -143,7 +137,7 @@ def write_in_steps(
     return WrittenResult(target, tuple(written))
 
 
-def _with_volumes(segmentation_node: Any, written: Sequence[WrittenConcept]) -> Steps[list[WrittenConcept]]:
+def _with_volumes(segmentation_node: Any, written: Sequence[WrittenConcept]) -> StepGenerator[list[WrittenConcept]]:
     """``written`` with what each segment holds in the end, as far as masks and overwriting let it."""
     segmentation = segmentation_node.GetSegmentation()
     segments = {
@@ -152,7 +146,7 @@ def _with_volumes(segmentation_node: Any, written: Sequence[WrittenConcept]) -> 
         if part.segment_id is not None and part.outcome is not Outcome.NOT_FOUND
     }
     there = {segment_id: segment for segment_id, segment in segments.items() if segment is not None}
-    held = yield from in_thread(lambda: {one: segment_volume_mm3(segment) for one, segment in there.items()})
+    held = yield from run_in_thread(lambda: {one: segment_volume_mm3(segment) for one, segment in there.items()})
     require_present(segmentation_node)
     return [replace(part, volume_mm3=held.get(part.segment_id)) for part in written]
 
@@ -163,7 +157,7 @@ def masks_of(result: SegmentResult, grouping: Grouping = Grouping.CONCEPT) -> li
     for concept in result.concepts:
         drawn = tuple(sorted({index for track in concept.tracks for index in track.drawn}))
         scores = slice_scores(concept)
-        parts: dict[int | None, NDArray[np.bool_]] = {}
+        parts: dict[int | None, BoolMask] = {}
         if concept.found and grouping is Grouping.CONCEPT:
             parts[None] = concept.mask
         elif concept.found:

@@ -21,7 +21,7 @@ _TOKEN = "MedSAM3/RemoteToken"
 _CERTIFICATE = "MedSAM3/RemoteCertificate"
 
 
-def engine_of_settings() -> EngineClient | EngineProcess:
+def engine_from_settings() -> EngineClient | EngineProcess:
     """Who takes requests: the remote engine of the settings, or the one on this computer.
 
     Raises:
@@ -35,7 +35,7 @@ def engine_of_settings() -> EngineClient | EngineProcess:
 
 
 def engine_in_use() -> EngineClient | EngineProcess:
-    """As ``engine_of_settings``, whether it can start or not, to ask it for its status or to unload.
+    """As ``engine_from_settings``, whether it can start or not, to ask it for its status or to unload.
 
     Call it on the thread of the window, which the settings belong to, and the engine's methods on another one.
 
@@ -109,10 +109,12 @@ def _client(address: str, token: str, certificate: str) -> EngineClient:
 
 @cache
 def _local() -> EngineProcess:
-    # Slicer's root logger hears everything, and the HTTP library tells of every request, with its address.
-    http = logging.getLogger("urllib3")
-    if http.level == logging.NOTSET:
-        http.setLevel(logging.INFO)
+    # Slicer's root logger hears everything: the HTTP library tells of every request, with its address, and the lock's
+    # of every try.
+    for name in ("urllib3", "filelock"):
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.INFO)
     atexit.register(_stop_when_python_ends)
     return EngineProcess()
 

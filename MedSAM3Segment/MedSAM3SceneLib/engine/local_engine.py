@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from MedSAM3SegmentLib.backend import AnySegmenter
-from MedSAM3SegmentLib.engine.client.job import EngineJob
+from MedSAM3SegmentLib.backend import SegmenterProtocol
+from MedSAM3SegmentLib.engine.client.job import RemoteJob
 from MedSAM3SegmentLib.engine.protocol.events import (
     Advanced,
     Done,
@@ -16,7 +16,7 @@ from MedSAM3SegmentLib.engine.protocol.events import (
     PartialArrived,
     Queued,
 )
-from MedSAM3SegmentLib.few_shot.examples import Examples, check_examples
+from MedSAM3SegmentLib.progress import RunCallbacks
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.volume import Volume
 
@@ -33,16 +33,11 @@ class Job(Protocol):
         ...
 
 
-class JobSource(Protocol):
-    """Whoever takes requests: the client of the engine process, or ``LocalJobs``."""
+class Engine(Protocol):
+    """Whoever takes requests: the client of the engine process, or ``LocalEngine``."""
 
-    def submit(
-        self, volume: Volume, request: SegmentRequest, *, model: str, device: str, examples: Examples | None = None
-    ) -> Job:
+    def submit(self, volume: Volume, request: SegmentRequest, *, model: str, device: str) -> Job:
         """Hand in a request. May take a while; must not touch the scene.
-
-        Args:
-            examples: what shows each concept in place of words; given only where there are any.
 
         Raises:
             MedSAM3Error: it cannot be taken, in words.
@@ -50,41 +45,28 @@ class JobSource(Protocol):
         ...
 
 
-class LocalJobs:
+class LocalEngine:
     """Runs each request on a thread of this process.
 
     Args:
         segmenter: has its model already, so that ``model`` and ``device`` of a request change nothing.
     """
 
-    def __init__(self, segmenter: AnySegmenter) -> None:
+    def __init__(self, segmenter: SegmenterProtocol) -> None:
         self._segmenter = segmenter
 
-    def submit(
-        self,
-        volume: Volume,
-        request: SegmentRequest,
-        *,
-        model: str = "",
-        device: str = "",
-        examples: Examples | None = None,
-    ) -> EngineJob:
-        """Start the segmenter on a thread; raises InputError where the request does not go with the examples."""
+    def submit(self, volume: Volume, request: SegmentRequest, *, model: str = "", device: str = "") -> RemoteJob:
+        """Start the segmenter on a thread."""
         del model, device
-        if examples is not None:
-            check_examples(request, examples)
 
-        def work(job: EngineJob) -> None:
-            told = (
+        def work(job: RemoteJob) -> None:
+            callbacks = RunCallbacks(
                 lambda progress: job.report(Advanced(progress)),
-                lambda: job.cancel_wanted,
                 lambda partial: job.report(PartialArrived(partial)),
+                lambda: job.cancel_wanted,
             )
             job.report(Queued(0))
-            if examples is None:
-                job.report(Done(self._segmenter.segment(volume, request, *told)))
-            else:
-                job.report(Done(self._segmenter.segment_like(volume, examples, request, *told)))
+            job.report(Done(self._segmenter.segment(volume, request, callbacks)))
 
         # The segmenter asks whether to stop; nobody has to be told.
-        return EngineJob(work, send_cancel=lambda _: None).start()
+        return RemoteJob(work, send_cancel=lambda _: None).start()

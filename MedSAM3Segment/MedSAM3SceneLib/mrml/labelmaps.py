@@ -1,6 +1,6 @@
 """Masks as Slicer's oriented images: cropped to what is set, on the voxels they belong to.
 
-Masks are bool ``[k, j, i]``; their matrices map ``(i, j, k, 1)`` to RAS millimetres of the segmentation's frame. An
+Masks are bool ``[k, j, i]``; their matrices map ``(i, j, k, 1)`` to RAS millimeters of the segmentation's frame. An
 oriented image has the same matrix as the whole mask and says by its extent which part of it it holds.
 """
 
@@ -13,17 +13,18 @@ import numpy as np
 import slicer
 from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.geometry.voxel_grid import Matrix
 
 from .transforms import array_of, matrix_of
 
-#: How far, in voxels, the voxel centres of two lattices may lie apart and still be taken for the same; matrices that
+#: How far, in voxels, the voxel centers of two lattices may lie apart and still be taken for the same; matrices that
 #: went through single precision in a file differ by less.
 LATTICE_TOLERANCE = 0.05
 
 
-def labelmap_on_lattice(mask: NDArray[np.bool_], ijk_to_ras: Matrix, lattice: Matrix) -> Any | None:
-    """The labelmap of ``mask`` on the voxels of ``lattice``, exactly, or None where voxel centres do not coincide.
+def labelmap_on_lattice(mask: BoolMask, ijk_to_ras: Matrix, lattice: Matrix) -> Any | None:
+    """The labelmap of ``mask`` on the voxels of ``lattice``, exactly, or None where voxel centers do not coincide.
 
     Args:
         mask: bool ``[k, j, i]`` with at least one voxel set.
@@ -52,7 +53,7 @@ def labelmap_on_lattice(mask: NDArray[np.bool_], ijk_to_ras: Matrix, lattice: Ma
     return _oriented_image(block, moved.min(axis=1), lattice)
 
 
-def cropped(mask: NDArray[np.bool_], ijk_to_ras: Matrix) -> tuple[NDArray[np.bool_], Matrix]:
+def cropped(mask: BoolMask, ijk_to_ras: Matrix) -> tuple[BoolMask, Matrix]:
     """The smallest block of ``mask`` that holds all set voxels, and where that block's voxels lie.
 
     Touches no scene, so that it can be done on another thread.
@@ -126,7 +127,7 @@ def content_version(segmentation: Any) -> tuple[tuple[str, str, int], ...]:
     )
 
 
-def _crop(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+def _crop(mask: BoolMask) -> tuple[BoolMask, NDArray[np.int64]]:
     """The smallest block of ``mask`` that holds all set voxels, and the index ``(i, j, k)`` of its first voxel."""
     if all(mask.take(end, axis).any() for axis in range(3) for end in (0, -1)):
         return mask, np.zeros(3, np.int64)
@@ -138,7 +139,7 @@ def _crop(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.int64]
     return mask[tuple(ranges)], np.array([part.start for part in reversed(ranges)])
 
 
-def _oriented_image(block: NDArray[np.bool_], corner: NDArray[np.int64], lattice: Matrix) -> Any:
+def _oriented_image(block: BoolMask, corner: NDArray[np.int64], lattice: Matrix) -> Any:
     from vtk import VTK_UNSIGNED_CHAR
     from vtk.util.numpy_support import numpy_to_vtk
 

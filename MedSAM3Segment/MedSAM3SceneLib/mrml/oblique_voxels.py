@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.geometry.voxel_grid import Matrix, VoxelGrid
 
 
 @dataclass(frozen=True, eq=False)
-class CutVoxels:
+class ObliqueVoxels:
     """The voxels that a slice goes through.
 
     Attributes:
@@ -20,19 +21,19 @@ class CutVoxels:
     """
 
     indices: NDArray[np.int64]
-    inside: NDArray[np.bool_]
+    inside: BoolMask
 
 
-def cut_voxels(mask: NDArray[np.bool_], slice_to_ras: Matrix, grid: VoxelGrid) -> CutVoxels:
+def find_oblique_voxels(mask: BoolMask, slice_to_ras: Matrix, grid: VoxelGrid) -> ObliqueVoxels:
     """The voxels of ``grid`` that a slice goes through, and which of them its mask holds.
 
-    A voxel takes the nearest pixel to its centre, looked at along the slice's normal; voxels that are farther beside
+    A voxel takes the nearest pixel to its center, looked at along the slice's normal; voxels that are farther beside
     the slice than they are large are left out. Only the few voxels next to the slice are looked at, so it takes as long
     as one slice does.
 
     Args:
         mask: bool ``[row, column]``.
-        slice_to_ras: 4x4 from ``(column, row, slice, 1)`` to RAS millimetres. The slice is as thick as its third
+        slice_to_ras: 4x4 from ``(column, row, slice, 1)`` to RAS millimeters. The slice is as thick as its third
             column is long.
         grid: where the voxels lie, in the same frame.
     """
@@ -60,4 +61,4 @@ def cut_voxels(mask: NDArray[np.bool_], slice_to_ras: Matrix, grid: VoxelGrid) -
         found.append(index[on][:, ::-1].astype(np.int64))
         columns, rows = pixels[on].astype(int).T
         inside.append(mask[rows, columns])
-    return CutVoxels(np.concatenate(found), np.concatenate(inside))
+    return ObliqueVoxels(np.concatenate(found), np.concatenate(inside))

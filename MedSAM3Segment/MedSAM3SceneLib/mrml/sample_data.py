@@ -10,28 +10,6 @@ import slicer
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.volume import Volume
 
-_CATEGORY = "MedSAM3"
-
-#: What is offered: name, contrast, and the seed of an anatomy with all organs and a tumour.
-_SAMPLES = (("MedSAM3SyntheticCT", "CT", 24), ("MedSAM3SyntheticMR", "MR", 24))
-
-
-def register_sample_data(thumbnail: str) -> None:
-    """Offer the synthetic abdomens in the Sample Data module; does nothing when that was done already.
-
-    Args:
-        thumbnail: a picture file.
-    """
-    from .sample_source import made_sample
-
-    if not hasattr(slicer.modules, "sampleDataSources"):
-        slicer.modules.sampleDataSources = {}
-    sources = slicer.modules.sampleDataSources.setdefault(_CATEGORY, [])
-    if any(source.sampleName == _SAMPLES[0][0] for source in sources):
-        return
-    # Slicer's own function for this would compare the sources, and for that ask for their addresses.
-    sources += [made_sample(name, contrast, seed, thumbnail) for name, contrast, seed in _SAMPLES]
-
 
 def add_synthetic_abdomen(name: str = "Synthetic CT", contrast: str = "CT", seed: int = 24) -> Any:
     """Make a synthetic abdomen and put it into the scene as a volume node.

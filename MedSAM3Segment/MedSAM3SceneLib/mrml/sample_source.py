@@ -1,8 +1,7 @@
-"""A sample of Slicer's Sample Data module whose file is made when it is asked for."""
+"""The samples in Slicer's Sample Data module, whose files are made when they are asked for."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,28 @@ from .sample_data import (
 
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.volume import Volume
+
+
+_CATEGORY = "MedSAM3"
+
+
+#: What is offered: name, contrast, and the seed of an anatomy with all organs and a tumour.
+_SAMPLES = (("MedSAM3SyntheticCT", "CT", 24), ("MedSAM3SyntheticMR", "MR", 24))
+
+
+def register_sample_data(thumbnail: str) -> None:
+    """Offer the synthetic abdomens in the Sample Data module; does nothing when that was done already.
+
+    Args:
+        thumbnail: a picture file.
+    """
+    if not hasattr(slicer.modules, "sampleDataSources"):
+        slicer.modules.sampleDataSources = {}
+    sources = slicer.modules.sampleDataSources.setdefault(_CATEGORY, [])
+    if any(source.sampleName == _SAMPLES[0][0] for source in sources):
+        return
+    # Slicer's own function for this would compare the sources, and for that ask for their addresses.
+    sources += [made_sample(name, contrast, seed, thumbnail) for name, contrast, seed in _SAMPLES]
 
 
 def made_sample(name: str, contrast: str, seed: int, thumbnail: str) -> Any:
@@ -110,17 +131,18 @@ def _write(volume: Volume, path: Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
+    from MedSAM3SegmentLib.io.atomic_write import atomic_draft
+
     from .transforms import matrix_of
 
     node = slicer.vtkMRMLScalarVolumeNode()
     slicer.util.updateVolumeFromArray(node, volume.array)
     node.SetIJKToRASMatrix(matrix_of(volume.grid.ijk_to_ras))
     storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
-    part = path.with_name(f"{path.stem}-{os.getpid()}{path.suffix}")
-    storage.SetFileName(str(part))
-    if not storage.WriteData(node):
-        raise OSError(f"The sample cannot be written to {path}.")
-    part.replace(path)
+    with atomic_draft(path) as draft:
+        storage.SetFileName(str(draft))
+        if not storage.WriteData(node):
+            raise OSError(f"The sample cannot be written to {path}.")
 
 
 def _volume_nodes() -> list[Any]:

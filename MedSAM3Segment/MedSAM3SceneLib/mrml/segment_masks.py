@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.geometry.voxel_grid import Matrix, VoxelGrid, common_part
 
 from .labelmaps import (
@@ -18,11 +19,11 @@ from .labelmaps import (
     voxels_of,
 )
 from .transforms import node_to_node
-from .volumes import PlacedVolume
+from .volumes import SceneVolume
 
 
 def segment_volume_mm3(segment: Any) -> float:
-    """How much a vtkSegment holds, cubic millimetres; takes a while for large ones, and touches no scene."""
+    """How much a vtkSegment holds, cubic millimeters; takes a while for large ones, and touches no scene."""
     labelmap = binary_labelmap(segment)
     if labelmap is None or labelmap.IsEmpty():
         return 0.0
@@ -32,8 +33,8 @@ def segment_volume_mm3(segment: Any) -> float:
     return voxels * float(abs(np.linalg.det(lattice_of(labelmap)[:3, :3])))
 
 
-def grid_to_segmentation(segmentation_node: Any, volume_node: Any, placed: PlacedVolume) -> Matrix:
-    """4x4 from voxel index ``(i, j, k, 1)`` of a volume to RAS millimetres of the segmentation's own frame.
+def grid_to_segmentation(segmentation_node: Any, volume_node: Any, placed: SceneVolume) -> Matrix:
+    """4x4 from voxel index ``(i, j, k, 1)`` of a volume to RAS millimeters of the segmentation's own frame.
 
     Raises:
         InputError: a parent transform of either node is non-linear.
@@ -42,7 +43,7 @@ def grid_to_segmentation(segmentation_node: Any, volume_node: Any, placed: Place
     return np.asarray(to_segmentation @ placed.volume.grid.ijk_to_ras)
 
 
-def segment_mask(segment: Any, grid: VoxelGrid, ijk_to_segmentation: Matrix) -> NDArray[np.bool_]:
+def segment_mask(segment: Any, grid: VoxelGrid, ijk_to_segmentation: Matrix) -> BoolMask:
     """The voxels of ``grid`` that ``segment`` (a vtkSegment) holds, bool ``[k, j, i]``.
 
     To the voxel where the segment stands on the same lattice, else the nearest ones. What lies outside of the grid is
@@ -54,7 +55,7 @@ def segment_mask(segment: Any, grid: VoxelGrid, ijk_to_segmentation: Matrix) -> 
     return labelmap_mask(content_of(segment), grid, ijk_to_segmentation)
 
 
-def labelmap_mask(labelmap: Any | None, grid: VoxelGrid, ijk_to_segmentation: Matrix) -> NDArray[np.bool_]:
+def labelmap_mask(labelmap: Any | None, grid: VoxelGrid, ijk_to_segmentation: Matrix) -> BoolMask:
     """As ``segment_mask`` of what ``labelmaps.content_of`` gave; touches no scene."""
     mask = np.zeros(grid.shape, bool)
     if labelmap is not None:
@@ -78,7 +79,7 @@ def labels_under(
     return counts, int(np.count_nonzero(block))
 
 
-def _block_on_grid(labelmap: Any, ijk_to_segmentation: Matrix) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+def _block_on_grid(labelmap: Any, ijk_to_segmentation: Matrix) -> tuple[BoolMask, NDArray[np.int64]]:
     """A labelmap on the voxels of a grid: to the voxel where lattices are the same, else the nearest ones."""
     block, first = block_of(labelmap)
     start = lattice_of(labelmap).copy()
@@ -87,7 +88,7 @@ def _block_on_grid(labelmap: Any, ijk_to_segmentation: Matrix) -> tuple[NDArray[
     return block_of(on_grid or resampled_labelmap(labelmap, ijk_to_segmentation))
 
 
-def block_of(labelmap: Any) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+def block_of(labelmap: Any) -> tuple[BoolMask, NDArray[np.int64]]:
     """The voxels of an oriented image, bool ``[k, j, i]``, and the index ``(i, j, k)`` of the first."""
     first = np.array(labelmap.GetExtent()[::2])
     if labelmap.IsEmpty():
@@ -95,7 +96,7 @@ def block_of(labelmap: Any) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     return voxels_of(labelmap) != 0, first
 
 
-def paste(mask: NDArray[np.bool_], block: NDArray[np.bool_], first: NDArray[np.int64]) -> None:
+def paste(mask: BoolMask, block: BoolMask, first: NDArray[np.int64]) -> None:
     """Write ``block`` into ``mask``, both bool ``[k, j, i]``, from index ``first`` ``(i, j, k)`` on, as it fits."""
     common = common_part(mask.shape, block, first)
     if common is not None:

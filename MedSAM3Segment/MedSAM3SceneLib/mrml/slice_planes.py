@@ -11,21 +11,19 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import slicer
 from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import (
-    Matrix,
-    Plane,
-    SliceStack,
-    VoxelGrid,
-)
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.voxel_grid import Matrix, VoxelGrid
 from MedSAM3SegmentLib.preprocessing.windowing import is_ct
 from MedSAM3SegmentLib.volume import Volume
 
 from .nodes import require_node
 from .transforms import array_of, node_to_world
-from .volumes import PlacedVolume
+from .volumes import SceneVolume
 
 #: How far, in slices, a view may lean from corner to corner of the volume and still show one slice.
 LEAN_TOLERANCE = 0.5
@@ -39,7 +37,7 @@ class ViewPlane:
     """The plane of a slice view in the frame of a volume's grid.
 
     Attributes:
-        origin: a place on it, RAS millimetres.
+        origin: a place on it, RAS millimeters.
         right, down: unit directions of the screen, perpendicular.
     """
 
@@ -65,7 +63,7 @@ class StackSlice:
     index: int
 
 
-def view_plane(slice_node: Any, volume_node: Any, placed: PlacedVolume) -> ViewPlane:
+def view_plane(slice_node: Any, volume_node: Any, placed: SceneVolume) -> ViewPlane:
     """The plane that a vtkMRMLSliceNode shows, in the frame of ``placed``'s grid.
 
     Raises:
@@ -130,7 +128,7 @@ def oblique_slice(view: ViewPlane, volume: Volume) -> Volume:
     places = to_volume[:3, :3] @ np.stack([i.ravel(), j.ravel(), np.zeros(i.size)]) + to_volume[:3, 3:]
     array = volume.array[..., None] if volume.array.ndim == 3 else volume.array
     size = np.array(volume.grid.shape[::-1])[:, None]
-    # Between the outermost voxels' centres and their borders there is still volume.
+    # Between the outermost voxels' centers and their borders there is still volume.
     beside = ((places < -0.5) | (places > size - 0.5)).any(axis=0)
     parts = []
     for component in np.moveaxis(array, -1, 0):
@@ -147,7 +145,7 @@ def oblique_slice(view: ViewPlane, volume: Volume) -> Volume:
     return Volume(looked_up, grid, modality, volume.name, volume.messages)
 
 
-def mask_on_slice(mask: NDArray[np.bool_], grid: VoxelGrid, slice_grid: VoxelGrid) -> NDArray[np.bool_]:
+def mask_on_slice(mask: BoolMask, grid: VoxelGrid, slice_grid: VoxelGrid) -> BoolMask:
     """``mask`` bool ``[k, j, i]`` of ``grid`` where the pixels of an oblique slice are, ``[0, row, column]``."""
     pixels = np.argwhere(np.ones(slice_grid.shape, bool))[:, ::-1].astype(np.float64)
     places = np.rint(grid.to_ijk(slice_grid.to_ras(pixels))).astype(int)
@@ -159,7 +157,7 @@ def mask_on_slice(mask: NDArray[np.bool_], grid: VoxelGrid, slice_grid: VoxelGri
 
 
 def touched_thickness(ijk_to_ras: Matrix, normal: NDArray[np.float64]) -> float:
-    """How far apart, in millimetres, two planes lie that touch the same voxel from both sides."""
+    """How far apart, in millimeters, two planes lie that touch the same voxel from both sides."""
     return float(np.abs(normal @ ijk_to_ras[:3, :3]).sum())
 
 
@@ -185,3 +183,29 @@ def _grid_on_plane(view: ViewPlane, grid: VoxelGrid) -> VoxelGrid:
     matrix[:3, 3] = view.origin + (across.min() + spacing / 2) * view.right + (along.min() + spacing / 2) * view.down
     columns, rows = (max(1, int(np.ceil(np.ptp(way) / spacing - 1e-6))) for way in (across, along))
     return VoxelGrid((1, rows, columns), matrix)
+
+
+def shown_slice(slice_node: Any, volume_node: Any, placed: SceneVolume) -> StackSlice:
+    """The slice of a volume that a view shows.
+
+    Raises:
+        InputError: the view cuts through several slices, or shows a place beside the volume.
+    """
+    shown = stack_slice(view_plane(slice_node, volume_node, placed), placed.volume.grid)
+    if shown is None:
+        raise InputError(
+            "The view '{view}' is oblique to the slices of '{volume}'; choose 'Rotate to volume plane' under the pin "
+            "in its bar, or use Preview slice, which takes any plane.",
+            view=slice_node.GetName(),
+            volume=volume_node.GetName(),
+        )
+    return shown
+
+
+def jump_to_slice(volume_node: Any, placed: SceneVolume, stack: SliceStack, index: int) -> None:
+    """Let all slice views show the middle of slice ``index`` of ``stack``."""
+    middle = (np.array(stack.grid.shape[::-1]) - 1) / 2
+    middle[stack.axis] = index
+    to_world = node_to_world(volume_node) @ placed.to_node
+    x, y, z, _ = to_world @ np.array([*stack.grid.to_ras(middle), 1.0])
+    slicer.vtkMRMLSliceNode.JumpAllSlices(volume_node.GetScene(), float(x), float(y), float(z))

@@ -1,6 +1,6 @@
 """Coordinate frames of the scene: what a parent transform does to a node, as plain 4x4 matrices.
 
-Matrices are float64 numpy arrays that act on ``(x, y, z, 1)`` columns of RAS millimetres. The frame that a node's own
+Matrices are float64 numpy arrays that act on ``(x, y, z, 1)`` columns of RAS millimeters. The frame that a node's own
 data is in is called the node's frame; the world is the frame of the slice views.
 """
 

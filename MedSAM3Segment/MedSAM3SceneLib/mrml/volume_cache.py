@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from MedSAM3SceneLib.coroutines import Steps
+from MedSAM3SceneLib.coroutines import StepGenerator
 
 from .transforms import matrix_of, node_to_world
 from .volumes import (
-    PlacedVolume,
+    SceneVolume,
     check_volume_node,
     modality_of,
     read_in_steps,
@@ -17,14 +17,14 @@ from .volumes import (
 )
 
 
-class KeptVolume:
+class VolumeCache:
     """Reads volume nodes and keeps the last one while nothing of it changes."""
 
     def __init__(self) -> None:
-        self._placed: PlacedVolume | None = None
+        self._placed: SceneVolume | None = None
         self._stamp: tuple[Any, ...] = ()
 
-    def read(self, node: Any) -> Steps[PlacedVolume]:
+    def read(self, node: Any) -> StepGenerator[SceneVolume]:
         """As ``volumes.read_in_steps``, at once where the node is as it was.
 
         Raises:

@@ -11,17 +11,13 @@ from numpy.typing import NDArray
 
 from MedSAM3SceneLib.coroutines import (
     WORKING,
-    Steps,
-    finish,
-    in_thread,
+    StepGenerator,
+    run_in_thread,
+    run_steps_to_end,
 )
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import (
-    Matrix,
-    Plane,
-    SliceStack,
-    VoxelGrid,
-)
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.voxel_grid import Matrix, VoxelGrid
 from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.preprocessing.resampling import straighten
 from MedSAM3SegmentLib.volume import Volume
@@ -44,7 +40,7 @@ _BYTES_A_STEP = 2**20
 
 
 @dataclass(frozen=True, eq=False)
-class PlacedVolume:
+class SceneVolume:
     """A volume for the engine and where its frame lies in the scene.
 
     Attributes:
@@ -58,23 +54,23 @@ class PlacedVolume:
     to_node: Matrix
 
 
-def read_volume_node(node: Any) -> PlacedVolume:
+def read_volume_node(node: Any) -> SceneVolume:
     """The image of a vtkMRMLScalarVolumeNode or vtkMRMLVectorVolumeNode, at once.
 
     Raises:
         InputError: as ``read_in_steps``.
     """
-    return finish(read_in_steps(node))
+    return run_steps_to_end(read_in_steps(node))
 
 
-def read_in_steps(node: Any) -> Steps[PlacedVolume]:
+def read_in_steps(node: Any) -> StepGenerator[SceneVolume]:
     """The image of a vtkMRMLScalarVolumeNode or vtkMRMLVectorVolumeNode, some slices a step.
 
     A sheared lattice is resampled to a perpendicular one, as the readers of files do, and the volume says so. Of a
     sequence it is the frame that is shown, and the volume says that too.
 
     Raises:
-        InputError: there is no node, it holds no image, something else than one value or an 8-bit colour per voxel,
+        InputError: there is no node, it holds no image, something else than one value or an 8-bit color per voxel,
             is under a non-linear transform, or was changed while it was read.
     """
     check_volume_node(node)
@@ -86,7 +82,7 @@ def read_in_steps(node: Any) -> Steps[PlacedVolume]:
     grid = _grid(node, array.shape[:3], placement)
     messages = sequence_messages(node)
     if grid.is_sheared:
-        array, grid = yield from in_thread(lambda: straighten(array, grid))
+        array, grid = yield from run_in_thread(lambda: straighten(array, grid))
         messages = (
             *messages,
             message(
@@ -94,7 +90,7 @@ def read_in_steps(node: Any) -> Steps[PlacedVolume]:
             ),
         )
     volume = Volume(array, grid, modality_of(node), node.GetName() or "volume", messages)
-    return PlacedVolume(volume, np.linalg.inv(placement))
+    return SceneVolume(volume, np.linalg.inv(placement))
 
 
 def check_volume_node(node: Any) -> None:
@@ -185,7 +181,7 @@ def modality_of(node: Any) -> str:
 
 
 def _components(node: Any) -> int:
-    """How many values each voxel of ``node`` has: 1, or 3 or 4 of an 8-bit colour."""
+    """How many values each voxel of ``node`` has: 1, or 3 or 4 of an 8-bit color."""
     from vtk.util.numpy_support import vtk_to_numpy
 
     image = node.GetImageData()
@@ -206,7 +202,7 @@ def _components(node: Any) -> int:
     )
 
 
-def _voxels(node: Any) -> Steps[NDArray[Any]]:
+def _voxels(node: Any) -> StepGenerator[NDArray[Any]]:
     """A copy of the voxels, ``[k, j, i]`` or ``[k, j, i, 3]``."""
     from vtk.util.numpy_support import vtk_to_numpy
 

@@ -1,14 +1,16 @@
-"""What a person types into Slicer's Python console or panel, as the engine's request."""
+"""What a person types into Slicer's Python console, checked and typed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from MedSAM3SceneLib.mrml.nodes import require_node
+from MedSAM3SceneLib.mrml.volumes import check_volume_node
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane
+from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.prompts.prompts import TargetPrompts
@@ -20,42 +22,62 @@ from MedSAM3SegmentLib.request import (
 )
 from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
 
+from .drawn_prompts import segment_ids_named
+from .example_nodes import node_pairs, shown_concepts
+from .request_spec import RequestSpec
+
 Word = TypeVar("Word", bound=StrEnum)
 Number = TypeVar("Number", int, float)
 
 
-def request_from(
-    concepts: str | Iterable[str],
+def parse_spec(
+    volume_node: Any,
+    concepts: str | Iterable[str] | None = None,
+    segmentation_node: Any | None = None,
     *,
     plane: str = Plane.ACQUIRED,
     window: str | tuple[float, float] | Window | None = None,
     threshold: float | None = None,
     slices: tuple[int, int] | None = None,
     mode: str = Mode.SLICES,
+    prompts: Mapping[str, TargetPrompts] | None = None,
+    roi: Any | None = None,
+    inside: tuple[Any, str] | str | None = None,
     more_planes: Iterable[str] = (),
     grouping: str = Grouping.CONCEPT,
-    prompts: Mapping[str, TargetPrompts] | None = None,
-    inside: str | None = None,
     assembly: AssemblyOptions | Mapping[str, bool] | None = None,
-) -> SegmentRequest:
-    """The request for what was typed.
+    view: Any | None = None,
+    like: Any | None = None,
+    model: str = "demo",
+    device: str = "auto",
+) -> RequestSpec:
+    """What was typed, checked.
 
     Args:
-        concepts: phrases, or text in which ``;`` and new lines separate them.
+        volume_node: what to segment.
+        concepts: phrases, or text in which ``;`` and new lines separate them; with ``like`` the names of segments, None
+            for all of them.
+        segmentation_node, roi, view, model, device: as in ``RequestSpec``.
         plane: ``acquired``, ``axial``, ``coronal`` or ``sagittal``.
         window: a preset's name, (low, high) in the volume's unit, or None for each concept's own.
         threshold: lowest score that is kept, 0 to 1, or None for the model's own.
         slices: half-open range (first, end) along the stack, or None for all.
         mode: ``slices``, ``propagate`` or ``from prompts``.
+        prompts: what was drawn, by concept.
+        inside: a segmentation node and the name or ID of its segment that everything must lie in, or words for a
+            structure that is found first, as ``SegmentRequest.inside`` takes them.
         more_planes: planes to look along as well.
         grouping: ``one segment per concept`` or ``one segment per instance``.
-        prompts: what was drawn, by concept.
-        inside: words for what all else must lie in, one of the concepts or something that is looked for first.
-        assembly: which clean-up steps run, as ``assembly_from`` takes them, or None for the usual ones.
+        assembly: which clean-up steps run, as ``build_assembly_options`` takes them, or None for the usual ones.
+        like: a volume node and a segmentation node that show what to find in place of words, or several such pairs.
 
     Raises:
         InputError: one of them cannot be used; the message says which and why.
     """
+    check_volume_node(volume_node)
+    pairs = () if like is None else node_pairs(like)
+    if concepts is None:
+        concepts = shown_concepts(pairs) if pairs else ()
     for concept, drawn in (prompts or {}).items():
         if not isinstance(drawn, TargetPrompts):
             raise InputError(
@@ -64,22 +86,35 @@ def request_from(
                 concept=concept,
                 drawn=repr(drawn),
             )
-    return SegmentRequest(
+    request = SegmentRequest(
         concepts=_phrases(concepts),
         plane=_one_of(Plane, plane, message("plane")),
         slices=None if slices is None else _pair(slices, int, message("The slices"), "(10, 40)"),
         window=_window(window),
         threshold=_threshold(threshold),
-        mode=mode_named(mode),
+        # What was drawn is read once the volume is, so until then nothing is tracked yet.
+        mode=Mode.SLICES,
         prompts=dict(prompts or {}),
-        inside=inside,
+        inside=inside if isinstance(inside, str) else None,
         more_planes=tuple(_one_of(Plane, name, message("plane")) for name in more_planes),
-        assembly=assembly_from(assembly),
+        assembly=build_assembly_options(assembly),
         grouping=_one_of(Grouping, grouping, message("grouping")),
+    )
+    return RequestSpec(
+        volume_node,
+        request,
+        _one_of(Mode, mode, message("mode")),
+        segmentation_node,
+        roi,
+        _segment_in(inside),
+        view,
+        pairs,
+        model,
+        device,
     )
 
 
-def assembly_from(steps: AssemblyOptions | Mapping[str, bool] | None) -> AssemblyOptions:
+def build_assembly_options(steps: AssemblyOptions | Mapping[str, bool] | None) -> AssemblyOptions:
     """The clean-up steps that were chosen, such as ``{"largest_only": True, "fill_gaps": False}``.
 
     Args:
@@ -109,13 +144,43 @@ def assembly_from(steps: AssemblyOptions | Mapping[str, bool] | None) -> Assembl
     return AssemblyOptions(**steps)
 
 
-def mode_named(text: str) -> Mode:
-    """The mode of this name.
+def _segment_in(inside: tuple[Any, str] | str | None) -> tuple[Any, str] | None:
+    """The segmentation node and segment ID in what ``parse_spec`` takes; None for words.
 
     Raises:
-        InputError: there is none.
+        InputError: it is something else, or there is no such segment or more than one.
     """
-    return _one_of(Mode, text, message("mode"))
+    if inside is None or isinstance(inside, str):
+        return None
+    if not isinstance(inside, tuple | list) or len(inside) != 2 or not isinstance(inside[1], str):
+        raise InputError(
+            "{given} is nothing to look inside of; give a segmentation node and a segment's name.", given=repr(inside)
+        )
+    segmentation_node, segment = inside
+    require_node(segmentation_node)
+    if not segmentation_node.IsA("vtkMRMLSegmentationNode"):
+        raise InputError(
+            "'{segmentation}' is not a segmentation; give one and a segment's name.",
+            segmentation=segmentation_node.GetName(),
+        )
+    segmentation = segmentation_node.GetSegmentation()
+    if segmentation.GetSegment(segment) is not None:
+        return segmentation_node, segment
+    named = segment_ids_named(segmentation, segment)
+    if not named:
+        raise InputError(
+            "'{segmentation}' has no segment '{segment}'; choose another one.",
+            segmentation=segmentation_node.GetName(),
+            segment=segment,
+        )
+    if len(named) > 1:
+        raise InputError(
+            "{count} segments are named '{segment}'; give the ID of one: {ids}.",
+            count=len(named),
+            segment=segment,
+            ids=", ".join(named),
+        )
+    return segmentation_node, named[0]
 
 
 def _phrases(concepts: str | Iterable[str]) -> tuple[str, ...]:

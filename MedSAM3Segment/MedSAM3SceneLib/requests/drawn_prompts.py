@@ -11,20 +11,20 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from MedSAM3SceneLib.mrml.labelmaps import binary_labelmap
 from MedSAM3SceneLib.mrml.nodes import require_node
 from MedSAM3SceneLib.mrml.segment_masks import grid_to_segmentation, segment_mask
 from MedSAM3SceneLib.mrml.transforms import array_of, node_to_world, require_linear
-from MedSAM3SceneLib.mrml.volumes import PlacedVolume
+from MedSAM3SceneLib.mrml.volumes import SceneVolume
 from MedSAM3SceneLib.segments.edited_slices import edited_slices
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
-from MedSAM3SegmentLib.prompts.prompts import BoxMark, MaskMark, TargetPrompts
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
+from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS, MaskPromptRAS, TargetPrompts
 
 
-def box_of_roi(roi_node: Any, volume_node: Any, placed: PlacedVolume) -> BoxMark:
+def box_of_roi(roi_node: Any, volume_node: Any, placed: SceneVolume) -> BoxPromptRAS:
     """The box of a markups ROI, in the frame of ``placed``.
 
     Raises:
@@ -42,12 +42,10 @@ def box_of_roi(roi_node: Any, volume_node: Any, placed: PlacedVolume) -> BoxMark
     world_to_volume = np.linalg.inv(node_to_world(volume_node) @ placed.to_node)
     to_volume = world_to_volume @ array_of(roi_node.GetObjectToWorldMatrix())
     corners = [to_volume @ np.array([*(np.array(ends) * size / 2), 1.0]) for ends in product((-1, 1), repeat=3)]
-    return BoxMark(tuple((float(x), float(y), float(z)) for x, y, z, _ in corners))
+    return BoxPromptRAS(tuple((float(x), float(y), float(z)) for x, y, z, _ in corners))
 
 
-def mask_of_segment(
-    segmentation_node: Any, segment_id: str, volume_node: Any, placed: PlacedVolume
-) -> NDArray[np.bool_]:
+def mask_of_segment(segmentation_node: Any, segment_id: str, volume_node: Any, placed: SceneVolume) -> BoolMask:
     """A segment as bool ``[k, j, i]`` on the voxels of ``placed``.
 
     Raises:
@@ -78,7 +76,7 @@ def mask_of_segment(
 
 
 def drawn_prompts(
-    segmentation_node: Any, concepts: Iterable[str], volume_node: Any, placed: PlacedVolume, stack: SliceStack
+    segmentation_node: Any, concepts: Iterable[str], volume_node: Any, placed: SceneVolume, stack: SliceStack
 ) -> dict[str, TargetPrompts]:
     """What was drawn in the segment of each concept's name, for concepts that have one with something in it.
 
@@ -97,7 +95,7 @@ def drawn_prompts(
             mask = segment_mask(segment, placed.volume.grid, ijk_to_segmentation)
             if mask.any():
                 slices = edited_slices(segment, mask, stack) or None
-                prompts[concept] = TargetPrompts(masks=(MaskMark(mask, slices),), is_phrase=False)
+                prompts[concept] = TargetPrompts(masks=(MaskPromptRAS(mask, slices),), is_phrase=False)
                 break
     return prompts
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from MedSAM3SceneLib.coroutines import Steps
+from MedSAM3SceneLib.coroutines import StepGenerator
 from MedSAM3SceneLib.editing.write_result import check_segmentation_node
 from MedSAM3SceneLib.mrml.nodes import require_node
-from MedSAM3SceneLib.mrml.volumes import PlacedVolume, check_volume_node, read_in_steps
+from MedSAM3SceneLib.mrml.volumes import SceneVolume, check_volume_node, read_in_steps
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.few_shot.examples import Example, Examples
+from MedSAM3SegmentLib.prompts.examples import Example, Examples
 
 from .drawn_prompts import mask_of_segment
 
@@ -60,8 +60,8 @@ def check_shown(pairs: Sequence[NodePair], concepts: Sequence[str]) -> None:
 
 
 def read_example_nodes(
-    pairs: Sequence[NodePair], concepts: Sequence[str], volume_node: Any, placed: PlacedVolume
-) -> Steps[Examples]:
+    pairs: Sequence[NodePair], concepts: Sequence[str], volume_node: Any, placed: SceneVolume
+) -> StepGenerator[Examples]:
     """The examples of each concept, each volume read once.
 
     Args:

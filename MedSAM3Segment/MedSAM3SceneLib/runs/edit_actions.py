@@ -1,7 +1,7 @@
 """What the Segment Editor effect asks the engine for, and how the answer changes the selected segment.
 
 An action becomes a question (a volume and a request) and a change: which voxels of the segment take the answer. Nothing
-here looks at the scene but ``surroundings``; the rest may run on another thread.
+here looks at the scene but ``edit_context``; the rest may run on another thread.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from MedSAM3SceneLib.editing.answer_changes import (
+from MedSAM3SceneLib.editing.labelmap_merge import (
     Change,
-    CutChange,
+    ObliqueChange,
     StackSliceChange,
     VolumeChange,
     slices_only,
@@ -30,27 +29,29 @@ from MedSAM3SceneLib.mrml.slice_planes import (
     touched_thickness,
     view_plane,
 )
-from MedSAM3SceneLib.mrml.volumes import PlacedVolume
+from MedSAM3SceneLib.mrml.volumes import SceneVolume
 from MedSAM3SceneLib.segments.edited_slices import WrittenSlices, changed_slices, read_written
 from MedSAM3SceneLib.segments.prompts import (
-    Mark,
-    moved_mark,
+    Prompt,
+    move_prompt,
     positions_of,
-    read_marks,
+    read_prompts,
     to_volume_frame,
 )
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import Matrix, Plane, SliceStack
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.voxel_grid import Matrix
 from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.preprocessing.windowing import choose_window, is_ct
 from MedSAM3SegmentLib.prompts.prompts import (
-    BoxMark,
+    BoxPromptRAS,
     BoxReading,
-    MaskMark,
+    MaskPromptRAS,
     TargetPrompts,
 )
 from MedSAM3SegmentLib.request import AssemblyOptions, Mode, SegmentRequest
-from MedSAM3SegmentLib.tracking.correction import anchors
+from MedSAM3SegmentLib.tracking.correction import anchor_slices
 from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
 from MedSAM3SegmentLib.volume import Volume
 
@@ -58,7 +59,7 @@ from MedSAM3SegmentLib.volume import Volume
 _ONE_SLICE = AssemblyOptions(drop_isolated=False)
 
 
-class Action(StrEnum):
+class EditAction(StrEnum):
     """What the effect can do to the selected segment."""
 
     THIS_SLICE = "this slice"
@@ -67,7 +68,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True)
-class ActionWords:
+class ActionOptions:
     """What a user chose for an action.
 
     Attributes:
@@ -76,14 +77,14 @@ class ActionWords:
         reading: what positive boxes mean.
     """
 
-    action: Action
+    action: EditAction
     phrase: str
     name: str
     reading: BoxReading = BoxReading.ONLY_THIS_ONE
 
 
 @dataclass(frozen=True, eq=False)
-class Surroundings:
+class EditContext:
     """What an action needs to know of the scene, as it was when the volume was read.
 
     Attributes:
@@ -95,8 +96,8 @@ class Surroundings:
         view: the plane of the slice view that was worked in, in the frame of the volume's grid, or None.
     """
 
-    placed: PlacedVolume
-    marks: tuple[Mark, ...]
+    placed: SceneVolume
+    marks: tuple[Prompt, ...]
     content: Any | None
     ijk_to_segmentation: Matrix
     written: WrittenSlices | None
@@ -104,7 +105,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class EditRequest:
     """What the engine is asked, and what becomes of its answer.
 
     Attributes:
@@ -117,9 +118,9 @@ class Question:
     notes: tuple[Message, ...] = ()
 
 
-def surroundings(
-    segmentation_node: Any, segment_id: str, volume_node: Any, placed: PlacedVolume, slice_node: Any | None
-) -> Surroundings:
+def edit_context(
+    segmentation_node: Any, segment_id: str, volume_node: Any, placed: SceneVolume, slice_node: Any | None
+) -> EditContext:
     """What an action needs to know of the scene.
 
     Raises:
@@ -127,9 +128,9 @@ def surroundings(
     """
     segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
     to_volume = to_volume_frame(segmentation_node, volume_node, placed)
-    return Surroundings(
+    return EditContext(
         placed,
-        tuple(moved_mark(mark, to_volume) for mark in read_marks(segment)),
+        tuple(move_prompt(mark, to_volume) for mark in read_prompts(segment)),
         content_of(segment),
         grid_to_segmentation(segmentation_node, volume_node, placed),
         read_written(segment),
@@ -137,22 +138,22 @@ def surroundings(
     )
 
 
-def question_for(words: ActionWords, around: Surroundings) -> Question:
+def edit_request(words: ActionOptions, around: EditContext) -> EditRequest:
     """The question of an action.
 
     Raises:
         InputError: the action needs what is not there, in words.
     """
     match words.action:
-        case Action.THIS_SLICE:
+        case EditAction.THIS_SLICE:
             return _this_slice(words, around)
-        case Action.PROPAGATE:
+        case EditAction.PROPAGATE:
             return _propagate(words, around)
-        case Action.WHOLE_VOLUME:
+        case EditAction.WHOLE_VOLUME:
             return _whole_volume(words, around)
 
 
-def nothing_to_look_for(words: ActionWords, marks: Sequence[Mark]) -> str:
+def nothing_to_look_for(words: ActionOptions, marks: Sequence[Prompt]) -> str:
     """Why nothing can be asked with a phrase and marks alone, in one sentence; empty where something can."""
     if words.phrase.strip() or any(mark.positive for mark in marks):
         return ""
@@ -161,7 +162,7 @@ def nothing_to_look_for(words: ActionWords, marks: Sequence[Mark]) -> str:
     )
 
 
-def _this_slice(words: ActionWords, around: Surroundings) -> Question:
+def _this_slice(words: ActionOptions, around: EditContext) -> EditRequest:
     if around.view is None:
         raise InputError("No slice view is shown; choose a layout that has one and click into it.")
     volume = around.placed.volume
@@ -172,17 +173,17 @@ def _this_slice(words: ActionWords, around: Surroundings) -> Question:
     shown = stack_slice(around.view, volume.grid)
     if shown is None:
         cut = oblique_slice(around.view, volume)
-        # Percentiles of one slice would show it through another window than its neighbours; presets hold for any part.
+        # Percentiles of one slice would show it through another window than its neighbors; presets hold for any part.
         window = None if is_ct(volume) else choose_window(volume)
         request, said = _request(words, marks, (), window=window, assembly=_ONE_SLICE)
-        return Question(cut, request, CutChange(cut.grid.ijk_to_ras), (*notes, *said))
+        return EditRequest(cut, request, ObliqueChange(cut.grid.ijk_to_ras), (*notes, *said))
     stack = SliceStack.along(volume.grid, shown.plane)
     slices = (shown.index, shown.index + 1)
     request, said = _request(words, marks, (), plane=shown.plane, slices=slices, assembly=_ONE_SLICE)
-    return Question(volume, request, StackSliceChange(stack, shown.index), (*notes, *said))
+    return EditRequest(volume, request, StackSliceChange(stack, shown.index), (*notes, *said))
 
 
-def _propagate(words: ActionWords, around: Surroundings) -> Question:
+def _propagate(words: ActionOptions, around: EditContext) -> EditRequest:
     grid = around.placed.volume.grid
     mask = labelmap_mask(around.content, grid, around.ijk_to_segmentation)
     stack, drawn = _drawn_slices(mask, around)
@@ -193,26 +194,26 @@ def _propagate(words: ActionWords, around: Surroundings) -> Question:
             "draw a box or point on it.",
             name=words.name,
         )
-    masks: tuple[MaskMark, ...] = ()
+    masks: tuple[MaskPromptRAS, ...] = ()
     if drawn:
         held = tuple(sorted({*drawn, *_held(mask, stack, drawn, around)}))
-        masks = (MaskMark(mask & slices_only(stack, held), held),)
+        masks = (MaskPromptRAS(mask & slices_only(stack, held), held),)
         listed = ", ".join(str(index) for index in drawn[:8]) + (", ..." if len(drawn) > 8 else "")
         kept = message("Kept as they were drawn, on {plane} slices: {listed}.", plane=stack.plane.words, listed=listed)
         notes = (*notes, kept)
     request, said = _request(words, marks, masks, plane=stack.plane)
-    return Question(around.placed.volume, request, VolumeChange(stack, drawn), (*notes, *said))
+    return EditRequest(around.placed.volume, request, VolumeChange(stack, drawn), (*notes, *said))
 
 
-def _whole_volume(words: ActionWords, around: Surroundings) -> Question:
+def _whole_volume(words: ActionOptions, around: EditContext) -> EditRequest:
     stack = SliceStack.along(around.placed.volume.grid)
     marks, notes = _marks_of_stack(around.marks, stack)
     request, said = _request(words, marks, (), plane=stack.plane)
-    return Question(around.placed.volume, request, VolumeChange(stack), (*notes, *said))
+    return EditRequest(around.placed.volume, request, VolumeChange(stack), (*notes, *said))
 
 
 def _request(
-    words: ActionWords, marks: Sequence[Mark], masks: tuple[MaskMark, ...], **options: Any
+    words: ActionOptions, marks: Sequence[Prompt], masks: tuple[MaskPromptRAS, ...], **options: Any
 ) -> tuple[SegmentRequest, tuple[Message, ...]]:
     """The request, and what the user should know of it.
 
@@ -227,8 +228,8 @@ def _request(
             name=words.name,
         )
     concept = phrase or words.name.strip() or "object"
-    boxes = tuple(mark for mark in marks if isinstance(mark, BoxMark))
-    points = tuple(mark for mark in marks if not isinstance(mark, BoxMark))
+    boxes = tuple(mark for mark in marks if isinstance(mark, BoxPromptRAS))
+    points = tuple(mark for mark in marks if not isinstance(mark, BoxPromptRAS))
     shows_one = words.reading is BoxReading.ONLY_THIS_ONE and any(box.positive for box in boxes)
     if masks or shows_one or any(point.positive for point in points):
         prompts = {concept: TargetPrompts(points, boxes, masks, words.reading, is_phrase=bool(phrase))}
@@ -243,15 +244,15 @@ def _request(
     return SegmentRequest((concept,), prompts={concept: examples} if examples else {}, **options), notes
 
 
-def _held(mask: NDArray[np.bool_], stack: SliceStack, drawn: tuple[int, ...], around: Surroundings) -> tuple[int, ...]:
+def _held(mask: BoolMask, stack: SliceStack, drawn: tuple[int, ...], around: EditContext) -> tuple[int, ...]:
     """Slices that were written earlier and hold the object where it was right, if only some of them were corrected."""
     if around.written is None or not around.written.scores:
         return ()
     there = np.flatnonzero(stack.extract(mask).any(axis=(1, 2))).tolist()
-    return tuple(anchors(there, drawn, around.written.scores))
+    return tuple(anchor_slices(there, drawn, around.written.scores))
 
 
-def _drawn_slices(mask: NDArray[np.bool_], around: Surroundings) -> tuple[SliceStack, tuple[int, ...]]:
+def _drawn_slices(mask: BoolMask, around: EditContext) -> tuple[SliceStack, tuple[int, ...]]:
     """The stack in which a person drew, and the slices."""
     grid = around.placed.volume.grid
     if around.written is not None:
@@ -269,14 +270,14 @@ def _drawn_slices(mask: NDArray[np.bool_], around: Surroundings) -> tuple[SliceS
     return stacks[chosen], filled[chosen]
 
 
-def _marks_of_stack(marks: Sequence[Mark], stack: SliceStack) -> tuple[list[Mark], tuple[Message, ...]]:
+def _marks_of_stack(marks: Sequence[Prompt], stack: SliceStack) -> tuple[list[Prompt], tuple[Message, ...]]:
     """The marks that mean something on slices of ``stack``: a box seen from its edge is a line there."""
     to_ijk = np.linalg.inv(stack.grid.ijk_to_ras)
     usable = []
     for mark in marks:
         places = np.array(positions_of(mark)) @ to_ijk[:3, :3].T + to_ijk[:3, 3]
         in_slice = [2 - axis for axis in stack.array_axes[1:]]
-        if not isinstance(mark, BoxMark) or (np.ptp(places[:, in_slice], axis=0) > 0.5).all():
+        if not isinstance(mark, BoxPromptRAS) or (np.ptp(places[:, in_slice], axis=0) > 0.5).all():
             usable.append(mark)
     left_out = len(marks) - len(usable)
     if not left_out:
@@ -287,6 +288,6 @@ def _marks_of_stack(marks: Sequence[Mark], stack: SliceStack) -> tuple[list[Mark
     return usable, (said,)
 
 
-def _lies_on(mark: Mark, view: ViewPlane, half: float) -> bool:
+def _lies_on(mark: Prompt, view: ViewPlane, half: float) -> bool:
     heights = (np.array(positions_of(mark)) - view.origin) @ view.normal
     return bool((np.abs(heights) <= half + 1e-6).all())

@@ -1,6 +1,6 @@
 """One action of the Segment Editor effect, from the click to the changed segment.
 
-As ``scene_run`` says: what takes a while happens elsewhere, and the rest comes in short steps.
+As ``runs.run`` says: what takes a while happens elsewhere, and the rest comes in short steps.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from MedSAM3SceneLib.coroutines import Steps, in_thread
-from MedSAM3SceneLib.editing.answer_changes import changed_and_new
-from MedSAM3SceneLib.editing.labelmap_merge import edited_lattice
+from MedSAM3SceneLib.coroutines import StepGenerator, run_in_thread
+from MedSAM3SceneLib.editing.labelmap_merge import changed_and_new, edited_lattice
 from MedSAM3SceneLib.editing.masking import as_far_as_editable
 from MedSAM3SceneLib.editing.overwrite import VoxelTool, replace_content
 from MedSAM3SceneLib.editing.write_result import check_segmentation_node
-from MedSAM3SceneLib.engine.local_engine import JobSource
+from MedSAM3SceneLib.engine.local_engine import Engine
 from MedSAM3SceneLib.mrml.labelmaps import content_of, content_version
 from MedSAM3SceneLib.mrml.segment_masks import labelmap_mask
 from MedSAM3SceneLib.mrml.transforms import node_to_node
-from MedSAM3SceneLib.mrml.volumes import PlacedVolume, check_volume_node, read_in_steps
+from MedSAM3SceneLib.mrml.volumes import SceneVolume, check_volume_node, read_in_steps
 from MedSAM3SceneLib.segments.edited_slices import WrittenSlices, write_written, written_slices
 from MedSAM3SceneLib.segments.provenance import write_provenance
 from MedSAM3SegmentLib.errors import Cancelled, InputError
@@ -31,20 +30,20 @@ from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
 from MedSAM3SegmentLib.tracking.correction import slice_scores
 
 from .edit_actions import (
-    ActionWords,
-    CutChange,
-    Question,
+    ActionOptions,
+    EditRequest,
+    ObliqueChange,
     VolumeChange,
-    question_for,
-    surroundings,
+    edit_context,
+    edit_request,
 )
+from .listener import RunListener
 from .oblique_sentences import reason_on_cut
-from .run import RunState, SceneRun
-from .run_order import RunListener
+from .run import Run, RunState
 
 
 @dataclass(frozen=True, eq=False)
-class EditOrder:
+class EditTask:
     """What is to be done to which segment.
 
     Attributes:
@@ -59,7 +58,7 @@ class EditOrder:
         read: reads the volume, as ``volumes.read_in_steps``.
     """
 
-    words: ActionWords
+    words: ActionOptions
     editor: Any
     segment_id: str
     volume_node: Any
@@ -67,10 +66,10 @@ class EditOrder:
     save_state: Callable[[], None]
     model: str = "demo"
     device: str = "auto"
-    read: Callable[[Any], Steps[PlacedVolume]] = read_in_steps
+    read: Callable[[Any], StepGenerator[SceneVolume]] = read_in_steps
 
 
-class SegmentEditRun(SceneRun):
+class EditRun(Run):
     """An action that is on its way; ended when nothing was found, too, with the segment as it was.
 
     Attributes:
@@ -80,7 +79,7 @@ class SegmentEditRun(SceneRun):
         InputError: the nodes cannot be used; nothing was begun.
     """
 
-    def __init__(self, order: EditOrder, jobs: JobSource, tool: VoxelTool, listener: RunListener | None = None) -> None:
+    def __init__(self, order: EditTask, jobs: Engine, tool: VoxelTool, listener: RunListener | None = None) -> None:
         segmentation_node = order.editor.GetSegmentationNode()
         if segmentation_node is None or segmentation_node.GetSegmentation().GetSegment(order.segment_id) is None:
             raise InputError("No segment is selected; add one, or select the one to work on.")
@@ -93,11 +92,11 @@ class SegmentEditRun(SceneRun):
         self._jobs = jobs
         self._tool = tool
 
-    def _all_steps(self) -> Steps[None]:
+    def _all_steps(self) -> StepGenerator[None]:
         order, segmentation_node = self.order, self._segmentation_node
         self.placed = placed = yield from self._read(order.read(order.volume_node))
-        around = surroundings(segmentation_node, order.segment_id, order.volume_node, placed, order.slice_node)
-        question = yield from in_thread(lambda: question_for(order.words, around))
+        around = edit_context(segmentation_node, order.segment_id, order.volume_node, placed, order.slice_node)
+        question = yield from run_in_thread(lambda: edit_request(order.words, around))
         result = yield from self._answer(
             self._jobs, replace(placed, volume=question.volume), question.request, order.model, order.device
         )
@@ -124,8 +123,8 @@ class SegmentEditRun(SceneRun):
         return self._segmentation_node.GetSegmentation().GetSegment(self.order.segment_id)
 
     def _changed_labelmap(
-        self, question: Question, concept: ConceptResult, placed: PlacedVolume
-    ) -> Steps[tuple[Any | None, Any | None, WrittenSlices | None]]:
+        self, question: EditRequest, concept: ConceptResult, placed: SceneVolume
+    ) -> StepGenerator[tuple[Any | None, Any | None, WrittenSlices | None]]:
         """What the segment is to hold, what of that is new, and what is to be remembered of it; nothing of a single
         slice, which counts as drawn. Worked out again when segments changed meanwhile, as an undo lets them.
         """
@@ -138,13 +137,13 @@ class SegmentEditRun(SceneRun):
             held = content_of(self._segment())
             lattice = edited_lattice(segmentation_node.GetSegmentation(), held, ijk_to_segmentation)
             work = partial(changed_and_new, change, concept.mask, held, lattice, to_segmentation)
-            new, written = yield from in_thread(work)
+            new, written = yield from run_in_thread(work)
             self._check_wanted()
             if new is not None:
                 new, written = yield from as_far_as_editable(new, written, order.editor, order.segment_id)
             memory = None
             if new is not None and isinstance(change, VolumeChange):
-                memory = yield from in_thread(partial(_memory, new, change, to_segmentation, concept))
+                memory = yield from run_in_thread(partial(_memory, new, change, to_segmentation, concept))
             self._check_wanted()
             if content_version(segmentation_node.GetSegmentation()) == version:
                 return new, written, memory
@@ -185,9 +184,9 @@ def _memory(labelmap: Any, change: VolumeChange, to_segmentation: Matrix, concep
     return written_slices(mask, stack, change.drawn, slice_scores(concept))
 
 
-def _reason(concept: ConceptResult, question: Question) -> Message:
+def _reason(concept: ConceptResult, question: EditRequest) -> Message:
     """Whether it was found."""
-    if not isinstance(question.change, CutChange):
+    if not isinstance(question.change, ObliqueChange):
         return concept.reason
     reason = reason_on_cut(concept)
     if not concept.found:

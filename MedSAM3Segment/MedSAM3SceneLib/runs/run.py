@@ -18,13 +18,13 @@ from typing import Any
 from MedSAM3SceneLib.coroutines import (
     WAITING,
     WORKING,
-    Steps,
-    breathe,
-    in_thread,
+    StepGenerator,
     release,
+    run_in_thread,
+    yield_to_interface,
 )
-from MedSAM3SceneLib.engine.local_engine import Job, JobSource
-from MedSAM3SceneLib.mrml.volumes import PlacedVolume, voxels_version
+from MedSAM3SceneLib.engine.local_engine import Engine, Job
+from MedSAM3SceneLib.mrml.volumes import SceneVolume, voxels_version
 from MedSAM3SegmentLib.engine.protocol.events import (
     Advanced,
     Done,
@@ -36,13 +36,13 @@ from MedSAM3SegmentLib.engine.protocol.events import (
     WasCancelled,
 )
 from MedSAM3SegmentLib.errors import Cancelled
-from MedSAM3SegmentLib.few_shot.examples import Examples
-from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.messages.message import Message, message
-from MedSAM3SegmentLib.request import Progress, SegmentRequest, Stage
+from MedSAM3SegmentLib.progress import Progress, Stage
+from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.results.result import SegmentResult
 
-from .run_order import PlacedPartial, RunListener
+from .listener import PlacedPartial, RunListener
 
 #: Seconds of steps between two repaints. One step more may follow, so this stays well below what is felt.
 STEP_BUDGET = 0.015
@@ -62,12 +62,12 @@ class RunState(StrEnum):
 
 
 #: Runs that have not ended, of all who run any.
-_UNDER_WAY: weakref.WeakSet[SceneRun] = weakref.WeakSet()
+_RUNNING: weakref.WeakSet[Run] = weakref.WeakSet()
 
 _ENDED = (RunState.DONE, RunState.CANCELLED, RunState.FAILED)
 
 
-class SceneRun(ABC):
+class Run(ABC):
     """A run that is on its way; what it does, subclasses say.
 
     Args:
@@ -84,7 +84,7 @@ class SceneRun(ABC):
 
     def __init__(self, nodes: Sequence[Any], listener: RunListener | None) -> None:
         self.state = RunState.READING
-        self.placed: PlacedVolume | None = None
+        self.placed: SceneVolume | None = None
         self.result: SegmentResult | None = None
         self.messages: list[Message] = []
         self.error: Exception | None = None
@@ -97,10 +97,10 @@ class SceneRun(ABC):
         self._stepping = False
         self._broken_off: Cancelled | None = None
         self._steps = self._all_steps()
-        _UNDER_WAY.add(self)
+        _RUNNING.add(self)
 
     @abstractmethod
-    def _all_steps(self) -> Steps[None]:
+    def _all_steps(self) -> StepGenerator[None]:
         """What is done, up to its end; begins with the first step."""
 
     @property
@@ -155,7 +155,7 @@ class SceneRun(ABC):
         self.result = self.placed = None
         release(held)
 
-    def _read(self, steps: Steps[PlacedVolume]) -> Steps[PlacedVolume]:
+    def _read(self, steps: StepGenerator[SceneVolume]) -> StepGenerator[SceneVolume]:
         """Read the volume by ``steps``, and remember which voxels these were."""
         placed = yield from steps
         self._voxels = voxels_version(self._nodes[0])
@@ -163,17 +163,16 @@ class SceneRun(ABC):
 
     def _answer(
         self,
-        jobs: JobSource,
-        placed: PlacedVolume,
+        jobs: Engine,
+        placed: SceneVolume,
         request: SegmentRequest,
         model: str,
         device: str,
-        examples: Examples | None = None,
-    ) -> Steps[SegmentResult]:
+    ) -> StepGenerator[SegmentResult]:
         """Hand the request in and follow it to its result."""
         self.state = RunState.SUBMITTING
         submit = partial(jobs.submit, placed.volume, request, model=model, device=device)
-        yield from in_thread(partial(self._hand_in, submit if examples is None else partial(submit, examples=examples)))
+        yield from run_in_thread(partial(self._hand_in, submit))
         assert self._job is not None
         self.state = RunState.SEGMENTING
         stack = SliceStack.along(placed.volume.grid, request.plane)
@@ -186,7 +185,7 @@ class SceneRun(ABC):
         if self._cancelled:
             self._job.cancel()
 
-    def _follow(self, job: Job, placed: PlacedVolume, stack: SliceStack) -> Steps[SegmentResult]:
+    def _follow(self, job: Job, placed: SceneVolume, stack: SliceStack) -> StepGenerator[SegmentResult]:
         while True:
             events = job.poll()
             for event in events:
@@ -194,10 +193,10 @@ class SceneRun(ABC):
                 if result is not None:
                     return result
                 yield WORKING
-            breathe()
+            yield_to_interface()
             yield WAITING
 
-    def _hear(self, event: Event, placed: PlacedVolume, stack: SliceStack) -> SegmentResult | None:
+    def _hear(self, event: Event, placed: SceneVolume, stack: SliceStack) -> SegmentResult | None:
         match event:
             case Done(result=result):
                 return result
@@ -254,7 +253,7 @@ class SceneRun(ABC):
             self._steps.close()
         self.state = state
         self.error = error
-        _UNDER_WAY.discard(self)
+        _RUNNING.discard(self)
         self._listener.ended(self)
 
     def _words_on_change(self) -> list[Message]:
@@ -267,12 +266,12 @@ class SceneRun(ABC):
 
 
 def abandon_all(why: str) -> None:
-    """End all runs at once, as ``SceneRun.abandon`` does."""
-    for run in list(_UNDER_WAY):
+    """End all runs at once, as ``Run.abandon`` does."""
+    for run in list(_RUNNING):
         run.abandon(why)
 
 
-def run_to_end(run: SceneRun, pump: Callable[[], None], cancel: Callable[[], bool] | None = None) -> None:
+def run_to_end(run: Run, pump: Callable[[], None], cancel: Callable[[], bool] | None = None) -> None:
     """Advance ``run`` to its end.
 
     Args:

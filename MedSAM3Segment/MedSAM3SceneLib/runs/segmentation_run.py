@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from MedSAM3SceneLib.coroutines import (
     WAITING,
-    Steps,
-    breathe,
-    in_thread,
+    StepGenerator,
+    run_in_thread,
+    yield_to_interface,
 )
 from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
-from MedSAM3SceneLib.editing.write_concept import Outcome
 from MedSAM3SceneLib.editing.write_result import (
     WrittenResult,
     check_segmentation_node,
@@ -24,28 +23,63 @@ from MedSAM3SceneLib.editing.write_result import (
     messages_of,
     write_in_steps,
 )
-from MedSAM3SceneLib.engine.local_engine import JobSource
+from MedSAM3SceneLib.editing.written_concept import Outcome
+from MedSAM3SceneLib.engine.local_engine import Engine
 from MedSAM3SceneLib.mrml.labelmaps import content_version
 from MedSAM3SceneLib.mrml.volumes import (
-    PlacedVolume,
+    SceneVolume,
     check_volume_node,
     has_namesake,
     read_in_steps,
 )
-from MedSAM3SceneLib.segments.edit_guard import Version, edited_segments
+from MedSAM3SceneLib.segments.edit_guard import ConfirmReplace, Version, edited_segments
 from MedSAM3SceneLib.segments.matching import earlier_segments
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import Cancelled
-from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
+from MedSAM3SegmentLib.prompts.examples import Examples
 from MedSAM3SegmentLib.request import Grouping, Mode, SegmentRequest
 from MedSAM3SegmentLib.results.result import SegmentResult
-from MedSAM3SegmentLib.search_region import Gate
+from MedSAM3SegmentLib.search_region import SearchRegion
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
-from .run import RunState, SceneRun
-from .run_order import RunListener, RunOrder
+from .listener import RunListener
+from .run import Run, RunState
 
 
-class WritingRun(SceneRun):
+@dataclass(frozen=True, eq=False)
+class RunTask:
+    """What is to be segmented, and where it goes.
+
+    Attributes:
+        volume_node: the volume.
+        prepare: makes the request once the volume is read, because regions and drawings depend on its grid; may give
+            a part of the volume, such as an oblique slice, in its place.
+        examples: reads what shows each concept in place of words, or None where words say it.
+        segmentation_node: where segments are written, or None for a new node.
+        model, device: as ``medsam3 segment`` takes them.
+        save_state: see ``write_result.write_in_steps``.
+        is_written: whether the result becomes segments.
+        may_replace: asked before anything is looked for when the run would write segments of earlier runs that a person
+            edited since, or that reach beyond what is looked at; None when it may.
+        left: see ``edited_segments``.
+        only_slice: whether the one slice that is looked at is all that changes in segments of earlier runs.
+    """
+
+    volume_node: Any
+    prepare: Callable[[SceneVolume], StepGenerator[tuple[SceneVolume, SegmentRequest]]]
+    segmentation_node: Any | None = None
+    model: str = "demo"
+    device: str = "auto"
+    save_state: Callable[[], None] | None = None
+    is_written: bool = True
+    examples: Callable[[SceneVolume], StepGenerator[Examples]] | None = None
+    may_replace: ConfirmReplace | None = None
+    left: Version = ()
+    only_slice: bool = False
+
+
+class ResultRun(Run):
     """A run whose result becomes the segments of one segmentation.
 
     Attributes:
@@ -82,17 +116,17 @@ class WritingRun(SceneRun):
         self._save_state = save_state
 
     def _write_segments(
-        self, result: SegmentResult, placed: PlacedVolume, vocabulary: Vocabulary, clear_missing: bool = False
-    ) -> Steps[None]:
+        self, result: SegmentResult, placed: SceneVolume, vocabulary: Vocabulary, clear_missing: bool = False
+    ) -> StepGenerator[None]:
         """Let the result become segments.
 
         Args:
-            clear_missing: see ``segmentations.write_in_steps``.
+            clear_missing: see ``write_result.write_in_steps``.
         """
-        masks = yield from in_thread(lambda: masks_of(result, self.grouping))
+        masks = yield from run_in_thread(lambda: masks_of(result, self.grouping))
         while self._writer.is_writing:
             # Another run, which somebody waits for, is between two of its segments.
-            breathe()
+            yield_to_interface()
             yield WAITING
         self._check_wanted()
         self.state = RunState.WRITING
@@ -115,7 +149,7 @@ class WritingRun(SceneRun):
         self.messages = messages_of(result, self.written)
 
 
-class SegmentationRun(WritingRun):
+class SegmentationRun(ResultRun):
     """A run that is on its way.
 
     Attributes:
@@ -128,7 +162,7 @@ class SegmentationRun(WritingRun):
     """
 
     def __init__(
-        self, order: RunOrder, jobs: JobSource, writer: SegmentWriter, listener: RunListener | None = None
+        self, order: RunTask, jobs: Engine, writer: SegmentWriter, listener: RunListener | None = None
     ) -> None:
         super().__init__(order.volume_node, order.segmentation_node, writer, listener, order.save_state)
         self.order = order
@@ -136,10 +170,10 @@ class SegmentationRun(WritingRun):
         self.is_cut = False
         self._jobs = jobs
 
-    def _all_steps(self) -> Steps[None]:
+    def _all_steps(self) -> StepGenerator[None]:
         order = self.order
-        # Whoever shows partial slices needs its colours.
-        vocabulary = yield from in_thread(Vocabulary.load)
+        # Whoever shows partial slices needs its colors.
+        vocabulary = yield from run_in_thread(Vocabulary.load)
         whole = yield from self._read(read_in_steps(order.volume_node))
         placed, request = yield from order.prepare(whole)
         self.placed, self.grouping = placed, request.grouping
@@ -147,17 +181,18 @@ class SegmentationRun(WritingRun):
         if order.only_slice and request.slices is not None:
             self.only_slice = request.slices[0]
         yield from self._ask_for_edits(placed, request)
-        examples = None if order.examples is None else (yield from order.examples(whole))
-        result = yield from self._answer(self._jobs, placed, request, order.model, order.device, examples)
+        if order.examples is not None:
+            request = replace(request, examples=(yield from order.examples(whole)))
+        result = yield from self._answer(self._jobs, placed, request, order.model, order.device)
         self.state = RunState.CONVERTING
         self._check_wanted()
         if not order.is_written:
-            self.labels = yield from in_thread(result.label_map)
+            self.labels = yield from run_in_thread(result.label_map)
             self.messages = list(result.messages)
             return
         yield from self._write_segments(result, placed, vocabulary)
 
-    def _ask_for_edits(self, placed: PlacedVolume, request: SegmentRequest) -> Steps[None]:
+    def _ask_for_edits(self, placed: SceneVolume, request: SegmentRequest) -> StepGenerator[None]:
         """Make sure that edits of earlier results, and their slices beside those looked at, may be replaced.
 
         Raises:
@@ -169,7 +204,7 @@ class SegmentationRun(WritingRun):
             return
         volume, content_hash = placed.volume, None
         if has_namesake(self.volume_node, volume.name):
-            content_hash = yield from in_thread(lambda: volume.content_hash)
+            content_hash = yield from run_in_thread(lambda: volume.content_hash)
         ids = [
             segment.segment_id
             for concept in request.concepts
@@ -178,18 +213,18 @@ class SegmentationRun(WritingRun):
         is_part = self.only_slice is not None
         # A slice is taken whole, in the region or beside it.
         replaced = replace(request, region=None) if is_part else request
-        looked_at = yield from in_thread(lambda: _looked_at(replaced, placed))
+        looked_at = yield from run_in_thread(lambda: _looked_at(replaced, placed))
         edited = yield from edited_segments(node, ids, self.volume_node, placed, order.left, looked_at, is_part)
         if edited and not order.may_replace(edited):
             raise Cancelled("Nothing was segmented, and what was edited is as it was.")
         self._check_wanted()  # the scene may have been closed over the question
 
 
-def _looked_at(request: SegmentRequest, placed: PlacedVolume) -> NDArray[np.bool_] | None:
+def _looked_at(request: SegmentRequest, placed: SceneVolume) -> BoolMask | None:
     """The voxels ``[k, j, i]`` that a request looks at; None for all."""
     if request.slices is None and request.region is None:
         return None
     grid = placed.volume.grid
     looked_at = np.zeros(grid.shape, bool)
-    looked_at[Gate.of(replace(request, inside=None), SliceStack.along(grid, request.plane)).box] = True
+    looked_at[SearchRegion.of(replace(request, inside=None), SliceStack.along(grid, request.plane)).box] = True
     return looked_at

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from MedSAM3SceneLib.coroutines import Steps, in_thread
-from MedSAM3SceneLib.editing.answer_changes import slices_only
+from MedSAM3SceneLib.coroutines import StepGenerator, run_in_thread
+from MedSAM3SceneLib.editing.labelmap_merge import slices_only
 from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
-from MedSAM3SceneLib.segments.edit_guard import MayReplace, edited_segments
+from MedSAM3SceneLib.segments.edit_guard import ConfirmReplace, edited_segments
+from MedSAM3SegmentLib.assembly.assemble import with_threshold
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.messages.message import message
 from MedSAM3SegmentLib.results.result import SegmentResult
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
+from .listener import RunListener
 from .run import RunState
-from .run_order import RunListener
-from .segmentation_run import WritingRun
+from .segmentation_run import ResultRun
 
 
-class ThresholdRun(WritingRun):
+class ThresholdRun(ResultRun):
     """Writes the result of ``before`` at another threshold, as one action; concepts that fall out are emptied.
 
     Concepts are left out as ``standing_result`` says.
@@ -27,7 +28,7 @@ class ThresholdRun(WritingRun):
     Args:
         before: a run that is done.
         threshold: lowest score that is kept, 0 to 1.
-        save_state: see ``segmentations.write_in_steps``.
+        save_state: see ``write_result.write_in_steps``.
         may_replace: asked before segments are written that a person edited since; by default they may be.
 
     Raises:
@@ -36,12 +37,12 @@ class ThresholdRun(WritingRun):
 
     def __init__(
         self,
-        before: WritingRun,
+        before: ResultRun,
         threshold: float,
         writer: SegmentWriter,
         listener: RunListener | None = None,
         save_state: Callable[[], None] | None = None,
-        may_replace: MayReplace | None = None,
+        may_replace: ConfirmReplace | None = None,
     ) -> None:
         if before.written is None or before.result is None or before.placed is None:
             raise ValueError("Only a run that is done has a threshold to move.")
@@ -58,23 +59,23 @@ class ThresholdRun(WritingRun):
         self._threshold = threshold
         self._may_replace = may_replace
 
-    def _all_steps(self) -> Steps[None]:
+    def _all_steps(self) -> StepGenerator[None]:
         assert self.placed is not None
         self.state = RunState.CONVERTING
         if self._may_replace is not None:
             ids, node = self._segment_ids, self.segmentation_node
             index, stack = self.only_slice, self._before.stack
-            region = None if index is None else (yield from in_thread(lambda: slices_only(stack, (index,))))
+            region = None if index is None else (yield from run_in_thread(lambda: slices_only(stack, (index,))))
             is_part = region is not None
             edited = yield from edited_segments(node, ids, self.volume_node, self.placed, self._left, region, is_part)
             if edited and not self._may_replace(edited):
                 raise Cancelled("The threshold was left as it was, and with it what was edited.")
             self._check_wanted()  # the scene may have been closed over the question
-        self.result = result = yield from in_thread(lambda: self._before.with_threshold(self._threshold))
+        self.result = result = yield from run_in_thread(lambda: with_threshold(self._before, self._threshold))
         yield from self._write_segments(result, self.placed, Vocabulary.load(), clear_missing=True)
 
 
-def standing_result(before: WritingRun) -> SegmentResult:
+def standing_result(before: ResultRun) -> SegmentResult:
     """The result of a run without concepts whose segments a user has deleted since, which it says.
 
     Where nothing is left of any, as after undo, it has all.

@@ -9,21 +9,24 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from MedSAM3SceneLib.coroutines import Steps, in_thread
+from MedSAM3SceneLib.coroutines import StepGenerator, run_in_thread
 from MedSAM3SceneLib.mrml.labelmaps import content_of, content_version
 from MedSAM3SceneLib.mrml.segment_masks import grid_to_segmentation, labelmap_mask
-from MedSAM3SceneLib.mrml.volumes import PlacedVolume
-from MedSAM3SegmentLib.geometry.voxel_grid import Matrix, SliceStack, VoxelGrid
+from MedSAM3SceneLib.mrml.volumes import SceneVolume
+from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
+from MedSAM3SegmentLib.geometry.voxel_grid import Matrix, VoxelGrid
 
-from .edited_slices import WrittenSlices, changed_slices, read_written
-from .joined_slices import is_edited_in
+from .edited_slices import (
+    WrittenSlices,
+    changed_slices,
+    is_edited_in,
+    read_written,
+)
 from .provenance import read_provenance
 
 #: Asked with the names of edited segments; False when they shall stay as they are.
-MayReplace = Callable[[Sequence[str]], bool]
+ConfirmReplace = Callable[[Sequence[str]], bool]
 
 #: Segments as they were once, from ``labelmaps.content_version``.
 Version = tuple[tuple[str, str, int], ...]
@@ -33,11 +36,11 @@ def edited_segments(
     segmentation_node: Any,
     segment_ids: Iterable[str],
     volume_node: Any,
-    placed: PlacedVolume,
+    placed: SceneVolume,
     left: Version = (),
-    looked_at: NDArray[np.bool_] | None = None,
+    looked_at: BoolMask | None = None,
     only_there: bool = False,
-) -> Steps[tuple[str, ...]]:
+) -> StepGenerator[tuple[str, ...]]:
     """The names of segments that hold what a person drew, or had the effect do, since a run wrote them.
 
     Args:
@@ -64,7 +67,7 @@ def edited_segments(
         others = provenance.get("joined_to")
         by_effect = "action" in provenance or (isinstance(others, dict) and "action" in others and not only_there)
         is_edited = partial(_is_edited, content, written, grid, lattice, looked_at, only_there)
-        if by_effect or (yield from in_thread(is_edited)):
+        if by_effect or (yield from run_in_thread(is_edited)):
             edited.append(name)
     return tuple(edited)
 
@@ -74,7 +77,7 @@ def _is_edited(
     written: WrittenSlices | None,
     grid: VoxelGrid,
     lattice: Matrix,
-    looked_at: NDArray[np.bool_] | None,
+    looked_at: BoolMask | None,
     only_there: bool,
 ) -> bool:
     """Whether a segment that holds ``content`` is not as the program wrote it, or larger; touches no scene."""

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import vtk
-from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack
+from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 
 #: The tag of a segment that holds the checksums.
 WRITTEN_TAG = "MedSAM3.WrittenSlices"
@@ -40,7 +41,7 @@ class WrittenSlices:
     scores: Mapping[int, float] = field(default_factory=dict)
 
 
-def edited_slices(segment: Any, mask: NDArray[np.bool_], stack: SliceStack) -> tuple[int, ...]:
+def edited_slices(segment: Any, mask: BoolMask, stack: SliceStack) -> tuple[int, ...]:
     """The slices of ``stack`` that a person drew, corrected or emptied, in rising order.
 
     Args:
@@ -52,7 +53,7 @@ def edited_slices(segment: Any, mask: NDArray[np.bool_], stack: SliceStack) -> t
     return changed_slices(read_written(segment), mask, stack)
 
 
-def changed_slices(written: WrittenSlices | None, mask: NDArray[np.bool_], stack: SliceStack) -> tuple[int, ...]:
+def changed_slices(written: WrittenSlices | None, mask: BoolMask, stack: SliceStack) -> tuple[int, ...]:
     """As ``edited_slices`` of what ``read_written`` gave; touches no scene."""
     there = _checksums(mask, stack)
     if written is None or written.plane is not stack.plane or written.count != stack.count:
@@ -62,7 +63,7 @@ def changed_slices(written: WrittenSlices | None, mask: NDArray[np.bool_], stack
 
 
 def written_slices(
-    mask: NDArray[np.bool_], stack: SliceStack, drawn: tuple[int, ...] = (), scores: Mapping[int, float] | None = None
+    mask: BoolMask, stack: SliceStack, drawn: tuple[int, ...] = (), scores: Mapping[int, float] | None = None
 ) -> WrittenSlices:
     """What a segment that holds ``mask`` now is to remember as written by the program; touches no scene.
 
@@ -98,10 +99,71 @@ def read_written(segment: Any) -> WrittenSlices | None:
         return None
 
 
-def _checksums(mask: NDArray[np.bool_], stack: SliceStack) -> dict[int, str]:
+def _checksums(mask: BoolMask, stack: SliceStack) -> dict[int, str]:
     """A checksum of each slice that has a voxel."""
     slices = stack.extract(mask)
     filled = np.flatnonzero(slices.any(axis=(1, 2)))
     return {
         int(index): hashlib.blake2b(np.packbits(slices[index]).tobytes(), digest_size=5).hexdigest() for index in filled
     }
+
+
+def remembered_of_both(
+    before: WrittenSlices | None,
+    held: BoolMask,
+    holds: BoolMask,
+    region: BoolMask,
+    stack: SliceStack,
+    score: float | None,
+    is_masked: bool = False,
+) -> WrittenSlices:
+    """What a segment is to remember as written by the program, so that what a person edited elsewhere stays known.
+
+    It stays in the plane of the run before, whichever plane this one was in.
+
+    Args:
+        before: what was remembered until now; None where all counts as drawn.
+        held, holds: what it held, and holds now, bool ``[k, j, i]``.
+        region: the voxels that were written anew, bool ``[k, j, i]``.
+        stack: how the volume was cut to write them.
+        score: how sure what was written is, where that is known.
+        is_masked: whether masking may have kept there what a person did, which then stays known.
+    """
+    earlier = stack if before is None else SliceStack.along(stack.grid, before.plane)
+    if before is None or before.count != earlier.count:
+        before = WrittenSlices(earlier.plane, earlier.count, {})
+    anew = {int(index) for index in np.flatnonzero(earlier.extract(region).all(axis=(1, 2)))}
+    edited = set(changed_slices(before, held, earlier)) - (set() if is_masked else anew)
+    scores = {index: sure for index, sure in before.scores.items() if index not in anew}
+    if score is not None:
+        scores |= dict.fromkeys(anew, score)
+    now = written_slices(holds, earlier, scores=scores)
+    checksums = {index: checksum for index, checksum in now.checksums.items() if index not in edited}
+    checksums |= {index: before.checksums[index] for index in edited if index in before.checksums}
+    return WrittenSlices(now.plane, now.count, checksums, now.scores)
+
+
+def is_edited_in(region: BoolMask, written: WrittenSlices | None, mask: BoolMask, grid: VoxelGrid) -> bool:
+    """Whether a person drew, corrected or emptied a slice of a segment that ``region`` has a part of.
+
+    Args:
+        region: bool ``[k, j, i]``.
+        written: what the segment remembers.
+        mask: what it holds, bool ``[k, j, i]``.
+    """
+    stack = SliceStack.along(grid) if written is None else SliceStack.along(grid, written.plane)
+    changed = list(changed_slices(written, mask, stack))
+    return bool(changed and stack.extract(region)[changed].any())
+
+
+def provenance_of_both(new: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
+    """The provenance of a segment that holds a slice of one run in what another one wrote.
+
+    Returns:
+        ``new`` with the other's under ``joined_to``: that of the first, where several slices were written anew.
+    """
+    first = (before or {}).get("joined_to", before)
+    if not isinstance(first, dict) or all(first.get(key) == new.get(key) for key in ("created", "slices")):
+        # The same run at another threshold.
+        return new
+    return new | {"joined_to": first}

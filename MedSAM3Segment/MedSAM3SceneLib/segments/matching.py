@@ -76,7 +76,7 @@ def earlier_segments(
     return list(found.values())
 
 
-def homes_of_objects(
+def match_instances(
     earlier: Sequence[EarlierSegment],
     contents: Sequence[Any | None],
     labels: NDArray[np.uint16],

@@ -9,17 +9,17 @@ import numpy as np
 from MedSAM3SceneLib.mrml.transforms import node_to_world
 
 from .prompts import (
-    Mark,
-    moved_mark,
-    read_marks,
-    write_marks,
+    Prompt,
+    move_prompt,
+    read_prompts,
+    write_prompts,
 )
 
 
-class SelectedMarks:
+class SelectedPrompts:
     """Reads and changes the marks of the segment that a vtkMRMLSegmentEditorNode has selected.
 
-    All positions are millimetres in the world, as slice views show it.
+    All positions are millimeters in the world, as slice views show it.
 
     Args:
         editor: the segment editor node, or None.
@@ -39,7 +39,7 @@ class SelectedMarks:
         segment_id = self._editor.GetSelectedSegmentID() if node is not None else None
         return node.GetSegmentation().GetSegment(segment_id) if segment_id else None
 
-    def read(self) -> tuple[Mark, ...]:
+    def read(self) -> tuple[Prompt, ...]:
         """The marks in the order they were drawn.
 
         Raises:
@@ -49,41 +49,41 @@ class SelectedMarks:
         if segment is None:
             return ()
         to_world = node_to_world(self.segmentation_node)
-        return tuple(moved_mark(mark, to_world) for mark in read_marks(segment))
+        return tuple(move_prompt(prompt, to_world) for prompt in read_prompts(segment))
 
-    def add(self, mark: Mark) -> None:
+    def add(self, prompt: Prompt) -> None:
         """Add a mark; nothing happens where no segment is selected.
 
         Raises:
             InputError: the segmentation is under a non-linear transform.
         """
-        self._write(len(self._kept), mark)
+        self._write(len(self._kept), prompt)
 
-    def replace(self, index: int, mark: Mark) -> None:
-        """Put ``mark`` in the place of one that is there.
+    def replace(self, index: int, prompt: Prompt) -> None:
+        """Put ``prompt`` in the place of one that is there.
 
         Raises:
             InputError: the segmentation is under a non-linear transform.
         """
-        self._write(index, mark)
+        self._write(index, prompt)
 
     def remove(self, index: int) -> None:
         """Remove a mark; nothing happens where it is not there."""
         kept = self._kept
         if 0 <= index < len(kept):
-            write_marks(self.segment, (*kept[:index], *kept[index + 1 :]))
+            write_prompts(self.segment, (*kept[:index], *kept[index + 1 :]))
 
     def remove_all(self) -> None:
         """Remove all marks of the selected segment."""
         if self._kept:
-            write_marks(self.segment, ())
+            write_prompts(self.segment, ())
 
     @property
-    def _kept(self) -> tuple[Mark, ...]:
-        return read_marks(self.segment) if self.segment is not None else ()
+    def _kept(self) -> tuple[Prompt, ...]:
+        return read_prompts(self.segment) if self.segment is not None else ()
 
-    def _write(self, index: int, mark: Mark) -> None:
+    def _write(self, index: int, prompt: Prompt) -> None:
         if self.segment is not None:
-            own = moved_mark(mark, np.linalg.inv(node_to_world(self.segmentation_node)))
+            own = move_prompt(prompt, np.linalg.inv(node_to_world(self.segmentation_node)))
             kept = self._kept
-            write_marks(self.segment, (*kept[:index], own, *kept[index + 1 :]))
+            write_prompts(self.segment, (*kept[:index], own, *kept[index + 1 :]))

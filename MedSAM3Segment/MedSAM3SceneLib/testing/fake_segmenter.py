@@ -7,25 +7,25 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import Cancelled
-from MedSAM3SegmentLib.few_shot.examples import Examples
-from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
+from MedSAM3SegmentLib.geometry.soft_mask import SoftMask
 from MedSAM3SegmentLib.messages.message import message
 from MedSAM3SegmentLib.preprocessing.windowing import choose_window
-from MedSAM3SegmentLib.provenance import ModelIdentity, Provenance
-from MedSAM3SegmentLib.request import (
-    CancelCheck,
-    PartialCallback,
+from MedSAM3SegmentLib.progress import (
+    NO_CALLBACKS,
     PartialMask,
     Progress,
-    ProgressCallback,
-    SegmentRequest,
+    RunCallbacks,
     Stage,
 )
+from MedSAM3SegmentLib.prompts.examples import Examples
+from MedSAM3SegmentLib.provenance import ModelIdentity, Provenance
+from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.results.result import ConceptResult, Instance, SegmentResult
-from MedSAM3SegmentLib.results.slice_detections import SliceEvidence, SoftMask
+from MedSAM3SegmentLib.results.slice_detections import SliceDetections
 from MedSAM3SegmentLib.vocabulary.phrases import VISUAL_PHRASE, prompt_for
 from MedSAM3SegmentLib.volume import Volume
 
@@ -54,15 +54,16 @@ class FakeSegmenter:
         self,
         volume: Volume,
         request: SegmentRequest,
-        progress: ProgressCallback | None = None,
-        cancel: CancelCheck | None = None,
-        partial: PartialCallback | None = None,
+        callbacks: RunCallbacks = NO_CALLBACKS,
     ) -> SegmentResult:
         """The voxels of ``volume`` that have the value of each concept, within the slices asked for.
 
         Raises:
-            Cancelled: ``cancel`` returned True before a slice.
+            Cancelled: ``callbacks.cancel`` returned True before a slice.
         """
+        if request.examples:
+            return self._segment_shown(volume, request, callbacks)
+        progress, partial, cancel = callbacks.progress, callbacks.partial, callbacks.cancel
         self.requests.append(request)
         stack = SliceStack.along(volume.grid, request.plane)
         slices = request.slice_range(stack)
@@ -92,28 +93,16 @@ class FakeSegmenter:
         seconds = {"segmenting slices": 0.0}
         return SegmentResult(stack, concepts, provenance, seconds, volume.messages, request.assembly)
 
-    def segment_like(
-        self,
-        volume: Volume,
-        examples: Examples,
-        request: SegmentRequest,
-        progress: ProgressCallback | None = None,
-        cancel: CancelCheck | None = None,
-        partial: PartialCallback | None = None,
-    ) -> SegmentResult:
-        """The voxels of ``volume`` that have the value that most voxels of each concept's first example have.
-
-        Raises:
-            Cancelled: ``cancel`` returned True before a slice.
-        """
-        self.examples.append(examples)
+    def _segment_shown(self, volume: Volume, request: SegmentRequest, callbacks: RunCallbacks) -> SegmentResult:
+        """The voxels of ``volume`` that have the value that most voxels of each concept's first example have."""
+        self.examples.append(request.examples)
         values = {}
         for concept in request.concepts:
-            example = examples[concept][0]
+            example = request.examples[concept][0]
             there, counts = np.unique(example.volume.array[example.mask], return_counts=True)
             values[prompt_for(concept)] = int(there[counts.argmax()])
         shown = FakeSegmenter(values, self.seconds_a_slice, self.score)
-        return shown.segment(volume, request, progress, cancel, partial)
+        return shown.segment(volume, replace(request, examples={}), callbacks)
 
     def _concept(
         self, volume: Volume, request: SegmentRequest, stack: SliceStack, concept: str, slices: range
@@ -138,7 +127,7 @@ class FakeSegmenter:
             prompt=phrase if shown is None or shown.is_phrase else VISUAL_PHRASE,
             window=choose_window(volume, override=request.window),
             evidence=tuple(
-                SliceEvidence(index, score, score, semantic=_soft(slices_of_mask[index]))
+                SliceDetections(index, score, score, semantic=_soft(slices_of_mask[index]))
                 for index, score in scores.items()
             ),
             found=voxels > 0,
@@ -151,5 +140,5 @@ class FakeSegmenter:
         )
 
 
-def _soft(mask: NDArray[np.bool_]) -> SoftMask:
+def _soft(mask: BoolMask) -> SoftMask:
     return SoftMask(mask.shape, 0, 0, mask.astype(np.float16))

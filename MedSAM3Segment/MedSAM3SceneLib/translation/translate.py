@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from MedSAM3SegmentLib.messages.message import Message
 
-from .sentences import CONTEXT, SENTENCES
+from . import engine_sentences, scene_sentences, segmenter_sentences
+
+#: Under what Slicer's translations have them.
+CONTEXT = "MedSAM3SceneLib.translation"
+
+SENTENCES = engine_sentences.SENTENCES | scene_sentences.SENTENCES | segmenter_sentences.SENTENCES
 
 
 def translated(text: str) -> str:

@@ -1,7 +1,7 @@
 """From per-slice evidence to one mask in the volume: which slices count, which objects are believed, and why.
 
 Runs without the model and without torch, so a moved threshold is answered at once. ``linking`` says which regions are
-one object, ``clean_up`` which objects are believed, ``gating`` where anything may be at all.
+one object, ``cleanup`` which objects are believed, ``search_region`` where anything may be at all.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.geometry.soft_mask import mask_at
-from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
+from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
+from MedSAM3SegmentLib.geometry.soft_mask import soft_mask_to_binary
 from MedSAM3SegmentLib.messages.message import Message
 from MedSAM3SegmentLib.reporting.sentences import (
+    describe_filled,
+    describe_short,
+    describe_smaller,
+    describe_weak,
     reason_of,
-    words_on_filled,
-    words_on_short,
-    words_on_smaller,
-    words_on_weak,
 )
 from MedSAM3SegmentLib.request import AssemblyOptions
-from MedSAM3SegmentLib.results.result import ConceptResult, Instance
-from MedSAM3SegmentLib.results.slice_detections import SliceEvidence
+from MedSAM3SegmentLib.results.result import ConceptResult, Instance, SegmentResult
+from MedSAM3SegmentLib.results.slice_detections import SliceDetections
 from MedSAM3SegmentLib.results.tracks import Track
-from MedSAM3SegmentLib.search_region import Gate
+from MedSAM3SegmentLib.search_region import SearchRegion
 
 from .cleanup import (
     LEAST_EXTENT_MM,
@@ -56,12 +57,12 @@ def assemble(
     stack: SliceStack,
     threshold: float,
     options: AssemblyOptions = AssemblyOptions(),  # noqa: B008 (frozen)
-    gate: Gate | None = None,
+    search_region: SearchRegion | None = None,
 ) -> ConceptResult:
     """The same evidence turned into mask, instances and reason at ``threshold``.
 
     A slice counts when its score reaches the threshold, or half of it where the object goes on from a sure slice.
-    Regions of neighbouring slices that overlap are one object; two that the detector keeps apart on a slice stay two.
+    Regions of neighboring slices that overlap are one object; two that the detector keeps apart on a slice stay two.
     Objects that never reach the threshold, or are too short to be real, are dropped. A concept that was followed
     through the stack has one object per track. What a person drew is left as it was drawn.
 
@@ -70,12 +71,12 @@ def assemble(
         stack: how the volume was cut.
         threshold: lowest best score of an object.
         options: which steps run; each that did something says so in ``ConceptResult.clean_up``.
-        gate: cuts what lies outside of it, or None.
+        search_region: cuts what lies outside of it, or None.
     """
     if concept.tracks:
-        assembled = _from_tracks(concept.tracks, stack, threshold, options, gate)
+        assembled = _from_tracks(concept.tracks, stack, threshold, options, search_region)
     else:
-        assembled = _from_evidence(concept.evidence, stack, threshold, options, gate)
+        assembled = _from_evidence(concept.evidence, stack, threshold, options, search_region)
     slices, instances = _numbered(assembled.instances, stack)
     return replace(
         concept,
@@ -88,7 +89,20 @@ def assemble(
     )
 
 
-def slice_mask(evidence: SliceEvidence, threshold: float, shape: tuple[int, int]) -> NDArray[np.bool_]:
+def with_threshold(result: SegmentResult, threshold: float) -> SegmentResult:
+    """The same detections and tracks cut at another threshold; the model does not run.
+
+    Of objects that were followed those drop out whose score is below; none is followed anew. Where concepts lie in
+    another one, they stay in what that was.
+    """
+    concepts = tuple(
+        assemble(concept, result.stack, threshold, result.assembly, result.search_region_of(concept.concept))
+        for concept in result.concepts
+    )
+    return replace(result, concepts=concepts, provenance=replace(result.provenance, threshold=threshold))
+
+
+def slice_mask(evidence: SliceDetections, threshold: float, shape: tuple[int, int]) -> BoolMask:
     """The mask of one slice ``[row, column]`` at the volume's resolution."""
     mask = np.zeros(shape, bool)
     for _, part in slice_parts(evidence, threshold, shape):
@@ -97,24 +111,24 @@ def slice_mask(evidence: SliceEvidence, threshold: float, shape: tuple[int, int]
 
 
 def _from_evidence(
-    evidence: Sequence[SliceEvidence],
+    evidence: Sequence[SliceDetections],
     stack: SliceStack,
     threshold: float,
     options: AssemblyOptions,
-    gate: Gate | None,
+    search_region: SearchRegion | None,
 ) -> _Assembled:
     """What was detected on every slice by itself, as objects."""
     low = threshold * CONTINUATION if options.hysteresis else threshold
     looked_at = {item.slice_index for item in evidence}
     count = {item.slice_index for item in evidence if item.score >= low}
     if options.fill_gaps:
-        # What little was seen there is a better guess than the neighbours' shape.
+        # What little was seen there is a better guess than the neighbors' shape.
         count |= {n for n in looked_at if {n - 1, n + 1} <= count}
     regions = [
         region
         for item in evidence
         if item.slice_index in count
-        for region in _seen(item, min(low, item.score), stack, gate)
+        for region in _seen(item, min(low, item.score), stack, search_region)
     ]
     if options.link:
         groups = link(
@@ -125,24 +139,28 @@ def _from_evidence(
         )
     else:
         groups = _connected(regions, stack)
-    return _cleaned(groups, stack, SizeRule(stack, threshold, looked_at), looked_at, options, gate)
+    return _cleaned(groups, stack, SizeRule(stack, threshold, looked_at), looked_at, options, search_region)
 
 
 def _from_tracks(
-    tracks: Sequence[Track], stack: SliceStack, threshold: float, options: AssemblyOptions, gate: Gate | None
+    tracks: Sequence[Track],
+    stack: SliceStack,
+    threshold: float,
+    options: AssemblyOptions,
+    search_region: SearchRegion | None,
 ) -> _Assembled:
     """Every object that was followed through the stack; where a person drew, nothing else counts on that slice."""
     drawn = {index for track in tracks for index in track.drawn}
-    taken: dict[int, NDArray[np.bool_]] = {}
+    taken: dict[int, BoolMask] = {}
     groups = []
     for track in sorted(tracks, key=lambda track: track.sureness, reverse=True):
         regions = []
         for index, soft in sorted(track.masks.items()):
             if index in drawn and index not in track.drawn:
                 continue
-            mask = mask_at(soft, stack.slice_shape)
-            if index not in track.drawn and gate is not None:
-                mask = gate.cut(index, mask)
+            mask = soft_mask_to_binary(soft, stack.slice_shape)
+            if index not in track.drawn and search_region is not None:
+                mask = search_region.clip(index, mask)
             before = taken.setdefault(index, np.zeros(stack.slice_shape, bool))
             region = Region.of(index, track.score, mask & ~before, index in track.drawn)
             before |= mask
@@ -150,8 +168,8 @@ def _from_tracks(
                 regions.append(region)
         if regions:
             groups.append(LinkedGroup((tuple(regions),), track.shown))
-    looked_at = set(gate.slices) if gate is not None else set(range(stack.count))
-    return _cleaned(groups, stack, SizeRule(stack, threshold, looked_at), looked_at - drawn, options, gate)
+    looked_at = set(search_region.slices) if search_region is not None else set(range(stack.count))
+    return _cleaned(groups, stack, SizeRule(stack, threshold, looked_at), looked_at - drawn, options, search_region)
 
 
 def _cleaned(
@@ -160,7 +178,7 @@ def _cleaned(
     rule: SizeRule,
     fillable: Collection[int],
     options: AssemblyOptions,
-    gate: Gate | None,
+    search_region: SearchRegion | None,
 ) -> _Assembled:
     """The steps that are switched on, one after the other, each with a sentence if it did something."""
     steps = []
@@ -169,29 +187,29 @@ def _cleaned(
         long = [group for group in kept if group.shown or rule.is_long_enough(group)]
         if len(long) < len(kept):
             where = {region.slice_index for group in kept if group not in long for region in group.regions}
-            steps.append(words_on_short(len(kept) - len(long), where))
+            steps.append(describe_short(len(kept) - len(long), where))
         kept = long
     weak = {region.slice_index for group in kept for region in group.regions if region.score < rule.threshold}
     if weak:
-        steps.append(words_on_weak(weak))
+        steps.append(describe_weak(weak))
     if options.fill_gaps:
-        kept, filled = fill_gaps(kept, fillable, stack.slice_shape, gate)
+        kept, filled = fill_gaps(kept, fillable, stack.slice_shape, search_region)
         if filled:
-            steps.append(words_on_filled(set(filled)))
+            steps.append(describe_filled(set(filled)))
     dropped = len(groups) - len(kept)
     if options.largest_only:
         kept, fewer = largest(kept)
         if fewer:
-            steps.append(words_on_smaller(fewer))
+            steps.append(describe_smaller(fewer))
     return _Assembled(tuple(instance for group in kept for instance in group.instances), dropped, tuple(steps))
 
 
-def _seen(item: SliceEvidence, low: float, stack: SliceStack, gate: Gate | None) -> list[Region]:
+def _seen(item: SliceDetections, low: float, stack: SliceStack, search_region: SearchRegion | None) -> list[Region]:
     """The regions of one slice; a pixel belongs to the surest of them."""
     taken = np.zeros(stack.slice_shape, bool)
     regions = []
     for score, mask in slice_parts(item, low, stack.slice_shape):
-        allowed = mask if gate is None else gate.cut(item.slice_index, mask)
+        allowed = mask if search_region is None else search_region.clip(item.slice_index, mask)
         region = Region.of(item.slice_index, score, allowed & ~taken)
         taken |= allowed
         if region is not None:
@@ -199,9 +217,7 @@ def _seen(item: SliceEvidence, low: float, stack: SliceStack, gate: Gate | None)
     return regions
 
 
-def slice_parts(
-    item: SliceEvidence, threshold: float, shape: tuple[int, int]
-) -> Iterator[tuple[float, NDArray[np.bool_]]]:
+def slice_parts(item: SliceDetections, threshold: float, shape: tuple[int, int]) -> Iterator[tuple[float, BoolMask]]:
     """Score and mask ``[row, column]`` of what is seen on a slice, surest first.
 
     A semantic map does not say what is one object; each of its connected parts is a part by itself.
@@ -211,9 +227,9 @@ def slice_parts(
     if item.semantic is None:
         for detection in item.detections:
             if detection.score >= threshold:
-                yield detection.score, mask_at(detection.mask, shape)
+                yield detection.score, soft_mask_to_binary(detection.mask, shape)
         return
-    labels, count = ndimage.label(mask_at(item.semantic, shape), structure=np.ones((3, 3)))
+    labels, count = ndimage.label(soft_mask_to_binary(item.semantic, shape), structure=np.ones((3, 3)))
     for number in range(1, count + 1):
         yield item.score, labels == number
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.geometry.shape_interpolation import shape_between
-from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
-from MedSAM3SegmentLib.search_region import Gate
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
+from MedSAM3SegmentLib.search_region import SearchRegion
 
 from .regions import LinkedGroup, Region, Regions
 
@@ -37,7 +37,7 @@ class SizeRule:
     """What an object must have to be believed.
 
     Attributes:
-        stack: gives millimetres.
+        stack: gives millimeters.
         threshold: lowest best score.
         looked_at: the slices that were.
     """
@@ -70,15 +70,18 @@ class SizeRule:
 
 
 def fill_gaps(
-    groups: Sequence[LinkedGroup], fillable: Collection[int], shape: tuple[int, int], gate: Gate | None = None
+    groups: Sequence[LinkedGroup],
+    fillable: Collection[int],
+    shape: tuple[int, int],
+    search_region: SearchRegion | None = None,
 ) -> tuple[list[LinkedGroup], list[int]]:
-    """Fill every single slice that an object skips, half-way between its neighbours.
+    """Fill every single slice that an object skips, half-way between its neighbors.
 
     Args:
         groups: the objects.
         fillable: slices that may be filled: looked at, and not drawn by a person.
         shape: (rows, columns) of a slice.
-        gate: outside of which nothing is filled.
+        search_region: outside of which nothing is filled.
 
     Returns:
         The objects, and the slices that were filled. What another object has on such a slice stays its own.
@@ -88,7 +91,9 @@ def fill_gaps(
     for group in groups:
         instances = []
         for instance in group.instances:
-            added = [region for region in _between(instance, fillable, shape, gate) if not _is_taken(region, groups)]
+            added = [
+                region for region in _between(instance, fillable, shape, search_region) if not _is_taken(region, groups)
+            ]
             filled += [region.slice_index for region in added]
             instances.append(tuple(sorted([*instance, *added], key=lambda region: region.slice_index)))
         result.append(replace(group, instances=tuple(instances)))
@@ -109,7 +114,9 @@ def _size(instance: Regions) -> int:
     return sum(region.area for region in instance)
 
 
-def _between(instance: Regions, fillable: Collection[int], shape: tuple[int, int], gate: Gate | None) -> list[Region]:
+def _between(
+    instance: Regions, fillable: Collection[int], shape: tuple[int, int], search_region: SearchRegion | None
+) -> list[Region]:
     """The missing slices of one object."""
     seen = sorted({region.slice_index for region in instance})
     made = []
@@ -119,13 +126,13 @@ def _between(instance: Regions, fillable: Collection[int], shape: tuple[int, int
         sides = [[region for region in instance if region.slice_index == index] for index in (before, after)]
         score = min(max(region.score for region in side) for side in sides)
         mask = shape_between(*(_painted(side, shape) for side in sides))(0.5)
-        region = Region.of(before + 1, score, mask if gate is None else gate.cut(before + 1, mask))
+        region = Region.of(before + 1, score, mask if search_region is None else search_region.clip(before + 1, mask))
         if region is not None:
             made.append(region)
     return made
 
 
-def _painted(regions: Sequence[Region], shape: tuple[int, int]) -> NDArray[np.bool_]:
+def _painted(regions: Sequence[Region], shape: tuple[int, int]) -> BoolMask:
     mask = np.zeros(shape, bool)
     for region in regions:
         mask[region.window] |= region.mask

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.array_types import BoolMask
+
 from .regions import LinkedGroup, Region
 
-Mask = NDArray[np.bool_]
-
-#: What a detector sees as an object on neighbouring slices belongs together beyond this overlap, as a part of the
+#: What a detector sees as an object on neighboring slices belongs together beyond this overlap, as a part of the
 #: smaller region.
 LEAST_OVERLAP = 0.1
 
@@ -25,14 +25,14 @@ BRANCH_OVERLAP = 0.5
 
 
 def link(regions: Sequence[Region], *, kept_apart: bool, bridge: Iterable[int], least_slices: int) -> list[LinkedGroup]:
-    """Join the regions that show the same object on neighbouring slices.
+    """Join the regions that show the same object on neighboring slices.
 
     Args:
         regions: of all slices.
         kept_apart: whether two regions of one slice are two objects in the detector's eyes. They stay two where both
             can be followed; otherwise whatever hangs together is one object.
         bridge: slices on which nothing was seen may be skipped if they are among these, one at a time.
-        least_slices: a part that goes on through fewer slices is no object by itself, but part of its neighbour.
+        least_slices: a part that goes on through fewer slices is no object by itself, but part of its neighbor.
     """
     regions = sorted(regions, key=lambda region: region.slice_index)
     touching = _touching(regions, LEAST_OVERLAP if kept_apart else 0.0)
@@ -47,8 +47,8 @@ def link(regions: Sequence[Region], *, kept_apart: bool, bridge: Iterable[int], 
     return linked
 
 
-def connected(candidates: Mask, scores: NDArray[np.float64]) -> list[LinkedGroup]:
-    """Every connected object (26 neighbours) of ``candidates`` ``[slice, row, column]``, by itself.
+def connected(candidates: BoolMask, scores: NDArray[np.float64]) -> list[LinkedGroup]:
+    """Every connected object (26 neighbors) of ``candidates`` ``[slice, row, column]``, by itself.
 
     Args:
         scores: of each slice.
@@ -70,9 +70,9 @@ Edge = tuple[int, int]
 
 
 def _touching(regions: Sequence[Region], least_overlap: float) -> list[Edge]:
-    """Pairs of regions on neighbouring slices that overlap enough, as indices, in the order of the slices.
+    """Pairs of regions on neighboring slices that overlap enough, as indices, in the order of the slices.
 
-    Where any overlap is enough, so is touching (26 neighbours).
+    Where any overlap is enough, so is touching (26 neighbors).
     """
     by_slice = _by_slice(regions)
     found = []

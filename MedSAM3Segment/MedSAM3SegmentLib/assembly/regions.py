@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-Mask = NDArray[np.bool_]
+from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.geometry.mask_ops import iou_of_areas
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Region:
     score: float
     top: int
     left: int
-    mask: Mask
+    mask: BoolMask
     drawn: bool = False
     area: int = field(init=False)
 
@@ -34,7 +34,7 @@ class Region:
         object.__setattr__(self, "area", int(np.count_nonzero(self.mask)))
 
     @classmethod
-    def of(cls, slice_index: int, score: float, mask: Mask, drawn: bool = False) -> Region | None:
+    def of(cls, slice_index: int, score: float, mask: BoolMask, drawn: bool = False) -> Region | None:
         """The region that ``mask`` ``[row, column]``, the size of the slice, shows, or None where it is empty."""
         rows = np.flatnonzero(mask.any(axis=1))
         if rows.size == 0:
@@ -70,8 +70,7 @@ class Region:
 
     def iou(self, other: Region) -> float:
         """Intersection over union."""
-        both = self.intersection(other)
-        return both / (self.area + other.area - both)
+        return iou_of_areas(self.intersection(other), self.area, other.area)
 
 
 #: The regions of one object, in the order of the slices; there may be several on a slice.

@@ -21,8 +21,8 @@ from .weight_targets import (
     TRACKER,
     TRACKER_MODEL,
     TRACKER_NECK,
-    Change,
-    Target,
+    KeyTarget,
+    TensorTransform,
 )
 
 
@@ -59,7 +59,7 @@ class Piece:
     """One of the file's tensors, or a part of it, that a tensor of the network is made from."""
 
     stored_name: str
-    change: Change = Change.NONE
+    change: TensorTransform = TensorTransform.NONE
     row: int = 0
 
 
@@ -77,7 +77,7 @@ class Checkpoint:
         self.layout = recognise_layout(file.shapes, file.path)
         self._bare = not any(name.startswith((DETECTOR, TRACKER, *_PREFIXES)) for name in file.shapes)
         self._pieces: dict[str, list[Piece]] = {}
-        self._targets: dict[str, tuple[Target, ...]] = {}
+        self._targets: dict[str, tuple[KeyTarget, ...]] = {}
         for stored in file.shapes:
             targets = self._targets_of(stored)
             self._targets[stored] = targets
@@ -133,7 +133,7 @@ class Checkpoint:
                 if target.name not in wanted:
                     continue
                 name = target.name.removeprefix(part.value)
-                if target.change is not Change.AS_ROW:
+                if target.change is not TensorTransform.AS_ROW:
                     yield name, target.change.apply(tensor)
                     continue
                 found = rows.setdefault(target.name, {})
@@ -144,7 +144,7 @@ class Checkpoint:
     def _check_rows(self) -> None:
         """Tensors made of several need them all."""
         for pieces in self._pieces.values():
-            if pieces[0].change is not Change.AS_ROW:
+            if pieces[0].change is not TensorTransform.AS_ROW:
                 continue
             rows = {piece.row for piece in pieces}
             missing = next((row for row in range(POINT_EMBEDDINGS) if row not in rows), None)
@@ -154,11 +154,11 @@ class Checkpoint:
                     "The weight file {path} lacks '{name}'; download it again.", path=self.file.path, name=name
                 )
 
-    def _targets_of(self, stored: str) -> tuple[Target, ...]:
+    def _targets_of(self, stored: str) -> tuple[KeyTarget, ...]:
         if self.layout is Layout.TRANSFORMERS:
             # transformers 5.23 writes this prefix twice when it saves Sam3VideoModel; the published file has it once.
             name = stored.replace(TRACKER_MODEL * 2, TRACKER_MODEL, 1)
-            return (Target(DETECTOR_MODEL + name if self._bare else name),)
+            return (KeyTarget(DETECTOR_MODEL + name if self._bare else name),)
         if is_unused(stored):
             return ()
         targets = targets_of(stored)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from .weight_targets import (
     DETECTOR_MODEL,
     TRACKER_NECK,
-    Change,
     Entry,
-    Target,
+    KeyTarget,
+    TensorTransform,
     fused,
     same,
     weight,
@@ -47,7 +47,7 @@ def _neck(meta: str, ours: str) -> Iterator[Entry]:
 def _vision() -> Iterator[Entry]:
     meta, ours = "backbone.vision_backbone", DETECTOR_MODEL + "vision_encoder"
     trunk, vit = f"{meta}.trunk", f"{ours}.backbone"
-    yield f"{trunk}.pos_embed", (Target(f"{vit}.embeddings.position_embeddings", Change.WITHOUT_FIRST),)
+    yield f"{trunk}.pos_embed", (KeyTarget(f"{vit}.embeddings.position_embeddings", TensorTransform.WITHOUT_FIRST),)
     yield from weight(f"{trunk}.patch_embed.proj", f"{vit}.embeddings.patch_embeddings.projection")
     yield from same(f"{trunk}.ln_pre", f"{vit}.layer_norm")
     block, layer = f"{trunk}.blocks.*", f"{vit}.layers.*"
@@ -64,8 +64,8 @@ def _vision() -> Iterator[Entry]:
 def _text() -> Iterator[Entry]:
     meta, ours = "backbone.language_backbone", DETECTOR_MODEL + "text_encoder"
     encoder, text = f"{meta}.encoder", f"{ours}.text_model"
-    yield f"{encoder}.positional_embedding", (Target(f"{text}.embeddings.position_embedding.weight"),)
-    yield f"{encoder}.text_projection", (Target(f"{ours}.text_projection.weight", Change.TRANSPOSE),)
+    yield f"{encoder}.positional_embedding", (KeyTarget(f"{text}.embeddings.position_embedding.weight"),)
+    yield f"{encoder}.text_projection", (KeyTarget(f"{ours}.text_projection.weight", TensorTransform.TRANSPOSE),)
     yield from weight(f"{encoder}.token_embedding", f"{text}.embeddings.token_embedding")
     yield from same(f"{encoder}.ln_final", f"{text}.final_layer_norm")
     block, layer = f"{encoder}.transformer.resblocks.*", f"{text}.encoder.layers.*"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MedSAM3SegmentLib.errors import ModelError
 from MedSAM3SegmentLib.messages.message import Message, message
 
-from .fingerprint import file_sha256
 from .weight_endings import PYTORCH_ENDINGS, SAFETENSORS_ENDINGS
 
 if TYPE_CHECKING:
@@ -120,3 +120,16 @@ def _counts(path: Path) -> bool:
         or path.suffix in SAFETENSORS_ENDINGS + PYTORCH_ENDINGS
         or (path.name.endswith(".index.json"))
     )
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def files_sha256(hashes: Mapping[Path, str]) -> str:
+    """The hash of one file, or of the hashes of several (shards) in order of their names."""
+    if len(hashes) == 1:
+        return next(iter(hashes.values()))
+    return hashlib.sha256("".join(hashes[path] for path in sorted(hashes)).encode()).hexdigest()

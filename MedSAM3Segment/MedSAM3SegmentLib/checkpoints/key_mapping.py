@@ -13,11 +13,11 @@ from itertools import chain
 
 from .detector_keys import detector_names
 from .tracker_keys import tracker_names
-from .weight_targets import DETECTOR, Target
+from .weight_targets import DETECTOR, KeyTarget
 
 
 @cache
-def _table() -> dict[str, tuple[Target, ...]]:
+def _table() -> dict[str, tuple[KeyTarget, ...]]:
     """Meta's names to targets, ``*`` standing for a layer's number; the detector's names without a prefix."""
     return dict(chain(detector_names(), tracker_names()))
 
@@ -35,7 +35,7 @@ def is_unused(name: str) -> bool:
     return name.endswith(".freqs_cis") or re.search(r"(^|\.)geometry_encoder\.points_", name) is not None
 
 
-def targets_of(name: str) -> tuple[Target, ...]:
+def targets_of(name: str) -> tuple[KeyTarget, ...]:
     """What a Meta tensor becomes; empty if nothing is known of it.
 
     Args:
@@ -44,7 +44,7 @@ def targets_of(name: str) -> tuple[Target, ...]:
     for pattern, numbers in _patterns(name.removeprefix(DETECTOR)):
         found = _table().get(pattern)
         if found:
-            return tuple(Target(_fill(target.name, numbers), target.change, target.row) for target in found)
+            return tuple(KeyTarget(_fill(target.name, numbers), target.change, target.row) for target in found)
     return ()
 
 

@@ -1,8 +1,4 @@
-"""Low-rank adapters as they are published: MedSAM-3's own format and PEFT folders.
-
-An adapter changes a weight ``W`` to ``W + scale * (A B)^T`` with ``A`` ``[in, rank]`` and ``B`` ``[rank, out]``
-(Hu et al. 2021, LoRA; MedSAM-3 uses rank 16 and scale 2).
-"""
+"""Reading low-rank adapters (LoRA) as they are published: MedSAM-3's own format and PEFT folders."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +15,12 @@ from MedSAM3SegmentLib.errors import ModelError
 from MedSAM3SegmentLib.provenance import AdapterIdentity
 
 from .checkpoint import Part
-from .fingerprint import file_sha256
+from .hashing import file_sha256
 from .key_mapping import is_unused, targets_of
+from .lora_weights import Adapter, LoraWeights
 from .model_card import ModelCard, ScoreRule
 from .weight_files import WeightFile, open_weights
-from .weight_targets import DETECTOR, DETECTOR_MODEL, Target
+from .weight_targets import DETECTOR, DETECTOR_MODEL, KeyTarget
 
 #: Alpha over rank of MedSAM-3's published adapter (16 and 32; 32 and 64 before). Its file does not say.
 MEDSAM3_SCALE = 2.0
@@ -35,60 +31,6 @@ PEFT_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _MEDSAM3_KEY = re.compile(r"(?P<module>.+)\.lora\.lora_(?P<side>[AB])")
 _PEFT_KEY = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
 _PEFT_PREFIX = "base_model.model."
-
-
-@dataclass(frozen=True, eq=False)
-class LowRank:
-    """A change of one weight.
-
-    Attributes:
-        down: ``[rank, in]``.
-        up: ``[out, rank]``.
-    """
-
-    down: torch.Tensor
-    up: torch.Tensor
-    scale: float
-
-    def delta(self) -> torch.Tensor:
-        """What is added to the weight, float32 ``[out, in]``."""
-        return self.scale * (self.up.float() @ self.down.float())
-
-
-@dataclass(frozen=True, eq=False)
-class Adapter:
-    """What an adapter does to a base, under the names of ``Sam3VideoModel``.
-
-    Attributes:
-        changes: low-rank changes by weight.
-        replacements: whole weights that it brings along.
-        unused: names in its file that SAM 3's detector has no use for (it is never given points).
-        card: name, rules and thresholds of the base with this adapter.
-    """
-
-    path: Path
-    identity: AdapterIdentity
-    changes: Mapping[str, LowRank]
-    card: ModelCard
-    replacements: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    unused: tuple[str, ...] = ()
-
-    @property
-    def names(self) -> set[str]:
-        return {*self.changes, *self.replacements}
-
-    @property
-    def touches_vision(self) -> bool:
-        """Whether image features differ with it."""
-        return any(name.startswith(DETECTOR_MODEL + "vision_encoder.") for name in self.names)
-
-    def apply(self, name: str, weight: torch.Tensor) -> torch.Tensor:
-        """The weight with this adapter, float32; a name it does not touch comes back as it is."""
-        if name in self.replacements:
-            return self.replacements[name].float()
-        if name in self.changes:
-            return weight.float() + self.changes[name].delta().to(weight.device)
-        return weight
 
 
 def load_adapter(path: Path) -> Adapter:
@@ -179,7 +121,9 @@ def _pairs(names: Iterable[str], pattern: re.Pattern[str], path: Path) -> dict[s
     return pairs
 
 
-def _low_rank(file: WeightFile, sides: Mapping[str, str], tensors: Mapping[str, torch.Tensor], scale: float) -> LowRank:
+def _low_rank(
+    file: WeightFile, sides: Mapping[str, str], tensors: Mapping[str, torch.Tensor], scale: float
+) -> LoraWeights:
     """``lora_A`` ``[rank, in]`` and ``lora_B`` ``[out, rank]``, checked."""
     down, up = tensors[sides["A"]], tensors[sides["B"]]
     if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1]:
@@ -191,7 +135,7 @@ def _low_rank(file: WeightFile, sides: Mapping[str, str], tensors: Mapping[str, 
         )
     for name in (sides["A"], sides["B"]):
         _check_numbers(name, tensors[name], file.path)
-    return LowRank(down, up, scale)
+    return LoraWeights(down, up, scale)
 
 
 def _check_numbers(name: str, tensor: torch.Tensor, path: Path) -> None:
@@ -205,7 +149,7 @@ def _check_numbers(name: str, tensor: torch.Tensor, path: Path) -> None:
 
 def _load_medsam3(file: WeightFile) -> Adapter:
     tensors = dict(file.read(file.shapes, keep_mapped=True))
-    changes: dict[str, LowRank] = {}
+    changes: dict[str, LoraWeights] = {}
     unused: list[str] = []
     for module, sides in _pairs(file.shapes, _MEDSAM3_KEY, file.path).items():
         if is_unused(module):
@@ -223,7 +167,7 @@ def _load_medsam3(file: WeightFile) -> Adapter:
         transposed = {name: tensors[name].t() for name in sides.values()}
         whole = _low_rank(file, sides, transposed, _medsam3_scale(file, transposed[sides["A"]].shape[0]))
         for target in targets:
-            changes[target.name] = LowRank(whole.down, target.change.apply(whole.up), whole.scale)
+            changes[target.name] = LoraWeights(whole.down, target.change.apply(whole.up), whole.scale)
     card = ModelCard(name=file.path.stem, score_rule=ScoreRule.WITHOUT_PRESENCE, threshold=0.5)
     if (file.path.parent / "medsam3_model.json").is_file():
         card = ModelCard.load(file.path.parent)
@@ -242,7 +186,7 @@ def _medsam3_scale(file: WeightFile, rank: int) -> float:
     return MEDSAM3_SCALE
 
 
-def meta_targets(module: str) -> tuple[Target, ...]:
+def meta_targets(module: str) -> tuple[KeyTarget, ...]:
     """The weights of ``Sam3VideoModel`` that a Meta module's weight becomes; empty if there is no such module.
 
     MedSAM-3 splits attention into ``q_proj``, ``k_proj`` and ``v_proj`` where Meta has one ``in_proj``.
@@ -254,7 +198,7 @@ def meta_targets(module: str) -> tuple[Target, ...]:
     if match is None:
         return ()
     fused = targets_of(f"{match[1]}.in_proj_weight")
-    return tuple(Target(target.name) for target in fused if target.name.endswith(f".{match[2]}_proj.weight"))
+    return tuple(KeyTarget(target.name) for target in fused if target.name.endswith(f".{match[2]}_proj.weight"))
 
 
 def _load_peft(folder: Path) -> Adapter:
@@ -267,7 +211,7 @@ def _load_peft(folder: Path) -> Adapter:
     file = open_weights(path)
     tensors = dict(file.read(file.shapes, keep_mapped=True))
     low_rank = [name for name in file.shapes if ".lora_" in name]
-    changes: dict[str, LowRank] = {}
+    changes: dict[str, LoraWeights] = {}
     for module, sides in _pairs(low_rank, _PEFT_KEY, path).items():
         rank = tensors[sides["A"]].shape[0]
         scale = _peft_scale(config, module.removeprefix(_PEFT_PREFIX), rank)

@@ -46,7 +46,7 @@ class ModelCard:
         threshold: default lowest score of a kept detection.
         score_rule: whether presence is part of the score.
         mask_rule: which head draws the mask.
-        licence: SPDX identifier or the licence's name.
+        license: SPDX identifier or the license's name.
         description: one or two sentences.
         base: for an adapter, the model it goes on top of, as ``--model`` takes it.
         prompts: what it was trained to be asked with: ``T`` words, ``T+I`` words with a box.

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from .weight_targets import (
     TRACKER,
     TRACKER_MODEL,
-    Change,
     Entry,
-    Target,
+    KeyTarget,
+    TensorTransform,
     same,
     weight,
 )
@@ -44,7 +44,7 @@ def _memory() -> Iterator[Entry]:
         ("no_obj_ptr", "no_object_pointer"),
         ("no_obj_embed_spatial", "occlusion_spatial_embedding_parameter"),
     ):
-        yield TRACKER + name, (Target(TRACKER_MODEL + place),)
+        yield TRACKER + name, (KeyTarget(TRACKER_MODEL + place),)
     yield from same(TRACKER + "mask_downsample", TRACKER_MODEL + "mask_downsample")
     yield from _tracker_perceptron(TRACKER + "obj_ptr_proj", TRACKER_MODEL + "object_pointer_proj")
     yield from same(TRACKER + "obj_ptr_tpos_proj", TRACKER_MODEL + "temporal_positional_encoding_projection_layer")
@@ -66,7 +66,7 @@ def _memory() -> Iterator[Entry]:
     yield from same(f"{meta}.pix_feat_proj", f"{ours}.feature_projection")
     yield from same(f"{meta}.out_proj", f"{ours}.projection")
     meta, ours = f"{meta}.fuser.layers.*", f"{ours}.memory_fuser.layers.*"
-    yield f"{meta}.gamma", (Target(f"{ours}.scale"),)
+    yield f"{meta}.gamma", (KeyTarget(f"{ours}.scale"),)
     yield from same(f"{meta}.dwconv", f"{ours}.depthwise_conv")
     yield from same(f"{meta}.norm", f"{ours}.layer_norm")
     for number in "12":
@@ -79,12 +79,15 @@ def _prompting() -> Iterator[Entry]:
     yield (
         f"{meta}.pe_layer.positional_encoding_gaussian_matrix",
         (
-            Target(TRACKER_MODEL + "shared_image_embedding.positional_embedding"),
-            Target(f"{ours}.shared_embedding.positional_embedding"),
+            KeyTarget(TRACKER_MODEL + "shared_image_embedding.positional_embedding"),
+            KeyTarget(f"{ours}.shared_embedding.positional_embedding"),
         ),
     )
     for row in range(POINT_EMBEDDINGS):
-        yield f"{meta}.point_embeddings.{row}.weight", (Target(f"{ours}.point_embed.weight", Change.AS_ROW, row),)
+        yield (
+            f"{meta}.point_embeddings.{row}.weight",
+            (KeyTarget(f"{ours}.point_embed.weight", TensorTransform.AS_ROW, row),),
+        )
     for name in ("not_a_point_embed", "no_mask_embed"):
         yield from weight(f"{meta}.{name}", f"{ours}.{name}")
     for step, name in ((0, "conv1"), (1, "layer_norm1"), (3, "conv2"), (4, "layer_norm2"), (6, "conv3")):

@@ -15,7 +15,7 @@ DETECTOR, TRACKER = "detector.", "tracker."
 DETECTOR_MODEL, TRACKER_MODEL, TRACKER_NECK = "detector_model.", "tracker_model.", "tracker_neck."
 
 
-class Change(Enum):
+class TensorTransform(Enum):
     """How a tensor is changed on its way."""
 
     NONE = "as it is"
@@ -28,38 +28,38 @@ class Change(Enum):
 
     def apply(self, tensor: torch.Tensor) -> torch.Tensor:
         """The changed tensor; a view where it can be."""
-        if self in (Change.QUERY, Change.KEY, Change.VALUE):
-            third = (Change.QUERY, Change.KEY, Change.VALUE).index(self)
+        if self in (TensorTransform.QUERY, TensorTransform.KEY, TensorTransform.VALUE):
+            third = (TensorTransform.QUERY, TensorTransform.KEY, TensorTransform.VALUE).index(self)
             return tensor.chunk(3, dim=0)[third]
-        if self is Change.TRANSPOSE:
+        if self is TensorTransform.TRANSPOSE:
             return tensor.t().contiguous()
-        if self is Change.WITHOUT_FIRST:
+        if self is TensorTransform.WITHOUT_FIRST:
             return tensor[:, 1:].contiguous()
         return tensor
 
 
 @dataclass(frozen=True)
-class Target:
+class KeyTarget:
     """Where a Meta tensor goes in ``Sam3VideoModel``; ``row`` counts where several Meta tensors make one."""
 
     name: str
-    change: Change = Change.NONE
+    change: TensorTransform = TensorTransform.NONE
     row: int = 0
 
 
 #: The name of a Meta tensor, ``*`` standing for a layer's number, and what it becomes.
-Entry = tuple[str, tuple[Target, ...]]
+Entry = tuple[str, tuple[KeyTarget, ...]]
 
 
 def same(meta: str, ours: str) -> Iterator[Entry]:
     """A module with weight and bias."""
     for leaf in ("weight", "bias"):
-        yield f"{meta}.{leaf}", (Target(f"{ours}.{leaf}"),)
+        yield f"{meta}.{leaf}", (KeyTarget(f"{ours}.{leaf}"),)
 
 
 def weight(meta: str, ours: str) -> Iterator[Entry]:
     """A module with weight alone."""
-    yield f"{meta}.weight", (Target(f"{ours}.weight"),)
+    yield f"{meta}.weight", (KeyTarget(f"{ours}.weight"),)
 
 
 def fused(meta: str, ours: str) -> Iterator[Entry]:
@@ -68,8 +68,8 @@ def fused(meta: str, ours: str) -> Iterator[Entry]:
         yield (
             meta + leaf,
             (
-                Target(f"{ours}.q_proj.{leaf}", Change.QUERY),
-                Target(f"{ours}.k_proj.{leaf}", Change.KEY),
-                Target(f"{ours}.v_proj.{leaf}", Change.VALUE),
+                KeyTarget(f"{ours}.q_proj.{leaf}", TensorTransform.QUERY),
+                KeyTarget(f"{ours}.k_proj.{leaf}", TensorTransform.KEY),
+                KeyTarget(f"{ours}.v_proj.{leaf}", TensorTransform.VALUE),
             ),
         )

@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from MedSAM3SegmentLib.cli.options.example import ExampleFiles, read_examples
-from MedSAM3SegmentLib.cli.options.model import ModelChoice
+from MedSAM3SegmentLib.cli.options.model import ModelSection
 from MedSAM3SegmentLib.errors import Cancelled, InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack, VoxelGrid
-from MedSAM3SegmentLib.request import Progress, SegmentRequest, Stage
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.progress import Progress, RunCallbacks, Stage
+from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.vocabulary.vocabulary import advice_for
 
 from .output_files import check_outputs, written_together
@@ -30,7 +32,7 @@ class SegmentJob:
     """One image file to be segmented.
 
     Attributes:
-        image: what ``images.read_volume`` reads.
+        image: what ``read_volume.read_volume`` reads.
         output: the segmentation; its suffix chooses the format.
         request: what is asked for.
         model: what segments it.
@@ -42,7 +44,7 @@ class SegmentJob:
     image: Path
     output: Path
     request: SegmentRequest
-    model: ModelChoice = field(default_factory=ModelChoice)
+    model: ModelSection = field(default_factory=ModelSection)
     report: Path | None = None
     preview: Path | None = None
     complete: Callable[[SegmentRequest, VoxelGrid], SegmentRequest] | None = None
@@ -74,6 +76,8 @@ def segment_file(job: SegmentJob, terminal: Terminal, interruption: Interruption
         volume = read_volume(job.image)
         examples = read_examples(job.examples, job.request.concepts[0], volume)
     request = job.request if job.complete is None else job.complete(job.request, volume.grid)
+    if examples:
+        request = replace(request, examples=dict.fromkeys(request.concepts, examples))
     stack = SliceStack.along(volume.grid, request.plane)
     request.slice_range(stack)
     terminal.note(_describe(volume, stack))
@@ -88,11 +92,8 @@ def segment_file(job: SegmentJob, terminal: Terminal, interruption: Interruption
 
     with interruption.gently() as stop:
         with terminal.progress() as show:
-            if examples:
-                shown = dict.fromkeys(request.concepts, examples)
-                result = segmenter.segment_like(volume, shown, request, lambda progress: _show(show, progress), stop)
-            else:
-                result = segmenter.segment(volume, request, lambda progress: _show(show, progress), stop)
+            callbacks = RunCallbacks(lambda progress: _show(show, progress), cancel=stop)
+            result = segmenter.segment(volume, request, callbacks)
         seconds |= result.seconds
         if stop():
             raise Cancelled("Stopped after the last slice; nothing was written.")

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from MedSAM3SegmentLib.request import CancelCheck
+from MedSAM3SegmentLib.progress import CancelCheck
 from MedSAM3SegmentLib.training.demo_recipe import (
     DemoRecipe,
     TrackerStage,
@@ -18,7 +18,7 @@ from MedSAM3SegmentLib.training.demo_recipe import (
 from .terminal import Terminal
 
 if TYPE_CHECKING:
-    from MedSAM3SegmentLib.models.detector import ConceptModel
+    from MedSAM3SegmentLib.models.detector import Sam3Detector
     from MedSAM3SegmentLib.training.loop import Schedule
     from MedSAM3SegmentLib.training.train import Lessons, Report
 
@@ -84,7 +84,7 @@ def _train_new(options: argparse.Namespace, report: Report, stop: CancelCheck) -
 
 
 def _train_on(options: argparse.Namespace, terminal: Terminal, report: Report, stop: CancelCheck) -> None:
-    from MedSAM3SegmentLib.models.detector import ConceptModel
+    from MedSAM3SegmentLib.models.detector import Sam3Detector
     from MedSAM3SegmentLib.models.load_model import load_model
     from MedSAM3SegmentLib.training.train import train_model
 
@@ -101,7 +101,7 @@ def _train_on(options: argparse.Namespace, terminal: Terminal, report: Report, s
         training=training,
     )
     _make_trainable(model)
-    trained = ConceptModel(model.network, model.tokenizer, card, str(model.device))
+    trained = Sam3Detector(model.network, model.tokenizer, card, str(model.device))
     train_model(
         trained, _lessons(options), options.output, schedule=schedule, seed=_seed(options), report=report, cancel=stop
     )
@@ -110,7 +110,7 @@ def _train_on(options: argparse.Namespace, terminal: Terminal, report: Report, s
 def _train_tracker(options: argparse.Namespace, terminal: Terminal, report: Report, stop: CancelCheck) -> None:
     from MedSAM3SegmentLib.models.load_model import load_model
     from MedSAM3SegmentLib.training.dataset import manifest_stacks
-    from MedSAM3SegmentLib.training.train_tracker import TrackerRecipe, add_tracker, tracker_schedule
+    from MedSAM3SegmentLib.training.tracker.train import TrackerRecipe, add_tracker, tracker_schedule
 
     model = load_model(options.base, options.device or "auto", dtype="float32")
     terminal.note(f"Model: {model.card.name} on {model.device}.")
@@ -136,7 +136,7 @@ def _train_tracker(options: argparse.Namespace, terminal: Terminal, report: Repo
     )
 
 
-def _make_trainable(model: ConceptModel) -> None:
+def _make_trainable(model: Sam3Detector) -> None:
     """Give the weights memory of their own: loaded ones may be a file's, which training must not write to."""
     for parameter in model.network.parameters():
         parameter.data = parameter.data.clone()

@@ -40,7 +40,7 @@ def write_result(path: Path, result: SegmentResult, grouping: Grouping = Groupin
         Segment(
             name,
             concept.mask if label is None else concept.instance_map == label,
-            vocabulary.colour_for(concept.concept),
+            vocabulary.color_for(concept.concept),
             terminology_entry(vocabulary.find(concept.concept)),
             {PROVENANCE_TAG: provenance_text(_provenance(result, concept, label))},
         )

@@ -6,28 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.assembly.assemble import slice_mask
 from MedSAM3SegmentLib.features.slice_encoder import SliceFeatures
 from MedSAM3SegmentLib.messages.message import Message
-from MedSAM3SegmentLib.models.detector import PhraseFeatures
-from MedSAM3SegmentLib.models.memory import BatchGuard, fitting_batch, reliefs_of
+from MedSAM3SegmentLib.models.detector import TextFeatures
+from MedSAM3SegmentLib.models.memory import BatchGuard, choose_batch_size, memory_reducers
 from MedSAM3SegmentLib.preprocessing.windowing import Window
-from MedSAM3SegmentLib.progress import Watch
-from MedSAM3SegmentLib.request import Stage
-from MedSAM3SegmentLib.results.slice_detections import SliceEvidence
-from MedSAM3SegmentLib.search_region import Gate
+from MedSAM3SegmentLib.progress import RunReporter, Stage
+from MedSAM3SegmentLib.results.slice_detections import SliceDetections
+from MedSAM3SegmentLib.search_region import SearchRegion
 
 from .exemplars import Exemplars, box_prompts
-from .postprocess import slice_evidence
+from .postprocess import postprocess_slice
 
 #: Slices that go through the network together. CPUs gain nothing from larger batches; cancelling waits for one batch.
 BATCH = {"cpu": 2, "mps": 2, "cuda": 8}
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class ConceptQuery:
     """One concept as it goes to the model.
 
     Attributes:
@@ -52,15 +51,19 @@ class Question:
         return self.is_phrase or any(box.positive for box in self.exemplars.at(slice_index))
 
 
-def look(
-    features: SliceFeatures, questions: Sequence[Question], gate: Gate, threshold: float, watch: Watch
-) -> list[list[SliceEvidence]]:
+def detect_slices(
+    features: SliceFeatures,
+    questions: Sequence[ConceptQuery],
+    search_region: SearchRegion,
+    threshold: float,
+    reporter: RunReporter,
+) -> list[list[SliceDetections]]:
     """Evidence per question and slice. Questions that share a window share one pass of the image encoder.
 
     Args:
-        features: of the volume, cut as the gate's stack is.
-        gate: which slices to look at.
-        threshold: for what is shown to ``watch``; the evidence does not depend on it.
+        features: of the volume, cut as the search region's stack is.
+        search_region: which slices to look at.
+        threshold: for what is shown to ``reporter``; the evidence does not depend on it.
 
     Raises:
         Cancelled: between two batches.
@@ -68,20 +71,20 @@ def look(
     if not questions:
         return []
     model = features.model
-    evidence: list[list[SliceEvidence]] = [[] for _ in questions]
+    evidence: list[list[SliceDetections]] = [[] for _ in questions]
     phrases = model.encode_phrases([question.prompt for question in questions])
-    batch = fitting_batch(model, BATCH.get(model.device.type, 1))
-    guard = BatchGuard(batch, reliefs_of(model), watch.tell)
-    rounds = _rounds(questions, gate)
-    stage = watch.begin(Stage.SEGMENTING, sum(len(slices) for _, slices in rounds))
+    batch = choose_batch_size(model, BATCH.get(model.device.type, 1))
+    guard = BatchGuard(batch, memory_reducers(model), reporter.add_message)
+    rounds = _rounds(questions, search_region)
+    stage = reporter.begin(Stage.SEGMENTING, sum(len(slices) for _, slices in rounds))
     for asked, slices in rounds:
 
-        def look_at(batch: Sequence[int], asked: Sequence[int] = asked) -> list[dict[int, SliceEvidence]]:
+        def look_at(batch: Sequence[int], asked: Sequence[int] = asked) -> list[dict[int, SliceDetections]]:
             stage.check()
             answers = _detect(features, questions, phrases, asked, batch)
             for items in answers:
                 for number, item in items.items():
-                    show_slice(questions[number].concept, item, gate, threshold, watch)
+                    report_slice(questions[number].concept, item, search_region, threshold, reporter)
             stage.advance(len(batch))
             return answers
 
@@ -91,49 +94,51 @@ def look(
     return evidence
 
 
-def steps_of(questions: Sequence[Question], gate: Gate) -> int:
-    """How many slices ``look`` looks at; one that is seen through two windows counts twice."""
-    return sum(len(slices) for _, slices in _rounds(questions, gate))
+def count_steps(questions: Sequence[ConceptQuery], search_region: SearchRegion) -> int:
+    """How many slices ``detect_slices`` looks at; one that is seen through two windows counts twice."""
+    return sum(len(slices) for _, slices in _rounds(questions, search_region))
 
 
-def _rounds(questions: Sequence[Question], gate: Gate) -> list[tuple[list[int], list[int]]]:
+def _rounds(questions: Sequence[ConceptQuery], search_region: SearchRegion) -> list[tuple[list[int], list[int]]]:
     """Which questions are asked together, because they share a window, and on which slices."""
     rounds = []
     for window in dict.fromkeys(question.window for question in questions):
         asked = [n for n, question in enumerate(questions) if question.window == window]
-        slices = [index for index in gate.slices if any(questions[n].is_asked_on(index) for n in asked)]
+        slices = [index for index in search_region.slices if any(questions[n].is_asked_on(index) for n in asked)]
         rounds.append((asked, slices))
     return rounds
 
 
 def _detect(
     features: SliceFeatures,
-    questions: Sequence[Question],
-    phrases: PhraseFeatures,
+    questions: Sequence[ConceptQuery],
+    phrases: TextFeatures,
     asked: Sequence[int],
     batch: Sequence[int],
-) -> list[dict[int, SliceEvidence]]:
+) -> list[dict[int, SliceDetections]]:
     """Evidence per slice of the batch, by the number of the question."""
     model = features.model
     pyramid = model.build_pyramid(features.of(batch, questions[asked[0]].window))
-    answers: list[dict[int, SliceEvidence]] = [{} for _ in batch]
+    answers: list[dict[int, SliceDetections]] = [{} for _ in batch]
     for number in asked:
         question = questions[number]
         boxes = box_prompts([question.exemplars.at(index) for index in batch])
         raw = model.detect(pyramid, phrases[number : number + 1].repeat(len(batch)), boxes)
         for pair, index in enumerate(batch):
             if question.is_asked_on(index):
-                answers[pair][number] = slice_evidence(raw, pair, index, model.card)
+                answers[pair][number] = postprocess_slice(raw, pair, index, model.card)
     return answers
 
 
-def show_slice(concept: str, item: SliceEvidence, gate: Gate, threshold: float, watch: Watch) -> None:
-    """Show what is known of a concept on one slice, as far as it reaches ``threshold`` and lies in ``gate``."""
-    index, shape = item.slice_index, gate.stack.slice_shape
+def report_slice(
+    concept: str, item: SliceDetections, search_region: SearchRegion, threshold: float, reporter: RunReporter
+) -> None:
+    """Report what is known of a concept on one slice, as far as it reaches ``threshold`` and lies in the region."""
+    index, shape = item.slice_index, search_region.stack.slice_shape
 
-    def mask() -> NDArray[np.bool_]:
+    def mask() -> BoolMask:
         if item.score < threshold:
             return np.zeros(shape, bool)
-        return gate.cut(index, slice_mask(item, threshold, shape))
+        return search_region.clip(index, slice_mask(item, threshold, shape))
 
-    watch.show(concept, index, item.score, mask)
+    reporter.report_partial(concept, index, item.score, mask)

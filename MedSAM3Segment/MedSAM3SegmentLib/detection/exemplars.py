@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 
 from MedSAM3SegmentLib.models.detector import PADDING_LABEL, BoxPrompts
-from MedSAM3SegmentLib.prompts.slice_prompts import BoxOnSlices
+from MedSAM3SegmentLib.prompts.slice_prompts import SliceBox
 
-#: How far along the stack an exemplar serves, in millimetres, and in slices at least.
+#: How far along the stack an exemplar serves, in millimeters, and in slices at least.
 REACH_MM = 20.0
 LEAST_REACH = 2
 
@@ -31,15 +31,15 @@ class Exemplars:
         reach: how many slices before and after its own ones a box serves.
     """
 
-    boxes: tuple[BoxOnSlices, ...] = ()
+    boxes: tuple[SliceBox, ...] = ()
     reach: int = 0
 
     @classmethod
-    def of(cls, boxes: Sequence[BoxOnSlices], spacing: float) -> Exemplars:
-        """With the usual reach on slices that are ``spacing`` millimetres apart."""
+    def of(cls, boxes: Sequence[SliceBox], spacing: float) -> Exemplars:
+        """With the usual reach on slices that are ``spacing`` millimeters apart."""
         return cls(tuple(boxes), max(LEAST_REACH, math.floor(REACH_MM / spacing)))
 
-    def at(self, slice_index: int) -> tuple[BoxOnSlices, ...]:
+    def at(self, slice_index: int) -> tuple[SliceBox, ...]:
         """The boxes that serve a slice: its own ones, else the nearest ones in reach."""
         distances = {box: _distance(box, slice_index) for box in self.boxes}
         nearest = min(distances.values(), default=self.reach + 1)
@@ -48,7 +48,7 @@ class Exemplars:
         return tuple(box for box, distance in distances.items() if distance == nearest)
 
 
-def box_prompts(boxes: Sequence[Sequence[BoxOnSlices]]) -> BoxPrompts:
+def box_prompts(boxes: Sequence[Sequence[SliceBox]]) -> BoxPrompts:
     """As the detector takes them, one list of boxes for each pair of image and phrase."""
     most = max(1, *(len(one) for one in boxes))
     places, labels = torch.zeros(len(boxes), most, 4), torch.full((len(boxes), most), PADDING_LABEL)
@@ -60,5 +60,5 @@ def box_prompts(boxes: Sequence[Sequence[BoxOnSlices]]) -> BoxPrompts:
     return BoxPrompts(places, labels)
 
 
-def _distance(box: BoxOnSlices, slice_index: int) -> int:
+def _distance(box: SliceBox, slice_index: int) -> int:
     return max(box.slices.start - slice_index, slice_index - box.slices.stop + 1, 0)

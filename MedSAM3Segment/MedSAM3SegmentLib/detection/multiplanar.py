@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.features.slice_encoder import SliceFeatures
-from MedSAM3SegmentLib.geometry.soft_mask import resized
-from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
-from MedSAM3SegmentLib.progress import Watch
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
+from MedSAM3SegmentLib.geometry.soft_mask import SoftMask, resize_soft_mask
+from MedSAM3SegmentLib.progress import RunReporter
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
-from MedSAM3SegmentLib.results.slice_detections import SliceEvidence, SoftMask
-from MedSAM3SegmentLib.search_region import Gate
+from MedSAM3SegmentLib.results.slice_detections import SliceDetections
+from MedSAM3SegmentLib.search_region import SearchRegion
 
-from .detect_slices import Question, look
+from .detect_slices import ConceptQuery, detect_slices
 
 #: Voxels longer than this many times their width make pictures in the other planes that no model has seen the like of.
 LARGEST_ANISOTROPY = 2.0
@@ -32,10 +32,10 @@ class PlaneEvidence:
     """What was seen of one concept along one plane."""
 
     stack: SliceStack
-    evidence: Sequence[SliceEvidence]
+    evidence: Sequence[SliceDetections]
 
 
-def more_stacks(request: SegmentRequest, stack: SliceStack) -> list[SliceStack]:
+def other_stacks(request: SegmentRequest, stack: SliceStack) -> list[SliceStack]:
     """The volume cut in each plane of ``request.more_planes`` that it is not cut in already.
 
     Raises:
@@ -63,41 +63,41 @@ def more_stacks(request: SegmentRequest, stack: SliceStack) -> list[SliceStack]:
     return stacks[1:]
 
 
-def gates_along(request: SegmentRequest, gate: Gate) -> list[Gate]:
-    """``gate`` and the same voxels along each other plane of ``request``.
+def search_regions_along(request: SegmentRequest, search_region: SearchRegion) -> list[SearchRegion]:
+    """``search_region`` and the same voxels along each other plane of ``request``.
 
     Raises:
-        InputError: as ``more_stacks``.
+        InputError: as ``other_stacks``.
     """
-    return [gate, *(gate.along(stack) for stack in more_stacks(request, gate.stack))]
+    return [search_region, *(search_region.along(stack) for stack in other_stacks(request, search_region.stack))]
 
 
-def look_along_planes(
+def detect_along_planes(
     features: SliceFeatures,
-    questions: Sequence[Question],
-    gates: Sequence[Gate],
+    questions: Sequence[ConceptQuery],
+    search_regions: Sequence[SearchRegion],
     threshold: float,
-    watch: Watch,
-) -> list[list[SliceEvidence]]:
-    """Evidence per question and slice as ``looking.look`` gives it, from all planes that are asked for.
+    reporter: RunReporter,
+) -> list[list[SliceDetections]]:
+    """Evidence per question and slice as ``detect_slices.detect_slices`` gives it, from all planes that are asked for.
 
     Args:
-        features: of the volume, cut as the first gate's stack is.
-        gates: of each plane; the answer has the slices of the first.
+        features: of the volume, cut as the first search region's stack is.
+        search_regions: of each plane; the answer has the slices of the first.
 
     Raises:
         Cancelled: between two batches.
     """
-    gate, *others = gates
-    evidence = look(features, questions, gate, threshold, watch)
+    search_region, *others = search_regions
+    evidence = detect_slices(features, questions, search_region, threshold, reporter)
     if not others:
         return evidence
     # Slices of another plane would be shown in the wrong place.
-    unseen = replace(watch, partial=None)
-    by_plane = [look(features.along(other.stack), questions, other, threshold, unseen) for other in others]
+    unseen = replace(reporter, callbacks=replace(reporter.callbacks, partial=None))
+    by_plane = [detect_slices(features.along(other.stack), questions, other, threshold, unseen) for other in others]
     return [
-        fuse(
-            PlaneEvidence(gate.stack, items),
+        fuse_planes(
+            PlaneEvidence(search_region.stack, items),
             [PlaneEvidence(other.stack, seen[number]) for other, seen in zip(others, by_plane, strict=True)],
             features.model.card.threshold,
         )
@@ -105,7 +105,7 @@ def look_along_planes(
     ]
 
 
-def fuse(main: PlaneEvidence, others: Sequence[PlaneEvidence], full_vote: float) -> list[SliceEvidence]:
+def fuse_planes(main: PlaneEvidence, others: Sequence[PlaneEvidence], full_vote: float) -> list[SliceDetections]:
     """The evidence of several planes as that of one.
 
     Each voxel's soft value is the mean over the planes, and so is each slice's score: what another plane scores for a
@@ -136,7 +136,7 @@ def fuse(main: PlaneEvidence, others: Sequence[PlaneEvidence], full_vote: float)
                 np.maximum(score, item.score * _along(soft, plane.stack, main.stack), out=score)
     upright = main.stack.extract(total)
     return [
-        SliceEvidence(
+        SliceDetections(
             item.slice_index,
             float(scores[:, item.slice_index].mean()),
             item.presence,
@@ -146,14 +146,14 @@ def fuse(main: PlaneEvidence, others: Sequence[PlaneEvidence], full_vote: float)
     ]
 
 
-def _soft(item: SliceEvidence, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+def _soft(item: SliceDetections, shape: tuple[int, int]) -> NDArray[np.float32] | None:
     """The concept's probability on one slice ``[row, column]``; a doubtful detection counts less than the best one."""
     if item.semantic is not None:
-        return resized(item.semantic, shape)
+        return resize_soft_mask(item.semantic, shape)
     if not item.detections:
         return None
     best = item.detections[0].score
-    maps = (resized(each.mask, shape) * np.float32(each.score / best) for each in item.detections)
+    maps = (resize_soft_mask(each.mask, shape) * np.float32(each.score / best) for each in item.detections)
     return np.asarray(np.maximum.reduce(list(maps)))
 
 

@@ -5,40 +5,40 @@ Holes in its slices are inside too: models often leave out of an organ what is i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.assembly.assemble import assemble
-from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
+from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.messages.message import message
-from MedSAM3SegmentLib.progress import Watch
+from MedSAM3SegmentLib.progress import RunReporter
+from MedSAM3SegmentLib.reporting.sentences import describe_container, describe_region
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
-from MedSAM3SegmentLib.results.result import ConceptResult
-from MedSAM3SegmentLib.search_region import Gate
-
-#: Finds the concepts of a request within a gate: what comes back has evidence or tracks and is not assembled.
-Find = Callable[[SegmentRequest, Gate], Sequence[ConceptResult]]
+from MedSAM3SegmentLib.search_region import SearchRegion
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """What was found of a request.
+class NestedRegion:
+    """Where the concepts of a request may be.
 
     Attributes:
-        concepts: in the order of the request, not assembled.
-        gate: outside of which nothing but the container is.
-        inside: what that container was, in words; empty where there was none.
+        search_region: outside of which nothing but the container is.
+        container: the concept that the others lie in; empty where there is none.
+        description: what they lie in, in words; empty where that is anything.
     """
 
-    concepts: tuple[ConceptResult, ...]
-    gate: Gate
-    inside: str
+    search_region: SearchRegion
+    container: str
+    description: str
+
+    @classmethod
+    def of(cls, request: SegmentRequest, search_region: SearchRegion) -> NestedRegion:
+        """Of a request in which no concept is a container."""
+        return cls(search_region, "", describe_region(request.inside))
 
 
-def parts_of(request: SegmentRequest) -> tuple[SegmentRequest, ...]:
+def split_request(request: SegmentRequest) -> tuple[SegmentRequest, ...]:
     """What is to be found one after the other: the container and what lies in it, or all at once.
 
     A container that is not asked for itself is only looked for on every slice, where the others are followed from what
@@ -55,28 +55,24 @@ def parts_of(request: SegmentRequest) -> tuple[SegmentRequest, ...]:
     )
 
 
-def find_in_order(request: SegmentRequest, gate: Gate, threshold: float, find: Find, watch: Watch) -> Found:
-    """All concepts of ``request``: the container first, if words name one, and then what lies in its mask.
+def nest_concepts(
+    request: SegmentRequest, search_region: SearchRegion, mask: BoolMask, reporter: RunReporter
+) -> NestedRegion:
+    """Where the other concepts of ``request`` may be, now that its container is known.
 
     Args:
-        gate: of the request.
-        threshold: from which score the container counts.
+        search_region: of the request.
+        mask: the container's, bool ``[k, j, i]``.
     """
-    outer, *inner = parts_of(request)
     container = request.container
-    if not inner or container is None:
-        return Found(tuple(find(outer, gate)), gate, _in_words(request.inside))
-    (around,) = find(outer, gate)
-    mask = _without_holes(assemble(around, gate.stack, threshold, request.assembly, gate).mask, gate.stack)
-    within = gate.within(container, mask)
+    assert container is not None
+    filled = _without_holes(mask, search_region.stack)
+    within = search_region.restricted_to(container, filled)
     if not within.slices:
-        watch.tell(
+        reporter.add_message(
             message("'{concept}' was not found, so nothing could be looked for inside of it.", concept=container)
         )
-    found = {concept.concept: concept for concept in (around, *find(inner[0], within))}
-    how = "a concept of the same request" if container in request.concepts else "looked for first"
-    words = f"{container} ({how}, {f'{_voxels(mask)}, holes included' if mask.any() else 'not found'})"
-    return Found(tuple(found[concept] for concept in request.concepts), within, words)
+    return NestedRegion(within, container, describe_container(container, container in request.concepts, filled))
 
 
 def _part(request: SegmentRequest, concepts: tuple[str, ...], mode: Mode) -> SegmentRequest:
@@ -85,7 +81,7 @@ def _part(request: SegmentRequest, concepts: tuple[str, ...], mode: Mode) -> Seg
     return replace(request, concepts=concepts, prompts=prompts, inside=None, mode=mode)
 
 
-def _without_holes(mask: NDArray[np.bool_], stack: SliceStack) -> NDArray[np.bool_]:
+def _without_holes(mask: BoolMask, stack: SliceStack) -> BoolMask:
     """``mask`` ``[k, j, i]`` with what it encloses on each slice of ``stack``."""
     from scipy import ndimage
 
@@ -95,12 +91,3 @@ def _without_holes(mask: NDArray[np.bool_], stack: SliceStack) -> NDArray[np.boo
         part = filled[index, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         part |= ndimage.binary_fill_holes(part)
     return np.ascontiguousarray(stack.insert(filled))
-
-
-def _in_words(inside: NDArray[np.bool_] | str | None) -> str:
-    return f"a mask that was given ({_voxels(inside)})" if isinstance(inside, np.ndarray) else ""
-
-
-def _voxels(mask: NDArray[np.bool_]) -> str:
-    count = int(np.count_nonzero(mask))
-    return "1 voxel" if count == 1 else f"{count} voxels"

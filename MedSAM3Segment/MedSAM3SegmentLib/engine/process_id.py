@@ -1,20 +1,23 @@
-"""Whether another process still lives, on any system, also when its number was given to a new one."""
+"""Whether another process still lives, on any system, also when its number was given to a new one.
+
+psutil tells processes apart. It is imported late: the panel imports this module before it has installed any package.
+"""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-_SYNCHRONIZE = 0x00100000
-_WAIT_TIMEOUT = 0x102
+if TYPE_CHECKING:
+    import psutil
 
 
 @dataclass(frozen=True)
-class ProcessMark:
+class ProcessId:
     """One process, told apart from a later one with the same number.
 
     Attributes:
@@ -25,39 +28,51 @@ class ProcessMark:
     started: str = ""
 
     @classmethod
-    def of(cls, pid: int) -> ProcessMark:
+    def of(cls, pid: int) -> ProcessId:
         """The process that has the number now."""
-        return cls(pid, _linux_state(pid)[1])
+        return cls(pid, _find_process(pid)[1])
 
     @property
     def is_alive(self) -> bool:
-        if not 0 < self.pid < 2**31:
-            return False
-        if sys.platform == "win32":
-            return _is_alive_on_windows(self.pid)
+        import psutil
+
+        process = self._process
         try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
+            # A zombie has ended, only its parent has not looked.
+            return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
             return False
-        except OSError:
+        except psutil.AccessDenied:
             return True  # somebody else's
-        state, started = _linux_state(self.pid)
-        return state != "Z" and (not self.started or not started or started == self.started)
+
+    def kill(self) -> None:
+        """Kill it, unless it has ended."""
+        import psutil
+
+        with suppress(psutil.Error):
+            if self._process is not None:
+                self._process.kill()
+
+    @cached_property
+    def _process(self) -> psutil.Process | None:
+        """The process, which knows by itself whether its number was given away since; None where it has ended."""
+        process, started = _find_process(self.pid)
+        return process if not self.started or not started or started == self.started else None
 
 
-class Parents:
+class ParentWatch:
     """The processes that a service was started for or was found by.
 
     Args:
         first: what it was started for, or None for a service that was started by hand and ends when it is told to.
     """
 
-    def __init__(self, first: ProcessMark | None = None) -> None:
+    def __init__(self, first: ProcessId | None = None) -> None:
         self._ends_with_them = first is not None
         self._marks = {first.pid: first} if first is not None else {}
         self._lock = threading.Lock()
 
-    def add(self, mark: ProcessMark) -> None:
+    def add(self, mark: ProcessId) -> None:
         with self._lock:
             self._marks[mark.pid] = mark
 
@@ -72,22 +87,27 @@ class Parents:
             return self._ends_with_them and not any(mark.is_alive for mark in self._marks.values())
 
 
-def _linux_state(pid: int) -> tuple[str, str]:
-    """State and start time where /proc tells them, else empty; a zombie has ended, only its parent has not looked."""
+def _find_process(pid: int) -> tuple[psutil.Process | None, str]:
+    """The process that has a number now and when it was started, empty where that cannot be told; None if none has."""
+    import psutil
+
     try:
-        # The name before the last bracket may hold anything.
-        after_name = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-        return after_name[0], after_name[19]
-    except (OSError, IndexError):
-        return "", ""
+        # Number 0 belongs to the system, if to anybody.
+        process = psutil.Process(pid) if pid > 0 else None
+        return process, _start_of(process) if process is not None else ""
+    except psutil.NoSuchProcess:
+        return None, ""
 
 
-def _is_alive_on_windows(pid: int) -> bool:
-    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined, unused-ignore]
-    handle = kernel.OpenProcess(_SYNCHRONIZE, False, pid)
-    if not handle:
-        return False
+def _start_of(process: psutil.Process) -> str:
+    """When a process was started: the same figure whoever asks, also after the clock was set."""
+    import psutil
+
     try:
-        return bool(kernel.WaitForSingleObject(handle, 0) == _WAIT_TIMEOUT)
-    finally:
-        kernel.CloseHandle(handle)
+        if not psutil.LINUX:
+            return repr(process.create_time())
+        # In ticks since the system started, as in its /proc; psutil adds a time that moves when the clock is set.
+        since_boot = process.create_time() - psutil.boot_time()
+        return str(round(since_boot * os.sysconf("SC_CLK_TCK")))
+    except (psutil.AccessDenied, OSError, RuntimeError):
+        return ""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+
+from MedSAM3SegmentLib.array_types import BoolMask
 
 
-def dice(mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:
+def dice(mask: BoolMask, reference: BoolMask) -> float:
     """The Dice coefficient of two masks of one shape, over all axes: twice the overlap over the sum of both.
 
     Both empty is full agreement (1.0): what is absent was rightly not found.

@@ -1,7 +1,7 @@
 """How well a model makes volumes of stacks, by the engine's own modes, on phantoms it has never seen.
 
 One mask on the middle slice carried through; ``propagate`` against ``slices`` where slices are spoiled; a corrected
-slice carried to its neighbours. Numbers speak of synthetic pictures only.
+slice carried to its neighbors. Numbers speak of synthetic pictures only.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack
-from MedSAM3SegmentLib.prompts.prompts import MaskMark, TargetPrompts
+from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
+from MedSAM3SegmentLib.prompts.prompts import MaskPromptRAS, TargetPrompts
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.segmenter import Segmenter
-from MedSAM3SegmentLib.synthetic.corruption import spoil_slices, stored_as
+from MedSAM3SegmentLib.synthetic.corruption import corrupt_slices, stored_as
 from MedSAM3SegmentLib.synthetic.phantom import (
     ORGANS,
     Contrast,
@@ -24,17 +24,15 @@ from MedSAM3SegmentLib.synthetic.phantom import (
     make_phantom,
     tilted_grid,
 )
-from MedSAM3SegmentLib.tracking.correction import correcting_request
+from MedSAM3SegmentLib.tracking.correction import correction_request
 from MedSAM3SegmentLib.volume import Volume
 
 from .metrics import dice
 
-Mask = NDArray[np.bool_]
-
 #: Millimetres from the first slice to the last, and rows and columns of a slice with their spacing.
 _HEIGHT_MM, _PIXELS, _PIXEL_MM = 200.0, 128, 2.9
 
-#: Slices on each side of a corrected one that count as its neighbours.
+#: Slices on each side of a corrected one that count as its neighbors.
 _NEIGHBOURS = 3
 
 
@@ -80,7 +78,7 @@ def carry_from_middle(
         given = np.zeros(phantom.masks[organ].shape, bool)
         middle = (first + last) // 2
         stack.extract(given)[middle] = stack.extract(phantom.masks[organ])[middle]
-        prompts[organ] = TargetPrompts(masks=(MaskMark(given),), is_phrase=in_words)
+        prompts[organ] = TargetPrompts(masks=(MaskPromptRAS(given),), is_phrase=in_words)
         others[organ] = [index for index in range(stack.count) if index != middle]
     mode = Mode.PROPAGATE if in_words else Mode.FROM_PROMPTS
     request = SegmentRequest(tuple(prompts), plane=Plane.AXIAL, mode=mode, prompts=prompts)
@@ -99,7 +97,7 @@ def spoiled(phantom: Phantom, stack: SliceStack, seed: int, share: float = 1 / 3
     """The volume with ``share`` of its slices spoiled: every other by noise, the rest without organ contrast."""
     array = phantom.volume.array.astype(np.float32)
     organs = np.logical_or.reduce(list(phantom.masks.values()))
-    spoil_slices(stack.extract(array), stack.extract(organs), share, np.random.default_rng(seed))
+    corrupt_slices(stack.extract(array), stack.extract(organs), share, np.random.default_rng(seed))
     return replace(phantom.volume, array=stored_as(array, phantom.volume.array.dtype))
 
 
@@ -135,7 +133,7 @@ class CorrectionScore:
     """The slices around a corrected one.
 
     Attributes:
-        before, after: Dice over the neighbours of the corrected slice.
+        before, after: Dice over the neighbors of the corrected slice.
         kept: whether the corrected slice came back as it was drawn, to the voxel.
     """
 
@@ -159,7 +157,7 @@ def correct_worst_slices(segmenter: Segmenter, seed: int, spacing_mm: float) -> 
         worst = min(range(first, last + 1), key=lambda index: dice(found[index], truth[index]))
         fixed = concept.mask.copy()
         stack.extract(fixed)[worst] = truth[worst]
-        again = segmenter.segment(volume, correcting_request(request, result, concept.concept, fixed, [worst]))
+        again = segmenter.segment(volume, correction_request(request, result, concept.concept, fixed, [worst]))
         after = stack.extract(again.concepts[0].mask)
         near = [
             index
@@ -178,7 +176,7 @@ def correct_worst_slices(segmenter: Segmenter, seed: int, spacing_mm: float) -> 
     return scores
 
 
-def _ends(slices: Mask) -> tuple[int, int]:
+def _ends(slices: BoolMask) -> tuple[int, int]:
     """First and last slice with anything on it."""
     there = np.flatnonzero(slices.any(axis=(1, 2)))
     return int(there[0]), int(there[-1])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane
+from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.synthetic.phantom import CONCEPTS, make_phantom

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
-from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
-from MedSAM3SegmentLib.models.detector import ConceptModel, ImageFeatures
-from MedSAM3SegmentLib.preprocessing.windowing import Window, prepare_slices
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
+from MedSAM3SegmentLib.models.detector import Sam3Detector, VisionFeatures
+from MedSAM3SegmentLib.preprocessing.model_input import to_model_input
+from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.volume import Volume
 
 from .feature_cache import FeatureCache, FeatureKey
@@ -24,7 +25,7 @@ class SliceFeatures:
         stack: how it is cut.
     """
 
-    def __init__(self, model: ConceptModel, cache: FeatureCache, volume: Volume, stack: SliceStack) -> None:
+    def __init__(self, model: Sam3Detector, cache: FeatureCache, volume: Volume, stack: SliceStack) -> None:
         self.model = model
         self.stack = stack
         self._cache = cache
@@ -40,7 +41,7 @@ class SliceFeatures:
         """Of another volume, with the same model and cache."""
         return SliceFeatures(self.model, self._cache, volume, stack)
 
-    def of(self, indices: Sequence[int], window: Window) -> ImageFeatures:
+    def of(self, indices: Sequence[int], window: Window) -> VisionFeatures:
         """Features of some slices, seen through ``window``; only those not kept from before are computed."""
         keys = [
             FeatureKey.of(self._volume_hash, self.stack.plane, window, self.model.features_key, index)
@@ -49,9 +50,9 @@ class SliceFeatures:
         known = {key: self._cache.get(key) for key in keys}
         missing = [(key, index) for key, index in zip(keys, indices, strict=True) if known[key] is None]
         if missing:
-            pictures = prepare_slices(self._slices[[index for _, index in missing]], window, self.model.image_size)
+            pictures = to_model_input(self._slices[[index for _, index in missing]], window, self.model.image_size)
             fresh = self.model.encode_images(pictures).tokens
             for (key, _), tokens in zip(missing, fresh, strict=True):
                 known[key] = tokens
                 self._cache.put(key, tokens)
-        return ImageFeatures(torch.stack([known[key] for key in keys]))  # type: ignore[misc]
+        return VisionFeatures(torch.stack([known[key] for key in keys]))  # type: ignore[misc]

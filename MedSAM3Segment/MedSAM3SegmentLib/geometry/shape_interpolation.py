@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-Mask = NDArray[np.bool_]
+from MedSAM3SegmentLib.array_types import BoolMask
 
 
-def shape_between(before: Mask, after: Mask) -> Callable[[float], Mask]:
+def shape_between(before: BoolMask, after: BoolMask) -> Callable[[float], BoolMask]:
     """The shape at a fraction of the way from one mask ``[row, column]`` to another of the same size.
 
     By signed distances: Raya and Udupa, IEEE Trans. Med. Imaging 9 (1990) 32-42.
@@ -19,7 +19,7 @@ def shape_between(before: Mask, after: Mask) -> Callable[[float], Mask]:
     return lambda fraction: np.asarray((1 - fraction) * first + fraction * last > 0)
 
 
-def _signed_distance(mask: Mask) -> NDArray[np.float64]:
+def _signed_distance(mask: BoolMask) -> NDArray[np.float64]:
     """In pixels to the mask's edge, above 0 inside; what lies beyond the slice is outside."""
     from scipy import ndimage
 

@@ -40,7 +40,7 @@ _EVEN = 0.02
 #: A gap of more than this many slice distances is not a missing slice but another stack.
 _LARGEST_GAP = 5
 
-#: Largest departure of a slice's corner from the stack's axis in millimetres that counts as rounding.
+#: Largest departure of a slice's corner from the stack's axis in millimeters that counts as rounding.
 _STRAIGHT_MM = 0.1
 
 #: A series with this many times the slices of any other in the same folder is the one that is meant.
@@ -53,7 +53,7 @@ class _Slice:
 
     Attributes:
         size: (columns, rows, frames).
-        position: LPS millimetres of the first voxel, or None where the file does not say.
+        position: LPS millimeters of the first voxel, or None where the file does not say.
         orientation: LPS directions of a row and of a column, six cosines, or None.
     """
 

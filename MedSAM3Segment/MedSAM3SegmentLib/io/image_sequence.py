@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import ACQUIRED_SPACING_RATIO, VoxelGrid
+from MedSAM3SegmentLib.geometry.slice_stack import ACQUIRED_SPACING_RATIO
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.messages.message import message
 
 from .dicom import is_dicom
@@ -76,7 +77,8 @@ def read_image_sequence(path: Path) -> StoredImage:
             second_size=sizes[1],
         )
     array = np.stack(_alike(frames))
-    return StoredImage(array, lps_grid(array.shape[:3], np.eye(4), path), messages=(TIME_MESSAGE,))
+    grid = lps_grid(array.shape[:3], np.eye(4), path)
+    return StoredImage(array, grid, messages=(TIME_MESSAGE,), is_sequence=True)
 
 
 def is_film(stored: StoredImage) -> bool:
@@ -90,7 +92,8 @@ def as_film(stored: StoredImage) -> StoredImage:
     apart = max(stored.grid.spacing[:2]) * _FRAME_DISTANCE
     matrix = stored.grid.ijk_to_ras.copy()
     matrix[:3, 2] = stored.grid.directions[:, 2] * apart
-    return replace(stored, grid=VoxelGrid(stored.grid.shape, matrix), messages=(*stored.messages, TIME_MESSAGE))
+    grid = VoxelGrid(stored.grid.shape, matrix)
+    return replace(stored, grid=grid, messages=(*stored.messages, TIME_MESSAGE), is_sequence=True)
 
 
 def _frame_files(folder: Path) -> list[Path]:
@@ -129,7 +132,7 @@ def _read_frames(path: Path) -> list[NDArray[Any]]:
 
 
 def _alike(frames: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-    """All grey, or all in colour if one is."""
+    """All grey, or all in color if one is."""
     if all(frame.ndim == frames[0].ndim for frame in frames):
         return list(frames)
     return [frame if frame.ndim == 3 else np.repeat(frame[..., None], 3, axis=2) for frame in frames]

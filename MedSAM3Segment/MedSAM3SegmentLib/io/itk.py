@@ -1,6 +1,6 @@
 """Between SimpleITK's images and this project's arrays and grids, with ITK's own chatter kept out of the terminal.
 
-ITK positions are LPS millimetres, this project's RAS: x and y change sign, here and nowhere else.
+ITK positions are LPS millimeters, this project's RAS: x and y change sign, here and nowhere else.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from MedSAM3SegmentLib.messages.message import Message
 if TYPE_CHECKING:
     import SimpleITK
 
-#: 4x4 matrix from LPS to RAS millimetres, and its own inverse.
+#: 4x4 matrix from LPS to RAS millimeters, and its own inverse.
 LPS_TO_RAS: Matrix = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 _logger = logging.getLogger(__name__)
@@ -41,12 +41,14 @@ class StoredImage:
         grid: where they lie; may be sheared.
         tags: the file's header fields as text.
         messages: what the user should know, one sentence each.
+        is_sequence: whether the slices are frames over time.
     """
 
     array: NDArray[Any]
     grid: VoxelGrid
     tags: Mapping[str, str] = field(default_factory=dict)
     messages: tuple[Message, ...] = ()
+    is_sequence: bool = False
 
 
 @contextmanager
@@ -158,7 +160,7 @@ def grid_of(image: SimpleITK.Image, path: Path) -> VoxelGrid:
 
 
 def lps_grid(shape: tuple[int, ...], ijk_to_lps: Matrix, path: Path) -> VoxelGrid:
-    """The grid of ``shape`` ``(k, j, i)`` whose voxel ``(i, j, k, 1)`` lies at ``ijk_to_lps`` millimetres.
+    """The grid of ``shape`` ``(k, j, i)`` whose voxel ``(i, j, k, 1)`` lies at ``ijk_to_lps`` millimeters.
 
     Raises:
         InputError: a spacing is zero or not a number.

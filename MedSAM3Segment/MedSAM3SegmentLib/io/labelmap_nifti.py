@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 
-from .atomic_write import written_whole
+from .atomic_write import atomic_write
 from .itk import image_on_grid, quiet_itk
 from .nifti import read_nifti_header
-from .segment import Colour, Provenance, Segment
+from .segment import Color, Provenance, Segment
 from .segmentation_paths import check_output, suffix_of
 
 
@@ -47,7 +47,7 @@ def write_label_map(
     labels = labels.astype(label_dtype(int(labels.max(initial=0))))
     image = image_on_grid(labels, grid)
     description = {"labels": {str(label): name for label, name in names.items()}, "provenance": provenance}
-    with written_whole(_names_path(path)) as names_file, written_whole(path) as file:
+    with atomic_write(_names_path(path)) as names_file, atomic_write(path) as file:
         names_file.write_text(json.dumps(description, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         try:
             with quiet_itk():
@@ -78,8 +78,8 @@ def read_names(path: Path) -> dict[int, str]:
         return {}
 
 
-def colour_of_label(label: int) -> Colour:
-    """A colour that differs clearly from those of the neighbouring labels (steps of the golden ratio in hue)."""
+def color_of_label(label: int) -> Color:
+    """A color that differs clearly from those of the neighboring labels (steps of the golden ratio in hue)."""
     return colorsys.hsv_to_rgb(label * 0.618034 % 1.0, 0.65, 0.95)
 
 

@@ -48,7 +48,7 @@ def read_picture(path: Path) -> StoredImage:
 
 
 def pixels_of(picture: Image) -> NDArray[Any]:
-    """Grey ``[row, column]`` or colour ``[row, column, 3]``; what is transparent is black."""
+    """Grey ``[row, column]`` or color ``[row, column, 3]``; what is transparent is black."""
     if picture.mode in ("1", "L", "LA", "La"):
         pixels = np.asarray(picture.convert("LA"))
     elif picture.mode.startswith(("I", "F")):

@@ -1,7 +1,7 @@
 """Reading volumes: DICOM, NIfTI, NRRD, MHA and pictures, checked and made fit for the engine.
 
 What comes back never has a sheared grid, a value that is not finite, or more than one time point; what had to be done
-for that is said in ``Volume.messages``. Writing and reading of segmentations is in ``segmentation_files``.
+for that is said in ``Volume.messages``. Writing and reading of segmentations is in ``io.segmentation``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from MedSAM3SegmentLib.volume import Volume
 
 from .dicom import is_dicom, read_dicom
 from .image_sequence import (
-    TIME_MESSAGE,
     as_film,
     is_film,
     is_image_sequence,
@@ -46,7 +45,7 @@ def read_volume(path: str | Path) -> Volume:
 
     Returns:
         The volume, RAS grid, voxels in the file's own unit and dtype. A picture is one axial slice, upright as stored;
-        colour is uint8, and a colour file without any colour in it becomes scalar. A file without DICOM tags has no
+        color is uint8, and a color file without any color in it becomes scalar. A file without DICOM tags has no
         modality. The name is the file's, for DICOM the modality and number of slices.
 
     Raises:
@@ -58,13 +57,12 @@ def read_volume(path: str | Path) -> Volume:
         raise InputError("{path} is a segmentation, not an image; give the volume that it was drawn on.", path=path)
     modality = stored.tags.get(_MODALITY, "").strip(" \0").upper()
     name = path.name
-    is_sequence = TIME_MESSAGE in stored.messages
-    if is_sequence:
+    if stored.is_sequence:
         name = f"{modality or 'image'} sequence of {stored.grid.shape[0]} frames"
     elif path.is_dir() or is_dicom(path):
         # Folders are often named after the patient.
         name = f"DICOM {modality} of {stored.grid.shape[0]} slice{'s' if stored.grid.shape[0] > 1 else ''}"
-    array = _scalar_or_colour(stored.array, path)
+    array = _scalar_or_color(stored.array, path)
     array, messages = _finite(array, path)
     grid = stored.grid
     if grid.is_sheared:
@@ -84,7 +82,7 @@ def read_volume(path: str | Path) -> Volume:
         messages += (
             message("Every voxel has the same value, {value}, so there is nothing to see.", value=str(array.flat[0])),
         )
-    return Volume(array, grid, modality, name, stored.messages + messages, is_sequence)
+    return Volume(array, grid, modality, name, stored.messages + messages, stored.is_sequence)
 
 
 def read_stored(path: Path) -> StoredImage:
@@ -139,7 +137,7 @@ def _nifti_grid(itk: VoxelGrid, header: NiftiHeader) -> tuple[VoxelGrid, tuple[M
     return itk, (message("The NIfTI header holds two different orientations; its qform was used, as 3D Slicer does."),)
 
 
-def _scalar_or_colour(array: NDArray[Any], path: Path) -> NDArray[Any]:
+def _scalar_or_color(array: NDArray[Any], path: Path) -> NDArray[Any]:
     if array.ndim == 3:
         return array
     components = array.shape[3]

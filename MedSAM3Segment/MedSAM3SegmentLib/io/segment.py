@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from MedSAM3SegmentLib.array_types import BoolMask
 
 #: The tag under which Slicer keeps a segment's terminology.
 TERMINOLOGY_TAG = "TerminologyEntry"
@@ -16,7 +15,7 @@ TERMINOLOGY_TAG = "TerminologyEntry"
 #: The tag under which a result's provenance is kept, as JSON.
 PROVENANCE_TAG = "MedSAM3.Provenance"
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 Provenance = Mapping[str, Any]
 
 
@@ -27,14 +26,14 @@ class Segment:
     Attributes:
         name: what Slicer shows.
         mask: bool ``[k, j, i]``.
-        colour: red, green, blue, each 0..1.
+        color: red, green, blue, each 0..1.
         terminology: Slicer's terminology entry (seven fields with ``~`` between them), or ``""``.
         tags: further text that Slicer keeps on the segment. Slicer cannot store ``|`` there; it is written as ``¦``.
     """
 
     name: str
-    mask: NDArray[np.bool_]
-    colour: Colour
+    mask: BoolMask
+    color: Color
     terminology: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
 

@@ -15,7 +15,7 @@ from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.preprocessing.resampling import straighten
 
 from .dicom import is_dicom
-from .labelmap_nifti import colour_of_label, read_names, write_labels
+from .labelmap_nifti import color_of_label, read_names, write_labels
 from .read_volume import read_stored
 from .seg_nrrd import segments_by_header, write_seg_nrrd
 from .segment import Provenance, Segment
@@ -89,4 +89,4 @@ def read_segmentation(path: str | Path) -> tuple[list[Segment], VoxelGrid]:
     names = read_names(path)
     labels = layers[..., 0]
     present = [int(label) for label in np.unique(labels) if label != 0]
-    return [Segment(names.get(n, f"Label {n}"), labels == n, colour_of_label(n)) for n in present], grid
+    return [Segment(names.get(n, f"Label {n}"), labels == n, color_of_label(n)) for n in present], grid

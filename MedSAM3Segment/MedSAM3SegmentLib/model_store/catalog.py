@@ -20,11 +20,11 @@ class KnownModel:
         name: what ``--model`` and ``medsam3 models`` call it.
         hub_id: repository on the Hugging Face hub.
         files: names or patterns (``*``) of the files that are needed, the weights first.
-        licence_url: where the licence can be read.
+        license_url: where the license can be read.
         gated: whether its makers must grant access.
         sha256: of files whose content is known.
         tokenizer: hub id to take the tokenizer from, for repositories without one.
-        card: rules, thresholds, licence, prompts, modality, base.
+        card: rules, thresholds, license, prompts, modality, base.
     """
 
     name: str

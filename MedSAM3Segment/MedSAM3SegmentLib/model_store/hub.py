@@ -15,7 +15,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from MedSAM3SegmentLib.checkpoints.fingerprint import file_sha256
+from MedSAM3SegmentLib.checkpoints.hashing import file_sha256
 from MedSAM3SegmentLib.errors import Cancelled, ModelError
 from MedSAM3SegmentLib.messages.message import message
 
@@ -58,7 +58,7 @@ class HubModel:
     """The files of a repository that are needed, at one revision.
 
     Attributes:
-        licence: as the repository states it; empty if it does not.
+        license: as the repository states it; empty if it does not.
     """
 
     hub_id: str
@@ -110,6 +110,9 @@ def download(
     progress: Callable[[str, int], None] | None = None,
 ) -> None:
     """Fetch a repository's files; what a broken-off attempt left is completed, and hashes are compared.
+
+    One file after the other, in the calling thread, which Ctrl-C ends at once. huggingface_hub's ``snapshot_download``
+    lets it through only when its threads are done, gigabytes later, and tells no file's name.
 
     Args:
         progress: told the file and how many bytes more of it are there.

@@ -8,8 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from MedSAM3SegmentLib.checkpoints.fingerprint import file_sha256
-from MedSAM3SegmentLib.checkpoints.hashing import CHECKSUM_FILE, check_files, write_checksums
+from MedSAM3SegmentLib.checkpoints.hashing import (
+    CHECKSUM_FILE,
+    check_files,
+    file_sha256,
+    write_checksums,
+)
 from MedSAM3SegmentLib.checkpoints.model_card import CARD_FILE, ModelCard
 from MedSAM3SegmentLib.errors import InputError, ModelError
 
@@ -37,7 +41,7 @@ _COMPANIONS = (
 )
 
 #: Bytes that are copied at a time.
-_PIECE = 1 << 24
+_CHUNK_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Installation:
     Attributes:
         card: of the model once it is installed.
         size: bytes to copy or fetch.
-        licence_url: where the licence can be read, if known.
+        license_url: where the license can be read, if known.
         files: from a path.
         hub: from the hub, in the order they are fetched.
         sha256: of files whose content is known beforehand.
@@ -95,7 +99,7 @@ def plan(source: str, name: str | None = None, base: str | None = None) -> Insta
 def install(installation: Installation, *, progress: Callable[[str, int], None] | None = None) -> Path:
     """Fetch or copy a model, check it whole, and put it into the store.
 
-    Takes the model's size in memory and cannot be left but by Ctrl-C; ``installing_apart`` can.
+    Takes the model's size in memory and cannot be left but by Ctrl-C; ``install_process`` can.
 
     Args:
         progress: told the file and how many bytes more of it are there.
@@ -130,7 +134,7 @@ def install(installation: Installation, *, progress: Callable[[str, int], None] 
 
 def _copy(file: Path, target: Path, progress: Callable[[str, int], None] | None) -> None:
     with file.open("rb") as source, target.open("wb") as copy:
-        while piece := source.read(_PIECE):
+        while piece := source.read(_CHUNK_BYTES):
             copy.write(piece)
             if progress is not None:
                 progress(file.name, len(piece))

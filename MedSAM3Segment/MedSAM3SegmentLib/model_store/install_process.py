@@ -26,18 +26,18 @@ from MedSAM3SegmentLib.errors import (
     ModelError,
 )
 from MedSAM3SegmentLib.messages.message import from_plain, message, to_plain
-from MedSAM3SegmentLib.python_process import NO_WINDOW, kill_whole, own_environment
+from MedSAM3SegmentLib.python_process import NO_WINDOW, child_environment, kill_process_tree
 
 from .store import discard_draft
 
 #: Seconds between two questions whether the model is still wanted.
-_LOOK = 0.1
+_POLL_INTERVAL_S = 0.1
 
 #: Seconds that a process which was killed may take to be gone.
-_END_PATIENCE = 5.0
+_END_TIMEOUT_S = 5.0
 
 #: Bytes of a download between two words of how far it is.
-_PIECE = 1 << 16
+_CHUNK_BYTES = 1 << 16
 
 _ERRORS: dict[str, type[MedSAM3Error]] = {kind.__name__: kind for kind in (InputError, ModelError)}
 
@@ -49,8 +49,8 @@ class PlannedModel:
     Attributes:
         source: a model folder, a weight file, a hub id, or the name of a known model.
         name: that it gets.
-        licence: empty if it is not stated.
-        licence_url: where the licence can be read, if known.
+        license: empty if it is not stated.
+        license_url: where the license can be read, if known.
         size: bytes to copy or fetch.
     """
 
@@ -62,8 +62,8 @@ class PlannedModel:
     size: int
 
 
-def plan_apart(source: str, *, python: str = sys.executable) -> PlannedModel:
-    """As ``installing.plan``; takes seconds.
+def plan_in_process(source: str, *, python: str = sys.executable) -> PlannedModel:
+    """As ``install.plan``; takes seconds.
 
     Args:
         python: the interpreter to use; in Slicer that of ``PythonSlicer``.
@@ -76,17 +76,17 @@ def plan_apart(source: str, *, python: str = sys.executable) -> PlannedModel:
     return PlannedModel(**said["planned"])
 
 
-def install_apart(
+def install_in_process(
     planned: PlannedModel,
     *,
     python: str = sys.executable,
     progress: Callable[[str, int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> Path:
-    """As ``installing.install``; what was agreed to is installed, or nothing.
+    """As ``install.install``; what was agreed to is installed, or nothing.
 
     Args:
-        python: as for ``plan_apart``.
+        python: as for ``plan_in_process``.
         progress: told the file and how many bytes more of it are there; called in the calling thread.
         cancel: asked a few times a second; True ends the installation at once, and nothing of it is kept.
 
@@ -117,7 +117,7 @@ def _done_apart(
     try:
         process = subprocess.Popen(
             [python, "-m", __name__],
-            env=own_environment(),
+            env=child_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -140,9 +140,9 @@ def _done_apart(
         try:
             return _followed(lines, what, progress, cancel)
         finally:
-            kill_whole(process)
+            kill_process_tree(process)
             # Nobody holds the other end of its output by then, or writes into the store.
-            listener.join(_END_PATIENCE)
+            listener.join(_END_TIMEOUT_S)
 
 
 def _pass_on(process: subprocess.Popen[str], order: str, lines: queue.SimpleQueue[str | None]) -> None:
@@ -169,7 +169,7 @@ def _followed(
         if cancel is not None and cancel():
             raise Cancelled("The installation of {what} was cancelled; nothing of it was kept.", what=what)
         try:
-            line = lines.get(timeout=_LOOK)
+            line = lines.get(timeout=_POLL_INTERVAL_S)
         except queue.Empty:
             continue
         if line is None:
@@ -220,7 +220,7 @@ def _main() -> None:
     from huggingface_hub import constants
 
     # On a slow line the usual pieces would take minutes.
-    constants.DOWNLOAD_CHUNK_SIZE = _PIECE
+    constants.DOWNLOAD_CHUNK_SIZE = _CHUNK_BYTES
     try:
         _say(_do(json.loads(sys.stdin.readline())))
     except MedSAM3Error as error:

@@ -167,3 +167,48 @@ def _weights_or_folder(path: Path) -> Path:
 def _base_of(path: Path) -> str:
     folder = path if path.is_dir() else path.parent
     return ModelCard.load(folder).base
+
+
+def files_version(model: str) -> tuple[tuple[str, int, int], ...]:
+    """Name, bytes and time of change of each file that a model is loaded from.
+
+    Raises:
+        ModelError: there is no such model, or no more.
+    """
+    base, adapters = resolve(model)
+    files = {file for weights in (base.weights, *adapters) for file in _files_of(weights)}
+    try:
+        found = [(str(file), file.stat()) for file in sorted(files)]
+    except OSError as error:
+        raise ModelError(
+            "The files of the model '{model}' cannot be read ({why}); check them.", model=model, why=str(error.strerror)
+        ) from None
+    return tuple((name, status.st_size, status.st_mtime_ns) for name, status in found)
+
+
+def _files_of(weights: Path) -> list[Path]:
+    """Weights, and what lies beside them and says how they are used."""
+    if weights.is_dir():
+        return [file for file in weights.iterdir() if file.is_file()]
+    shards = weights.parent.glob("*.safetensors") if weights.suffix == ".json" else ()
+    return [weights, *shards, *weights.parent.glob("*.json")]
+
+
+def installed_source(model: str) -> str:
+    """What a remote client's model is found by: the demo or installed models, never a path.
+
+    Raises:
+        ModelError: nothing of that name is installed.
+    """
+    from .catalog import find_known
+
+    found = []
+    for name in names_in(model):
+        known = find_known(name)
+        folder: Path | None = find_installed(name) or (find_installed(known.name) if known is not None else None)
+        if name != DEMO and folder is None:
+            raise ModelError(
+                "The model '{name}' is not installed on the engine's machine; choose another one there.", name=name
+            )
+        found.append(name if name == DEMO else str(folder))
+    return "+".join(found)

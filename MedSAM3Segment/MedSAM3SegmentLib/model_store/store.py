@@ -12,6 +12,7 @@ from pathlib import Path
 from MedSAM3SegmentLib.checkpoints.hashing import recorded_checksums
 from MedSAM3SegmentLib.checkpoints.model_card import CARD_FILE, ModelCard
 from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.io.atomic_write import atomic_folder
 
 #: Environment variable that moves the store.
 STORE_VARIABLE = "MEDSAM3_MODELS"
@@ -82,10 +83,8 @@ def new_model(name: str) -> Iterator[Path]:
         InputError: the name is taken or cannot be a folder's.
     """
     check_new_name(name)
-    draft = store_folder() / f".{name}.part"
-    draft.mkdir(parents=True, exist_ok=True)
-    yield draft
-    draft.rename(store_folder() / name)
+    with atomic_folder(store_folder() / name, goes_on=True) as draft:
+        yield draft
 
 
 def discard_draft(name: str) -> None:

@@ -1,1 +1,1 @@
-"""Checkpoints, and the one exact model they become: transformers' ``Sam3Model`` behind ``ConceptModel``."""
+"""Checkpoints, and the one exact model they become: transformers' ``Sam3Model`` behind ``Sam3Detector``."""

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from MedSAM3SegmentLib.checkpoints.networks import TrackerNetworks
 
-    from .lora_manager import AdapterSwitch
+    from .lora_manager import LoraManager
 
 #: Label of a box that is only padding (transformers' convention).
 PADDING_LABEL = -10
 
 
 @dataclass(frozen=True, eq=False)
-class ImageFeatures:
+class VisionFeatures:
     """The vision backbone's output: the smallest thing worth keeping, from which the neck rebuilds the pyramid.
 
     Attributes:
@@ -40,12 +40,12 @@ class ImageFeatures:
 
     tokens: torch.Tensor
 
-    def __getitem__(self, index: slice) -> ImageFeatures:
-        return ImageFeatures(self.tokens[index])
+    def __getitem__(self, index: slice) -> VisionFeatures:
+        return VisionFeatures(self.tokens[index])
 
 
 @dataclass(frozen=True, eq=False)
-class Pyramid:
+class FeaturePyramid:
     """The neck's feature pyramid of a few slices, finest level first, with its position encodings."""
 
     levels: tuple[torch.Tensor, ...]
@@ -55,34 +55,34 @@ class Pyramid:
     def count(self) -> int:
         return self.levels[0].shape[0]
 
-    def repeat_each(self, times: int) -> Pyramid:
+    def repeat_each(self, times: int) -> FeaturePyramid:
         """Every slice ``times`` times in a row, to meet as many phrases."""
         if times == 1:
             return self
-        return Pyramid(
+        return FeaturePyramid(
             tuple(level.repeat_interleave(times, 0) for level in self.levels),
             tuple(p if p.shape[0] == 1 else p.repeat_interleave(times, 0) for p in self.positions),
         )
 
 
 @dataclass(frozen=True, eq=False)
-class PhraseFeatures:
+class TextFeatures:
     """Encoded phrases.
 
     Attributes:
-        tokens: ``[phrase, token, channel]``.
-        valid: bool ``[phrase, token]``, False on padding.
+        text_embeds: ``[phrase, token, channel]``.
+        attention_mask: bool ``[phrase, token]``, False on padding.
     """
 
-    tokens: torch.Tensor
-    valid: torch.Tensor
+    text_embeds: torch.Tensor
+    attention_mask: torch.Tensor
 
-    def __getitem__(self, index: slice) -> PhraseFeatures:
-        return PhraseFeatures(self.tokens[index], self.valid[index])
+    def __getitem__(self, index: slice) -> TextFeatures:
+        return TextFeatures(self.text_embeds[index], self.attention_mask[index])
 
-    def repeat(self, times: int) -> PhraseFeatures:
+    def repeat(self, times: int) -> TextFeatures:
         """The whole list of phrases ``times`` times over."""
-        return PhraseFeatures(self.tokens.repeat(times, 1, 1), self.valid.repeat(times, 1))
+        return TextFeatures(self.text_embeds.repeat(times, 1, 1), self.attention_mask.repeat(times, 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ class BoxPrompts:
     """Exemplar boxes, one set per (image, phrase) pair.
 
     Attributes:
-        boxes: ``[pair, box, 4]`` as centre x, centre y, width, height in fractions of the slice.
+        boxes: ``[pair, box, 4]`` as center x, center y, width, height in fractions of the slice.
         labels: ``[pair, box]``: 1 things like this, 0 not like this, -10 padding.
     """
 
@@ -108,25 +108,25 @@ class BoxPrompts:
 
 
 @dataclass(frozen=True, eq=False)
-class RawDetections:
+class DetectorOutput:
     """The network's answer for pairs of image and phrase, before any threshold.
 
     Attributes:
-        query_logits: ``[pair, query]``, without presence.
+        pred_logits: ``[pair, query]``, without presence.
         presence_logits: ``[pair]``.
-        boxes: ``[pair, query, 4]`` as ``(x0, y0, x1, y1)`` fractions of the slice.
-        mask_logits: ``[pair, query, row, column]``.
-        semantic_logits: ``[pair, row, column]``.
+        pred_boxes: ``[pair, query, 4]`` as ``(x0, y0, x1, y1)`` fractions of the slice.
+        pred_masks: logits ``[pair, query, row, column]``.
+        semantic_seg: logits ``[pair, row, column]``.
     """
 
-    query_logits: torch.Tensor
+    pred_logits: torch.Tensor
     presence_logits: torch.Tensor
-    boxes: torch.Tensor
-    mask_logits: torch.Tensor
-    semantic_logits: torch.Tensor
+    pred_boxes: torch.Tensor
+    pred_masks: torch.Tensor
+    semantic_seg: torch.Tensor
 
 
-class ConceptModel:
+class Sam3Detector:
     """A loaded SAM 3 with its tokenizer and its card.
 
     Args:
@@ -147,7 +147,7 @@ class ConceptModel:
         device: str = "cpu",
         identity: ModelIdentity | None = None,
         tracker: TrackerNetworks | None = None,
-        adapters: AdapterSwitch | None = None,
+        adapters: LoraManager | None = None,
     ) -> None:
         install_roi_align(network)
         self.network = network.to(device)
@@ -202,46 +202,46 @@ class ConceptModel:
         )
         return {name: encoded[name].to(self.device) for name in ("input_ids", "attention_mask")}
 
-    def encode_images(self, pixels: torch.Tensor) -> ImageFeatures:
+    def encode_images(self, pixels: torch.Tensor) -> VisionFeatures:
         """Run the vision backbone, nearly all of the cost.
 
         Args:
-            pixels: ``[slice, 3, size, size]`` from ``intensity.prepare_slices``.
+            pixels: ``[slice, 3, size, size]`` from ``model_input.to_model_input``.
         """
         pixels = pixels.to(self.device, self.network.dtype)
-        return ImageFeatures(self.network.vision_encoder.backbone(pixels).last_hidden_state)
+        return VisionFeatures(self.network.vision_encoder.backbone(pixels).last_hidden_state)
 
-    def build_pyramid(self, features: ImageFeatures) -> Pyramid:
+    def build_pyramid(self, features: VisionFeatures) -> FeaturePyramid:
         """Run the neck over the backbone's output; cheap, and shared by all phrases."""
         tokens = features.tokens.to(self.device, self.network.dtype)
         edge = self.image_size // int(self.network.config.vision_config.backbone_config.patch_size)
         spatial = tokens.view(tokens.shape[0], edge, edge, -1).permute(0, 3, 1, 2)
         levels, positions = self.network.vision_encoder.neck(spatial)
-        return Pyramid(tuple(levels), tuple(positions))
+        return FeaturePyramid(tuple(levels), tuple(positions))
 
-    def encode_phrases(self, phrases: Sequence[str]) -> PhraseFeatures:
+    def encode_phrases(self, phrases: Sequence[str]) -> TextFeatures:
         """Encode phrases as text tokens."""
         return self.encode_tokens(**self.tokenize(phrases))
 
-    def encode_tokens(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> PhraseFeatures:
+    def encode_tokens(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> TextFeatures:
         """Encode phrases that are already numbers, both ``[phrase, token]``."""
         place = self.network.text_projection.weight.device
         features = self.network.get_text_features(
             input_ids=input_ids.to(place), attention_mask=attention_mask.to(place), return_dict=True
         )
-        return PhraseFeatures(features.pooler_output.to(self.device), attention_mask.bool().to(self.device))
+        return TextFeatures(features.pooler_output.to(self.device), attention_mask.bool().to(self.device))
 
     def move_text_encoder_away(self) -> None:
         """Keep the text encoder in main memory; phrases are encoded there from now on."""
         self.network.text_encoder.to("cpu")
         self.network.text_projection.to("cpu")
 
-    def detect(self, pyramid: Pyramid, phrases: PhraseFeatures, boxes: BoxPrompts | None = None) -> RawDetections:
+    def detect(self, pyramid: FeaturePyramid, phrases: TextFeatures, boxes: BoxPrompts | None = None) -> DetectorOutput:
         """Find each pair's phrase in its image.
 
         Args:
-            pyramid: one entry per pair (see ``Pyramid.repeat_each``).
-            phrases: one entry per pair (see ``PhraseFeatures.repeat``).
+            pyramid: one entry per pair (see ``FeaturePyramid.repeat_each``).
+            phrases: one entry per pair (see ``TextFeatures.repeat``).
             boxes: exemplar boxes per pair, or None for words alone.
         """
         from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -253,12 +253,12 @@ class ConceptModel:
             vision_embeds=Sam3VisionEncoderOutput(
                 fpn_hidden_states=pyramid.levels, fpn_position_encoding=pyramid.positions
             ),
-            text_embeds=BaseModelOutputWithPooling(pooler_output=phrases.tokens),
-            attention_mask=phrases.valid,
+            text_embeds=BaseModelOutputWithPooling(pooler_output=phrases.text_embeds),
+            attention_mask=phrases.attention_mask,
             input_boxes=boxes.boxes.to(self.device, self.network.dtype),
             input_boxes_labels=boxes.labels.to(self.device),
         )
-        return RawDetections(
+        return DetectorOutput(
             output.pred_logits.float(),
             output.presence_logits[:, 0].float(),
             output.pred_boxes.float(),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .devices import choose_device, choose_dtype
 
 if TYPE_CHECKING:
-    from .detector import ConceptModel
+    from .detector import Sam3Detector
 
 
 def load_model(
@@ -18,7 +18,7 @@ def load_model(
     dtype: str = "auto",
     resolution: int | None = None,
     adapters: Sequence[str] = (),
-) -> ConceptModel:
+) -> Sam3Detector:
     """Load a model, whole or not at all.
 
     Args:
@@ -35,16 +35,15 @@ def load_model(
     """
     from MedSAM3SegmentLib.checkpoints.checkpoint import Checkpoint
     from MedSAM3SegmentLib.checkpoints.config import detector_config
-    from MedSAM3SegmentLib.checkpoints.fingerprint import file_sha256, files_sha256
-    from MedSAM3SegmentLib.checkpoints.hashing import check_files
+    from MedSAM3SegmentLib.checkpoints.hashing import check_files, file_sha256, files_sha256
     from MedSAM3SegmentLib.checkpoints.lora import load_adapter
     from MedSAM3SegmentLib.checkpoints.networks import load_networks
     from MedSAM3SegmentLib.checkpoints.tokenizer import matching_tokenizer
     from MedSAM3SegmentLib.model_store.resolve import resolve
     from MedSAM3SegmentLib.provenance import ModelIdentity
 
-    from .detector import ConceptModel
-    from .lora_manager import AdapterSwitch
+    from .detector import Sam3Detector
+    from .lora_manager import LoraManager
 
     device = choose_device(device)
     torch_dtype = choose_dtype(dtype, device)
@@ -55,12 +54,12 @@ def load_model(
     networks = load_networks(checkpoint, base.folder, device=device, dtype=torch_dtype, resolution=resolution)
     tokenizer = matching_tokenizer(base.tokenizer_folders(), detector_config(networks.config), base.weights)
     card = base.card
-    switch = AdapterSwitch(networks.detector, checkpoint)
+    switch = LoraManager(networks.detector, checkpoint)
     for path in adapter_paths:
         check_files(path if path.is_dir() else path.parent)
         switch.add(load_adapter(path))
     identity = ModelIdentity(card.name, files_sha256(hashes), card.is_demo)
-    model = ConceptModel(networks.detector, tokenizer, card, device, identity, networks.tracker, switch)
+    model = Sam3Detector(networks.detector, tokenizer, card, device, identity, networks.tracker, switch)
     if adapter_paths:
-        switch.use(next(iter(switch.adapters)))
+        switch.merge(next(iter(switch.adapters)))
     return model

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from MedSAM3SegmentLib.checkpoints.checkpoint import Checkpoint, Part
-from MedSAM3SegmentLib.checkpoints.lora import Adapter, check_fits
+from MedSAM3SegmentLib.checkpoints.lora import check_fits
+from MedSAM3SegmentLib.checkpoints.lora_weights import Adapter
 from MedSAM3SegmentLib.checkpoints.weight_targets import DETECTOR_MODEL
 from MedSAM3SegmentLib.errors import InputError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _VISION = DETECTOR_MODEL + "vision_encoder."
 
 
-class AdapterSwitch:
+class LoraManager:
     """Which adapter is merged into a network.
 
     Merging adds to the base's weight in float32 and rounds once, so each switch starts from the file's own values, of
@@ -61,7 +62,7 @@ class AdapterSwitch:
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def use(self, name: str | None, *, vision: bool = True) -> None:
+    def merge(self, name: str | None, *, vision: bool = True) -> None:
         """Merge one adapter in place of what was merged before, or none.
 
         Args:
@@ -94,8 +95,8 @@ class AdapterSwitch:
         A switch reads the changed weights anew, so do whole volumes in one block and not slice by slice.
         """
         before = self.vision_merged
-        self.use(self.active, vision=False)
+        self.merge(self.active, vision=False)
         try:
             yield
         finally:
-            self.use(self.active, vision=before)
+            self.merge(self.active, vision=before)

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import psutil
 import torch
 
-from MedSAM3SegmentLib.byte_sizes import size_in_words
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.messages.message import Message, message
+from MedSAM3SegmentLib.units import format_bytes
 
 if TYPE_CHECKING:
-    from .detector import ConceptModel
+    from .detector import Sam3Detector
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -41,7 +38,7 @@ class MemoryEstimate:
         return self.weights + self.working
 
 
-def estimate_memory(model: ConceptModel, batch: int) -> MemoryEstimate:
+def estimate_memory(model: Sam3Detector, batch: int) -> MemoryEstimate:
     """What running ``batch`` slices at a time takes.
 
     Counts the largest tensors that live at once: the image encoder's widest layer, the pyramid, and one phrase's mask
@@ -60,7 +57,7 @@ def estimate_memory(model: ConceptModel, batch: int) -> MemoryEstimate:
     return MemoryEstimate(weights, int(2 * batch * size * (max(encoder, levels + masks))))
 
 
-def fitting_batch(model: ConceptModel, wanted: int) -> int:
+def choose_batch_size(model: Sam3Detector, wanted: int) -> int:
     """The largest batch, at most ``wanted``, whose estimate fits into what is free beside the loaded weights.
 
     Raises:
@@ -74,9 +71,9 @@ def fitting_batch(model: ConceptModel, wanted: int) -> int:
         raise InputError(
             "One slice needs about {needed} of memory on {device} and {free} are free; close other programs, or "
             "use a smaller --resolution or another --device.",
-            needed=size_in_words(needed),
+            needed=format_bytes(needed),
             device=str(model.device),
-            free=size_in_words(free),
+            free=format_bytes(free),
         )
     return max(1, min(wanted, free // needed))
 
@@ -93,36 +90,10 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def _free_main_memory() -> int | None:
-    if sys.platform == "win32":
-        status = _WindowsMemoryStatus()
-        status.length = ctypes.sizeof(status)
-        found = ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
-        return int(status.available) if found else None
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
+        return int(psutil.virtual_memory().available)
+    except OSError:
         return None
-
-
-class _WindowsMemoryStatus(ctypes.Structure):
-    """``MEMORYSTATUSEX``."""
-
-    _fields_ = (
-        ("length", ctypes.c_ulong),
-        ("load", ctypes.c_ulong),
-        ("total", ctypes.c_ulonglong),
-        ("available", ctypes.c_ulonglong),
-        *(
-            (name, ctypes.c_ulonglong)
-            for name in ("total_page", "available_page", "total_virtual", "available_virtual")
-        ),
-        ("extended", ctypes.c_ulonglong),
-    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -136,7 +107,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @dataclass(frozen=True)
-class Relief:
+class MemoryReducer:
     """A way to free memory that costs only time.
 
     Attributes:
@@ -159,7 +130,9 @@ class BatchGuard:
         say: told each step, one sentence.
     """
 
-    def __init__(self, size: int, reliefs: Sequence[Relief] = (), say: Callable[[Message], None] | None = None) -> None:
+    def __init__(
+        self, size: int, reliefs: Sequence[MemoryReducer] = (), say: Callable[[Message], None] | None = None
+    ) -> None:
         self.size = max(size, 1)
         self._reliefs = list(reliefs)
         self._say = say or _say_nothing
@@ -205,12 +178,12 @@ class BatchGuard:
             )
 
 
-def reliefs_of(model: ConceptModel) -> tuple[Relief, ...]:
+def memory_reducers(model: Sam3Detector) -> tuple[MemoryReducer, ...]:
     """What a model can move from its GPU to main memory."""
     if model.device.type == "cpu":
         return ()
     sentence = message("Memory ran out; the text encoder was moved to main memory, which slows down new phrases.")
-    return (Relief(model.move_text_encoder_away, sentence),)
+    return (MemoryReducer(model.move_text_encoder_away, sentence),)
 
 
 def _say_nothing(sentence: Message) -> None:

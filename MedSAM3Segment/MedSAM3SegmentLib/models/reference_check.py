@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.errors import ModelError
 
-from .detector import BoxPrompts, ConceptModel
+from .detector import BoxPrompts, Sam3Detector
 
 WEIGHTS, ADAPTER, CASES, ARRAYS = "meta_tiny.pt", "medsam3_lora.pt", "cases.json", "cases.npz"
 
@@ -50,7 +50,7 @@ class Difference:
         return self.largest <= TOLERANCES[self.output]
 
 
-class GoldenSet:
+class ReferenceSet:
     """The image cases of a reference set.
 
     Attributes:
@@ -72,7 +72,7 @@ class GoldenSet:
         self.cases = tuple(self._cases)
 
     @torch.inference_mode()
-    def differences(self, model: ConceptModel, kind: str) -> Iterator[Difference]:
+    def differences(self, model: Sam3Detector, kind: str) -> Iterator[Difference]:
         """Compare a model with what Meta's code gave.
 
         Args:
@@ -84,7 +84,7 @@ class GoldenSet:
             for name, output in outputs.items():
                 yield Difference(case, name, _largest(output, self._arrays[f"{case}__{kind}__{name}"]))
 
-    def _run(self, model: ConceptModel, case: str) -> dict[str, torch.Tensor]:
+    def _run(self, model: Sam3Detector, case: str) -> dict[str, torch.Tensor]:
         pictures, phrases = self._cases[case]["image_index"], self._cases[case]["text_index"]
         pyramid = model.build_pyramid(model.encode_images(self._tensor("pixel_values")[pictures]))
         features = model.encode_tokens(self._tensor("input_ids")[phrases], self._tensor("attention_mask")[phrases])
@@ -93,14 +93,14 @@ class GoldenSet:
             boxes = BoxPrompts(self._tensor(f"{case}__boxes"), self._tensor(f"{case}__box_labels"))
         raw = model.detect(pyramid, features, boxes)
         return {
-            "pred_logits": raw.query_logits,
+            "pred_logits": raw.pred_logits,
             "presence_logit": raw.presence_logits,
-            "pred_boxes_xyxy": raw.boxes,
-            "pred_masks": raw.mask_logits,
-            "semantic_seg": raw.semantic_logits[:, None],
+            "pred_boxes_xyxy": raw.pred_boxes,
+            "pred_masks": raw.pred_masks,
+            "semantic_seg": raw.semantic_seg[:, None],
         }
 
-    def _feature_differences(self, model: ConceptModel, kind: str) -> Iterator[Difference]:
+    def _feature_differences(self, model: Sam3Detector, kind: str) -> Iterator[Difference]:
         features = model.encode_images(self._tensor("pixel_values")[:1])
         reference = self._arrays[f"features__{kind}__trunk"]
         tokens = features.tokens.transpose(1, 2).reshape(reference.shape)
@@ -114,8 +114,8 @@ class GoldenSet:
         yield Difference("features", "fpn2", _largest(levels[2], self._arrays[f"features__{kind}__fpn2"]))
         text = model.encode_tokens(self._tensor("input_ids"), self._tensor("attention_mask"))
         reference = self._arrays[f"features__{kind}__text"]
-        valid = text.valid.numpy(force=True)
-        yield Difference("features", "text", _largest(text.tokens[text.valid], reference[valid]))
+        valid = text.attention_mask.numpy(force=True)
+        yield Difference("features", "text", _largest(text.text_embeds[text.attention_mask], reference[valid]))
 
     def _tensor(self, name: str) -> torch.Tensor:
         return torch.from_numpy(self._arrays[name])
@@ -127,7 +127,7 @@ def _largest(output: torch.Tensor, reference: NDArray[Any]) -> float:
     return float(np.abs(output.float().numpy(force=True) - reference).max())
 
 
-def golden_differences(folder: Path) -> dict[str, list[Difference]]:
+def reference_differences(folder: Path) -> dict[str, list[Difference]]:
     """Load a reference set's weights, and compare every case without and with its adapter.
 
     Returns:
@@ -141,17 +141,17 @@ def golden_differences(folder: Path) -> dict[str, list[Difference]]:
     from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
     from MedSAM3SegmentLib.checkpoints.networks import load_networks
 
-    from .lora_manager import AdapterSwitch
+    from .lora_manager import LoraManager
 
-    golden = GoldenSet(folder)
+    golden = ReferenceSet(folder)
     checkpoint = Checkpoint.open(folder / WEIGHTS)
     networks = load_networks(checkpoint, folder, device="cpu", dtype=torch.float32)
-    switch = AdapterSwitch(networks.detector, checkpoint)
-    model = ConceptModel(networks.detector, None, ModelCard(folder.name), tracker=networks.tracker, adapters=switch)
+    switch = LoraManager(networks.detector, checkpoint)
+    model = Sam3Detector(networks.detector, None, ModelCard(folder.name), tracker=networks.tracker, adapters=switch)
     found = {"base": list(golden.differences(model, "base"))}
     if (folder / ADAPTER).is_file():
         adapter = load_adapter(folder / ADAPTER)
         switch.add(adapter)
-        switch.use(adapter.identity.name)
+        switch.merge(adapter.identity.name)
         found["lora"] = list(golden.differences(model, "lora"))
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,15 +12,16 @@ import torch
 from MedSAM3SegmentLib.checkpoints.checkpoint import Part
 from MedSAM3SegmentLib.checkpoints.hashing import write_checksums
 from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.io.atomic_write import atomic_folder
 
 if TYPE_CHECKING:
-    from .detector import ConceptModel
+    from .detector import Sam3Detector
 
 WEIGHTS_FILE = "model.safetensors"
 
 
 def save_model(
-    model: ConceptModel, folder: Path, detector: Mapping[str, torch.Tensor] | None = None, replace: bool = False
+    model: Sam3Detector, folder: Path, detector: Mapping[str, torch.Tensor] | None = None, replace: bool = False
 ) -> None:
     """Write a model as it runs now (number format, merged adapter, tracker), whole or not at all.
 
@@ -46,10 +46,7 @@ def save_model(
         weights.update((Part.TRACKER.value + name, value) for name, value in model.tracker.model.state_dict().items())
         weights.update((Part.NECK.value + name, value) for name, value in model.tracker.neck.state_dict().items())
         config = Sam3VideoConfig(detector_config=config, tracker_config=copy.deepcopy(model.tracker.model.config))
-    draft = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    try:
+    with atomic_folder(folder) as draft:
         config.save_pretrained(str(draft))
         save_file(_apart(weights), str(draft / WEIGHTS_FILE), metadata={"format": "pt"})
         # safetensors makes a file that nobody else may read.
@@ -58,11 +55,6 @@ def save_model(
             model.tokenizer.save_pretrained(str(draft))
         model.card.save(draft)
         write_checksums(draft)
-        if folder.exists():
-            shutil.rmtree(folder)
-        draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _apart(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -14,14 +14,15 @@ class TrackerFeatures:
     """One slice as the tracker sees it.
 
     Attributes:
-        fine: ``[1, channel, 4 x grid, 4 x grid]`` and ``[1, channel, 2 x grid, 2 x grid]``, for sharp mask edges.
-        coarse: ``[1, channel, grid, grid]``, one place per patch.
-        position: ``[1, channel, grid, grid]``, encoding of where each place is.
+        high_res_features: ``[1, channel, 4 x grid, 4 x grid]`` and ``[1, channel, 2 x grid, 2 x grid]``,
+            for sharp mask edges.
+        vision_features: ``[1, channel, grid, grid]``, one place per patch.
+        position_encoding: ``[1, channel, grid, grid]``, encoding of where each place is.
     """
 
-    fine: tuple[torch.Tensor, torch.Tensor]
-    coarse: torch.Tensor
-    position: torch.Tensor
+    high_res_features: tuple[torch.Tensor, torch.Tensor]
+    vision_features: torch.Tensor
+    position_encoding: torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,18 +66,18 @@ class MaskPrompt:
 
 
 @dataclass(frozen=True, eq=False)
-class TrackedMask:
+class TrackerOutput:
     """One object on one slice, in float32 on the model's device.
 
     Attributes:
-        logits: ``[row, column]``, four per patch along each side, above 0 in the object; -1024 everywhere if it is
-            not on this slice.
-        object_score: logit of its being on this slice at all.
-        quality: the IoU that the model expects of this mask, 0 to 1.
-        pointer: ``[channel]``, the object in one vector.
+        pred_masks: logits ``[row, column]``, four per patch along each side, above 0 in the object; -1024 everywhere if
+            it is not on this slice.
+        object_score_logits: logit of its being on this slice at all.
+        iou_score: the IoU that the model expects of this mask, 0 to 1.
+        object_pointer: ``[channel]``, the object in one vector.
     """
 
-    logits: torch.Tensor
-    object_score: torch.Tensor
-    quality: torch.Tensor
-    pointer: torch.Tensor
+    pred_masks: torch.Tensor
+    object_score_logits: torch.Tensor
+    iou_score: torch.Tensor
+    object_pointer: torch.Tensor

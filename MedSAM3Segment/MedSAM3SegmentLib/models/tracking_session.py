@@ -6,13 +6,13 @@ from collections.abc import Hashable, Iterable
 
 import torch
 
-from .memory_bank import ObjectMemory
+from .memory_bank import MemoryBank
 from .tracker import Tracker
 from .tracker_types import (
     MaskPrompt,
     PointPrompt,
-    TrackedMask,
     TrackerFeatures,
+    TrackerOutput,
 )
 
 
@@ -38,7 +38,7 @@ class TrackingSession:
         self._tracker = tracker
         self._depth = depth
         self._memory_dtype = memory_dtype
-        self._objects: dict[Hashable, ObjectMemory] = {}
+        self._objects: dict[Hashable, MemoryBank] = {}
 
     @property
     def objects(self) -> tuple[Hashable, ...]:
@@ -52,12 +52,12 @@ class TrackingSession:
 
     def prompted(self, object_: Hashable) -> frozenset[int]:
         """The slices on which an object was prompted."""
-        return frozenset(self._objects[object_].prompted)
+        return frozenset(self._objects[object_].cond_slices)
 
     @torch.inference_mode()
     def prompt(
         self, object_: Hashable, position: int, features: TrackerFeatures, prompt: PointPrompt | MaskPrompt
-    ) -> TrackedMask:
+    ) -> TrackerOutput:
         """Show an object on a slice; an earlier prompt or answer there is replaced.
 
         Args:
@@ -70,9 +70,11 @@ class TrackingSession:
         """
         self._check(position)
         mask = self._tracker.answer(features, prompt)
-        memory = self._objects.setdefault(object_, ObjectMemory())
-        memory.prompted[position] = self._tracker.remember(features, mask, prompted=True, dtype=self._memory_dtype)
-        memory.tracked.pop(position, None)
+        memory = self._objects.setdefault(object_, MemoryBank())
+        memory.cond_slices[position] = self._tracker.encode_memory(
+            features, mask, prompted=True, dtype=self._memory_dtype
+        )
+        memory.non_cond_slices.pop(position, None)
         return mask
 
     @torch.inference_mode()
@@ -83,7 +85,7 @@ class TrackingSession:
         *,
         reverse: bool = False,
         objects: Iterable[Hashable] | None = None,
-    ) -> dict[Hashable, TrackedMask]:
+    ) -> dict[Hashable, TrackerOutput]:
         """Track objects to a slice from the ones before it.
 
         Args:
@@ -99,10 +101,12 @@ class TrackingSession:
         tracker, found = self._tracker, {}
         for object_ in self.objects if objects is None else objects:
             memory = self._objects[object_]
-            if position in memory.prompted:
+            if position in memory.cond_slices:
                 continue
             mask = tracker.track(features, position, self._depth, memory, reverse=reverse)
-            memory.tracked[position] = tracker.remember(features, mask, prompted=False, dtype=self._memory_dtype)
+            memory.non_cond_slices[position] = tracker.encode_memory(
+                features, mask, prompted=False, dtype=self._memory_dtype
+            )
             memory.forget(position, tracker.spatial_reach, tracker.pointer_reach)
             found[object_] = mask
         return found

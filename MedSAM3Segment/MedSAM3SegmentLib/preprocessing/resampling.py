@@ -15,7 +15,7 @@ def perpendicular_grid(grid: VoxelGrid) -> VoxelGrid:
     """The perpendicular grid that covers all voxels of ``grid``, with voxels of the same volume.
 
     The finest index axis keeps its direction and the plane of the two finest stays the same plane, so that slices cut
-    by a tilted gantry are shifted within themselves and not mixed with their neighbours.
+    by a tilted gantry are shifted within themselves and not mixed with their neighbors.
     """
     order = np.argsort(grid.spacing, kind="stable")
     q, r = np.linalg.qr(grid.ijk_to_ras[:3, order])

@@ -1,7 +1,4 @@
-"""From HU or MR intensity to what the model saw in training: windows, and the one preprocessing function.
-
-Training and inference both go through ``prepare_slices``, so they cannot drift apart.
-"""
+"""Intensity windows: from HU or MR intensity to the 8-bit pictures that the model saw in training."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.volume import Volume
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 #: CT windows by name as (low, high) in HU: width and level as commonly used in radiology reading rooms
 #: (soft tissue W400 L40, liver W150 L90, lung W1500 L-600, bone W1800 L400, brain W80 L40, mediastinum W350 L50,
@@ -39,7 +36,7 @@ DEFAULT_CT_WINDOW = "soft-tissue"
 #: same two, but slice by slice, which turns an empty slice into full-range noise).
 PERCENTILES = (1.0, 99.0)
 
-#: Below this intensity lies air in HU; no MR, ultrasound or colour image reaches it.
+#: Below this intensity lies air in HU; no MR, ultrasound or color image reaches it.
 _CT_AIR = -500.0
 
 
@@ -97,9 +94,9 @@ class Window:
 def is_ct(volume: Volume) -> bool:
     """Whether intensities are Hounsfield units: by modality, else because the volume reaches down to air in HU.
 
-    Colour and 8-bit pictures hold none, also when they were taken of a CT.
+    Color and 8-bit pictures hold none, also when they were taken of a CT.
     """
-    if volume.is_colour or volume.array.dtype == np.uint8:
+    if volume.is_color or volume.array.dtype == np.uint8:
         return False
     if volume.modality:
         return volume.modality == "CT"
@@ -135,13 +132,13 @@ def choose_window(volume: Volume, preset: str | None = None, override: Window | 
         preset: the CT window that suits the concept, or None when it has none.
         override: the user's own window, which always wins.
 
-    Colour pictures are shown as they are (0 to 255), and so are 8-bit ones unless they are MR or nuclear images.
+    Color pictures are shown as they are (0 to 255), and so are 8-bit ones unless they are MR or nuclear images.
     """
     if override is not None:
         return override
     if is_ct(volume):
         return Window.preset(preset or DEFAULT_CT_WINDOW)
-    if volume.is_colour or (volume.array.dtype == np.uint8 and volume.modality not in ("MR", "PT", "NM")):
+    if volume.is_color or (volume.array.dtype == np.uint8 and volume.modality not in ("MR", "PT", "NM")):
         return Window(0.0, 255.0, "display")
     return percentile_window(volume.array)
 
@@ -152,24 +149,3 @@ def to_display(slices: NDArray, window: Window) -> NDArray[np.uint8]:  # type: i
         scaled = (slices.astype(np.float32) - window.low) * (255.0 / (window.high - window.low))
     shown = np.clip(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0), 0, 255)
     return np.asarray(np.rint(shown), dtype=np.uint8)
-
-
-def prepare_slices(slices: NDArray, window: Window, size: int) -> torch.Tensor:  # type: ignore[type-arg]
-    """What the image encoder takes: float32 ``[slice, 3, size, size]`` in -1..1.
-
-    Args:
-        slices: ``[slice, row, column]``, or ``[slice, row, column, 3]`` for colour.
-        window: the intensity window.
-        size: edge of the model's square input in pixels; the aspect ratio is not kept.
-
-    As Meta's ``Sam3Processor`` does with a picture: 8-bit, antialiased bilinear resize, mean and deviation 0.5.
-    """
-    import torch
-    import torch.nn.functional as functional
-
-    pictures = torch.from_numpy(to_display(slices, window))
-    pictures = pictures[:, None] if pictures.ndim == 3 else pictures.permute(0, 3, 1, 2)
-    resized = functional.interpolate(
-        pictures.float(), size=(size, size), mode="bilinear", align_corners=False, antialias=True
-    )
-    return (resized.round().clamp(0, 255) / 127.5 - 1.0).expand(-1, 3, -1, -1)

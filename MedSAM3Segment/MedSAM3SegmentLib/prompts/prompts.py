@@ -1,6 +1,6 @@
 """What a person draws to show an object: points, boxes and masks, in the volume's coordinates.
 
-Positions are millimetres in the volume's own RAS frame, so that they stay where they were drawn whatever plane the
+Positions are millimeters in the volume's own RAS frame, so that they stay where they were drawn whatever plane the
 volume is cut in, and however its voxels are stored.
 """
 
@@ -9,12 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
-from numpy.typing import NDArray
-
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
 
-#: A place in the volume's RAS frame, millimetres.
+#: A place in the volume's RAS frame, millimeters.
 PositionRAS = tuple[float, float, float]
 
 
@@ -26,11 +24,11 @@ class BoxReading(StrEnum):
 
 
 @dataclass(frozen=True)
-class PointMark:
+class PointPromptRAS:
     """A click.
 
     Attributes:
-        position: millimetres, RAS.
+        position: millimeters, RAS.
         positive: whether it is in the object, or in what must not belong to it.
     """
 
@@ -39,11 +37,11 @@ class PointMark:
 
 
 @dataclass(frozen=True)
-class BoxMark:
+class BoxPromptRAS:
     """A box on one slice, or through several (a 3D region of interest).
 
     Attributes:
-        corners: at least two places, millimetres, RAS; the box is the smallest one along the stack's axes that holds
+        corners: at least two places, millimeters, RAS; the box is the smallest one along the stack's axes that holds
             them all.
         positive: whether it shows the object, or what must not be taken for it.
     """
@@ -57,7 +55,7 @@ class BoxMark:
 
 
 @dataclass(frozen=True, eq=False)
-class MaskMark:
+class MaskPromptRAS:
     """Slices on which the object was drawn or corrected; they come back as they are, to the voxel.
 
     Attributes:
@@ -66,7 +64,7 @@ class MaskMark:
             here and empty in ``mask`` says that the object is not on it.
     """
 
-    mask: NDArray[np.bool_]
+    mask: BoolMask
     slices: tuple[int, ...] | None = None
 
 
@@ -79,9 +77,9 @@ class TargetPrompts:
         is_phrase: whether the concept's words are asked for too, or are only the object's name.
     """
 
-    points: tuple[PointMark, ...] = ()
-    boxes: tuple[BoxMark, ...] = ()
-    masks: tuple[MaskMark, ...] = ()
+    points: tuple[PointPromptRAS, ...] = ()
+    boxes: tuple[BoxPromptRAS, ...] = ()
+    masks: tuple[MaskPromptRAS, ...] = ()
     reading: BoxReading = BoxReading.ONLY_THIS_ONE
     is_phrase: bool = True
 
@@ -101,22 +99,3 @@ class TargetPrompts:
     def are_exemplars_only(self) -> bool:
         """Whether there is nothing else than such boxes, so that nothing needs to be followed."""
         return self.are_exemplars and not self.points and not self.masks
-
-    def in_words(self) -> str:
-        """What was drawn, for reports: ``2 points, 1 negative box (only this one)``."""
-        counts = {
-            "point": sum(point.positive for point in self.points),
-            "negative point": sum(not point.positive for point in self.points),
-            "box": sum(box.positive for box in self.boxes),
-            "negative box": sum(not box.positive for box in self.boxes),
-            "mask": len(self.masks),
-        }
-        parts = [f"{n} {name}{_plural(name, n)}" for name, n in counts.items() if n]
-        reading = f" ({self.reading})" if self.boxes else ""
-        return ", ".join(parts) + reading + ("" if self.is_phrase else ", without words")
-
-
-def _plural(name: str, count: int) -> str:
-    if count == 1:
-        return ""
-    return "es" if name.endswith("box") else "s"

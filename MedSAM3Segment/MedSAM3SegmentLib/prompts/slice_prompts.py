@@ -1,6 +1,6 @@
 """What a person drew in the patient, as it lies on the slices of a stack.
 
-Marks are in RAS millimetres or voxels; the networks take fractions of an upright slice's width and height, from its
+Marks are in RAS millimeters or voxels; the networks take fractions of an upright slice's width and height, from its
 upper left corner.
 """
 
@@ -12,23 +12,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack, VoxelGrid, common_part
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid, common_part
 
-from .prompts import BoxMark, MaskMark, PointMark
+from .prompts import BoxPromptRAS, MaskPromptRAS, PointPromptRAS
 
 #: ``(x0, y0, x1, y1)`` as fractions of a slice.
 BoxFractions = tuple[float, float, float, float]
 
-#: A centre this far (in slices) outside of a box still counts as in it.
+#: A center this far (in slices) outside of a box still counts as in it.
 _ROUNDING = 1e-6
 
-#: Voxels of two grids are the same if their centres are this close, in voxels.
+#: Voxels of two grids are the same if their centers are this close, in voxels.
 _SAME_VOXEL = 0.05
 
 
 @dataclass(frozen=True)
-class PointOnSlice:
+class SlicePoint:
     """A click on one slice.
 
     Attributes:
@@ -43,7 +45,7 @@ class PointOnSlice:
 
 
 @dataclass(frozen=True)
-class BoxOnSlices:
+class SliceBox:
     """A box on one slice or on several in a row.
 
     Attributes:
@@ -62,8 +64,8 @@ class BoxOnSlices:
         return self.slices[len(self.slices) // 2]
 
 
-def points_on(stack: SliceStack, marks: Iterable[PointMark]) -> tuple[PointOnSlice, ...]:
-    """The points on the slices whose centres are nearest.
+def points_on(stack: SliceStack, marks: Iterable[PointPromptRAS]) -> tuple[SlicePoint, ...]:
+    """The points on the slices whose centers are nearest.
 
     Raises:
         InputError: one lies outside of the volume.
@@ -77,11 +79,11 @@ def points_on(stack: SliceStack, marks: Iterable[PointMark]) -> tuple[PointOnSli
             raise InputError(
                 "The point {place} lies outside of the volume; move it onto it.", place=_in_words(mark.position)
             )
-        points.append(PointOnSlice(index, x, y, mark.positive))
+        points.append(SlicePoint(index, x, y, mark.positive))
     return tuple(points)
 
 
-def boxes_on(stack: SliceStack, marks: Iterable[BoxMark]) -> tuple[BoxOnSlices, ...]:
+def boxes_on(stack: SliceStack, marks: Iterable[BoxPromptRAS]) -> tuple[SliceBox, ...]:
     """The boxes, cut to the volume; one thinner than a slice lies on the slice it is in.
 
     Raises:
@@ -107,17 +109,17 @@ def boxes_on(stack: SliceStack, marks: Iterable[BoxMark]) -> tuple[BoxOnSlices, 
                 place=_in_words(mark.corners[0]),
                 plane=stack.plane.words,
             )
-        boxes.append(BoxOnSlices(slices, (x0, y0, x1, y1), mark.positive))
+        boxes.append(SliceBox(slices, (x0, y0, x1, y1), mark.positive))
     return tuple(boxes)
 
 
-def drawn_on(stack: SliceStack, marks: Iterable[MaskMark]) -> Mapping[int, NDArray[np.bool_]]:
+def drawn_on(stack: SliceStack, marks: Iterable[MaskPromptRAS]) -> Mapping[int, BoolMask]:
     """The masks ``[row, column]`` by slice; several on one slice are joined.
 
     Raises:
         InputError: a mask does not fit the volume, or nothing was drawn.
     """
-    drawn: dict[int, NDArray[np.bool_]] = {}
+    drawn: dict[int, BoolMask] = {}
     for mark in marks:
         if mark.mask.shape != stack.grid.shape:
             raise InputError(
@@ -140,7 +142,7 @@ def drawn_on(stack: SliceStack, marks: Iterable[MaskMark]) -> Mapping[int, NDArr
     return dict(sorted(drawn.items()))
 
 
-def placed_on(grid: VoxelGrid, mask: NDArray[np.bool_], own: VoxelGrid) -> NDArray[np.bool_] | None:
+def placed_on(grid: VoxelGrid, mask: BoolMask, own: VoxelGrid) -> BoolMask | None:
     """A mask ``[k, j, i]`` of a part of ``grid``, as Slicer crops segments, on all of it.
 
     Args:

@@ -1,4 +1,4 @@
-"""A picture of a result: the most telling slices with coloured overlays, and a legend that says what was found.
+"""A picture of a result: the most telling slices with colored overlays, and a legend that says what was found.
 
 Slices are shown at their physical aspect ratio, as a radiologist sees them. Drawn with Pillow and its own font alone.
 """
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane
+from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.preprocessing.windowing import to_display
 from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
-from MedSAM3SegmentLib.units import amount, is_plain_picture
+from MedSAM3SegmentLib.units import format_volume, is_plain_picture
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 from MedSAM3SegmentLib.volume import Volume
 
@@ -23,7 +24,7 @@ from .preview_labels import (
     NAME_SIZE,
     SHADOW,
     TEXT,
-    Colour,
+    Color,
     Position,
     draw_names,
     fitted,
@@ -46,9 +47,9 @@ _LEGEND_COLUMN, _LEGEND_ROW = 300, 28
 _SWATCH = 16
 _TITLE, _NORMAL, _SMALL = 26, 17, 15
 
-_BACKGROUND: Colour = (18, 21, 25)
-_FAINT: Colour = (146, 154, 162)
-_WARNING: Colour = (255, 191, 71)
+_BACKGROUND: Color = (18, 21, 25)
+_FAINT: Color = (146, 154, 162)
+_WARNING: Color = (255, 191, 71)
 _FILL_OPACITY = 0.35
 
 # Brightness (of 255) up to which a pixel shows nothing, and how much of that is left around what is shown.
@@ -71,12 +72,12 @@ def draw_preview(volume: Volume, result: SegmentResult, vocabulary: Vocabulary |
     Args:
         volume: what was segmented.
         result: of ``volume``.
-        vocabulary: gives the colours; the shipped one by default.
+        vocabulary: gives the colors; the shipped one by default.
     """
     from PIL import Image, ImageDraw
 
     stack = result.stack
-    colours = _colours(result, vocabulary or Vocabulary.load())
+    colors = _colors(result, vocabulary or Vocabulary.load())
     masks = {n: stack.extract(concept.mask) for n, concept in enumerate(result.concepts) if concept.found}
     tiles = choose_tiles(result)
     slices = stack.extract(volume.array)
@@ -100,12 +101,12 @@ def draw_preview(volume: Volume, result: SegmentResult, vocabulary: Vocabulary |
     draw = ImageDraw.Draw(canvas)
     top = _MARGIN - 6
     for line in heading:
-        draw.text((_MARGIN, top), fitted(line.text, line.size, width - 2 * _MARGIN), line.colour, font(line.size))
+        draw.text((_MARGIN, top), fitted(line.text, line.size, width - 2 * _MARGIN), line.color, font(line.size))
         top += line.height
     for n, concept in enumerate(result.concepts):
         corner = (_MARGIN + n % per_row * _LEGEND_COLUMN, legend_top + n // per_row * _LEGEND_ROW)
-        note = amount(volume, concept.voxels) if concept.found else "not found"
-        _draw_legend_entry(draw, corner, concept, colours[n], note)
+        note = format_volume(volume, concept.voxels) if concept.found else "not found"
+        _draw_legend_entry(draw, corner, concept, colors[n], note)
     left_side = "" if is_plain_picture(volume) else _SCREEN_LEFT[stack.plane]
     largest = {n: max(tiles, key=lambda tile: np.count_nonzero(mask[tile.index])) for n, mask in masks.items()}
     for place, (tile, picture) in enumerate(zip(tiles, pictures, strict=True)):
@@ -113,7 +114,7 @@ def draw_preview(volume: Volume, result: SegmentResult, vocabulary: Vocabulary |
             (width - used) // 2 + place % columns * (size[0] + _GAP),
             tiles_top + place // columns * (size[1] + _GAP),
         )
-        shown = _overlaid(picture, [(colours[n], mask[tile.index]) for n, mask in masks.items()], size)
+        shown = _overlaid(picture, [(colors[n], mask[tile.index]) for n, mask in masks.items()], size)
         canvas.paste(shown, corner)
         named = {result.concepts[n].concept: masks[n][tile.index] for n in masks if largest[n] is tile}
         draw_names(draw, corner, size, named)
@@ -124,12 +125,12 @@ def draw_preview(volume: Volume, result: SegmentResult, vocabulary: Vocabulary |
     return canvas
 
 
-def _colours(result: SegmentResult, vocabulary: Vocabulary) -> list[Colour]:
-    parts = [vocabulary.colour_for(concept.concept) for concept in result.concepts]
+def _colors(result: SegmentResult, vocabulary: Vocabulary) -> list[Color]:
+    parts = [vocabulary.color_for(concept.concept) for concept in result.concepts]
     return [(round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in parts]
 
 
-def _view(pictures: Sequence[NDArray[np.uint8]], masks: Sequence[NDArray[np.bool_]]) -> tuple[slice, slice]:
+def _view(pictures: Sequence[NDArray[np.uint8]], masks: Sequence[BoolMask]) -> tuple[slice, slice]:
     """The rows and columns to show, the same for all tiles.
 
     The black around the body is not worth the space; what is small is shown larger, with what lies around it.
@@ -169,9 +170,7 @@ def _tile_size(shape: tuple[int, ...], spacing: tuple[float, float, float], coun
     return max(round(width * scale), 1), max(round(height * scale), 1)
 
 
-def _overlaid(
-    picture: NDArray[np.uint8], layers: Sequence[tuple[Colour, NDArray[np.bool_]]], size: tuple[int, int]
-) -> Image:
+def _overlaid(picture: NDArray[np.uint8], layers: Sequence[tuple[Color, BoolMask]], size: tuple[int, int]) -> Image:
     """A slice at ``size`` with its masks: filled thinly, outlined clearly."""
     from PIL import Image
     from scipy.ndimage import binary_erosion
@@ -179,15 +178,15 @@ def _overlaid(
     enlarged = Image.fromarray(picture).convert("RGB").resize(size, Image.Resampling.BICUBIC)
     shown = np.array(enlarged, dtype=np.float32)
     outlines = []
-    for colour, mask in layers:
+    for color, mask in layers:
         if not mask.any():
             continue
         grey = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
         inside = np.asarray(grey) > 127
-        shown[inside] = (1 - _FILL_OPACITY) * shown[inside] + _FILL_OPACITY * np.array(colour, np.float32)
-        outlines.append((colour, inside & ~binary_erosion(inside, iterations=2)))
-    for colour, outline in outlines:  # on top of all fills, so that a tumour shows in its organ
-        shown[outline] = colour
+        shown[inside] = (1 - _FILL_OPACITY) * shown[inside] + _FILL_OPACITY * np.array(color, np.float32)
+        outlines.append((color, inside & ~binary_erosion(inside, iterations=2)))
+    for color, outline in outlines:  # on top of all fills, so that a tumour shows in its organ
+        shown[outline] = color
     return Image.fromarray(np.rint(shown).astype(np.uint8))
 
 
@@ -197,7 +196,7 @@ class _Line:
 
     text: str
     size: int
-    colour: Colour
+    color: Color
     height: int
 
 
@@ -219,10 +218,10 @@ def _window_names(result: SegmentResult) -> list[str]:
     return list(dict.fromkeys(concept.window.name for concept in result.concepts))
 
 
-def _draw_legend_entry(draw: ImageDraw, corner: Position, concept: ConceptResult, colour: Colour, note: str) -> None:
+def _draw_legend_entry(draw: ImageDraw, corner: Position, concept: ConceptResult, color: Color, note: str) -> None:
     left, top = corner
     box = (left, top + 2, left + _SWATCH, top + 2 + _SWATCH)
-    draw.rounded_rectangle(box, 4, colour if concept.found else None, colour, 2)
+    draw.rounded_rectangle(box, 4, color if concept.found else None, color, 2)
     text_left = left + _SWATCH + 10
     note_width = draw.textlength(note, font(_SMALL)) + 12
     name = fitted(concept.concept, _NORMAL, _LEGEND_COLUMN - _SWATCH - 26 - note_width)

@@ -6,25 +6,24 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+from MedSAM3SegmentLib.array_types import BoolMask
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 Position = tuple[int, int]
 
-TEXT: Colour = (232, 235, 238)
-SHADOW: Colour = (0, 0, 0)
+TEXT: Color = (232, 235, 238)
+SHADOW: Color = (0, 0, 0)
 
 #: Pixels.
 NAME_SIZE = 14
 
 
-def draw_names(
-    draw: ImageDraw, corner: Position, size: tuple[int, int], masks: Mapping[str, NDArray[np.bool_]]
-) -> None:
+def draw_names(draw: ImageDraw, corner: Position, size: tuple[int, int], masks: Mapping[str, BoolMask]) -> None:
     """Each name in its mask, or beside it where it would cover too much of it or another name.
 
     A name without room is left out; the legend has it.
@@ -53,7 +52,7 @@ def draw_names(
 
 
 def _places_for_name(
-    mask: NDArray[np.bool_], size: tuple[int, int], half_width: float, half_height: float
+    mask: BoolMask, size: tuple[int, int], half_width: float, half_height: float
 ) -> list[tuple[float, float]]:
     """Where the middle of a name may go, in pixels of the tile, best first."""
     rows, columns = np.nonzero(mask)

@@ -12,7 +12,7 @@ from typing import Any
 from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
 from MedSAM3SegmentLib.results.tracks import Track
-from MedSAM3SegmentLib.search_region import Gate
+from MedSAM3SegmentLib.search_region import SearchRegion
 from MedSAM3SegmentLib.volume import Volume
 
 
@@ -26,7 +26,7 @@ def report_of(result: SegmentResult, volume: Volume, seconds: Mapping[str, float
 
     Returns:
         The keys of ``provenance.Provenance.as_dict`` (``model``, ``device``, ``plane``, ``threshold``, ``created``,
-        ``versions``), ``input`` with modality, voxel counts and spacing along ``(i, j, k)`` in millimetres, ``slices``
+        ``versions``), ``input`` with modality, voxel counts and spacing along ``(i, j, k)`` in millimeters, ``slices``
         (first and last that were looked at, and how many the stack has), ``window`` (that of all concepts, or one named
         ``by concept`` without ends where they differ), ``clean_up`` (which steps of ``AssemblyOptions`` were on),
         ``concepts`` in the order of the request, ``seconds`` by stage, and ``messages``.
@@ -76,16 +76,16 @@ def segment_provenance(result: SegmentResult, concept: ConceptResult) -> dict[st
         "window": _window(concept.window),
         "slices": [min(looked_at), max(looked_at)] if looked_at else None,
         "clean_up": asdict(result.assembly),
-        **_limits(result.gate_of(concept.concept)),
+        **_limits(result.search_region_of(concept.concept)),
         **result.provenance.as_dict(),
     }
 
 
-def _limits(gate: Gate | None) -> dict[str, Any]:
-    if gate is None or gate.lets_all_through:
+def _limits(search_region: SearchRegion | None) -> dict[str, Any]:
+    if search_region is None or search_region.is_unrestricted:
         return {}
-    ranges = {axis: [part.start, part.stop - 1] for axis, part in zip("kji", gate.box, strict=True)}
-    return {"limited_to": {**ranges, "mask": gate.inside is not None}}
+    ranges = {axis: [part.start, part.stop - 1] for axis, part in zip("kji", search_region.box, strict=True)}
+    return {"limited_to": {**ranges, "mask": search_region.inside is not None}}
 
 
 def _concept(concept: ConceptResult, voxel_volume_mm3: float) -> dict[str, Any]:

@@ -1,16 +1,24 @@
-"""What assembly says: why a concept was found or not, and what each clean-up step did."""
+"""What is said of a result: why a concept was found or not, what each clean-up step did, how tracks ended.
+
+Reports and the shell have some of them in English only: what was drawn or shown, and where a track went.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+import numpy as np
+
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.messages.message import (
     Message,
     as_message,
     joined,
     message,
 )
+from MedSAM3SegmentLib.prompts.prompts import TargetPrompts
 from MedSAM3SegmentLib.results.result import ConceptResult, Instance
+from MedSAM3SegmentLib.results.tracks import Stop, StopReason, Track
 
 
 def reason_of(concept: ConceptResult, instances: Sequence[Instance], dropped: int, threshold: float) -> Message:
@@ -29,7 +37,7 @@ def reason_of(concept: ConceptResult, instances: Sequence[Instance], dropped: in
     if instances:
         first = min(instance.first_slice for instance in instances)
         last = max(instance.last_slice for instance in instances)
-        return _words_on_found(first, last, score, best)
+        return _describe_found(first, last, score, best)
     if score < threshold:
         return message(
             "Not found: the best score is {score:.2f} on slice {best}, below the threshold {threshold:g}.",
@@ -40,7 +48,7 @@ def reason_of(concept: ConceptResult, instances: Sequence[Instance], dropped: in
     return _no_object(score, best) if dropped else _no_mask(score, best)
 
 
-def said_of_this_slice(reason: Message) -> Message:
+def reason_on_this_slice(reason: Message) -> Message:
     """The reason why a concept was not found, of the only slice there is: people know it by no number."""
     facts, score = reason.facts, reason.facts.get("score", 0.0)
     if facts.keys() >= {"score", "best", "threshold"}:
@@ -73,7 +81,7 @@ def _no_mask(score: float, best: int) -> Message:
     return message("Not found: slice {best} scores {score:.2f}, but no mask came with it.", score=score, best=best)
 
 
-def _words_on_found(first: int, last: int, score: float, best: int) -> Message:
+def _describe_found(first: int, last: int, score: float, best: int) -> Message:
     """Where a concept was found, with the best score and its slice."""
     if first == last:
         return message(
@@ -91,7 +99,7 @@ def _words_on_found(first: int, last: int, score: float, best: int) -> Message:
     )
 
 
-def words_on_short(count: int, where: Collection[int]) -> Message:
+def describe_short(count: int, where: Collection[int]) -> Message:
     """What was left out because too few slices show it."""
     slices = _listed(where)
     if count == 1 and len(where) == 1:
@@ -111,7 +119,7 @@ def words_on_short(count: int, where: Collection[int]) -> Message:
     )
 
 
-def words_on_weak(where: Collection[int]) -> Message:
+def describe_weak(where: Collection[int]) -> Message:
     """Slices that were kept although they score low."""
     slices = _listed(where)
     if len(where) == 1:
@@ -119,7 +127,7 @@ def words_on_weak(where: Collection[int]) -> Message:
     return message("Slices {slices} were kept below the threshold, because an object goes on there.", slices=slices)
 
 
-def words_on_filled(where: Collection[int]) -> Message:
+def describe_filled(where: Collection[int]) -> Message:
     """Slices between two that have the object."""
     slices = _listed(where)
     if len(where) == 1:
@@ -127,7 +135,7 @@ def words_on_filled(where: Collection[int]) -> Message:
     return message("Slices {slices} were filled, because the object is on both sides.", slices=slices)
 
 
-def words_on_smaller(count: int) -> Message:
+def describe_smaller(count: int) -> Message:
     """What was left out beside the largest object."""
     if count == 1:
         return message("1 object was dropped, because only the largest was asked for.")
@@ -147,3 +155,63 @@ def _listed(indices: Collection[int]) -> Message:
 
 def _run(first: int, last: int) -> Message:
     return as_message(str(first)) if first == last else message("{first} to {last}", first=first, last=last)
+
+
+def describe_prompts(prompts: TargetPrompts) -> str:
+    """What was drawn, for reports: ``2 points, 1 negative box (only this one)``."""
+    counts = {
+        "point": sum(point.positive for point in prompts.points),
+        "negative point": sum(not point.positive for point in prompts.points),
+        "box": sum(box.positive for box in prompts.boxes),
+        "negative box": sum(not box.positive for box in prompts.boxes),
+        "mask": len(prompts.masks),
+    }
+    parts = [f"{n} {name}{_plural(name, n)}" for name, n in counts.items() if n]
+    reading = f" ({prompts.reading})" if prompts.boxes else ""
+    return ", ".join(parts) + reading + ("" if prompts.is_phrase else ", without words")
+
+
+def describe_examples(names: Sequence[str]) -> str:
+    """What was shown, by the names of the volumes, for reports: ``2 examples (CT of 40 slices, brain.nii.gz)``."""
+    return f"{len(names)} example{'' if len(names) == 1 else 's'} ({', '.join(names)})"
+
+
+def describe_region(inside: BoolMask | str | None) -> str:
+    """What mask was given for everything to lie in, for reports; empty where none was."""
+    return f"a mask that was given ({_voxels(inside)})" if isinstance(inside, np.ndarray) else ""
+
+
+def describe_container(concept: str, is_asked_for: bool, mask: BoolMask) -> str:
+    """The concept that the others had to lie in, for reports.
+
+    Args:
+        is_asked_for: whether it is a concept of the same request.
+        mask: what was found of it, holes included.
+    """
+    how = "a concept of the same request" if is_asked_for else "looked for first"
+    return f"{concept} ({how}, {f'{_voxels(mask)}, holes included' if mask.any() else 'not found'})"
+
+
+def describe_track(track: Track) -> str:
+    """Where an object was shown and why its track ended, in one sentence."""
+    begun = f"shown on slice{'s' if len(track.seeds) > 1 else ''} {', '.join(map(str, track.seeds))}"
+    return "; ".join([begun, *(describe_stop(stop) for stop in track.stops)]) + "."
+
+
+def describe_stop(stop: Stop) -> str:
+    """``ended before slice 43 upwards, because the area jumped (200 to 900 mm2)``."""
+    way = "upwards" if stop.forward else "downwards"
+    if stop.reason is StopReason.END_OF_RANGE:
+        return f"{stop.detail} {way}, where {stop.reason}"
+    return f"ended before slice {stop.slice_index} {way}, because {stop.reason} ({stop.detail})"
+
+
+def _plural(name: str, count: int) -> str:
+    if count == 1:
+        return ""
+    return "es" if name.endswith("box") else "s"
+
+
+def _voxels(mask: BoolMask) -> str:
+    count = int(np.count_nonzero(mask))
+    return "1 voxel" if count == 1 else f"{count} voxels"

@@ -1,25 +1,26 @@
 """What a run gives back: per concept the evidence, the mask it leads to, and where it came from.
 
 The evidence (scores and soft masks of every detection above a low floor) is part of the result, so that moving the
-threshold never runs the model: ``assembly.assemble`` turns the same evidence into a mask again.
+threshold never runs the model: ``assembly.assemble.with_threshold`` turns the same evidence into a mask again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
+from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.messages.message import Message
 from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.provenance import Provenance
 from MedSAM3SegmentLib.request import AssemblyOptions
-from MedSAM3SegmentLib.search_region import Gate
+from MedSAM3SegmentLib.search_region import SearchRegion
 
-from .slice_detections import SliceEvidence
+from .slice_detections import SliceDetections
 from .tracks import Track
 
 
@@ -62,10 +63,10 @@ class ConceptResult:
     concept: str
     prompt: str
     window: Window
-    evidence: tuple[SliceEvidence, ...]
+    evidence: tuple[SliceDetections, ...]
     found: bool
     reason: Message
-    mask: NDArray[np.bool_]
+    mask: BoolMask
     instance_map: NDArray[np.uint16]
     instances: tuple[Instance, ...]
     messages: tuple[Message, ...] = ()
@@ -91,7 +92,7 @@ class SegmentResult:
         seconds: by stage.
         messages: of the whole run, one sentence each.
         assembly: which clean-up steps ran.
-        gate: outside of which nothing was segmented, or None.
+        search_region: outside of which nothing was segmented, or None.
     """
 
     stack: SliceStack
@@ -100,11 +101,11 @@ class SegmentResult:
     seconds: Mapping[str, float]
     messages: tuple[Message, ...] = ()
     assembly: AssemblyOptions = field(default_factory=AssemblyOptions)
-    gate: Gate | None = None
+    search_region: SearchRegion | None = None
 
-    def gate_of(self, concept: str) -> Gate | None:
+    def search_region_of(self, concept: str) -> SearchRegion | None:
         """Outside of what nothing of one concept was segmented."""
-        return None if self.gate is None else self.gate.for_concept(concept)
+        return None if self.search_region is None else self.search_region.for_concept(concept)
 
     def label_map(self) -> NDArray[np.uint16]:
         """Concept ``n`` (from 1) over the ones before it, uint16 ``[k, j, i]``."""
@@ -112,17 +113,3 @@ class SegmentResult:
         for number, concept in enumerate(self.concepts, start=1):
             labels[concept.mask] = number
         return labels
-
-    def with_threshold(self, threshold: float) -> SegmentResult:
-        """The same evidence cut at another threshold; the model does not run.
-
-        Of objects that were followed those drop out whose score is below; none is followed anew. Where concepts lie in
-        another one, they stay in what that was.
-        """
-        from MedSAM3SegmentLib.assembly.assemble import assemble
-
-        concepts = tuple(
-            assemble(concept, self.stack, threshold, self.assembly, self.gate_of(concept.concept))
-            for concept in self.concepts
-        )
-        return replace(self, concepts=concepts, provenance=replace(self.provenance, threshold=threshold))

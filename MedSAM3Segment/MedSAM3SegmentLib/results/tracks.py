@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .slice_detections import SoftMask
+from MedSAM3SegmentLib.geometry.soft_mask import SoftMask
 
 
 class StopReason(StrEnum):
@@ -33,13 +33,6 @@ class Stop:
     forward: bool
     reason: StopReason
     detail: str
-
-    def in_words(self) -> str:
-        """``ended before slice 43 upwards, because the area jumped (200 to 900 mm2)``."""
-        way = "upwards" if self.forward else "downwards"
-        if self.reason is StopReason.END_OF_RANGE:
-            return f"{self.detail} {way}, where {self.reason}"
-        return f"ended before slice {self.slice_index} {way}, because {self.reason} ({self.detail})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +61,3 @@ class Track:
     def sureness(self) -> tuple[float, bool]:
         """To order tracks by: the score, and among equals a person comes before the detector."""
         return self.score, self.shown
-
-    def in_words(self) -> str:
-        """Where it was shown and why it ended, in one sentence."""
-        begun = f"shown on slice{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
-        return "; ".join([begun, *(stop.in_words() for stop in self.stops)]) + "."

@@ -25,7 +25,7 @@ class Ellipsoid:
 
     @property
     def reach(self) -> float:
-        """Radius in millimetres of a ball that surely holds the body, its wobble included."""
+        """Radius in millimeters of a ball that surely holds the body, its wobble included."""
         return float(self.radii.max() * 1.45)
 
 
@@ -59,7 +59,7 @@ class Body:
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """One synthetic patient, in RAS millimetres around the phantom's centre.
+    """One synthetic patient, in RAS millimeters around the phantom's center.
 
     Attributes:
         trunk: half of the trunk's width and depth.
@@ -92,7 +92,7 @@ class Anatomy:
         def body(*parts: Ellipsoid, amplitude: float = 0.12, wavelength: float = 90.0) -> Body:
             return Body(parts, Wobble.random(rng, amplitude, wavelength))
 
-        # Centres and radii in RAS millimetres: R is positive to the patient's right, where the liver is.
+        # Centers and radii in RAS millimeters: R is positive to the patient's right, where the liver is.
         candidates = {
             "liver": body(
                 ellipsoid((82, 8, 30), (64, 72, 66), 5, 8),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.training.dataset import LabelledStack
+from MedSAM3SegmentLib.array_types import BoolMask
 
 #: Standard deviation of the noise, as a share of the range from the median to the brightest hundredth.
 _NOISE = 0.6
@@ -17,9 +16,7 @@ _NOISE = 0.6
 _TEXTURE = 0.03
 
 
-def spoil_slices(
-    slices: NDArray[np.float32], shown: NDArray[np.bool_], share: float, rng: np.random.Generator
-) -> list[int]:
+def corrupt_slices(slices: NDArray[np.float32], shown: BoolMask, share: float, rng: np.random.Generator) -> list[int]:
     """Spoil ``share`` of the slices in place: every other by noise, the rest without organ contrast.
 
     Args:
@@ -47,10 +44,3 @@ def stored_as(slices: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]
         limits = np.iinfo(dtype)
         slices = np.clip(slices, limits.min, limits.max)
     return slices.astype(dtype)
-
-
-def spoil_stack(stack: LabelledStack, share: float, rng: np.random.Generator) -> tuple[LabelledStack, frozenset[int]]:
-    """A stack of grey slices with ``share`` of them spoiled, and which; its labels stay true."""
-    slices = stack.slices.astype(np.float32)
-    spoiled = spoil_slices(slices, stack.codes != 0, share, rng)
-    return replace(stack, slices=stored_as(slices, stack.slices.dtype)), frozenset(spoiled)

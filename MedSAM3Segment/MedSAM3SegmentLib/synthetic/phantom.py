@@ -1,7 +1,7 @@
 """Synthetic abdomens: 3D, CT-like or MR-like, with labels, from a seed.
 
 They show how the program works and let it be tested; they are no evidence of anything in a patient. Organs are smooth
-implicit bodies in RAS millimetres around the phantom's centre, sampled on any grid, oblique ones too, so that the
+implicit bodies in RAS millimeters around the phantom's center, sampled on any grid, oblique ones too, so that the
 same anatomy can be seen through different voxels.
 """
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.volume import Volume
 
@@ -21,7 +22,6 @@ from .rendering import Contrast, paint
 from .tissues import (
     CONCEPTS,
     ORGANS,
-    Mask,
     labels_of,
     rasterise,
 )
@@ -39,7 +39,7 @@ class Phantom:
     """
 
     volume: Volume
-    masks: Mapping[str, Mask]
+    masks: Mapping[str, BoolMask]
 
     @property
     def present(self) -> tuple[str, ...]:
@@ -78,11 +78,11 @@ def tilted_grid(
     spacing: tuple[float, float, float],
     tilt_degrees: NDArray[np.float64] | tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> VoxelGrid:
-    """A grid centred on the phantom.
+    """A grid centerd on the phantom.
 
     Args:
         shape: ``(k, j, i)``.
-        spacing: along ``(i, j, k)`` in millimetres.
+        spacing: along ``(i, j, k)`` in millimeters.
         tilt_degrees: rotation about R, A and S.
     """
     from scipy.spatial.transform import Rotation

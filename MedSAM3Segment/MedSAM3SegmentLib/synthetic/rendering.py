@@ -121,7 +121,7 @@ def paint(
 
 
 def _anterior(grid: VoxelGrid) -> Field:
-    """RAS A coordinate of every voxel in millimetres."""
+    """RAS A coordinate of every voxel in millimeters."""
     k, j, i = np.ogrid[: grid.shape[0], : grid.shape[1], : grid.shape[2]]
     row = grid.ijk_to_ras[1]
     return np.asarray(row[0] * i + row[1] * j + row[2] * k + row[3], dtype=np.float32)

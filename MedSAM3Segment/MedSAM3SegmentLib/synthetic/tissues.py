@@ -7,11 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 
 from .anatomy import Anatomy, Body
-
-Mask = NDArray[np.bool_]
 
 #: The organs that can be asked for; each may be missing from a phantom except the spine.
 ORGANS = ("liver", "spleen", "left kidney", "right kidney", "spine", "aorta", "stomach")
@@ -46,7 +45,7 @@ def rasterise(anatomy: Anatomy, grid: VoxelGrid) -> NDArray[np.uint8]:
     tissues[skin < 0.9] = Tissue.MUSCLE
     tissues[skin < 0.82] = Tissue.CAVITY
 
-    def fill(body: Body, code: int, where: Callable[[NDArray[np.uint8]], Mask]) -> None:
+    def fill(body: Body, code: int, where: Callable[[NDArray[np.uint8]], BoolMask]) -> None:
         for part in body.parts:
             near = np.square(positions - part.centre.astype(np.float32)).sum(-1) < part.reach**2
             if not near.any():
@@ -84,11 +83,11 @@ def rasterise(anatomy: Anatomy, grid: VoxelGrid) -> NDArray[np.uint8]:
     return tissues
 
 
-def labels_of(tissues: NDArray[np.uint8]) -> dict[str, Mask]:
+def labels_of(tissues: NDArray[np.uint8]) -> dict[str, BoolMask]:
     """Masks by concept; an organ includes the tumours in it, as in LiTS and KiTS."""
     organ = tissues & ~np.uint8(Tissue.TUMOUR_BIT)
     tumour = (tissues & Tissue.TUMOUR_BIT) > 0
-    masks: dict[str, Mask] = {name: organ == Tissue.of(name) for name in ORGANS}
+    masks: dict[str, BoolMask] = {name: organ == Tissue.of(name) for name in ORGANS}
     masks["kidney"] = masks["left kidney"] | masks["right kidney"]
     masks["tumor"] = tumour
     masks["liver tumor"] = tumour & masks["liver"]

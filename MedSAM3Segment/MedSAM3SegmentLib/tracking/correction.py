@@ -6,22 +6,22 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.prompts.prompts import MaskMark, TargetPrompts
+from MedSAM3SegmentLib.prompts.prompts import MaskPromptRAS, TargetPrompts
 from MedSAM3SegmentLib.request import Grouping, Mode, SegmentRequest
 from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
 
-#: Slices this close to a corrected one are not relied on: what was wrong there is often wrong on its neighbours too.
+#: Slices this close to a corrected one are not relied on: what was wrong there is often wrong on its neighbors too.
 NOT_RELIED_ON = 3
 
 
-def correcting_request(
+def correction_request(
     request: SegmentRequest,
     result: SegmentResult,
     concept: str,
-    mask: NDArray[np.bool_],
+    mask: BoolMask,
     corrected: Collection[int],
 ) -> SegmentRequest:
     """Ask for one concept again, with slices as a person left them.
@@ -55,10 +55,10 @@ def correcting_request(
     there = np.flatnonzero(slices.any(axis=(1, 2))).tolist()
     scores = slice_scores(earlier)
     drawn = {index for track in earlier.tracks for index in track.drawn}
-    kept = drawn | set(anchors(there, corrected, scores))
-    marks = MaskMark(mask.astype(bool, copy=False), tuple(sorted({*corrected, *kept})))
+    kept = drawn | set(anchor_slices(there, corrected, scores))
+    marks = MaskPromptRAS(mask.astype(bool, copy=False), tuple(sorted({*corrected, *kept})))
     is_name = concept in request.prompts and not request.prompts[concept].is_phrase
-    within = result.gate_of(concept)
+    within = result.search_region_of(concept)
     return replace(
         request,
         concepts=(concept,),
@@ -82,7 +82,7 @@ def slice_scores(concept: ConceptResult) -> dict[int, float]:
     return scores
 
 
-def anchors(there: Collection[int], corrected: Collection[int], scores: Mapping[int, float]) -> list[int]:
+def anchor_slices(there: Collection[int], corrected: Collection[int], scores: Mapping[int, float]) -> list[int]:
     """The surest slice with the object below the corrected ones, and the one above; of equals the nearest.
 
     Args:

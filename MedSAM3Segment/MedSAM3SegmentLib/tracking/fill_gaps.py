@@ -12,28 +12,27 @@ from itertools import pairwise
 import numpy as np
 
 from MedSAM3SegmentLib.geometry.shape_interpolation import shape_between
-from MedSAM3SegmentLib.geometry.soft_mask import mask_at
-from MedSAM3SegmentLib.results.slice_detections import SoftMask
+from MedSAM3SegmentLib.geometry.soft_mask import SoftMask, soft_mask_to_binary
 from MedSAM3SegmentLib.results.tracks import Track
 
-#: Slices are bridged over at most this far, in millimetres from the slice before to the slice after.
-LONGEST_BRIDGE_MM = 25.0
+#: Slices are bridged over at most this far, in millimeters from the slice before to the slice after.
+LONGEST_GAP_MM = 25.0
 
-#: A slice that nobody showed and that has less than this part of the area between its neighbours was not seen well.
+#: A slice that nobody showed and that has less than this part of the area between its neighbors was not seen well.
 LEAST_AREA = 0.75
 
 
-def bridge(track: Track, shape: tuple[int, int], thickness: float) -> Track:
-    """``track`` with the slices it passed over, and those it saw too little of, interpolated between their neighbours.
+def interpolate_gap(track: Track, shape: tuple[int, int], thickness: float) -> Track:
+    """``track`` with the slices it passed over, and those it saw too little of, interpolated between their neighbors.
 
     Seeds and drawn slices stay as they are, and a slice that a person drew as empty is not filled.
 
     Args:
         shape: (rows, columns) of a slice.
-        thickness: millimetres from slice to slice.
+        thickness: millimeters from slice to slice.
     """
     sure = {*track.seeds, *track.drawn}
-    masks = {index: mask_at(soft, shape) for index, soft in track.masks.items()}
+    masks = {index: soft_mask_to_binary(soft, shape) for index, soft in track.masks.items()}
     kept = [index for index in sorted(masks) if masks[index].any()]
     areas = {index: int(np.count_nonzero(masks[index])) for index in kept}
     weak = {
@@ -45,7 +44,7 @@ def bridge(track: Track, shape: tuple[int, int], thickness: float) -> Track:
     made, scores = dict(track.masks), dict(track.object_scores)
     for before, after in pairwise(firm):
         between = range(before + 1, after)
-        if (after - before) * thickness > LONGEST_BRIDGE_MM or sure & set(between):
+        if (after - before) * thickness > LONGEST_GAP_MM or sure & set(between):
             continue
         shape_at = shape_between(masks[before], masks[after])
         for index in between:

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.geometry.soft_mask import mask_at
+from MedSAM3SegmentLib.geometry.soft_mask import soft_mask_to_binary
 from MedSAM3SegmentLib.results.tracks import Track
-
-Mask = NDArray[np.bool_]
 
 #: Tracks show the same object if, where both are, they share this much of the smaller one.
 SAME_OBJECT = 0.6
@@ -41,7 +38,7 @@ def _overlap(one: Track, other: Track, shape: tuple[int, int]) -> float:
     """What both have on the slices that both are on, as a part of the smaller one there."""
     both, first, second = 0, 0, 0
     for index in one.masks.keys() & other.masks.keys():
-        a, b = (mask_at(track.masks[index], shape) for track in (one, other))
+        a, b = (soft_mask_to_binary(track.masks[index], shape) for track in (one, other))
         both += int(np.count_nonzero(a & b))
         first, second = first + int(np.count_nonzero(a)), second + int(np.count_nonzero(b))
     return both / max(min(first, second), 1)

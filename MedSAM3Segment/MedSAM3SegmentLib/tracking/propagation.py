@@ -8,38 +8,33 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.geometry.soft_mask import mask_at
+from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.geometry.soft_mask import MASK_THRESHOLD, SoftMask, soft_mask_to_binary
 from MedSAM3SegmentLib.messages.message import message
 from MedSAM3SegmentLib.models.tracker import Tracker
-from MedSAM3SegmentLib.models.tracker_types import PointPrompt, TrackedMask, TrackerFeatures
+from MedSAM3SegmentLib.models.tracker_types import PointPrompt, TrackerFeatures, TrackerOutput
 from MedSAM3SegmentLib.models.tracking_session import TrackingSession
-from MedSAM3SegmentLib.progress import StageWatch, Watch
-from MedSAM3SegmentLib.request import Stage
-from MedSAM3SegmentLib.results.slice_detections import SoftMask
+from MedSAM3SegmentLib.progress import RunReporter, Stage, StageProgress
 from MedSAM3SegmentLib.results.tracks import StopReason, Track
-from MedSAM3SegmentLib.search_region import Gate
+from MedSAM3SegmentLib.search_region import SearchRegion
 
-from .slice_check import judge, mask_of, probability_of
-from .stop_rules import Doubt, StopRules
-from .track_state import Kept, Walk
-from .tracked_objects import Seed, Target
-
-Mask = NDArray[np.bool_]
+from .slice_check import assess_slice, binary_mask, probability_map
+from .stop_rules import StopCandidate, StopRules
+from .track_state import TrackedSlice, TrackState
+from .tracked_objects import ConditioningPrompt, TrackedObject
 
 #: Gives one slice's features for the tracker.
 FeaturesOf = Callable[[int], TrackerFeatures]
 
 
-def follow(
-    targets: Sequence[Target],
+def propagate(
+    targets: Sequence[TrackedObject],
     tracker: Tracker,
     features_of: FeaturesOf,
-    gate: Gate,
-    watch: Watch,
+    search_region: SearchRegion,
+    reporter: RunReporter,
     rules: StopRules = StopRules(),  # noqa: B008 (frozen)
     memory_dtype: torch.dtype = torch.float32,
     asked: range | None = None,
@@ -53,9 +48,9 @@ def follow(
     Args:
         targets: any number; they do not influence each other.
         features_of: called once per slice and way.
-        gate: outside of which nothing is followed.
+        search_region: outside of which nothing is followed.
         asked: the range of slices that was asked for, if a region leaves fewer; None for the whole stack.
-        watch: is shown each slice as it is known.
+        reporter: is shown each slice as it is known.
 
     Returns:
         One track per target, in their order.
@@ -65,35 +60,37 @@ def follow(
     """
     if not targets:
         return []
-    asked = range(gate.stack.count) if asked is None else asked
-    tracks = _Run(targets, tracker, features_of, gate, watch, rules, memory_dtype, asked).tracks()
+    asked = range(search_region.stack.count) if asked is None else asked
+    tracks = _Run(targets, tracker, features_of, search_region, reporter, rules, memory_dtype, asked).tracks()
     corrected = {n: _corrected(target, tracks[n]) for n, target in enumerate(targets) if target.corrections}
     changed = {n: target for n, target in corrected.items() if len(target.seeds) > len(targets[n].seeds)}
-    watch.settle(_steps([targets[n] for n in corrected]), _steps(list(changed.values())))
+    reporter.settle(_steps([targets[n] for n in corrected]), _steps(list(changed.values())))
     for n in corrected.keys() - changed.keys():
-        watch.tell(
+        reporter.add_message(
             message(
                 "The negative marks for '{concept}' changed nothing: the object is not there.",
                 concept=targets[n].concept,
             )
         )
     if changed:
-        again = _Run(list(changed.values()), tracker, features_of, gate, watch, rules, memory_dtype, asked).tracks()
+        again = _Run(
+            list(changed.values()), tracker, features_of, search_region, reporter, rules, memory_dtype, asked
+        ).tracks()
         for n, track in zip(changed, again, strict=True):
             tracks[n] = track
     return tracks
 
 
-def steps_to_follow(targets: Sequence[Target]) -> int:
-    """How many slices ``follow`` goes through at most, both ways together, and again for corrections."""
+def count_propagation_steps(targets: Sequence[TrackedObject]) -> int:
+    """How many slices ``propagate`` goes through at most, both ways together, and again for corrections."""
     return _steps(targets) + _steps([target for target in targets if target.corrections])
 
 
-def _steps(targets: Sequence[Target]) -> int:
+def _steps(targets: Sequence[TrackedObject]) -> int:
     return sum(len(way) for way in _ways(targets)) if targets else 0
 
 
-def _ways(targets: Sequence[Target]) -> tuple[range, range]:
+def _ways(targets: Sequence[TrackedObject]) -> tuple[range, range]:
     """The slices with rising and with falling index, from the outermost seed on."""
     first = min(min(seed.slice_index for seed in target.seeds) for target in targets)
     last = max(max(seed.slice_index for seed in target.seeds) for target in targets)
@@ -107,28 +104,28 @@ class _Run:
 
     def __init__(
         self,
-        targets: Sequence[Target],
+        targets: Sequence[TrackedObject],
         tracker: Tracker,
         features_of: FeaturesOf,
-        gate: Gate,
-        watch: Watch,
+        search_region: SearchRegion,
+        reporter: RunReporter,
         rules: StopRules,
         memory_dtype: torch.dtype,
         asked: range,
     ) -> None:
         self._targets = targets
         self._features_of = features_of
-        self._gate = gate
-        self._watch = watch
+        self._search_region = search_region
+        self._reporter = reporter
         self._rules = rules
         self._asked = asked
-        self._session = TrackingSession(tracker, gate.stack.count, memory_dtype=memory_dtype)
-        self._shown: list[dict[int, tuple[Mask, Kept]]] = [{} for _ in targets]
+        self._session = TrackingSession(tracker, search_region.stack.count, memory_dtype=memory_dtype)
+        self._shown: list[dict[int, tuple[BoolMask, TrackedSlice]]] = [{} for _ in targets]
 
     def tracks(self) -> list[Track]:
         """Follow everything."""
         rising, falling = _ways(self._targets)
-        stage = self._watch.begin(Stage.PROPAGATING, len(rising) + len(falling))
+        stage = self._reporter.begin(Stage.PROPAGATING, len(rising) + len(falling))
         self._show_seeds(stage)
         forward = self._sweep(rising, False, stage)
         backward = self._sweep(falling, True, stage)
@@ -138,7 +135,7 @@ class _Run:
             for target, shown, there, back in zip(self._targets, self._shown, forward, backward, strict=True)
         ]
 
-    def _show_seeds(self, stage: StageWatch) -> None:
+    def _show_seeds(self, stage: StageProgress) -> None:
         seeds = [(seed, number) for number, target in enumerate(self._targets) for seed in target.seeds]
         for index in sorted({seed.slice_index for seed, _ in seeds}):
             stage.check()
@@ -147,77 +144,83 @@ class _Run:
                 if seed.slice_index == index:
                     answer = self._session.prompt(number, index, features, seed.prompt)
                     kept = _as_shown(seed, answer)
-                    self._shown[number][index] = (mask_of(answer), kept)
+                    self._shown[number][index] = (binary_mask(answer), kept)
                     self._show(number, index, kept)
 
-    def _sweep(self, order: range, reverse: bool, stage: StageWatch) -> list[Walk]:
+    def _sweep(self, order: range, reverse: bool, stage: StageProgress) -> list[TrackState]:
         """Follow all targets over the slices of ``order``."""
-        tip = int(self._rules.tip_mm / self._gate.stack.spacing[0])
-        walks = [Walk(reverse, tip) for _ in self._targets]
+        tip = int(self._rules.tip_mm / self._search_region.stack.spacing[0])
+        states = [TrackState(reverse, tip) for _ in self._targets]
         seeds = [{seed.slice_index for seed in target.seeds} for target in self._targets]
         ahead = set[int]().union(*seeds)
         for index in order:
             stage.check()
-            for walk, target in zip(walks, self._targets, strict=True):
-                if walk.going and index not in target.slices:
-                    walk.stop(index, Doubt(StopReason.LEFT_REGION, f"slices {_span(target.slices)} were asked for"))
-            active = [n for n, walk in enumerate(walks) if walk.going and index not in self._shown[n]]
+            for state, target in zip(states, self._targets, strict=True):
+                if state.going and index not in target.slices:
+                    state.stop(
+                        index, StopCandidate(StopReason.LEFT_REGION, f"slices {_span(target.slices)} were asked for")
+                    )
+            active = [n for n, state in enumerate(states) if state.going and index not in self._shown[n]]
             if active:
                 features = self._features_of(index)
                 for n, answer in self._session.step(index, features, reverse=reverse, objects=active).items():
                     assert isinstance(n, int)
-                    verdict = judge(answer, index, walks[n], self._targets[n], self._gate, self._rules)
+                    verdict = assess_slice(answer, index, states[n], self._targets[n], self._search_region, self._rules)
                     self._show(n, index, verdict.kept)
-                    walks[n].go_on(index, verdict, self._rules)
-                    if verdict.detected is not None and self._is_due(walks[n], index):
-                        self._renew(walks[n], n, index, features, verdict.detected)
-            for walk, shown, own in zip(walks, self._shown, seeds, strict=True):
+                    states[n].go_on(index, verdict, self._rules)
+                    if verdict.detected is not None and self._is_due(states[n], index):
+                        self._renew(states[n], n, index, features, verdict.detected)
+            for state, shown, own in zip(states, self._shown, seeds, strict=True):
                 # Where the other way showed an object anew is no start: how far this way begins is for others' seeds.
-                if index in own or (index in shown and walk.going):
-                    walk.begin(index, shown[index][0])
+                if index in own or (index in shown and state.going):
+                    state.begin(index, shown[index][0])
             ahead.discard(index)
             stage.advance()
-            if not ahead and not any(walk.going for walk in walks):
+            if not ahead and not any(state.going for state in states):
                 break
-        for walk in walks:
-            if walk.going:
+        for state in states:
+            if state.going:
                 reason = StopReason.LEFT_REGION if order.stop in self._asked else StopReason.END_OF_RANGE
-                walk.stop(order.stop, Doubt(reason, f"followed to slice {order.stop - order.step}"))
-        return walks
+                state.stop(order.stop, StopCandidate(reason, f"followed to slice {order.stop - order.step}"))
+        return states
 
-    def _is_due(self, walk: Walk, index: int) -> bool:
+    def _is_due(self, state: TrackState, index: int) -> bool:
         """Whether it is time to show an object to the tracker anew."""
         rules = self._rules
-        return walk.renewals < rules.most_renewals and abs(index - walk.origin) >= rules.renewal_interval
+        return state.renewals < rules.most_reconditionings and abs(index - state.origin) >= rules.recondition_every
 
-    def _renew(self, walk: Walk, number: int, index: int, features: TrackerFeatures, detected: Mask) -> None:
+    def _renew(self, state: TrackState, number: int, index: int, features: TrackerFeatures, detected: BoolMask) -> None:
         """Show an object anew, by a detection that agrees."""
-        seed = Seed(index, detected)
+        seed = ConditioningPrompt(index, detected)
         answer = self._session.prompt(number, index, features, seed.prompt)
-        self._shown[number][index] = (mask_of(answer), _as_shown(seed, answer))
-        walk.renewals += 1
+        self._shown[number][index] = (binary_mask(answer), _as_shown(seed, answer))
+        state.renewals += 1
 
-    def _show(self, number: int, index: int, kept: Kept) -> None:
-        shape = self._gate.stack.slice_shape
+    def _show(self, number: int, index: int, kept: TrackedSlice) -> None:
+        shape = self._search_region.stack.slice_shape
 
-        def mask() -> Mask:
-            full = mask_at(kept.soft, shape)
-            return full if kept.sure else self._gate.cut(index, full)
+        def mask() -> BoolMask:
+            full = soft_mask_to_binary(kept.soft, shape)
+            return full if kept.sure else self._search_region.clip(index, full)
 
-        self._watch.show(self._targets[number].concept, index, kept.score, mask)
+        self._reporter.report_partial(self._targets[number].concept, index, kept.score, mask)
 
 
-def _as_shown(seed: Seed, answer: TrackedMask) -> Kept:
+def _as_shown(seed: ConditioningPrompt, answer: TrackerOutput) -> TrackedSlice:
     """A seed as part of the track: masks as they were given, points as they were answered."""
     if seed.mask is not None:
-        return Kept(SoftMask.of(seed.mask), float(seed.mask.any()), seed.slice_index, sure=True)
-    return Kept(SoftMask.of(probability_of(answer)), float(answer.object_score.sigmoid()), seed.slice_index, sure=True)
+        return TrackedSlice(SoftMask.of(seed.mask), float(seed.mask.any()), seed.slice_index, sure=True)
+    return TrackedSlice(
+        SoftMask.of(probability_map(answer)), float(answer.object_score_logits.sigmoid()), seed.slice_index, sure=True
+    )
 
 
-def _track(target: Target, shown: Mapping[int, tuple[Mask, Kept]], forward: Walk, backward: Walk) -> Track:
+def _track(
+    target: TrackedObject, shown: Mapping[int, tuple[BoolMask, TrackedSlice]], forward: TrackState, backward: TrackState
+) -> Track:
     kept = {index: one for index, (_, one) in shown.items()}
     for index in forward.kept.keys() | backward.kept.keys():
-        found = [walk.kept[index] for walk in (forward, backward) if index in walk.kept]
+        found = [state.kept[index] for state in (forward, backward) if index in state.kept]
         kept[index] = found[0] if len(found) == 1 else _between(index, *found)
     indices = sorted(kept)
     best = max((shown[seed.slice_index][1].score for seed in target.seeds), default=0.0)
@@ -232,7 +235,7 @@ def _track(target: Target, shown: Mapping[int, tuple[Mask, Kept]], forward: Walk
     )
 
 
-def _between(index: int, one: Kept, other: Kept) -> Kept:
+def _between(index: int, one: TrackedSlice, other: TrackedSlice) -> TrackedSlice:
     """A slice between two seeds, carried from both."""
     for kept in (one, other):
         if kept.sure:
@@ -240,10 +243,10 @@ def _between(index: int, one: Kept, other: Kept) -> Kept:
     nearness = abs(index - other.origin) / max(abs(index - one.origin) + abs(index - other.origin), 1)
     soft = nearness * one.soft.full() + (1 - nearness) * other.soft.full()
     score = nearness * one.score + (1 - nearness) * other.score
-    return Kept(SoftMask.of(soft), score, one.origin)
+    return TrackedSlice(SoftMask.of(soft), score, one.origin)
 
 
-def _corrected(target: Target, track: Track) -> Target:
+def _corrected(target: TrackedObject, track: Track) -> TrackedObject:
     """The target with a seed on every slice where a negative click hit what was tracked."""
     seeds = list(target.seeds)
     for index in sorted({point.slice_index for point in target.corrections}):
@@ -253,12 +256,15 @@ def _corrected(target: Target, track: Track) -> Target:
         here = [point for point in target.corrections if point.slice_index == index]
         probability = soft.full()
         rows, columns = probability.shape
-        hits = [probability[min(int(p.y * rows), rows - 1), min(int(p.x * columns), columns - 1)] > 0.5 for p in here]
+        hits = [
+            probability[min(int(p.y * rows), rows - 1), min(int(p.x * columns), columns - 1)] > MASK_THRESHOLD
+            for p in here
+        ]
         if not any(hits):
             continue
         logits = torch.from_numpy(probability).clamp(1e-4, 1 - 1e-4).logit()
         prompt = PointPrompt(tuple((p.x, p.y) for p in here), (0,) * len(here), refines=logits)
-        seeds.append(Seed(index, points=prompt))
+        seeds.append(ConditioningPrompt(index, points=prompt))
     return replace(target, seeds=tuple(sorted(seeds, key=lambda seed: seed.slice_index)))
 
 

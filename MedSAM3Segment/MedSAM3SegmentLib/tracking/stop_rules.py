@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.geometry.mask_ops import mask_iou
 from MedSAM3SegmentLib.results.tracks import StopReason
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -18,15 +17,15 @@ class StopRules:
 
     Attributes:
         area_factor: by which the area may grow or shrink from slice to slice.
-        slope: how far, in millimetres, an object's edge may move within the slice for each millimetre along the stack,
+        slope: how far, in millimeters, an object's edge may move within the slice for each millimeter along the stack,
             whatever that does to the area: small objects on thick slices end fast.
         patience: doubtful slices in a row that are passed over. A single spoiled slice must not end an organ.
         disagreement: slices in a row on which detections may contradict before they are believed.
         look_ahead: unless one of so many slices ahead has a detection where the object is seen now.
-        agreement: intersection over union from which a detection shows the same object.
-        renewal: intersection over union from which a detection may show the object to the tracker anew.
-        renewal_interval: slices between two such times at least.
-        most_renewals: such times, at most, for each way that an object is followed; the memory grows with each.
+        agreement_iou: intersection over union from which a detection shows the same object.
+        recondition_iou: intersection over union from which a detection may show the object to the tracker anew.
+        recondition_every: slices between two such times at least.
+        most_reconditionings: such times, at most, for each way that an object is followed; the memory grows with each.
         return_overlap: intersection over union with where it was last sure, from which an object has come back.
         tip_mm: how far an object that shrinks is followed where detections no longer see it; they miss tips first.
     """
@@ -36,16 +35,16 @@ class StopRules:
     patience: int = 2
     disagreement: int = 3
     look_ahead: int = 6
-    agreement: float = 0.5
-    renewal: float = 0.7
-    renewal_interval: int = 6
-    most_renewals: int = 3
+    agreement_iou: float = 0.5
+    recondition_iou: float = 0.7
+    recondition_every: int = 6
+    most_reconditionings: int = 3
     return_overlap: float = 0.3
     tip_mm: float = 6.0
 
 
 @dataclass(frozen=True)
-class Doubt:
+class StopCandidate:
     """Why a slice may be the first on which an object is no more.
 
     Attributes:
@@ -60,29 +59,33 @@ class Doubt:
     passing: bool = False
 
 
-def doubt_of_presence(object_score: float, mask: Mask) -> Doubt | None:
+def check_presence(object_score: float, mask: BoolMask) -> StopCandidate | None:
     """Whether the tracker itself says that the object is gone."""
     if object_score > 0.5 and mask.any():
         return None
-    return Doubt(StopReason.OBJECT_GONE, f"object score {object_score:.2f}" + ("" if mask.any() else ", no pixel"))
+    return StopCandidate(
+        StopReason.OBJECT_GONE, f"object score {object_score:.2f}" + ("" if mask.any() else ", no pixel")
+    )
 
 
-def doubt_of_return(mask: Mask, last: Mask, rules: StopRules) -> Doubt | None:
+def check_return(mask: BoolMask, last: BoolMask, rules: StopRules) -> StopCandidate | None:
     """Whether what is seen after doubtful slices is another object."""
-    overlap = iou(mask, last)
+    overlap = mask_iou(mask, last)
     if overlap >= rules.return_overlap:
         return None
-    return Doubt(StopReason.OBJECT_GONE, f"what comes after overlaps by {overlap:.2f} only")
+    return StopCandidate(StopReason.OBJECT_GONE, f"what comes after overlaps by {overlap:.2f} only")
 
 
-def doubt_of_area(area: float, last: float, apart: float, steps: int, pixel: float, rules: StopRules) -> Doubt | None:
+def check_area(
+    area: float, last: float, apart: float, steps: int, pixel: float, rules: StopRules
+) -> StopCandidate | None:
     """Whether an object's area jumped.
 
     Args:
-        area, last: square millimetres, now and where it was last sure.
-        apart: millimetres along the stack between the two.
+        area, last: square millimeters, now and where it was last sure.
+        apart: millimeters along the stack between the two.
         steps: slices between the two.
-        pixel: edge of a mask's pixel in millimetres; areas are no finer.
+        pixel: edge of a mask's pixel in millimeters; areas are no finer.
     """
     radius, reach = float(np.sqrt(last / np.pi)), rules.slope * apart + pixel
     largest = max(last * rules.area_factor**steps, np.pi * (radius + reach) ** 2)
@@ -90,10 +93,4 @@ def doubt_of_area(area: float, last: float, apart: float, steps: int, pixel: flo
     if smallest <= area <= largest:
         return None
     detail = f"{last:.0f} to {area:.0f} mm2, {area / last:.2f} times as much"
-    return Doubt(StopReason.AREA_JUMP, detail, shrunk=area < last)
-
-
-def iou(one: Mask, other: Mask) -> float:
-    """Intersection over union; 0 where both are empty."""
-    union = int(np.count_nonzero(one | other))
-    return int(np.count_nonzero(one & other)) / union if union else 0.0
+    return StopCandidate(StopReason.AREA_JUMP, detail, shrunk=area < last)

@@ -8,74 +8,38 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from MedSAM3SegmentLib.assembly.assemble import assemble
-from MedSAM3SegmentLib.errors import ModelError
 from MedSAM3SegmentLib.features.slice_encoder import SliceFeatures
-from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
+from MedSAM3SegmentLib.geometry.soft_mask import SoftMask
 from MedSAM3SegmentLib.messages.message import message
-from MedSAM3SegmentLib.models.detector import ConceptModel
-from MedSAM3SegmentLib.models.tracker import Tracker
+from MedSAM3SegmentLib.models.abilities import tracker_of
+from MedSAM3SegmentLib.models.detector import Sam3Detector
 from MedSAM3SegmentLib.models.tracker_types import TrackerFeatures
 from MedSAM3SegmentLib.preprocessing.windowing import Window
-from MedSAM3SegmentLib.progress import Watch
-from MedSAM3SegmentLib.request import Mode, SegmentRequest, Stage
+from MedSAM3SegmentLib.progress import RunReporter, Stage
+from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.results.result import ConceptResult
-from MedSAM3SegmentLib.results.slice_detections import SliceEvidence, SoftMask
+from MedSAM3SegmentLib.results.slice_detections import SliceDetections
 from MedSAM3SegmentLib.results.tracks import Track
-from MedSAM3SegmentLib.search_region import Gate
+from MedSAM3SegmentLib.search_region import SearchRegion
 
-from .detection_agreement import FreshDetections
-from .fill_gaps import bridge
+from .detection_agreement import DetectionAgreement
+from .fill_gaps import interpolate_gap
 from .merge_tracks import merge_tracks
-from .propagation import follow, steps_to_follow
+from .propagation import count_propagation_steps, propagate
 from .stop_rules import StopRules
 from .tracked_objects import (
-    Target,
-    box_seeds_from_detections,
-    detected_targets,
-    drawn_targets,
+    TrackedObject,
+    detected_objects,
+    drawn_objects,
+    masks_of_drawn_boxes,
 )
 
 
-def tracker_of(model: ConceptModel, mode: Mode) -> Tracker:
-    """The model's tracker.
-
-    Raises:
-        ModelError: it has none.
-    """
-    if model.tracker is None:
-        raise no_tracker(model.card.name, mode)
-    return Tracker(model.tracker)
-
-
-def no_tracker(model: str, mode: Mode) -> ModelError:
-    """The refusal where a model has no tracker."""
-    return ModelError(
-        "The model {model} has no tracker, which the mode '{mode}' needs; choose another model, or the mode '{other}'.",
-        model=model,
-        mode=mode,
-        other=Mode.SLICES,
-    )
-
-
-def follows(request: SegmentRequest, concept: str) -> bool:
-    """Whether a concept's objects are followed through the stack, or only detected on each slice."""
-    if request.mode is Mode.FROM_PROMPTS:
-        return not request.prompts[concept].are_exemplars_only
-    return request.mode is Mode.PROPAGATE
-
-
-def detects(request: SegmentRequest, concept: str) -> bool:
-    """Whether a concept is looked for on every slice."""
-    prompts = request.prompts.get(concept)
-    if prompts is None or prompts.are_exemplars:
-        return True
-    return request.mode is not Mode.FROM_PROMPTS and prompts.is_phrase
-
-
-def _warn_of_adapter(model: ConceptModel, watch: Watch) -> None:
+def _warn_of_adapter(model: Sam3Detector, reporter: RunReporter) -> None:
     adapter = model.adapters.active_adapter if model.adapters is not None and model.adapters.vision_merged else None
     if adapter is not None and adapter.touches_vision:
-        watch.tell(
+        reporter.add_message(
             message(
                 "The adapter {adapter} changes the image features that the tracker was trained with; if objects are "
                 "lost on the way, try the base model.",
@@ -94,17 +58,17 @@ class _Followed:
     """
 
     number: int
-    target: Target
+    target: TrackedObject
     label: int | None = None
 
 
-def follow_concepts(
+def track_concepts(
     concepts: Sequence[ConceptResult],
     request: SegmentRequest,
     features: SliceFeatures,
-    gate: Gate,
+    search_region: SearchRegion,
     threshold: float,
-    watch: Watch,
+    reporter: RunReporter,
     kept_steps: int = 0,
 ) -> list[ConceptResult]:
     """The concepts with tracks, for those whose objects are followed.
@@ -112,61 +76,70 @@ def follow_concepts(
     Args:
         concepts: with the evidence there is, not assembled.
         features: the same that were detected on; no slice is encoded twice.
-        kept_steps: of what ``watch`` reports, kept for this by ``most_steps_to_follow``.
+        kept_steps: of what ``reporter`` reports, kept for this by ``most_tracking_steps``.
 
     Raises:
         InputError: what was drawn does not fit the volume.
         Cancelled: between two slices.
     """
-    followed = [n for n, concept in enumerate(concepts) if follows(request, concept.concept)]
+    followed = [n for n, concept in enumerate(concepts) if request.tracks(concept.concept)]
     if not followed:
         return list(concepts)
     tracker = tracker_of(features.model, request.mode)
-    _warn_of_adapter(features.model, watch)
-    found = {n: assemble(concepts[n], gate.stack, threshold, request.assembly, gate) for n in followed}
-    jobs = [job for n in followed for job in _targets(n, found[n], request, gate, threshold, watch)]
+    _warn_of_adapter(features.model, reporter)
+    found = {
+        n: assemble(concepts[n], search_region.stack, threshold, request.assembly, search_region) for n in followed
+    }
+    jobs = [job for n in followed for job in _targets(n, found[n], request, search_region, threshold, reporter)]
     tracks: list[Track] = [_NOTHING] * len(jobs)
     windows = list(dict.fromkeys(concepts[job.number].window for job in jobs))
     together = [[n for n, job in enumerate(jobs) if concepts[job.number].window == window] for window in windows]
-    steps = sum(steps_to_follow([jobs[n].target for n in chosen]) for chosen in together)
-    watch.settle(kept_steps, steps)
-    watch = watch.over(Stage.PROPAGATING, steps)
+    steps = sum(count_propagation_steps([jobs[n].target for n in chosen]) for chosen in together)
+    reporter.settle(kept_steps, steps)
+    reporter = reporter.over(Stage.PROPAGATING, steps)
     for window, chosen in zip(windows, together, strict=True):
 
         def features_of(index: int, window: Window = window) -> TrackerFeatures:
             return tracker.build_features(features.of([index], window))
 
         targets = [jobs[n].target for n in chosen]
-        dtype, asked = features.model.network.dtype, request.slice_range(gate.stack)
-        done = follow(targets, tracker, features_of, gate, watch, memory_dtype=dtype, asked=asked)
+        dtype, asked = features.model.network.dtype, request.slice_range(search_region.stack)
+        done = propagate(targets, tracker, features_of, search_region, reporter, memory_dtype=dtype, asked=asked)
         for n, track in zip(chosen, done, strict=True):
             tracks[n] = track
     result = list(concepts)
     for number in followed:
         own = [
-            track if job.label is None else _with_detections(track, found[number], job.label, gate)
+            track if job.label is None else _with_detections(track, found[number], job.label, search_region)
             for job, track in zip(jobs, tracks, strict=True)
             if job.number == number
         ]
-        merged = [_with_true_stops(track) for track in merge_tracks(own, gate.stack.slice_shape)]
+        merged = [_with_true_stops(track) for track in merge_tracks(own, search_region.stack.slice_shape)]
         if request.assembly.fill_gaps:
-            merged = [bridge(track, gate.stack.slice_shape, gate.stack.spacing[0]) for track in merged]
+            merged = [
+                interpolate_gap(track, search_region.stack.slice_shape, search_region.stack.spacing[0])
+                for track in merged
+            ]
         evidence = _with_object_scores(concepts[number].evidence, merged)
         result[number] = replace(concepts[number], evidence=evidence, tracks=tuple(merged))
     return result
 
 
-def most_steps_to_follow(request: SegmentRequest, windows: Mapping[str, Window], gate: Gate) -> int:
+def most_tracking_steps(request: SegmentRequest, windows: Mapping[str, Window], search_region: SearchRegion) -> int:
     """How many slices are gone through at most to follow the objects of a request, whatever will be found.
 
     Args:
         windows: by concept.
     """
-    followed = [concept for concept in request.concepts if follows(request, concept)]
+    followed = [concept for concept in request.concepts if request.tracks(concept)]
     points = [point for name in followed if name in request.prompts for point in request.prompts[name].points]
     # Up and down through all slices where there are seeds on several, and again for clicks on what is not meant.
     ways = 2 if all(point.positive for point in points) else 4
-    return ways * len({windows[concept] for concept in followed}) * (gate.slices[-1] + 1 - gate.slices[0])
+    return (
+        ways
+        * len({windows[concept] for concept in followed})
+        * (search_region.slices[-1] + 1 - search_region.slices[0])
+    )
 
 
 #: Stands in a list until its track is there.
@@ -174,48 +147,52 @@ _NOTHING = Track((), 0.0, {}, {})
 
 
 def _targets(
-    number: int, found: ConceptResult, request: SegmentRequest, gate: Gate, threshold: float, watch: Watch
+    number: int,
+    found: ConceptResult,
+    request: SegmentRequest,
+    search_region: SearchRegion,
+    threshold: float,
+    reporter: RunReporter,
 ) -> list[_Followed]:
     """What to follow of one concept."""
-    stack, slices = gate.stack, range(gate.slices[0], gate.slices[-1] + 1)
+    stack, slices = search_region.stack, range(search_region.slices[0], search_region.slices[-1] + 1)
     prompts = request.prompts.get(found.concept)
-    fresh = FreshDetections(found.evidence, threshold, gate) if found.evidence else None
+    agreement = DetectionAgreement(found.evidence, threshold, search_region) if found.evidence else None
     followed = []
     if prompts is not None and not prompts.are_exemplars_only:
-        for target in drawn_targets(found.concept, prompts, stack, slices, fresh):
-            if fresh is not None and prompts.is_phrase:
-                target = box_seeds_from_detections(target, fresh, stack)
-                if not _knows(fresh, target):
-                    watch.tell(
+        for target in drawn_objects(found.concept, prompts, stack, slices, agreement):
+            if agreement is not None and prompts.is_phrase:
+                target = masks_of_drawn_boxes(target, agreement, stack)
+                if not _knows(agreement, target):
+                    reporter.add_message(
                         message(
                             "The model does not see '{concept}' where it was drawn, so its detections were no check.",
                             concept=found.concept,
                         )
                     )
-                    target = replace(target, fresh=None)
-            detects_it = request.mode is Mode.PROPAGATE and target.fresh is not None and prompts.is_phrase
+                    target = replace(target, agreement=None)
+            detects_it = request.mode is Mode.PROPAGATE and target.agreement is not None and prompts.is_phrase
             followed.append(_Followed(number, target, _drawn_label(target, found, stack) if detects_it else None))
     if prompts is None or prompts.are_exemplars:
-        detected = detected_targets(found, stack, slices, fresh)
+        detected = detected_objects(found, stack, slices, agreement)
         followed += [_Followed(number, one, label) for one, label in zip(detected, _labels(found), strict=True)]
     # Slices around a drawn box were looked at only to find the seed; they are no check for the others.
-    if request.mode is Mode.FROM_PROMPTS and not detects(request, found.concept):
-        followed = [replace(job, target=replace(job.target, fresh=None)) for job in followed]
+    if request.mode is Mode.FROM_PROMPTS and not request.detects(found.concept):
+        followed = [replace(job, target=replace(job.target, agreement=None)) for job in followed]
     return followed
 
 
-def _knows(fresh: FreshDetections, target: Target) -> bool:
+def _knows(agreement: DetectionAgreement, target: TrackedObject) -> bool:
     """Whether the detector sees the object on one of the slices that it was drawn on, if it was drawn at all.
 
     If not, it means something else by the phrase, or nothing, and its silence further on says nothing.
     """
     drawn = [seed for seed in target.seeds if seed.drawn and seed.mask is not None and seed.mask.any()]
-    agreement = StopRules().agreement
-    overlaps = [fresh.best_match(seed.slice_index, seed.mask)[1] for seed in drawn if seed.mask is not None]
-    return not overlaps or max(overlaps) >= agreement
+    overlaps = [agreement.best_match(seed.slice_index, seed.mask)[1] for seed in drawn if seed.mask is not None]
+    return not overlaps or max(overlaps) >= StopRules().agreement_iou
 
 
-def _drawn_label(target: Target, found: ConceptResult, stack: SliceStack) -> int | None:
+def _drawn_label(target: TrackedObject, found: ConceptResult, stack: SliceStack) -> int | None:
     """The detected object that has most of what a person drew, or None."""
     labels = stack.extract(found.instance_map)
     drawn = [labels[seed.slice_index][seed.mask] for seed in target.seeds if seed.mask is not None]
@@ -228,9 +205,9 @@ def _labels(found: ConceptResult) -> list[int]:
     return [instance.label for instance in found.instances]
 
 
-def _with_detections(track: Track, found: ConceptResult, label: int, gate: Gate) -> Track:
+def _with_detections(track: Track, found: ConceptResult, label: int, search_region: SearchRegion) -> Track:
     """A track with the slices that its object was detected on and the tracker did not reach."""
-    labels = gate.stack.extract(found.instance_map)
+    labels = search_region.stack.extract(found.instance_map)
     scores = found.score_by_slice
     masks, object_scores = dict(track.masks), dict(track.object_scores)
     for index in np.flatnonzero((labels == label).any(axis=(1, 2))).tolist():
@@ -248,11 +225,11 @@ def _with_true_stops(track: Track) -> Track:
     return replace(track, stops=tuple(stop for stop in (upwards, downwards) if stop is not None))
 
 
-def _with_object_scores(evidence: Sequence[SliceEvidence], tracks: Sequence[Track]) -> tuple[SliceEvidence, ...]:
+def _with_object_scores(evidence: Sequence[SliceDetections], tracks: Sequence[Track]) -> tuple[SliceDetections, ...]:
     """The evidence with what the tracker says of the slices that no detector was asked about."""
     known = {item.slice_index: item for item in evidence}
     for track in tracks:
         for index, score in track.object_scores.items():
             if index not in known or (known[index].score < score and known[index] not in evidence):
-                known[index] = SliceEvidence(index, score, score)
+                known[index] = SliceDetections(index, score, score)
     return tuple(known[index] for index in sorted(known))

@@ -5,21 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.results.slice_detections import SoftMask
+from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.geometry.soft_mask import MASK_THRESHOLD, SoftMask
 from MedSAM3SegmentLib.results.tracks import Stop, StopReason
 
-from .stop_rules import Doubt, StopRules
-
-Mask = NDArray[np.bool_]
+from .stop_rules import StopCandidate, StopRules
 
 #: What is smaller than the slice before by this factor at least is getting smaller.
-_TAPERS = 0.95
+_SHRINKING_FACTOR = 0.95
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
+class TrackedSlice:
     """An object on one slice.
 
     Attributes:
@@ -36,7 +34,7 @@ class Kept:
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class SliceAssessment:
     """What to think of an object's mask on one slice.
 
     Attributes:
@@ -46,14 +44,14 @@ class Verdict:
         detected: a detection, at the volume's resolution, that may show the object anew.
     """
 
-    kept: Kept
-    mask: Mask
-    doubt: Doubt | None = None
-    detected: Mask | None = None
+    kept: TrackedSlice
+    mask: BoolMask
+    doubt: StopCandidate | None = None
+    detected: BoolMask | None = None
 
 
 @dataclass(eq=False)
-class Walk:
+class TrackState:
     """One object, followed one way.
 
     Attributes:
@@ -70,21 +68,21 @@ class Walk:
     tip: int = 0
     going: bool = False
     origin: int = 0
-    last: tuple[int, Mask] = (0, np.zeros((0, 0), bool))
-    doubtful: list[tuple[int, Kept, Doubt]] = field(default_factory=list)
-    kept: dict[int, Kept] = field(default_factory=dict)
+    last: tuple[int, BoolMask] = (0, np.zeros((0, 0), bool))
+    doubtful: list[tuple[int, TrackedSlice, StopCandidate]] = field(default_factory=list)
+    kept: dict[int, TrackedSlice] = field(default_factory=dict)
     renewals: int = 0
     stops: list[Stop] = field(default_factory=list)
 
-    def begin(self, index: int, mask: Mask) -> None:
+    def begin(self, index: int, mask: BoolMask) -> None:
         """Start from a seed; one without the object ends it."""
         self._accept_contradicted()
         if mask.any():
             self.going, self.origin, self.last = True, index, (index, mask)
         elif self.going:
-            self.stop(index, Doubt(StopReason.OBJECT_GONE, "drawn as empty"))
+            self.stop(index, StopCandidate(StopReason.OBJECT_GONE, "drawn as empty"))
 
-    def go_on(self, index: int, verdict: Verdict, rules: StopRules) -> None:
+    def go_on(self, index: int, verdict: SliceAssessment, rules: StopRules) -> None:
         """Keep a slice, or go on in doubt unless there was too much of it."""
         doubt = verdict.doubt
         if doubt is None:
@@ -100,7 +98,7 @@ class Walk:
         if not doubt.passing and len(self.doubtful) > (rules.disagreement if contradicted else rules.patience):
             self.stop(index, doubt)
 
-    def stop(self, index: int, doubt: Doubt) -> None:
+    def stop(self, index: int, doubt: StopCandidate) -> None:
         """End here, or where the doubt began.
 
         A slice much smaller than the one before, after which nothing comes, is the object's tip; so are the next few
@@ -124,9 +122,9 @@ class Walk:
         area = int(np.count_nonzero(self.last[1]))
         while self.doubtful:
             index, kept, doubt = self.doubtful[0]
-            now = int(np.count_nonzero(kept.soft.probability > 0.5))
+            now = int(np.count_nonzero(kept.soft.probability > MASK_THRESHOLD))
             contradicted = doubt.reason is StopReason.DETECTION_DISAGREES
-            if not contradicted or abs(index - self.last[0]) > self.tip or now >= _TAPERS * area:
+            if not contradicted or abs(index - self.last[0]) > self.tip or now >= _SHRINKING_FACTOR * area:
                 return
             self.kept[index], area = kept, now
             self.doubtful.pop(0)

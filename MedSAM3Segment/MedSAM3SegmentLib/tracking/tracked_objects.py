@@ -7,25 +7,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import SliceStack
+from MedSAM3SegmentLib.geometry.box_ops import box_iou
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.models.tracker_types import MaskPrompt, PointPrompt
 from MedSAM3SegmentLib.prompts.prompts import BoxReading, TargetPrompts
 from MedSAM3SegmentLib.prompts.slice_prompts import (
     BoxFractions,
-    BoxOnSlices,
-    PointOnSlice,
+    SliceBox,
+    SlicePoint,
     boxes_on,
     drawn_on,
     points_on,
 )
 from MedSAM3SegmentLib.results.result import ConceptResult
 
-from .detection_agreement import FreshDetections
-
-Mask = NDArray[np.bool_]
+from .detection_agreement import DetectionAgreement
 
 #: Slices that score this close to the best one are as sure; the one among them with the largest area is begun with.
 AS_SURE = 0.05
@@ -34,12 +33,12 @@ AS_SURE = 0.05
 #: touches all four sides has 0.79).
 FILLS_BOX = 0.5
 
-#: Boxes of neighbouring slices show the same object from this intersection over union on.
+#: Boxes of neighboring slices show the same object from this intersection over union on.
 _SAME_BOX = 0.3
 
 
 @dataclass(frozen=True, eq=False)
-class Seed:
+class ConditioningPrompt:
     """An object, shown on one slice.
 
     Attributes:
@@ -49,7 +48,7 @@ class Seed:
     """
 
     slice_index: int
-    mask: Mask | None = None
+    mask: BoolMask | None = None
     points: PointPrompt | None = None
     drawn: bool = False
 
@@ -63,7 +62,7 @@ class Seed:
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class TrackedObject:
     """One object to be followed.
 
     Attributes:
@@ -71,23 +70,23 @@ class Target:
         seeds: where it is shown.
         score: how sure that is; 1 where a person showed it.
         slices: it is followed on these only.
-        fresh: detections to check with, or None.
+        agreement: detections to check with, or None.
         corrections: clicks on slices that no seed is on; they change what was tracked there.
         shown: whether a person showed it.
     """
 
     concept: str
-    seeds: tuple[Seed, ...]
+    seeds: tuple[ConditioningPrompt, ...]
     score: float
     slices: range
-    fresh: FreshDetections | None = None
-    corrections: tuple[PointOnSlice, ...] = ()
+    agreement: DetectionAgreement | None = None
+    corrections: tuple[SlicePoint, ...] = ()
     shown: bool = False
 
 
-def detected_targets(
-    found: ConceptResult, stack: SliceStack, slices: range, fresh: FreshDetections | None
-) -> list[Target]:
+def detected_objects(
+    found: ConceptResult, stack: SliceStack, slices: range, agreement: DetectionAgreement | None
+) -> list[TrackedObject]:
     """One target per object that was assembled from detections, seeded at its surest slice.
 
     Args:
@@ -102,14 +101,14 @@ def detected_targets(
         areas = {z: int(np.count_nonzero(labels[z] == instance.label)) for z in extent if z in scores}
         best = max(scores[z] for z, area in areas.items() if area)
         surest = max((z for z, area in areas.items() if area and scores[z] >= best - AS_SURE), key=lambda z: areas[z])
-        seed = Seed(surest, labels[surest] == instance.label)
-        targets.append(Target(found.concept, (seed,), instance.score, slices, fresh))
+        seed = ConditioningPrompt(surest, labels[surest] == instance.label)
+        targets.append(TrackedObject(found.concept, (seed,), instance.score, slices, agreement))
     return targets
 
 
-def drawn_targets(
-    concept: str, prompts: TargetPrompts, stack: SliceStack, slices: range, fresh: FreshDetections | None = None
-) -> list[Target]:
+def drawn_objects(
+    concept: str, prompts: TargetPrompts, stack: SliceStack, slices: range, agreement: DetectionAgreement | None = None
+) -> list[TrackedObject]:
     """One target per object that a person showed.
 
     All marks of a concept show one object, unless several positive boxes lie on the same slice: those are as many
@@ -135,11 +134,11 @@ def drawn_targets(
     for number, group in enumerate(groups):
         own = [point for point, owner in zip(points, owners, strict=True) if owner == number or not point.positive]
         masks = drawn if number == 0 else {}
-        targets.append(_drawn_target(concept, group, own, masks, slices, fresh))
+        targets.append(_drawn_target(concept, group, own, masks, slices, agreement))
     return targets
 
 
-def box_seeds_from_detections(target: Target, fresh: FreshDetections, stack: SliceStack) -> Target:
+def masks_of_drawn_boxes(target: TrackedObject, agreement: DetectionAgreement, stack: SliceStack) -> TrackedObject:
     """The target with what was detected in a box in place of the box, where both agree.
 
     Boxes with points, and boxes that no detection fills, are left to the tracker.
@@ -147,14 +146,14 @@ def box_seeds_from_detections(target: Target, fresh: FreshDetections, stack: Sli
     seeds = []
     for seed in target.seeds:
         if seed.points is not None and seed.points.box is not None and not seed.points.points:
-            detected, overlap = fresh.best_match(seed.slice_index, _filled(seed.points.box, stack.slice_shape))
+            detected, overlap = agreement.best_match(seed.slice_index, _filled(seed.points.box, stack.slice_shape))
             if detected is not None and overlap >= FILLS_BOX:
-                seed = Seed(seed.slice_index, mask=detected)
+                seed = ConditioningPrompt(seed.slice_index, mask=detected)
         seeds.append(seed)
     return replace(target, seeds=tuple(seeds))
 
 
-def _filled(box: BoxFractions, shape: tuple[int, int]) -> Mask:
+def _filled(box: BoxFractions, shape: tuple[int, int]) -> BoolMask:
     """The pixels ``[row, column]`` of a box."""
     rows, columns = shape
     mask = np.zeros(shape, bool)
@@ -166,15 +165,15 @@ def _filled(box: BoxFractions, shape: tuple[int, int]) -> Mask:
 
 def _drawn_target(
     concept: str,
-    boxes: Sequence[BoxOnSlices],
-    points: Sequence[PointOnSlice],
-    drawn: Mapping[int, Mask],
+    boxes: Sequence[SliceBox],
+    points: Sequence[SlicePoint],
+    drawn: Mapping[int, BoolMask],
     slices: range,
-    fresh: FreshDetections | None,
-) -> Target:
-    seeds = [Seed(index, mask=mask, drawn=True) for index, mask in drawn.items()]
+    agreement: DetectionAgreement | None,
+) -> TrackedObject:
+    seeds = [ConditioningPrompt(index, mask=mask, drawn=True) for index, mask in drawn.items()]
     box_at = {box.middle: box.box for box in boxes}
-    corrections: list[PointOnSlice] = []
+    corrections: list[SlicePoint] = []
     for index in sorted({*box_at, *(point.slice_index for point in points)} - drawn.keys()):
         here = [point for point in points if point.slice_index == index]
         if index not in box_at and not any(point.positive for point in here):
@@ -182,52 +181,44 @@ def _drawn_target(
             continue
         places = tuple((point.x, point.y) for point in here)
         labels = tuple(int(point.positive) for point in here)
-        seeds.append(Seed(index, points=PointPrompt(places, labels, box_at.get(index))))
+        seeds.append(ConditioningPrompt(index, points=PointPrompt(places, labels, box_at.get(index))))
     seeds.sort(key=lambda seed: seed.slice_index)
     deep = [box.slices for box in boxes if len(box.slices) > 1]
     if deep:
         allowed = range(min(part.start for part in deep), max(part.stop for part in deep))
         slices = range(max(slices.start, allowed.start), min(slices.stop, allowed.stop))
-    return Target(concept, tuple(seeds), 1.0, slices, fresh, tuple(corrections), shown=True)
+    return TrackedObject(concept, tuple(seeds), 1.0, slices, agreement, tuple(corrections), shown=True)
 
 
-def _middles(boxes: Sequence[BoxOnSlices]) -> list[PointOnSlice]:
+def _middles(boxes: Sequence[SliceBox]) -> list[SlicePoint]:
     """A negative click in the middle of each box."""
     return [
-        PointOnSlice(box.middle, (box.box[0] + box.box[2]) / 2, (box.box[1] + box.box[3]) / 2, False) for box in boxes
+        SlicePoint(box.middle, (box.box[0] + box.box[2]) / 2, (box.box[1] + box.box[3]) / 2, False) for box in boxes
     ]
 
 
-def _grouped(boxes: Sequence[BoxOnSlices]) -> list[list[BoxOnSlices]]:
+def _grouped(boxes: Sequence[SliceBox]) -> list[list[SliceBox]]:
     """Boxes by object: those on one slice are different objects, those on different slices the same if they overlap.
 
     Where there is one box a slice at most they all show one object.
     """
-    groups: list[list[BoxOnSlices]] = []
+    groups: list[list[SliceBox]] = []
     several = len({box.middle for box in boxes}) < len(boxes)
     for box in sorted(boxes, key=lambda box: box.middle):
         free = [group for group in groups if all(other.middle != box.middle for other in group)]
         if several:
-            free = [group for group in free if _box_iou(group[-1].box, box.box) >= _SAME_BOX]
+            free = [group for group in free if box_iou(group[-1].box, box.box) >= _SAME_BOX]
         if free:
-            max(free, key=lambda group: _box_iou(group[-1].box, box.box)).append(box)
+            max(free, key=lambda group: box_iou(group[-1].box, box.box)).append(box)
         else:
             groups.append([box])
     return groups
 
 
-def _owner(point: PointOnSlice, groups: Sequence[Sequence[BoxOnSlices]]) -> int:
+def _owner(point: SlicePoint, groups: Sequence[Sequence[SliceBox]]) -> int:
     for number, group in enumerate(groups):
         for box in group:
             x0, y0, x1, y1 = box.box
             if point.slice_index in box.slices and x0 <= point.x <= x1 and y0 <= point.y <= y1:
                 return number
     return 0
-
-
-def _box_iou(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    both = max(width, 0.0) * max(height, 0.0)
-    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
-    return both / (areas - both)

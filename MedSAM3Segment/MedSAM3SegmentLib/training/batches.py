@@ -1,4 +1,4 @@
-"""From labelled stacks to training batches: which slices, asked for what, moved how."""
+"""From labeled stacks to training batches: which slices, asked for what, moved how."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.models.detector import PADDING_LABEL
-from MedSAM3SegmentLib.preprocessing.windowing import prepare_slices
+from MedSAM3SegmentLib.preprocessing.model_input import to_model_input
 from MedSAM3SegmentLib.vocabulary.phrases import VISUAL_PHRASE
 
 from .dataset import LabelledStack
-from .losses import Target
-from .text_augmentation import negative_wording, positive_wording
+from .losses import GroundTruth
+from .text_augmentation import negative_prompt_text, positive_prompt_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Batch:
     Attributes:
         pixels: ``[slice, 3, size, size]``.
         phrases: slice by slice, the same number for each.
-        boxes: ``[pair, 1, 4]`` centre x, centre y, width, height.
+        boxes: ``[pair, 1, 4]`` center x, center y, width, height.
         box_labels: ``[pair, 1]``, 1 or padding.
         targets: one per pair.
     """
@@ -35,7 +35,7 @@ class Batch:
     phrases: list[str]
     boxes: torch.Tensor
     box_labels: torch.Tensor
-    targets: list[Target]
+    targets: list[GroundTruth]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class BatchPlan:
 @dataclass(frozen=True, eq=False)
 class _Question:
     phrase: str
-    mask: NDArray[np.bool_] | None
+    mask: BoolMask | None
     with_box: bool
 
 
@@ -109,7 +109,7 @@ class BatchMaker:
             stack_number, index = self._place()
             stack = self.stacks[stack_number]
             window = stack.random_window(self.rng)
-            picture = prepare_slices(stack.slices[index : index + 1], window, self.image_size)
+            picture = to_model_input(stack.slices[index : index + 1], window, self.image_size)
             empty = self.rng.random() < self.plan.empty_probability
             if empty:
                 picture = self._empty_picture()
@@ -171,16 +171,16 @@ class BatchMaker:
                 weights = np.array([2.0 if name in plan.focus else 1.0 for name in present])
                 concept = str(rng.choice(present, p=weights / weights.sum()))
                 mask = stack.mask(index, concept)
-                phrase = positive_wording(concept, plan.synonyms, rng)
+                phrase = positive_prompt_text(concept, plan.synonyms, rng)
                 with_box = rng.random() < plan.box_probability
                 if with_box and rng.random() < 0.5:
                     phrase = VISUAL_PHRASE
                 asked.append(_Question(phrase, mask, with_box))
             elif absent and (slot == plan.phrases // 2 or draw < 0.5):
                 concept = str(rng.choice(missing if missing and rng.random() < 0.5 else absent))
-                asked.append(_Question(positive_wording(concept, plan.synonyms, rng), None, False))
+                asked.append(_Question(positive_prompt_text(concept, plan.synonyms, rng), None, False))
             else:
-                asked.append(_Question(negative_wording(plan.others, rng), None, False))
+                asked.append(_Question(negative_prompt_text(plan.others, rng), None, False))
         return asked
 
     def _move(self, picture: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -194,8 +194,8 @@ class BatchMaker:
         padding = picture.amin()
         grid = functional.affine_grid(theta, [1, 1, self.image_size, self.image_size], align_corners=False)
         moved = functional.grid_sample(picture[:, :1] - padding, grid, align_corners=False) + padding
-        colour = picture.shape[1] == 3 and not torch.equal(picture[:, 0], picture[:, 1])
-        if colour:
+        color = picture.shape[1] == 3 and not torch.equal(picture[:, 0], picture[:, 1])
+        if color:
             moved = functional.grid_sample(picture - padding, grid, align_corners=False) + padding
         # Twice the mask resolution, then averaged: soft edges that say where within a mask pixel the border runs.
         grid = functional.affine_grid(theta, [1, 1, 2 * self.mask_size, 2 * self.mask_size], align_corners=False)
@@ -203,7 +203,7 @@ class BatchMaker:
         return moved.expand(-1, 3, -1, -1).clamp(-1, 1), soft
 
     def _jittered(self, box: torch.Tensor) -> torch.Tensor:
-        """A box as a person draws it, as centre and size."""
+        """A box as a person draws it, as center and size."""
         size = box[2:] - box[:2]
         noise = torch.from_numpy(self.rng.normal(0, 0.06, 4).astype(np.float32))
         corners = box + noise * torch.cat([size, size])
@@ -211,7 +211,7 @@ class BatchMaker:
         return torch.cat([centre, extent]).clamp(0, 1)
 
 
-def target_of(mask: torch.Tensor) -> Target:
+def target_of(mask: torch.Tensor) -> GroundTruth:
     """The connected objects of a soft mask ``[row, column]``; specks below half a mask pixel are left out."""
     from scipy import ndimage
 
@@ -229,5 +229,5 @@ def target_of(mask: torch.Tensor) -> Target:
             torch.tensor([columns.start / width, rows.start / height, columns.stop / width, rows.stop / height])
         )
     if not boxes:
-        return Target(mask.new_zeros((0, *mask.shape)), mask.new_zeros((0, 4)))
-    return Target(torch.stack(masks), torch.stack(boxes))
+        return GroundTruth(mask.new_zeros((0, *mask.shape)), mask.new_zeros((0, 4)))
+    return GroundTruth(torch.stack(masks), torch.stack(boxes))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
 from MedSAM3SegmentLib.preprocessing.windowing import Window, choose_window, is_ct
+from MedSAM3SegmentLib.synthetic.corruption import corrupt_slices, stored_as
 from MedSAM3SegmentLib.synthetic.phantom import CONCEPTS, make_phantom, random_grid
 from MedSAM3SegmentLib.volume import Volume
 
@@ -31,7 +33,7 @@ class LabelledStack:
         window: the volume's own window.
         is_ct: whether other CT windows make sense too.
         codes: uint32 ``[slice, row, column]``; bit ``n`` is set where ``concepts[n]`` is.
-        concepts: the concepts that are labelled here; any of them may be absent, which is a fact worth learning.
+        concepts: the concepts that are labeled here; any of them may be absent, which is a fact worth learning.
     """
 
     slices: NDArray  # type: ignore[type-arg]
@@ -40,7 +42,7 @@ class LabelledStack:
     codes: NDArray[np.uint32]
     concepts: tuple[str, ...]
 
-    def mask(self, index: int, concept: str) -> NDArray[np.bool_]:
+    def mask(self, index: int, concept: str) -> BoolMask:
         """Where ``concept`` is on slice ``index``."""
         return np.asarray((self.codes[index] >> np.uint32(self.concepts.index(concept))) & 1, dtype=bool)
 
@@ -59,9 +61,7 @@ class LabelledStack:
         return Window(low, low + width * rng.uniform(0.85, 1.18))
 
 
-def stack_with_labels(
-    volume: Volume, masks: Mapping[str, NDArray[np.bool_]], plane: Plane = Plane.ACQUIRED
-) -> LabelledStack:
+def stack_with_labels(volume: Volume, masks: Mapping[str, BoolMask], plane: Plane = Plane.ACQUIRED) -> LabelledStack:
     """Cut a volume and its masks ``[k, j, i]`` into upright slices."""
     if len(masks) > 32:
         raise InputError(f"'{volume.name}' has {len(masks)} labelled concepts; train on at most 32 at a time.")
@@ -128,3 +128,10 @@ def manifest_stacks(path: Path) -> Iterator[LabelledStack]:
             raise InputError(f"The labels {labels} do not lie on the grid of {image}; resample them onto it first.")
         masks = {name: np.isin(label_volume.array, values) for name, values in concepts.items()}
         yield stack_with_labels(volume, masks, plane)
+
+
+def corrupt_stack(stack: LabelledStack, share: float, rng: np.random.Generator) -> tuple[LabelledStack, frozenset[int]]:
+    """A stack of grey slices with ``share`` of them spoiled, and which; its labels stay true."""
+    slices = stack.slices.astype(np.float32)
+    spoiled = corrupt_slices(slices, stack.codes != 0, share, rng)
+    return replace(stack, slices=stored_as(slices, stack.slices.dtype)), frozenset(spoiled)

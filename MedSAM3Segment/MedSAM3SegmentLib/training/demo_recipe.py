@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from MedSAM3SegmentLib.checkpoints.model_card import MaskRule, ModelCard
-from MedSAM3SegmentLib.request import CancelCheck
+from MedSAM3SegmentLib.progress import CancelCheck
 from MedSAM3SegmentLib.resources import resource_path
 from MedSAM3SegmentLib.synthetic.phantom import CONCEPTS
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from MedSAM3SegmentLib.models.detector import ConceptModel
+    from MedSAM3SegmentLib.models.detector import Sam3Detector
 
     from .loop import TrainingState
     from .train import Lessons
@@ -108,7 +108,7 @@ class DemoRecipe:
         merges: of the tokenizer.
         branches: refinements one after another, each branch starting from the model that the steps above made. The
             weights at the ends of the branches are averaged (model soups, Wortsman et al. 2022), which did a little
-            better than either branch on 12 phantoms (see Resources/Docs/demo-model.md).
+            better than either branch on 12 phantoms (see docs/demo-model.md).
         refinement_rate: highest learning rate of the refinements in the branches.
         finish: what the averaged model is trained on for at last.
         finish_rate: highest learning rate of that.
@@ -215,7 +215,7 @@ def train_demo(
 
 
 def train_phantom_tracker(
-    model: ConceptModel,
+    model: Sam3Detector,
     output: Path,
     stage: TrackerStage,
     *,
@@ -227,8 +227,9 @@ def train_phantom_tracker(
     Raises:
         Cancelled: ``cancel`` said so; the last snapshot stays, or what ``output`` held before.
     """
+    from MedSAM3SegmentLib.training.tracker.train import TrackerRecipe, add_tracker, tracker_schedule
+
     from .dataset import phantom_stacks
-    from .train_tracker import TrackerRecipe, add_tracker, tracker_schedule
 
     seeds = range(stage.first_seed, stage.first_seed + stage.phantoms)
     add_tracker(
@@ -247,12 +248,12 @@ def phantom_lessons(phantoms: int, first_seed: int = DemoRecipe.first_seed) -> L
     """What the demo model learns from ``phantoms`` synthetic volumes."""
     from .batches import BatchPlan
     from .dataset import phantom_stacks
-    from .text_augmentation import all_wordings
+    from .text_augmentation import all_prompt_texts
     from .train import Lessons
 
     others = negative_phrases()
     return Lessons(
         phantom_stacks(range(first_seed, first_seed + phantoms)),
         BatchPlan(focus=FOCUS, synonyms=SYNONYMS, others=others),
-        all_wordings(CONCEPTS, SYNONYMS, others),
+        all_prompt_texts(CONCEPTS, SYNONYMS, others),
     )

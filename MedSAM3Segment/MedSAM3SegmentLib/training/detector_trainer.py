@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from MedSAM3SegmentLib.errors import ModelError
-from MedSAM3SegmentLib.models.detector import BoxPrompts, ConceptModel, RawDetections
+from MedSAM3SegmentLib.models.detector import BoxPrompts, DetectorOutput, Sam3Detector
 from MedSAM3SegmentLib.models.devices import training_dtype
 from MedSAM3SegmentLib.models.save_model import save_model
-from MedSAM3SegmentLib.request import CancelCheck
+from MedSAM3SegmentLib.progress import CancelCheck
 
 from .batches import Batch, BatchMaker
 from .loop import (
@@ -23,7 +23,7 @@ from .loop import (
 from .losses import LossWeights, detection_loss
 
 
-def predict(model: ConceptModel, batch: Batch) -> RawDetections:
+def predict(model: Sam3Detector, batch: Batch) -> DetectorOutput:
     """The raw detections of a batch; each picture goes through the vision encoder once."""
     pyramid = model.build_pyramid(model.encode_images(batch.pixels))
     phrases = model.encode_phrases(batch.phrases)
@@ -32,7 +32,7 @@ def predict(model: ConceptModel, batch: Batch) -> RawDetections:
 
 
 def train(
-    model: ConceptModel,
+    model: Sam3Detector,
     batches: BatchMaker,
     schedule: Schedule,
     output: Path,
@@ -64,7 +64,7 @@ def train(
     network.eval()
 
 
-def save_snapshot(model: ConceptModel, weights: Weights, folder: Path) -> None:
+def save_snapshot(model: Sam3Detector, weights: Weights, folder: Path) -> None:
     """Write a model folder with ``weights`` in half precision, whole or not at all.
 
     Raises:

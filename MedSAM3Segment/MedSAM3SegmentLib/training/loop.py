@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from MedSAM3SegmentLib.errors import Cancelled
-from MedSAM3SegmentLib.request import CancelCheck
+from MedSAM3SegmentLib.progress import CancelCheck
 
 #: Steps between reports.
 _REPORT_EVERY = 20

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as functional
 
-from MedSAM3SegmentLib.models.detector import RawDetections
+from MedSAM3SegmentLib.models.detector import DetectorOutput
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class GroundTruth:
     """What is to be found for one pair of image and phrase.
 
     Attributes:
@@ -46,25 +46,25 @@ class LossWeights:
     semantic_dice: float = 5.0
 
 
-def match(raw: RawDetections, pair: int, target: Target) -> tuple[torch.Tensor, torch.Tensor]:
+def match(raw: DetectorOutput, pair: int, target: GroundTruth) -> tuple[torch.Tensor, torch.Tensor]:
     """The cheapest assignment of objects to queries: indices of queries and of their objects."""
     from scipy.optimize import linear_sum_assignment
 
     with torch.no_grad():
-        boxes = raw.boxes[pair]
-        logits = raw.mask_logits[pair].flatten(1)
+        boxes = raw.pred_boxes[pair]
+        logits = raw.pred_masks[pair].flatten(1)
         probability = logits.sigmoid()
         wanted = target.masks.flatten(1)
         overlap = probability @ wanted.T
         dice = 1 - (2 * overlap + 1) / (probability.sum(1)[:, None] + wanted.sum(1)[None] + 1)
         cost = (
-            2 * -raw.query_logits[pair].sigmoid()[:, None]
+            2 * -raw.pred_logits[pair].sigmoid()[:, None]
             + 5 * torch.cdist(boxes, target.boxes, p=1)
             + 2 * -generalised_iou(boxes[:, None], target.boxes[None])
             + 5 * dice
         )
         queries, objects = linear_sum_assignment(cost.float().numpy(force=True))
-    device = raw.boxes.device
+    device = raw.pred_boxes.device
     return torch.as_tensor(queries, device=device), torch.as_tensor(objects, device=device)
 
 
@@ -85,18 +85,20 @@ def soft_dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return 1 - (2 * (probability * target).sum(1) + 1) / (probability.sum(1) + target.sum(1) + 1)
 
 
-def detection_loss(raw: RawDetections, targets: Sequence[Target], weights: LossWeights) -> dict[str, torch.Tensor]:
+def detection_loss(
+    raw: DetectorOutput, targets: Sequence[GroundTruth], weights: LossWeights
+) -> dict[str, torch.Tensor]:
     """Weighted terms by name, each a scalar; their sum is what is minimised.
 
     Unlike Meta's recipe, the queries of an absent concept are also taught to score low: presence alone then need not
     carry every "not here".
     """
-    device = raw.boxes.device
-    targets = [Target(target.masks.to(device), target.boxes.to(device)) for target in targets]
+    device = raw.pred_boxes.device
+    targets = [GroundTruth(target.masks.to(device), target.boxes.to(device)) for target in targets]
     present = torch.tensor([len(target.boxes) > 0 for target in targets], device=device)
-    wanted_class = torch.zeros_like(raw.query_logits)
+    wanted_class = torch.zeros_like(raw.pred_logits)
     semantic = torch.stack(
-        [t.masks.amax(0) if len(t.boxes) else t.masks.new_zeros(raw.semantic_logits.shape[1:]) for t in targets]
+        [t.masks.amax(0) if len(t.boxes) else t.masks.new_zeros(raw.semantic_seg.shape[1:]) for t in targets]
     )
     matched_logits, matched_masks, matched_boxes, wanted_boxes = [], [], [], []
     for pair, target in enumerate(targets):
@@ -104,24 +106,24 @@ def detection_loss(raw: RawDetections, targets: Sequence[Target], weights: LossW
             continue
         queries, objects = match(raw, pair, target)
         wanted_class[pair, queries] = 1.0
-        matched_logits.append(raw.mask_logits[pair, queries])
+        matched_logits.append(raw.pred_masks[pair, queries])
         matched_masks.append(target.masks[objects])
-        matched_boxes.append(raw.boxes[pair, queries])
+        matched_boxes.append(raw.pred_boxes[pair, queries])
         wanted_boxes.append(target.boxes[objects])
 
     terms = {
         "presence": weights.presence
         * functional.binary_cross_entropy_with_logits(raw.presence_logits, present.float()),
         "classification": weights.classification
-        * functional.binary_cross_entropy_with_logits(raw.query_logits, wanted_class, reduction="none").sum(1).mean(),
-        "semantic": weights.semantic * functional.binary_cross_entropy_with_logits(raw.semantic_logits, semantic),
+        * functional.binary_cross_entropy_with_logits(raw.pred_logits, wanted_class, reduction="none").sum(1).mean(),
+        "semantic": weights.semantic * functional.binary_cross_entropy_with_logits(raw.semantic_seg, semantic),
     }
     if present.any():
         logits, masks = torch.cat(matched_logits), torch.cat(matched_masks)
         boxes, wanted = torch.cat(matched_boxes), torch.cat(wanted_boxes)
         terms |= {
             "semantic dice": weights.semantic_dice
-            * soft_dice_loss(raw.semantic_logits[present], semantic[present]).mean(),
+            * soft_dice_loss(raw.semantic_seg[present], semantic[present]).mean(),
             "box": weights.box * functional.l1_loss(boxes, wanted),
             "giou": weights.giou * (1 - generalised_iou(boxes, wanted)).mean(),
             "mask": weights.mask * functional.binary_cross_entropy_with_logits(logits, masks),

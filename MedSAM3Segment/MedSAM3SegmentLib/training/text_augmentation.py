@@ -31,7 +31,7 @@ _SYLLABLES = (
 ).split()
 
 
-def positive_wording(concept: str, synonyms: Mapping[str, Sequence[str]], rng: np.random.Generator) -> str:
+def positive_prompt_text(concept: str, synonyms: Mapping[str, Sequence[str]], rng: np.random.Generator) -> str:
     """One way to ask for ``concept``: itself, a synonym, or either in a sentence."""
     choices = (concept, *synonyms.get(concept, ()))
     phrase = concept if rng.random() < 0.6 else str(rng.choice(choices))
@@ -45,7 +45,7 @@ def invented_word(rng: np.random.Generator) -> str:
     return "".join(rng.choice(_SYLLABLES, size=int(rng.integers(1, 5))))
 
 
-def negative_wording(others: Sequence[str], rng: np.random.Generator) -> str:
+def negative_prompt_text(others: Sequence[str], rng: np.random.Generator) -> str:
     """A phrase that names nothing in the picture: another concept, an everyday thing, or an invented word."""
     draw = rng.random()
     if draw < 0.5 and others:
@@ -60,7 +60,9 @@ def negative_wording(others: Sequence[str], rng: np.random.Generator) -> str:
     return phrase
 
 
-def all_wordings(concepts: Iterable[str], synonyms: Mapping[str, Sequence[str]], others: Sequence[str]) -> list[str]:
+def all_prompt_texts(
+    concepts: Iterable[str], synonyms: Mapping[str, Sequence[str]], others: Sequence[str]
+) -> list[str]:
     """Texts a tokenizer should be trained on: every positive wording and every known negative."""
     phrases = [phrase for concept in concepts for phrase in (concept, *synonyms.get(concept, ()))]
     sentences = [template.format(phrase) for phrase in phrases for template in ("{}", *_TEMPLATES)]

@@ -1,4 +1,4 @@
-"""From labelled stacks to a model folder: a new model, or one that another model is trained on from."""
+"""From labeled stacks to a model folder: a new model, or one that another model is trained on from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from MedSAM3SegmentLib.errors import Cancelled
-from MedSAM3SegmentLib.request import CancelCheck
+from MedSAM3SegmentLib.progress import CancelCheck
 from MedSAM3SegmentLib.vocabulary.phrases import prompt_for
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
@@ -17,7 +17,7 @@ from .dataset import LabelledStack, manifest_stacks
 
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
-    from MedSAM3SegmentLib.models.detector import ConceptModel
+    from MedSAM3SegmentLib.models.detector import Sam3Detector
 
     from .architecture import Architecture
     from .batches import BatchPlan
@@ -31,7 +31,7 @@ class Lessons:
     """What a model is to learn.
 
     Attributes:
-        stacks: labelled slices; gone through once.
+        stacks: labeled slices; gone through once.
         plan: what is asked about them.
         texts: what a new model's tokenizer is trained on.
     """
@@ -42,7 +42,7 @@ class Lessons:
 
 
 def manifest_lessons(path: Path, with_vocabulary: bool) -> Lessons:
-    """The lessons of a manifest (see ``samples.manifest_stacks``), its concepts spelt as the model is asked for them.
+    """The lessons of a manifest (see ``dataset.manifest_stacks``), its concepts spelt as the model is asked for them.
 
     Args:
         path: of the manifest.
@@ -53,14 +53,14 @@ def manifest_lessons(path: Path, with_vocabulary: bool) -> Lessons:
         InputError: the manifest or a file it names cannot be used.
     """
     from .batches import BatchPlan
-    from .text_augmentation import all_wordings
+    from .text_augmentation import all_prompt_texts
 
     stacks = [
         replace(stack, concepts=tuple(prompt_for(name) for name in stack.concepts)) for stack in manifest_stacks(path)
     ]
     concepts = list(dict.fromkeys(name for stack in stacks for name in stack.concepts))
     others = unrelated_phrases(concepts) if with_vocabulary else []
-    return Lessons(stacks, BatchPlan(others=others), all_wordings(concepts, {}, others))
+    return Lessons(stacks, BatchPlan(others=others), all_prompt_texts(concepts, {}, others))
 
 
 def unrelated_phrases(concepts: Iterable[str]) -> list[str]:
@@ -84,7 +84,7 @@ def train_new_model(
     device: str = "cpu",
     report: Report | None = None,
     cancel: CancelCheck | None = None,
-) -> ConceptModel:
+) -> Sam3Detector:
     """Train a model from nothing into the folder ``output``.
 
     Args:
@@ -97,19 +97,19 @@ def train_new_model(
     Raises:
         Cancelled: ``cancel`` said so; the last snapshot stays.
     """
-    from MedSAM3SegmentLib.models.detector import ConceptModel
+    from MedSAM3SegmentLib.models.detector import Sam3Detector
 
     from .architecture import new_network, train_tokenizer
 
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = train_tokenizer(lessons.texts, merges, Path(folder))
-    model = ConceptModel(new_network(architecture, tokenizer, seed), tokenizer, card, device)
+    model = Sam3Detector(new_network(architecture, tokenizer, seed), tokenizer, card, device)
     train_model(model, lessons, output, schedule=schedule, seed=seed, report=report, cancel=cancel)
     return model
 
 
 def train_model(
-    model: ConceptModel,
+    model: Sam3Detector,
     lessons: Lessons,
     output: Path,
     *,

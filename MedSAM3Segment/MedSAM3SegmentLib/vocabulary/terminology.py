@@ -37,8 +37,8 @@ class Concept:
         category, type, type_modifier: what the segment is, in the terms of Slicer's terminologies. Category and type
             are None where no code could be verified.
         anatomic_region, anatomic_region_modifier: where it lies, if its type does not say so (a neoplasm of the liver).
-        window: the CT window that suits it, a name from ``intensity.CT_WINDOWS``, or None.
-        colour: red, green and blue, 0 to 255.
+        window: the CT window that suits it, a name from ``windowing.CT_WINDOWS``, or None.
+        color: red, green and blue, 0 to 255.
         modalities: DICOM modality codes it is seen on, or empty for any.
     """
 
@@ -50,7 +50,7 @@ class Concept:
     anatomic_region: Code | None = None
     anatomic_region_modifier: Code | None = None
     window: str | None = None
-    colour: tuple[int, int, int] = (128, 174, 128)
+    color: tuple[int, int, int] = (128, 174, 128)
     modalities: tuple[str, ...] = ()
 
     def on_side(self, side: Code) -> Concept:

@@ -1,6 +1,6 @@
 """The vocabulary: what is known of a concept, found by phrase, by synonym or by beginning.
 
-A phrase need not be in the vocabulary to be segmented. Those that are get terminology codes, a colour, a CT window and
+A phrase need not be in the vocabulary to be segmented. Those that are get terminology codes, a color, a CT window and
 completion.
 """
 
@@ -94,17 +94,17 @@ class Vocabulary:
         ranked = sorted(((rank(concept), n) for n, concept in enumerate(self.concepts)))
         return tuple(self.concepts[n].phrase for place, n in ranked if place < 4)[: max(limit, 0)]
 
-    def colour_for(self, text: str) -> tuple[float, float, float]:
+    def color_for(self, text: str) -> tuple[float, float, float]:
         """Red, green and blue, 0 to 1: the concept's, else one that is always the same for the same phrase."""
         if concept := self.find(text):
-            red, green, blue = (value / 255 for value in concept.colour)
+            red, green, blue = (value / 255 for value in concept.color)
             return red, green, blue
         digest = hashlib.sha256(key_of(text).encode()).digest()
         hue = int.from_bytes(digest[:4], "big") / 2**32
         return colorsys.hsv_to_rgb(hue, 0.55 + digest[4] / 255 * 0.45, 0.7 + digest[5] / 255 * 0.3)
 
     def window_for(self, text: str) -> str | None:
-        """The CT window that suits the concept, a name from ``intensity.CT_WINDOWS``, or None when it has none."""
+        """The CT window that suits the concept, a name from ``windowing.CT_WINDOWS``, or None when it has none."""
         concept = self.find(text)
         return concept.window if concept else None
 

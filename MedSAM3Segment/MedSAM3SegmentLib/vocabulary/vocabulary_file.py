@@ -101,13 +101,11 @@ def _read(entry: Any, number: int, source: Message) -> tuple[Concept, ...]:
         raise InputError(
             "{entry} needs 'window' as null or one of {windows}.", entry=place, windows=", ".join(CT_WINDOWS)
         )
-    colour = entry.get("colour")
-    is_colour = (
-        isinstance(colour, list)
-        and len(colour) == 3
-        and all(type(value) is int and 0 <= value <= 255 for value in colour)
+    color = entry.get("colour")
+    is_color = (
+        isinstance(color, list) and len(color) == 3 and all(type(value) is int and 0 <= value <= 255 for value in color)
     )
-    if not is_colour:
+    if not is_color:
         raise InputError("{entry} needs 'colour' as three whole numbers from 0 to 255.", entry=place)
     sides = entry.get("sides", False)
     if not isinstance(sides, bool):
@@ -121,7 +119,7 @@ def _read(entry: Any, number: int, source: Message) -> tuple[Concept, ...]:
         anatomic_region=code("anatomic_region"),
         anatomic_region_modifier=code("anatomic_region_modifier"),
         window=window,
-        colour=tuple(entry["colour"]),
+        color=tuple(entry["colour"]),
         modalities=texts("modalities"),
     )
     if (concept.category is None) != (concept.type is None):

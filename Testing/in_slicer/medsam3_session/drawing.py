@@ -11,13 +11,13 @@ import slicer
 from .abdomen import add_abdomen, segmentations
 from .session import Session, Stopwatch
 from .steps import Steps, Until, pause
-from .views import coloured, show_place, shown_views
+from .views import colored, show_place, shown_views
 
 #: Milliseconds from an answer to the pixels of it.
 PROMPTLY = 100
 
 #: Seconds after which nothing is waited for any more.
-_PATIENCE = 1.0
+_TIMEOUT_S = 1.0
 
 _CONCEPTS = ("liver", "left kidney")
 
@@ -25,12 +25,12 @@ _CONCEPTS = ("liver", "left kidney")
 def check_previews(session: Session) -> Steps:
     """*Preview slice* in each slice view, and *Clear*."""
     yield from _prepared(session)
-    ui, colours = session.ui, session.colours(_CONCEPTS)
+    ui, colors = session.ui, session.colors(_CONCEPTS)
     for name, widget in shown_views().items():
         session.choose_view(name)
-        before = coloured(widget, colours)
+        before = colored(widget, colors)
         yield from session.run(ui.previewButton)
-        pixels, milliseconds = yield from _seen(widget, colours, more_than=before)
+        pixels, milliseconds = yield from _seen(widget, colors, more_than=before)
         session.checks.check(
             f"a preview is drawn in {name} at most {PROMPTLY} ms after its answer",
             pixels > before and milliseconds <= PROMPTLY,
@@ -38,15 +38,15 @@ def check_previews(session: Session) -> Steps:
         )
         session.press(ui.clearPreviewButton)
         yield pause(0.3)
-        session.checks.equal(f"a cleared preview is gone from {name}", coloured(widget, colours), before)
+        session.checks.equal(f"a cleared preview is gone from {name}", colored(widget, colors), before)
 
 
 def check_partials(session: Session) -> Steps:
     """Slices of a run while it goes on, in each slice view."""
     yield from _prepared(session, seconds_a_slice=0.06)
-    ui, colours = session.ui, session.colours(_CONCEPTS)
+    ui, colors = session.ui, session.colors(_CONCEPTS)
     views = shown_views()
-    before = {name: coloured(widget, colours) for name, widget in views.items()}
+    before = {name: colored(widget, colors) for name, widget in views.items()}
     most = dict.fromkeys(views, 0)
     changes = dict.fromkeys(views, 0)
     session.press(ui.applyButton)
@@ -55,7 +55,7 @@ def check_partials(session: Session) -> Steps:
         yield pause(0.05)
         for name, widget in views.items():
             if session.panel.is_busy:
-                pixels = coloured(widget, colours)
+                pixels = colored(widget, colors)
                 most[name] = max(most[name], pixels)
                 changes[name] += pixels != last[name]
                 last[name] = pixels
@@ -74,19 +74,19 @@ def check_partials(session: Session) -> Steps:
 
 def check_dragged_threshold(session: Session) -> Steps:
     """The threshold of the last run while it is dragged: no score is above what it is dragged to."""
-    ui, colours = session.ui, session.colours(_CONCEPTS)
+    ui, colors = session.ui, session.colors(_CONCEPTS)
     widget = shown_views()["Red"]
     # Only the preview's fill, as a segment's lies below it.
     for node in segmentations(slicer.mrmlScene):
         node.GetDisplayNode().SetVisibility(False)
     yield pause(0.5)
-    before = coloured(widget, colours)
+    before = colored(widget, colors)
     slider = inner_slider(ui.thresholdSlider)
     let_go = drag_slider(slider, 0.6)
     most = 0
     for _ in range(20):
         yield pause(0.1)
-        most = max(most, coloured(widget, colours))
+        most = max(most, colored(widget, colors))
     session.checks.check(
         "a dragged threshold is drawn in Red", most > before, f"{most} coloured pixels at most, {before} before"
     )
@@ -126,13 +126,13 @@ def _prepared(session: Session, seconds_a_slice: float = 0.02) -> Steps:
     yield pause(1.0)
 
 
-def _seen(widget: Any, colours: Sequence[Any], more_than: int) -> Steps:
-    """Wait for colour in a view; how many pixels there are, and after how many milliseconds."""
+def _seen(widget: Any, colors: Sequence[Any], more_than: int) -> Steps:
+    """Wait for color in a view; how many pixels there are, and after how many milliseconds."""
     watch = Stopwatch()
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _TIMEOUT_S
     while True:
         # What a picture shows was drawn before it was taken.
-        milliseconds, pixels = watch.milliseconds, coloured(widget, colours)
+        milliseconds, pixels = watch.milliseconds, colored(widget, colors)
         if pixels > more_than or time.monotonic() > end:
             return pixels, milliseconds
         yield pause(0.0)

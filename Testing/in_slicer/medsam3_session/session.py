@@ -105,16 +105,16 @@ class Session:
         self.press(button)
         yield Until(lambda: not self.panel.is_busy, f"an end of '{button.text}'", 600)
 
-    def colours(self, concepts: Sequence[str]) -> list[tuple[float, float, float]]:
-        """The colours that new segments and previews get."""
+    def colors(self, concepts: Sequence[str]) -> list[tuple[float, float, float]]:
+        """The colors that new segments and previews get."""
         from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
         vocabulary = Vocabulary.load()
-        return [vocabulary.colour_for(concept) for concept in concepts]
+        return [vocabulary.color_for(concept) for concept in concepts]
 
     def open_effect(self, segmentation: Any, volume: Any, segment_id: str) -> tuple[Any, Any]:
         """The Segment Editor's widget and the MedSAM3 effect, chosen on a segment."""
-        from MedSAM3SceneLib.engine.local_engine import LocalJobs
+        from MedSAM3SceneLib.engine.local_engine import LocalEngine
 
         slicer.util.selectModule("SegmentEditor")
         editor = slicer.util.getModuleWidget("SegmentEditor").editor
@@ -124,7 +124,7 @@ class Session:
         editor.setActiveEffectByName("MedSAM3")
         effect = editor.activeEffect().self()
         if not self._is_demo:
-            effect.engine = lambda: LocalJobs(self._engine)
+            effect.engine = lambda: LocalEngine(self._engine)
         return editor, effect
 
     def act(self, effect: Any, button: Any) -> Steps:

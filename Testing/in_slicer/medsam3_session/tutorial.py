@@ -12,7 +12,7 @@ from .drawing import PROMPTLY, drag_slider, inner_slider
 from .error_log import ErrorLog
 from .session import Session, Stopwatch
 from .steps import Steps, Until, pause
-from .views import coloured, drag, pixel_of, show_place, shown_views
+from .views import colored, drag, pixel_of, show_place, shown_views
 
 _SAMPLE = "MedSAM3SyntheticCT"
 _CONCEPTS = ("liver", "left kidney", "aorta")
@@ -57,7 +57,7 @@ def _segment(session: Session, abdomen: Abdomen) -> Steps:
     checks = session.checks
     session.open_panel()
     yield pause(0.5)
-    ui, colours = session.ui, session.colours(_CONCEPTS)
+    ui, colors = session.ui, session.colors(_CONCEPTS)
     checks.equal("3 the sample is the volume already", ui.volumeSelector.currentNode() is abdomen.node, True)
     session.choose(abdomen, "\n".join(_CONCEPTS))
     red = shown_views()["Red"]
@@ -66,7 +66,7 @@ def _segment(session: Session, abdomen: Abdomen) -> Steps:
     yield pause(0.5)
     yield from session.run(ui.previewButton)
     watch = Stopwatch()
-    while not coloured(red, colours) and watch.milliseconds < 10 * PROMPTLY:
+    while not colored(red, colors) and watch.milliseconds < 10 * PROMPTLY:
         yield pause(0.0)
     checks.at_most("4 Preview slice shows in Red", watch.milliseconds, PROMPTLY, "ms after the answer")
     checks.equal("4 Preview slice writes nothing", len(segmentations(slicer.mrmlScene)), 0)
@@ -75,18 +75,18 @@ def _segment(session: Session, abdomen: Abdomen) -> Steps:
     most = 0
     while session.panel.is_busy:
         yield pause(0.05)
-        most = max(most, coloured(red, colours) if session.panel.is_busy else 0)
+        most = max(most, colored(red, colors) if session.panel.is_busy else 0)
     checks.check("4 slices appear as they are finished", most > 0, f"{most} coloured pixels in Red at most")
     yield pause(0.5)
     (node,) = segmentations(slicer.mrmlScene)
     checks.equal("4 each phrase that was found becomes a segment", list(segment_ids(node)), list(_CONCEPTS))
-    checks.check("4 segments are drawn in Red", coloured(red, colours) > 0, f"{coloured(red, colours)} coloured pixels")
+    checks.check("4 segments are drawn in Red", colored(red, colors) > 0, f"{colored(red, colors)} coloured pixels")
     table = ui.resultsTable
     rows = [[table.item(row, column).text() for column in range(4)] for row in range(table.rowCount)]
     checks.equal("4 the table says what was found", [row[0] for row in rows], list(_CONCEPTS))
     checks.check("4 table and segments agree in millilitres", *_millilitres(abdomen, node, rows))
     before = red.mrmlSliceNode().GetSliceOffset()
-    session.panel.go_to_slice(5)
+    session.panel.results.go_to_slice(5)
     yield pause(0.3)
     checks.check("4 the plot jumps to a slice", red.mrmlSliceNode().GetSliceOffset() != before, "slice 5")
     ui.show3DButton.toggle()
@@ -138,7 +138,7 @@ def _correct(session: Session, abdomen: Abdomen, node: Any) -> Steps:
     yield pause(0.5)
     drag(red, *_box_around(red, abdomen))
     yield pause(0.3)
-    checks.equal("6 a box is drawn", effect.options.markList.count, 1)
+    checks.equal("6 a box is drawn", effect.options.promptList.count, 1)
     before = held(node, segment_id, abdomen.node)
     yield from session.act(effect, effect.options.sliceButton)
     changed = int((held(node, segment_id, abdomen.node) != before).sum())
@@ -147,7 +147,7 @@ def _correct(session: Session, abdomen: Abdomen, node: Any) -> Steps:
     drag(red, *_box_around(red, abdomen, more=25))
     yield pause(0.3)
     yield Until(lambda: not effect.session.is_running, "an answer at once")
-    checks.equal("6 a box is answered at once", effect.options.markList.count, 2)
+    checks.equal("6 a box is answered at once", effect.options.promptList.count, 2)
     effect.options.atOnceBox.click()
     editor.undo()
     yield pause(0.3)

@@ -11,7 +11,7 @@ import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import vtk_to_numpy
 
-from .colours import Colour, coloured_pixels
+from .colors import Color, colored_pixels
 
 
 def shown_views() -> dict[str, Any]:
@@ -34,10 +34,10 @@ def picture_of(widget: Any) -> NDArray[np.uint8]:
     return np.flipud(vtk_to_numpy(image.GetPointData().GetScalars()).reshape(rows, columns, -1))
 
 
-def coloured(widget: Any, colours: Sequence[Colour]) -> int:
-    """How many pixels of a slice view show any of ``colours``."""
+def colored(widget: Any, colors: Sequence[Color]) -> int:
+    """How many pixels of a slice view show any of ``colors``."""
     picture = picture_of(widget)
-    return sum(coloured_pixels(picture, colour) for colour in colours)
+    return sum(colored_pixels(picture, color) for color in colors)
 
 
 def show_place(ras: Sequence[float]) -> None:

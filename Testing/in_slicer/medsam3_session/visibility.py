@@ -12,7 +12,7 @@ import slicer
 from .abdomen import ORGANS, Abdomen, add_abdomen, sample_as_shown, segment_ids, segmentations
 from .session import Session
 from .steps import Steps, pause
-from .views import coloured, show_place, shown_views
+from .views import colored, show_place, shown_views
 
 
 def check_after_closing(session: Session) -> Steps:
@@ -101,7 +101,7 @@ def _check_visible(session: Session, abdomen: Abdomen, when: str) -> Steps:
     for organ in found:
         show_place(abdomen.middle(organ))
         yield pause(0.3)
-        drawn[organ] = coloured(red, session.colours([organ]))
+        drawn[organ] = colored(red, session.colors([organ]))
     absent = [organ for organ, pixels in drawn.items() if not pixels]
     session.checks.equal(f"segments that were found are drawn {when}", absent or "all", "all")
 

@@ -160,7 +160,7 @@ def _panel_actions(session: Session, abdomen: Abdomen, meter: Meter) -> Steps:
     yield from pressed("Undo", ui.undoButton)
     yield from pressed("Redo", ui.redoButton)
     with meter.measured("go to a slice"):
-        session.panel.go_to_slice(abdomen.labels.shape[0] // 2)
+        session.panel.results.go_to_slice(abdomen.labels.shape[0] // 2)
         yield pause(0.7)
     with meter.measured("choose a row"):
         ui.resultsTable.selectRow(1)

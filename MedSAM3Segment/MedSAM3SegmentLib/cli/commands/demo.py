@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from MedSAM3SegmentLib.cli.options.model import ModelChoice, add_model_options
+from MedSAM3SegmentLib.cli.options.model import ModelSection, add_model_options
 from MedSAM3SegmentLib.cli.output_files import written_together
 from MedSAM3SegmentLib.cli.segment_file import SegmentJob, segment_file
 from MedSAM3SegmentLib.cli.signals import Interruption
@@ -130,7 +130,7 @@ def _make(
             _write_image(image, phantom)
             _write_truth(truth, phantom, options.seed)
         request = SegmentRequest(CONCEPTS)
-        job = SegmentJob(image, segmentation, request, ModelChoice.of(options), report, preview)
+        job = SegmentJob(image, segmentation, request, ModelSection.of(options), report, preview)
         _, result = segment_file(job, terminal, interruption)
         agreements = [_agreement(phantom, concept) for concept in result.concepts]
         _add_to_report(report, options.seed, agreements)
@@ -189,7 +189,7 @@ def _write_truth(path: Path, phantom: Phantom, seed: int) -> None:
         Segment(
             name,
             phantom.masks[name],
-            vocabulary.colour_for(name),
+            vocabulary.color_for(name),
             terminology_entry(vocabulary.find(name)),
         )
         for name in phantom.present

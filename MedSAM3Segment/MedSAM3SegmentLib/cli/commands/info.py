@@ -132,13 +132,13 @@ def _engine_at(options: argparse.Namespace) -> str:
 def _engines() -> str:
     """The engines of this user that run on this machine, and what each holds."""
     from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
-    from MedSAM3SegmentLib.engine.client.http import Connection, knows_token
-    from MedSAM3SegmentLib.engine.process.discovery import running_engines
+    from MedSAM3SegmentLib.engine.client.http import HttpConnection, knows_token
+    from MedSAM3SegmentLib.engine.process.discovery import find_running_engines
 
     found = []
     try:
-        for engine in running_engines():
-            if knows_token(Connection(engine.address, engine.token)):
+        for engine in find_running_engines():
+            if knows_token(HttpConnection(engine.address, engine.token)):
                 found.append(f"at {engine.address}, {EngineClient(engine.address, engine.token).status().in_words()}")
     except (EngineError, InputError) as error:
         return str(error)

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from MedSAM3SegmentLib.byte_sizes import size_in_words
 from MedSAM3SegmentLib.cli.signals import Interruption
 from MedSAM3SegmentLib.cli.terminal import Terminal
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
+from MedSAM3SegmentLib.units import format_bytes
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -79,7 +79,7 @@ def _list(options: argparse.Namespace, terminal: Terminal, interruption: Interru
     table = _new_table("NAME", "SIZE", "SHA-256", "LICENCE", "BASE", "WHERE")
     for model in installed:
         weights = next((digest for name, digest in model.sha256.items() if not name.endswith((".json", ".txt"))), "")
-        size = size_in_words(model.size)
+        size = format_bytes(model.size)
         table.add_row(
             model.name, size, weights[:16], model.card.licence or "-", model.card.base or "-", str(model.folder)
         )
@@ -91,8 +91,8 @@ def _list(options: argparse.Namespace, terminal: Terminal, interruption: Interru
     table = _new_table("CAN BE ADDED", "HUB ID", "LICENCE", "WHAT IT IS")
     for known in known_models():
         if known.name not in names:
-            gate = " (access on request)" if known.gated else ""
-            table.add_row(known.name, known.hub_id, known.card.licence + gate, known.card.description)
+            search_region = " (access on request)" if known.gated else ""
+            table.add_row(known.name, known.hub_id, known.card.licence + search_region, known.card.description)
     terminal.result(table)
 
 
@@ -120,9 +120,9 @@ def _add(options: argparse.Namespace, terminal: Terminal, interruption: Interrup
 
 
 def _question(installation: Installation) -> str:
-    """Names licence and size again, for those who see nothing else."""
+    """Names license and size again, for those who see nothing else."""
     licence = installation.card.licence or "a licence that is not stated"
-    return f"Download {size_in_words(installation.size)} under {licence}? [y/N] "
+    return f"Download {format_bytes(installation.size)} under {licence}? [y/N] "
 
 
 def _show(installation: Installation, terminal: Terminal) -> None:
@@ -130,7 +130,7 @@ def _show(installation: Installation, terminal: Terminal) -> None:
     where = f" ({installation.licence_url})" if installation.licence_url else ""
     terminal.result(f"{installation.name}: {card.description or 'a model without a description'}")
     terminal.result(f"Licence: {card.licence or 'not stated'}{where}")
-    terminal.result(f"Size: {size_in_words(installation.size)}")
+    terminal.result(f"Size: {format_bytes(installation.size)}")
     if card.base:
         terminal.result(f"Base: {card.base}")
 
@@ -174,11 +174,11 @@ def _verify(options: argparse.Namespace, terminal: Terminal, interruption: Inter
 
 def _verify_numbers(folder: Path, terminal: Terminal) -> None:
     """The largest differences in every case of a reference set, with and without its adapter."""
-    from MedSAM3SegmentLib.models.reference_check import TOLERANCES, Difference, golden_differences
+    from MedSAM3SegmentLib.models.reference_check import TOLERANCES, Difference, reference_differences
 
     beyond: list[Difference] = []
     with terminal.busy("Comparing"):
-        for kind, differences in golden_differences(folder).items():
+        for kind, differences in reference_differences(folder).items():
             for case in dict.fromkeys(difference.case for difference in differences):
                 found = [item for item in differences if item.case == case]
                 numbers = ", ".join(f"{item.output} {item.largest:.1e}" for item in found)

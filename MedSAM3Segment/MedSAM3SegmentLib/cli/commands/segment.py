@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from MedSAM3SegmentLib.cli.options.example import add_example_option, examples_of
-from MedSAM3SegmentLib.cli.options.model import ModelChoice, add_model_options
+from MedSAM3SegmentLib.cli.options.model import ModelSection, add_model_options
 from MedSAM3SegmentLib.cli.options.prompt import (
     NAMELESS,
     add_prompt_options,
@@ -21,8 +21,10 @@ from MedSAM3SegmentLib.cli.segment_file import SegmentJob, segment_file
 from MedSAM3SegmentLib.cli.signals import Interruption
 from MedSAM3SegmentLib.cli.terminal import Terminal, duration
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, VoxelGrid
+from MedSAM3SegmentLib.geometry.slice_stack import Plane
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.preprocessing.windowing import CT_WINDOWS, Window
+from MedSAM3SegmentLib.reporting.sentences import describe_track
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
 
@@ -126,7 +128,7 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
         drawn = replace(request, mode=Mode(options.mode), prompts=prompts_of(options, named, grid))
         return with_volume_options(options, drawn, grid)
 
-    choice, examples = ModelChoice.of(options), examples_of(options)
+    choice, examples = ModelSection.of(options), examples_of(options)
     if examples and len(request.concepts) > 1:
         raise InputError("Examples show one structure; give one --concept to call it by.")
     job = SegmentJob(
@@ -141,7 +143,7 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
             terminal.note(f"{concept.concept}: {step}")
         for number, track in enumerate(concept.tracks, start=1):
             name = concept.concept if len(concept.tracks) == 1 else f"{concept.concept} {number}"
-            terminal.note(f"{name}: {track.in_words()}")
+            terminal.note(f"{name}: {describe_track(track)}")
     if not any(concept.found for concept in result.concepts):
         terminal.result("Nothing was found; the segmentation that was written is empty.")
     terminal.result(f"Wrote {', '.join(map(str, job.outputs))} in {duration(time.monotonic() - started)}.")
@@ -164,7 +166,7 @@ def _table(volume: Volume, result: SegmentResult) -> Table:
 def _row(volume: Volume, concept: ConceptResult) -> tuple[str | Text, ...]:
     from rich.text import Text
 
-    from MedSAM3SegmentLib.units import amount
+    from MedSAM3SegmentLib.units import format_volume
 
     best = f"{max(concept.score_by_slice.values(), default=0.0):.2f}"
     if not concept.found:
@@ -175,7 +177,7 @@ def _row(volume: Volume, concept: ConceptResult) -> tuple[str | Text, ...]:
     return (
         concept.concept,
         Text("found", "green"),
-        amount(volume, concept.voxels),
+        format_volume(volume, concept.voxels),
         str(len(concept.instances)),
         slices,
         best,

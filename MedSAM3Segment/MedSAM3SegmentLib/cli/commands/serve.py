@@ -19,8 +19,8 @@ from MedSAM3SegmentLib.cli.token import given_token
 from MedSAM3SegmentLib.errors import InputError
 
 if TYPE_CHECKING:
-    from MedSAM3SegmentLib.engine.process_id import Parents
-    from MedSAM3SegmentLib.engine.server.server import Binding, ServingEngine
+    from MedSAM3SegmentLib.engine.process_id import ParentWatch
+    from MedSAM3SegmentLib.engine.server.server import Binding, EngineServer
 
 _EPILOG = """\
 examples:
@@ -35,7 +35,7 @@ Ctrl-C ends the engine and its jobs.
 """
 
 #: Seconds between two looks at whether the service is still wanted.
-_LOOK = 0.5
+_POLL_INTERVAL_S = 0.5
 
 #: What a machine is called by: no scheme, no port, and no ``*``, which would let in every name.
 _NAME = re.compile(r"[\w.-]+|\[[0-9A-Fa-f:.]+\]")
@@ -79,35 +79,31 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
 
 def run(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
     """Do what ``medsam3 serve`` was asked to."""
-    from MedSAM3SegmentLib.engine.process.discovery import announced
-    from MedSAM3SegmentLib.engine.process_id import Parents, ProcessMark
-    from MedSAM3SegmentLib.engine.server.model_cache import (
-        FeatureShelf,
-        ModelShelf,
-        check_abilities,
-        files_version,
-        load_segmenter,
-    )
-    from MedSAM3SegmentLib.engine.server.server import ServingEngine
+    from MedSAM3SegmentLib.engine.process.discovery import announce_engine
+    from MedSAM3SegmentLib.engine.process_id import ParentWatch, ProcessId
+    from MedSAM3SegmentLib.engine.server.model_cache import FeatureCaches, ModelCache, load_segmenter
+    from MedSAM3SegmentLib.engine.server.server import EngineServer
     from MedSAM3SegmentLib.engine.server.volume_store import VolumeStore
+    from MedSAM3SegmentLib.model_store.resolve import files_version
+    from MedSAM3SegmentLib.models.abilities import check_abilities
 
     binding = _binding(options)
     given = given_token(options.token_file)
     token = given or secrets.token_urlsafe(32)
     features = _bytes(options.feature_budget, "--feature-budget")
     models = _bytes(options.model_budget, "--model-budget")
-    shelf = ModelShelf(load_segmenter, models, FeatureShelf(features, features), check_abilities, files_version)
+    shelf = ModelCache(load_segmenter, models, FeatureCaches(features, features), check_abilities, files_version)
     store = VolumeStore(_bytes(options.volume_budget, "--volume-budget"))
-    parents = Parents(None if options.parent is None else ProcessMark.of(options.parent))
+    parents = ParentWatch(None if options.parent is None else ProcessId.of(options.parent))
     with _logging_without_details(options.verbose):
         try:
-            engine = ServingEngine(binding, token, shelf, store, parents)
+            engine = EngineServer(binding, token, shelf, store, parents)
         except InputError:
             store.close()
             raise
         engine.start()
         try:
-            with announced(engine.address, token) if binding.is_loopback else nullcontext():
+            with announce_engine(engine.address, token) if binding.is_loopback else nullcontext():
                 terminal.result(f"The engine listens at {_told_address(engine.address, binding)}")
                 if given is None:
                     terminal.result(f"Its token is {token}")
@@ -128,10 +124,10 @@ def _told_address(address: str, binding: Binding) -> str:
     return f"https://{binding.names[0]}:{address.rpartition(':')[2]}"
 
 
-def _wait(engine: ServingEngine, parents: Parents, interruption: Interruption) -> None:
+def _wait(engine: EngineServer, parents: ParentWatch, interruption: Interruption) -> None:
     """Until it is told to end, by Ctrl-C or a client, or until the last process it was started for has ended."""
     with interruption.gently() as wants_to_end:
-        while not engine.ended.wait(_LOOK) and not wants_to_end() and not parents.are_gone:
+        while not engine.ended.wait(_POLL_INTERVAL_S) and not wants_to_end() and not parents.are_gone:
             pass
 
 

@@ -1,4 +1,4 @@
-"""``medsam3 train``: from labelled images, or synthetic ones, to a model folder."""
+"""``medsam3 train``: from labeled images, or synthetic ones, to a model folder."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from MedSAM3SegmentLib.errors import InputError
 from .values import mask_on
 
 if TYPE_CHECKING:
-    from MedSAM3SegmentLib.few_shot.examples import Example
+    from MedSAM3SegmentLib.prompts.examples import Example
     from MedSAM3SegmentLib.volume import Volume
 
 
@@ -68,8 +68,8 @@ def read_examples(files: Sequence[ExampleFiles], name: str, volume: Volume) -> l
     Raises:
         InputError: a file cannot be read, or a mask is empty or lies on other voxels than its image.
     """
-    from MedSAM3SegmentLib.few_shot.examples import Example
     from MedSAM3SegmentLib.io.read_volume import read_volume
+    from MedSAM3SegmentLib.prompts.examples import Example
 
     examples = []
     for pair in files:

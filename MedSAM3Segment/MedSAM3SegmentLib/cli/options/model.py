@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class ModelChoice:
+class ModelSection:
     """Which model to load and how, as ``models.loading.load_model`` takes it."""
 
     source: str = "demo"
@@ -29,7 +29,7 @@ class ModelChoice:
         resolve(self.source)
 
     @classmethod
-    def of(cls, options: argparse.Namespace) -> ModelChoice:
+    def of(cls, options: argparse.Namespace) -> ModelSection:
         """What was chosen with ``add_model_options``."""
         return cls(options.model, options.device, options.dtype, options.resolution)
 

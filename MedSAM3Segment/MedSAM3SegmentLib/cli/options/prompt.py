@@ -10,10 +10,10 @@ from typing import TypeVar
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.prompts.prompts import (
-    BoxMark,
+    BoxPromptRAS,
     BoxReading,
-    MaskMark,
-    PointMark,
+    MaskPromptRAS,
+    PointPromptRAS,
     TargetPrompts,
 )
 
@@ -73,17 +73,17 @@ def prompts_of(options: argparse.Namespace, named: Sequence[str], grid: VoxelGri
     if not _is_anything_drawn(options):
         return {}
     points = [
-        (concept, PointMark(position_of(text), positive))
+        (concept, PointPromptRAS(position_of(text), positive))
         for texts, positive in ((options.point, True), (options.not_point, False))
         for concept, text in _owned(texts, concepts)
     ]
     boxes = [
-        (concept, BoxMark(corners_of(text), positive))
+        (concept, BoxPromptRAS(corners_of(text), positive))
         for texts, positive in ((options.box, True), (options.not_box, False))
         for concept, text in _owned(texts, concepts)
     ]
     masks = [
-        (concept, MaskMark(mask_on(Path(text), grid, concept))) for concept, text in _owned(options.mask, concepts)
+        (concept, MaskPromptRAS(mask_on(Path(text), grid, concept))) for concept, text in _owned(options.mask, concepts)
     ]
     reading = BoxReading.THINGS_LIKE_THIS if options.like_this else BoxReading.ONLY_THIS_ONE
     drawn = dict.fromkeys(concept for concept, _ in (*points, *boxes, *masks))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.prompts.prompts import PositionRAS
@@ -14,7 +14,7 @@ from MedSAM3SegmentLib.prompts.slice_prompts import placed_on
 
 
 def position_of(text: str) -> PositionRAS:
-    """A place, from ``R,A,S`` in millimetres.
+    """A place, from ``R,A,S`` in millimeters.
 
     Raises:
         InputError: it is something else.
@@ -26,7 +26,7 @@ def position_of(text: str) -> PositionRAS:
 
 
 def corners_of(text: str) -> tuple[PositionRAS, PositionRAS]:
-    """Two corners of a box, from ``R,A,S/R,A,S`` in millimetres.
+    """Two corners of a box, from ``R,A,S/R,A,S`` in millimeters.
 
     Raises:
         InputError: it is something else.
@@ -40,7 +40,7 @@ def corners_of(text: str) -> tuple[PositionRAS, PositionRAS]:
         ) from None
 
 
-def mask_on(path: Path, grid: VoxelGrid, name: str = "") -> NDArray[np.bool_]:
+def mask_on(path: Path, grid: VoxelGrid, name: str = "") -> BoolMask:
     """What is segmented in a file, on the voxels of ``grid``, bool ``[k, j, i]``.
 
     Args:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from MedSAM3SegmentLib.geometry.voxel_grid import Plane, VoxelGrid
-from MedSAM3SegmentLib.prompts.prompts import BoxMark
+from MedSAM3SegmentLib.geometry.slice_stack import Plane
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS
 from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, SegmentRequest
 
 from .values import corners_of, mask_on
@@ -72,7 +73,7 @@ def with_volume_options(options: argparse.Namespace, request: SegmentRequest, gr
     file = _file_inside(options.inside, request.concepts)
     return replace(
         request,
-        region=None if options.region is None else BoxMark(corners_of(options.region)),
+        region=None if options.region is None else BoxPromptRAS(corners_of(options.region)),
         inside=options.inside if file is None else mask_on(file, grid),
         more_planes=tuple(Plane(plane) for plane in options.also_plane),
         assembly=AssemblyOptions(largest_only=options.keep_largest, **steps),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from MedSAM3SegmentLib.engine.protocol.status import EngineStatus, status_of
 
-from .http import Connection
+from .http import HttpConnection
 from .remote_segmenter import RemoteSegmenter
 
 
@@ -25,9 +25,9 @@ class EngineClient(RemoteSegmenter):
         self, address: str, token: str, *, certificate: str = "", model: str = "demo", device: str = "auto"
     ) -> None:
         super().__init__(model, device)
-        self._connection = Connection(address, token, certificate)
+        self._connection = HttpConnection(address, token, certificate)
 
-    def connect(self) -> Connection:
+    def connect(self) -> HttpConnection:
         """The one connection there is; the service is asked only by what is sent."""
         return self._connection
 

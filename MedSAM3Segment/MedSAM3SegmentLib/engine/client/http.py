@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
-from MedSAM3SegmentLib.engine.protocol.challenge import HELLO, proof_of
+from MedSAM3SegmentLib.engine.protocol.challenge import HELLO, challenge_response
 from MedSAM3SegmentLib.engine.protocol.events import refusal_in
 from MedSAM3SegmentLib.engine.protocol.messages import PROTOCOL
 from MedSAM3SegmentLib.errors import EngineError, InputError, MedSAM3Error
@@ -25,7 +25,7 @@ TIMEOUT = (5.0, 60.0)
 
 
 @dataclass(frozen=True)
-class Connection:
+class HttpConnection:
     """Where a service is, and what opens it.
 
     Attributes:
@@ -135,7 +135,7 @@ class Connection:
                 yield answer
 
 
-def knows_token(connection: Connection) -> bool:
+def knows_token(connection: HttpConnection) -> bool:
     """Whether what answers is the service that the token is of, without sending the token.
 
     After a crash another program, even another user's, may listen at the same port.
@@ -152,7 +152,9 @@ def knows_token(connection: Connection) -> bool:
         proof, protocol = str(plain["proof"]), plain["protocol"]
     except (requests.RequestException, OSError, ValueError, KeyError, TypeError):
         return False
-    return protocol == PROTOCOL and hmac.compare_digest(proof.encode(), proof_of(connection.token, challenge).encode())
+    return protocol == PROTOCOL and hmac.compare_digest(
+        proof.encode(), challenge_response(connection.token, challenge).encode()
+    )
 
 
 def _transport_errors() -> type[Exception]:

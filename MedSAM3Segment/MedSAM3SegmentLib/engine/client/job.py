@@ -18,10 +18,10 @@ from MedSAM3SegmentLib.messages.message import message
 from MedSAM3SegmentLib.results.result import SegmentResult
 
 #: Reports events of a job while it is sent and read; asks whether to stop.
-JobWork = Callable[["EngineJob"], None]
+JobWork = Callable[["RemoteJob"], None]
 
 
-class EngineJob:
+class RemoteJob:
     """Something that an engine was asked for.
 
     Nothing here blocks but ``wait``. Sending the volume and reading the answers happen in a thread of the job's own,
@@ -46,7 +46,7 @@ class EngineJob:
         self._news = threading.Event()
         self._lock = threading.Lock()
 
-    def start(self) -> EngineJob:
+    def start(self) -> RemoteJob:
         """Begin; returns itself."""
         threading.Thread(target=self._run, name=f"engine job {self.id[:8]}", daemon=True).start()
         return self

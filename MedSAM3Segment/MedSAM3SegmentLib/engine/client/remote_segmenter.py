@@ -9,28 +9,23 @@ from collections.abc import Callable
 from MedSAM3SegmentLib.engine.protocol.codec import encode
 from MedSAM3SegmentLib.engine.protocol.events import Advanced, PartialArrived, WasCancelled
 from MedSAM3SegmentLib.engine.protocol.messages import (
-    JobOrder,
-    OrderedExample,
-    SentVolume,
+    ExampleRequest,
+    JobRequest,
+    VolumeRef,
     read_events,
 )
 from MedSAM3SegmentLib.errors import Cancelled
-from MedSAM3SegmentLib.few_shot.examples import Examples, check_examples
-from MedSAM3SegmentLib.request import (
-    CancelCheck,
-    PartialCallback,
-    ProgressCallback,
-    SegmentRequest,
-)
+from MedSAM3SegmentLib.progress import NO_CALLBACKS, RunCallbacks
+from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.results.result import SegmentResult
 from MedSAM3SegmentLib.volume import Volume
 
-from .http import Connection
-from .job import EngineJob
+from .http import HttpConnection
+from .job import RemoteJob
 from .volume_upload import read_proof, send_volume
 
 #: Seconds between two looks at a job that is waited for.
-_LOOK = 0.02
+_POLL_INTERVAL_S = 0.02
 
 
 class RemoteSegmenter(ABC):
@@ -45,14 +40,14 @@ class RemoteSegmenter(ABC):
         self._id = uuid.uuid4().hex
 
     @abstractmethod
-    def connect(self) -> Connection:
+    def connect(self) -> HttpConnection:
         """The way to the service; called in the job's thread.
 
         Raises:
             EngineError: there is none.
         """
 
-    def _way(self) -> Callable[[], Connection]:
+    def _way(self) -> Callable[[], HttpConnection]:
         """``connect`` for a job that is submitted now; its thread may begin later."""
         return self.connect
 
@@ -64,38 +59,30 @@ class RemoteSegmenter(ABC):
         model: str = "demo",
         device: str = "auto",
         partials: bool = True,
-        examples: Examples | None = None,
-    ) -> EngineJob:
+    ) -> RemoteJob:
         """Ask for a segmentation; returns at once. Finding the service may take its time, in the job's thread.
 
         Args:
             volume: must not be changed until the job has ended, nor those of the examples.
             model, device: as ``models.loading.load_model`` takes them.
             partials: whether to report slices as they are done.
-            examples: what shows each concept in place of words, as for ``segment_like``.
-
-        Raises:
-            InputError: the request does not go with examples.
         """
-        shown: Examples = {}
-        if examples is not None:
-            check_examples(request, examples)
-            shown = {concept: examples[concept] for concept in request.concepts}
-        known: list[Connection] = []
+        shown = {concept: request.examples[concept] for concept in request.concepts if request.examples}
+        known: list[HttpConnection] = []
         way = self._way()
 
-        def work(job: EngineJob) -> None:
+        def work(job: RemoteJob) -> None:
             connection = way()
             known.append(connection)
             proof = read_proof(connection)
             for each in (*(example.volume for group in shown.values() for example in group), volume):
                 send_volume(connection, each, proof, lambda: job.cancel_wanted)
-            order = JobOrder(
+            order = JobRequest(
                 id=job.id,
                 client=self._id,
-                volume=SentVolume.of(volume),
+                volume=VolumeRef.of(volume),
                 examples={
-                    concept: tuple(OrderedExample(SentVolume.of(one.volume), one.mask, one.slices) for one in group)
+                    concept: tuple(ExampleRequest(VolumeRef.of(one.volume), one.mask, one.slices) for one in group)
                     for concept, group in shown.items()
                 },
                 model=_as_found_there(model, proof),
@@ -119,48 +106,26 @@ class RemoteSegmenter(ABC):
                         told = True
                         send_cancel(job)
 
-        def send_cancel(job: EngineJob) -> None:
+        def send_cancel(job: RemoteJob) -> None:
             if not known:
                 job.report(WasCancelled())  # the service may take seconds to start, and needs not know
             for connection in known:
                 connection.send("DELETE", f"/jobs/{job.id}")
 
-        return EngineJob(work, send_cancel).start()
+        return RemoteJob(work, send_cancel).start()
 
-    def segment(
-        self,
-        volume: Volume,
-        request: SegmentRequest,
-        progress: ProgressCallback | None = None,
-        cancel: CancelCheck | None = None,
-        partial: PartialCallback | None = None,
-    ) -> SegmentResult:
+    def segment(self, volume: Volume, request: SegmentRequest, callbacks: RunCallbacks = NO_CALLBACKS) -> SegmentResult:
         """Segment and wait, as ``segmenter.Segmenter.segment`` does; callbacks run in the calling thread.
 
+        The volumes of examples are sent once, as any other.
+
         Raises:
-            Cancelled: ``cancel`` said so.
+            Cancelled: ``callbacks.cancel`` said so.
             MedSAM3Error: it failed.
         """
-        job = self.submit(volume, request, model=self.model, device=self.device, partials=partial is not None)
-        return _follow(job, progress, cancel, partial)
-
-    def segment_like(
-        self,
-        volume: Volume,
-        examples: Examples,
-        request: SegmentRequest,
-        progress: ProgressCallback | None = None,
-        cancel: CancelCheck | None = None,
-        partial: PartialCallback | None = None,
-    ) -> SegmentResult:
-        """Segment what ``examples`` show and wait, as ``segmenter.Segmenter.segment_like`` does; else as ``segment``.
-
-        The volumes of the examples are sent once, as any other.
-        """
-        job = self.submit(
-            volume, request, model=self.model, device=self.device, partials=partial is not None, examples=examples
-        )
-        return _follow(job, progress, cancel, partial)
+        partials = callbacks.partial is not None
+        job = self.submit(volume, request, model=self.model, device=self.device, partials=partials)
+        return _follow(job, callbacks)
 
 
 def _as_found_there(model: str, proof: str) -> str:
@@ -170,13 +135,9 @@ def _as_found_there(model: str, proof: str) -> str:
     return with_whole_paths(model) if proof else model
 
 
-def _follow(
-    job: EngineJob,
-    progress: ProgressCallback | None = None,
-    cancel: CancelCheck | None = None,
-    partial: PartialCallback | None = None,
-) -> SegmentResult:
-    """Wait for a job, with callbacks in the calling thread; raises as ``EngineJob.wait`` does."""
+def _follow(job: RemoteJob, callbacks: RunCallbacks) -> SegmentResult:
+    """Wait for a job, with callbacks in the calling thread; raises as ``RemoteJob.wait`` does."""
+    progress, partial, cancel = callbacks.progress, callbacks.partial, callbacks.cancel
     try:
         while True:
             ended = job.ended
@@ -189,7 +150,7 @@ def _follow(
                 return job.wait(0)
             if cancel is not None and cancel():
                 job.cancel()
-            job.wait_for_news(_LOOK)
+            job.wait_for_news(_POLL_INTERVAL_S)
     except BaseException:
         job.cancel()
         raise

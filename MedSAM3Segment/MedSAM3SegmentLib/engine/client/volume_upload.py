@@ -14,22 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.engine.protocol.codec import encode
-from MedSAM3SegmentLib.engine.protocol.messages import VolumeOffer
-from MedSAM3SegmentLib.engine.server.volume_store import FOLDER_PREFIX, PROOF_NAME
+from MedSAM3SegmentLib.engine.protocol.messages import FOLDER_PREFIX, PROOF_NAME, VolumeUpload
 from MedSAM3SegmentLib.errors import Cancelled, InputError, MedSAM3Error
-from MedSAM3SegmentLib.request import CancelCheck
+from MedSAM3SegmentLib.progress import CancelCheck
 from MedSAM3SegmentLib.volume import Volume
 
-from .http import Connection
+from .http import HttpConnection
 
 #: Bytes that are written or compressed at a time; cancelling waits for one.
-_PIECE = 4 * 2**20
+_CHUNK_BYTES = 4 * 2**20
 
 #: Bytes a second that a service reads back and hashes at the least, on a disk across a network.
-SLOWEST_DISK = 2e7
+SLOWEST_DISK_BYTES_PER_S = 2e7
 
 
-def read_proof(connection: Connection) -> str:
+def read_proof(connection: HttpConnection) -> str:
     """What the service's proof file holds, or empty when this process does not see the same disk.
 
     Reading it shows the service that client and service run for the same user on the same machine.
@@ -45,7 +44,7 @@ def read_proof(connection: Connection) -> str:
         return ""
 
 
-def send_volume(connection: Connection, volume: Volume, proof: str, cancel: CancelCheck) -> str:
+def send_volume(connection: HttpConnection, volume: Volume, proof: str, cancel: CancelCheck) -> str:
     """Make sure that the service has a volume's voxels.
 
     Returns:
@@ -57,7 +56,7 @@ def send_volume(connection: Connection, volume: Volume, proof: str, cancel: Canc
         EngineError: the service cannot be reached.
     """
     array = np.ascontiguousarray(volume.array)
-    offer = VolumeOffer(volume.content_hash, array.dtype.str, array.shape, volume.grid, volume.modality, proof)
+    offer = VolumeUpload(volume.content_hash, array.dtype.str, array.shape, volume.grid, volume.modality, proof)
     answer = connection.send("POST", "/volumes", encode(offer))
     if answer.get("known"):
         return offer.content_hash
@@ -73,7 +72,7 @@ def send_volume(connection: Connection, volume: Volume, proof: str, cancel: Canc
             connection.send("DELETE", f"/volumes/{ticket}")
         raise
     # The service reads and hashes all of it before it answers.
-    connection.send("POST", f"/volumes/{ticket}/complete", patience=array.nbytes / SLOWEST_DISK)
+    connection.send("POST", f"/volumes/{ticket}/complete", patience=array.nbytes / SLOWEST_DISK_BYTES_PER_S)
     return offer.content_hash
 
 
@@ -118,7 +117,7 @@ def _compressed(array: NDArray[Any], cancel: CancelCheck) -> Iterator[bytes]:
 
 def _pieces(array: NDArray[Any], cancel: CancelCheck) -> Iterator[memoryview]:
     content = array.reshape(-1).view(np.uint8).data
-    for start in range(0, len(content), _PIECE):
+    for start in range(0, len(content), _CHUNK_BYTES):
         if cancel():
             raise Cancelled()
-        yield content[start : start + _PIECE]
+        yield content[start : start + _CHUNK_BYTES]

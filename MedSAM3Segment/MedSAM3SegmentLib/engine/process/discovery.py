@@ -9,11 +9,13 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 from MedSAM3SegmentLib import __version__
-from MedSAM3SegmentLib.engine.process_id import ProcessMark
+from MedSAM3SegmentLib.engine.process_id import ProcessId
 from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.io.atomic_write import atomic_draft
 
 #: Environment variable that moves the folder.
 FOLDER_VARIABLE = "MEDSAM3_RUN"
@@ -26,7 +28,7 @@ class RunningEngine:
     """What a run file says.
 
     Attributes:
-        started: of ``ProcessMark``.
+        started: of ``ProcessId``.
         version: of MedSAM3SegmentLib there.
     """
 
@@ -36,9 +38,9 @@ class RunningEngine:
     started: str
     version: str = __version__
 
-    @property
-    def process(self) -> ProcessMark:
-        return ProcessMark(self.pid, self.started)
+    @cached_property
+    def process(self) -> ProcessId:
+        return ProcessId(self.pid, self.started)
 
 
 def run_folder() -> Path:
@@ -74,19 +76,18 @@ def _chosen_folder() -> Path:
 
 
 @contextmanager
-def announced(address: str, token: str) -> Iterator[None]:
+def announce_engine(address: str, token: str) -> Iterator[None]:
     """Keep a run file of this process until the end of the block; raises as ``run_folder`` does."""
-    mark = ProcessMark.of(os.getpid())
+    mark = ProcessId.of(os.getpid())
     path = run_folder() / f"engine-{secrets.token_hex(8)}.json"
     text = json.dumps(asdict(RunningEngine(address, token, mark.pid, mark.started)))
-    part = path.with_suffix(".part")
     try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        with (
+            atomic_draft(path) as draft,
+            os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file,
+        ):
             file.write(text)
-        part.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink()
         raise InputError(
             "The file {path} could not be written ({why}); free some space.", path=path, why=str(error.strerror)
         ) from None
@@ -97,8 +98,15 @@ def announced(address: str, token: str) -> Iterator[None]:
             path.unlink()
 
 
-def running_engines() -> list[RunningEngine]:
-    """All engines of this user whose process lives, newest first; files of those that died are removed."""
+def find_running_engines() -> list[RunningEngine]:
+    """All engines of this user whose process lives, newest first; files of those that died are removed.
+
+    None where psutil cannot be imported: the panel asks before it has installed any package.
+    """
+    try:
+        import psutil  # noqa: F401  what tells whether a process lives
+    except ImportError:
+        return []
     if not _chosen_folder().is_dir():
         return []
     found = []

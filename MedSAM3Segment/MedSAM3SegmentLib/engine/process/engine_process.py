@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -19,27 +18,27 @@ from typing import Protocol
 
 from MedSAM3SegmentLib import __version__
 from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
-from MedSAM3SegmentLib.engine.client.http import Connection, knows_token
+from MedSAM3SegmentLib.engine.client.http import HttpConnection, knows_token
 from MedSAM3SegmentLib.engine.client.remote_segmenter import RemoteSegmenter
 from MedSAM3SegmentLib.engine.protocol.status import EngineStatus
 from MedSAM3SegmentLib.errors import EngineError, MedSAM3Error
 from MedSAM3SegmentLib.messages.message import message
-from MedSAM3SegmentLib.python_process import NO_WINDOW, kill_whole, own_environment
+from MedSAM3SegmentLib.python_process import NO_WINDOW, child_environment, kill_process_tree
 
-from .discovery import RunningEngine, run_folder, running_engines
+from .discovery import RunningEngine, find_running_engines, run_folder
 from .start_lock import one_at_a_time
 
 #: Environment variable that a started service takes its token from; a command line is seen by everybody.
 TOKEN_VARIABLE = "MEDSAM3_ENGINE_TOKEN"
 
 #: Seconds for the service to answer after its start; Python packages may come from a slow disk.
-_START_PATIENCE = 120.0
+_START_TIMEOUT_S = 120.0
 
 #: Seconds for a service to end by itself.
-_STOP_PATIENCE = 10.0
+_STOP_TIMEOUT_S = 10.0
 
 #: Bytes of the log after which a new one is begun.
-_LONGEST_LOG = 2**20
+_MAX_LOG_BYTES = 2**20
 
 _STOPPED = message("The engine was stopped while it was starting; try again.")
 
@@ -105,7 +104,7 @@ class EngineProcess(RemoteSegmenter):
         """What the service wrote; it names no patient, phrase or token."""
         return run_folder() / "engine.log"
 
-    def connect(self) -> Connection:
+    def connect(self) -> HttpConnection:
         """The way to a running service; starts one if there is none, which takes seconds.
 
         Raises:
@@ -113,11 +112,11 @@ class EngineProcess(RemoteSegmenter):
         """
         return self._connect(self._stops)
 
-    def _way(self) -> Callable[[], Connection]:
+    def _way(self) -> Callable[[], HttpConnection]:
         # What is stopped meanwhile is not started by a thread that was late.
         return partial(self._connect, self._stops)
 
-    def _connect(self, stops: int) -> Connection:
+    def _connect(self, stops: int) -> HttpConnection:
         """As ``connect``, for what was asked for when it had been stopped ``stops`` times."""
 
         def answering() -> RunningEngine | None:
@@ -179,7 +178,7 @@ class EngineProcess(RemoteSegmenter):
         One of another version is left to those who use it: it would not do what this one promises.
         """
         known = [self._engine] if self._engine is not None else []
-        others = [engine for engine in running_engines() if engine.version == __version__]
+        others = [engine for engine in find_running_engines() if engine.version == __version__]
         for engine in (*known, *others):
             if not engine.process.is_alive or not knows_token(_connection(engine)):
                 continue
@@ -196,7 +195,7 @@ class EngineProcess(RemoteSegmenter):
     def _start_one(self) -> _Started:
         token = secrets.token_urlsafe(32)
         log = self.log_path
-        environment = {**own_environment(), TOKEN_VARIABLE: token}
+        environment = {**child_environment(), TOKEN_VARIABLE: token}
         command = [self._python, "-m", "MedSAM3SegmentLib", "serve", "--parent", str(os.getpid()), *self._options]
         try:
             return _Started(token, self._start(command, environment, log))
@@ -211,11 +210,11 @@ class EngineProcess(RemoteSegmenter):
         Raises:
             EngineError: it ended, takes too long, or was stopped.
         """
-        deadline = time.monotonic() + _START_PATIENCE
+        deadline = time.monotonic() + _START_TIMEOUT_S
         while time.monotonic() < deadline:
             answering = [
                 engine
-                for engine in running_engines()
+                for engine in find_running_engines()
                 if engine.token == started.token and knows_token(_connection(engine))
             ]
             with self._lock:
@@ -227,7 +226,7 @@ class EngineProcess(RemoteSegmenter):
             code = started.process.poll()
             if code is not None:
                 folder = run_folder()
-                if shutil.disk_usage(folder).free < _LONGEST_LOG:
+                if shutil.disk_usage(folder).free < _MAX_LOG_BYTES:
                     raise EngineError(
                         "The engine could not be started: no space is left in {folder}; free some.", folder=folder
                     )
@@ -238,14 +237,14 @@ class EngineProcess(RemoteSegmenter):
         started.process.kill()
         raise EngineError(
             "The engine did not answer within {seconds:.0f} seconds; {log} says more.",
-            seconds=_START_PATIENCE,
+            seconds=_START_TIMEOUT_S,
             log=self.log_path,
         )
 
 
 def start_process(command: Sequence[str], environment: Mapping[str, str], log: Path) -> StartedProcess:
     """Start a command without a window, its output at the end of ``log``."""
-    if log.exists() and log.stat().st_size > _LONGEST_LOG:
+    if log.exists() and log.stat().st_size > _MAX_LOG_BYTES:
         # Windows keeps a file that another engine still writes to.
         with suppress(PermissionError):
             log.unlink()
@@ -275,11 +274,11 @@ class _Launched:
         return self._process.poll()
 
     def kill(self) -> None:
-        kill_whole(self._process)
+        kill_process_tree(self._process)
 
 
-def _connection(engine: RunningEngine) -> Connection:
-    return Connection(engine.address, engine.token)
+def _connection(engine: RunningEngine) -> HttpConnection:
+    return HttpConnection(engine.address, engine.token)
 
 
 def _leave(engine: RunningEngine) -> bool:
@@ -290,13 +289,12 @@ def _leave(engine: RunningEngine) -> bool:
     except MedSAM3Error:
         pass  # it does not answer, and is of no use to anybody
     if not _wait_for(lambda: not engine.process.is_alive):
-        with suppress(OSError):
-            os.kill(engine.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        engine.process.kill()
     return True
 
 
 def _wait_for(happened: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + _STOP_PATIENCE
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
     while not happened() and time.monotonic() < deadline:
         time.sleep(0.02)
     return happened()

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-
-#: Seconds between two tries.
-_LOOK = 0.05
 
 
 @contextmanager
@@ -19,33 +12,19 @@ def one_at_a_time(file: Path, give_up: Callable[[], bool]) -> Iterator[None]:
     """Hold a lock until the end of the block; the system takes it back from a process that dies.
 
     Args:
-        file: what is locked; it is made and left behind, empty. Where that cannot be, the block begins without it.
+        file: what is locked; it is made and left behind, empty. Where that cannot be, and on a disk that knows no
+            locks, the block begins without it.
         give_up: asked while another process holds the lock; True lets the block begin without it.
     """
+    # The panel imports this module before it has installed any package.
+    from filelock import FileLock
+
+    # A lock that keeps its file never falls back to a mere marker, which would outlive a process that dies.
+    lock = FileLock(file, mode=0o600, preserve_lock_file=True)
+    # A disk that refuses is an OSError, and so is filelock's Timeout, which giving up ends in.
+    with suppress(OSError):
+        lock.acquire(cancel_check=give_up)
     try:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError:
-        yield
-        return
-    try:
-        while not _lock(descriptor) and not give_up():
-            time.sleep(_LOOK)
         yield
     finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int) -> bool:
-    """Try once; returns whether nobody else holds the lock. On a disk that knows no locks nobody does."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
-    return True
+        lock.release()

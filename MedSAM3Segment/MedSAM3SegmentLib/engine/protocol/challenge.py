@@ -9,6 +9,6 @@ import hmac
 HELLO = "/hello"
 
 
-def proof_of(token: str, challenge: str) -> str:
+def challenge_response(token: str, challenge: str) -> str:
     """What only somebody who knows the token can answer to a challenge."""
     return hmac.new(token.encode(), f"medsam3 engine {challenge}".encode(), hashlib.sha256).hexdigest()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from enum import StrEnum
 from functools import cache
 from numbers import Integral, Real
@@ -24,7 +24,7 @@ from MedSAM3SegmentLib.messages.message import (
     message,
     to_plain,
 )
-from MedSAM3SegmentLib.results.slice_detections import SliceEvidence
+from MedSAM3SegmentLib.results.slice_detections import SliceDetections
 from MedSAM3SegmentLib.results.tracks import Track
 
 from .arrays import PacketReader, PacketWriter
@@ -39,7 +39,7 @@ _BOUNDS = tuple[int | None, int | None, int | None]
 MOST_BYTES = 256 * 1024**3
 
 #: What there may be thousands of in one message; each gets a line of its own.
-_OWN_LINE = (SliceEvidence, Track)
+_OWN_LINE = (SliceDetections, Track)
 
 
 def encode(value: Any) -> bytes:
@@ -86,7 +86,7 @@ def _plain(value: Any, writer: PacketWriter) -> Any:
     if isinstance(value, tuple | list | range):
         return [_plain(item, writer) for item in value]
     if is_dataclass(value):
-        plain = {field.name: _plain(getattr(value, field.name), writer) for field in fields(value) if field.init}
+        plain = {field.name: _plain(getattr(value, field.name), writer) for field in _sent_fields(type(value))}
         return {"line": writer.add_line(plain)} if isinstance(value, _OWN_LINE) else plain
     raise TypeError(f"A {type(value).__name__} cannot be sent.")
 
@@ -196,11 +196,16 @@ class _Decoder:
         return plain
 
 
+def _sent_fields(kind: type) -> list[Field[Any]]:
+    """The fields that are given to a dataclass, without those that it says are not sent."""
+    return [field for field in fields(kind) if field.init and field.metadata.get("is_sent", True)]
+
+
 @cache
 def _hints_of(kind: type) -> dict[str, Any]:
     """The fields of a dataclass that are given to it, by name."""
     hints = get_type_hints(kind)
-    return {field.name: hints[field.name] for field in fields(kind) if field.init}
+    return {field.name: hints[field.name] for field in _sent_fields(kind)}
 
 
 def _dtype_of(hint: Any) -> np.dtype[Any] | None:

@@ -11,10 +11,11 @@ from MedSAM3SegmentLib.errors import (
     EngineError,
     InputError,
     MedSAM3Error,
+    MissingTrackerError,
     ModelError,
 )
 from MedSAM3SegmentLib.messages.message import Message, from_plain, to_plain
-from MedSAM3SegmentLib.request import PartialMask, Progress
+from MedSAM3SegmentLib.progress import PartialMask, Progress
 from MedSAM3SegmentLib.results.result import SegmentResult
 
 
@@ -23,11 +24,14 @@ class FailureKind(StrEnum):
 
     INPUT = "input"
     MODEL = "model"
+    MISSING_TRACKER = "missing tracker"
     ENGINE = "engine"
 
 
+#: A class before those that it is one of.
 _ERRORS: dict[FailureKind, type[MedSAM3Error]] = {
     FailureKind.INPUT: InputError,
+    FailureKind.MISSING_TRACKER: MissingTrackerError,
     FailureKind.MODEL: ModelError,
     FailureKind.ENGINE: EngineError,
 }

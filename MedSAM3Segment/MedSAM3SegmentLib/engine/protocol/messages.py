@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.messages.message import Message
@@ -35,7 +35,7 @@ from .events import (
 )
 
 #: Changes when a client and a service of different versions would not understand each other.
-PROTOCOL = 3
+PROTOCOL = 4
 
 #: Longest frame that a client takes, packed.
 _LONGEST_FRAME = 16 * 1024**3
@@ -51,7 +51,7 @@ SIGN_OF_LIFE = _HEAD.pack(0, 0, 0)
 
 
 @dataclass(frozen=True, eq=False)
-class VolumeOffer:
+class VolumeUpload:
     """A volume that a job will name; the service says whether it has its voxels already.
 
     Attributes:
@@ -87,7 +87,7 @@ class VolumeOffer:
 
 
 @dataclass(frozen=True, eq=False)
-class SentVolume:
+class VolumeRef:
     """A volume that was sent, as a job names it.
 
     Attributes:
@@ -101,21 +101,21 @@ class SentVolume:
     is_sequence: bool
 
     @classmethod
-    def of(cls, volume: Volume) -> SentVolume:
+    def of(cls, volume: Volume) -> VolumeRef:
         return cls(volume.content_hash, volume.name, volume.messages, volume.is_sequence)
 
 
 @dataclass(frozen=True, eq=False)
-class OrderedExample:
+class ExampleRequest:
     """An ``examples.Example`` whose volume was sent."""
 
-    volume: SentVolume
-    mask: NDArray[np.bool_]
+    volume: VolumeRef
+    mask: BoolMask
     slices: tuple[int, ...] | None
 
 
 @dataclass(frozen=True, eq=False)
-class JobOrder:
+class JobRequest:
     """A job as a client submits it.
 
     Attributes:
@@ -126,13 +126,13 @@ class JobOrder:
         model, device: as ``models.loading.load_model`` takes them.
         partials: whether partial results are wanted.
         compress: whether long answers are to be compressed.
-        proof: as in ``VolumeOffer``; without it a model is named, not found by its path.
+        proof: as in ``VolumeUpload``; without it a model is named, not found by its path.
     """
 
     id: str
     client: str
-    volume: SentVolume
-    examples: Mapping[str, tuple[OrderedExample, ...]]
+    volume: VolumeRef
+    examples: Mapping[str, tuple[ExampleRequest, ...]]
     model: str
     device: str
     partials: bool
@@ -141,7 +141,7 @@ class JobOrder:
     request: SegmentRequest
 
 
-def frame_of(event: Event, compress: bool) -> bytes:
+def encode_frame(event: Event, compress: bool) -> bytes:
     """An event as a service sends it."""
     packet = encode(event)
     kind, unpacked = _KINDS.index(type(event)) + 1, 0
@@ -198,3 +198,10 @@ def _event_in(kind: type[Any], packet: memoryview, unpacked: int) -> Event:
     except zlib.error:
         raise InputError("The engine's answer is damaged; try again.") from None
     return event
+
+
+#: Beginning of the name of a store's folder, and the name of its proof file; clients look for them.
+FOLDER_PREFIX = "medsam3-volumes-"
+
+
+PROOF_NAME = "proof"

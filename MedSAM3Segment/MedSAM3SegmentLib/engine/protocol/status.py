@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from MedSAM3SegmentLib.byte_sizes import size_in_words
 from MedSAM3SegmentLib.errors import EngineError
+from MedSAM3SegmentLib.units import format_bytes
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class EngineStatus:
         tracker = "with its tracker" if self.has_tracker else "without a tracker"
         model = f"{self.model} {tracker} on {self.device}" if self.model else "no model loaded"
         caches = ", ".join(
-            f"{cache.name} in {cache.place} {size_in_words(cache.bytes_held)} of {size_in_words(cache.budget)}"
+            f"{cache.name} in {cache.place} {format_bytes(cache.bytes_held)} of {format_bytes(cache.budget)}"
             for cache in self.caches
             if cache.items or cache.place == "RAM"
         )

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 from starlette.applications import Starlette
@@ -19,46 +19,47 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from MedSAM3SegmentLib import __version__
-from MedSAM3SegmentLib.engine.process_id import Parents, ProcessMark
-from MedSAM3SegmentLib.engine.protocol.challenge import HELLO, proof_of
+from MedSAM3SegmentLib.engine.process_id import ParentWatch, ProcessId
+from MedSAM3SegmentLib.engine.protocol.challenge import HELLO, challenge_response
 from MedSAM3SegmentLib.engine.protocol.codec import decode
 from MedSAM3SegmentLib.engine.protocol.events import Failed, FailureKind, refusal_body
 from MedSAM3SegmentLib.engine.protocol.messages import (
     PROTOCOL,
-    JobOrder,
-    SentVolume,
-    VolumeOffer,
+    JobRequest,
+    VolumeRef,
+    VolumeUpload,
 )
 from MedSAM3SegmentLib.engine.protocol.status import EngineStatus
 from MedSAM3SegmentLib.errors import InputError, MedSAM3Error
-from MedSAM3SegmentLib.few_shot.examples import Example, check_examples
 from MedSAM3SegmentLib.messages.message import message
+from MedSAM3SegmentLib.model_store.resolve import installed_source
+from MedSAM3SegmentLib.prompts.examples import Example
 from MedSAM3SegmentLib.volume import Volume
 
 from .auth import (
-    TokenCheck,
+    TokenAuthMiddleware,
     TooLargeError,
     body_of,
     pieces_of,
 )
-from .event_stream import JobAnswer, JobFrames
+from .event_stream import EventStream, EventStreamResponse
 from .job_queue import JobQueue, QueuedJob
-from .model_cache import ModelShelf, installed_source
+from .model_cache import ModelCache
 from .volume_store import VolumeStore
 from .worker import Worker
 
 _log = logging.getLogger(__name__)
 
 #: Most bytes of a job's order, packed: prompts and masks are sent as bits.
-MOST_ORDER_BYTES = 256 * 2**20
+MAX_REQUEST_BYTES = 256 * 2**20
 
 #: Bytes of a volume that are written at a time.
-_PIECE = 2**20
+_CHUNK_BYTES = 2**20
 
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
-class Service:
+class EngineApp:
     """Keeps volumes and models, and runs the jobs of all clients.
 
     Args:
@@ -73,9 +74,9 @@ class Service:
     def __init__(
         self,
         token: str,
-        shelf: ModelShelf,
+        shelf: ModelCache,
         store: VolumeStore,
-        parents: Parents,
+        parents: ParentWatch,
         hosts: Sequence[str],
         end: Callable[[], None],
     ) -> None:
@@ -103,7 +104,7 @@ class Service:
             ],
             middleware=[
                 Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
-                Middleware(TokenCheck, token=token),
+                Middleware(TokenAuthMiddleware, token=token),
             ],
             exception_handlers={
                 MedSAM3Error: _refuse,
@@ -132,7 +133,7 @@ class Service:
         challenge = request.query_params.get("challenge", "")
         if not _ID.fullmatch(challenge):
             raise InputError("A challenge has 32 hexadecimal digits; send one.")
-        return JSONResponse({"proof": proof_of(self._token, challenge), "protocol": PROTOCOL})
+        return JSONResponse({"proof": challenge_response(self._token, challenge), "protocol": PROTOCOL})
 
     async def _status(self, request: Request) -> Response:
         del request
@@ -156,7 +157,7 @@ class Service:
         return JSONResponse({"path": str(self._store.proof_path())})
 
     async def _offer(self, request: Request) -> Response:
-        offer = decode(await body_of(request, 2**16), VolumeOffer, most_bytes=2**16, finite=True)
+        offer = decode(await body_of(request, 2**16), VolumeUpload, most_bytes=2**16, finite=True)
         if self._store.holds(offer.content_hash):
             return JSONResponse({"known": True})
         ticket, path = self._store.expect(offer)
@@ -169,7 +170,7 @@ class Service:
         try:
             async for piece in pieces_of(request, self._store.budget):
                 gathered += piece
-                if len(gathered) >= _PIECE:
+                if len(gathered) >= _CHUNK_BYTES:
                     await run_in_threadpool(self._store.append, ticket, bytes(gathered))
                     gathered.clear()
             await run_in_threadpool(self._store.append, ticket, bytes(gathered))
@@ -187,7 +188,7 @@ class Service:
         return JSONResponse({})
 
     async def _submit(self, request: Request) -> Response:
-        data = await body_of(request, MOST_ORDER_BYTES)
+        data = await body_of(request, MAX_REQUEST_BYTES)
         order = await run_in_threadpool(_read_order, data, self._store.budget)
         volume = self._volume(order.volume)
         examples = {
@@ -195,16 +196,15 @@ class Service:
             for concept, group in order.examples.items()
         }
         _check_masks(order, volume)
-        if examples:
-            check_examples(order.request, examples)
+        asked = replace(order.request, examples=examples)
         model = order.model if self._store.is_proof(order.proof) else installed_source(order.model)
-        await run_in_threadpool(self._shelf.check, model, order.request, bool(examples))
-        frames = JobFrames(order.compress)
-        self._queue.put(QueuedJob(order, volume, examples, model, frames.tell))
+        await run_in_threadpool(self._shelf.check, model, asked)
+        frames = EventStream(order.compress)
+        self._queue.put(QueuedJob(order, volume, asked, model, frames.tell))
         _log.info("job %s: submitted, %d concepts", order.id[:8], len(order.request.concepts))
-        return JobAnswer(frames.until_the_end(request), lambda: self._queue.cancel(order.id))
+        return EventStreamResponse(frames.until_the_end(request), lambda: self._queue.cancel(order.id))
 
-    def _volume(self, sent: SentVolume) -> Volume:
+    def _volume(self, sent: VolumeRef) -> Volume:
         """A volume that was sent, under the name that a job has for it.
 
         Raises:
@@ -218,7 +218,7 @@ class Service:
     async def _join(self, request: Request) -> Response:
         if self._queue.closed:
             raise InputError("The engine is ending; start it again.")
-        self._parents.add(ProcessMark.of(request.path_params["pid"]))
+        self._parents.add(ProcessId.of(request.path_params["pid"]))
         return JSONResponse({})
 
     async def _leave(self, request: Request) -> Response:
@@ -234,8 +234,8 @@ class Service:
         return JSONResponse({})
 
 
-def _read_order(data: bytes, most_bytes: int) -> JobOrder:
-    order = decode(data, JobOrder, most_bytes, finite=True)
+def _read_order(data: bytes, most_bytes: int) -> JobRequest:
+    order = decode(data, JobRequest, most_bytes, finite=True)
     if not _ID.fullmatch(order.id) or not _ID.fullmatch(order.client):
         raise InputError("A job's id and its client have 32 hexadecimal digits; send them.")
     if not order.model.isprintable() or not order.device.isprintable():
@@ -243,7 +243,7 @@ def _read_order(data: bytes, most_bytes: int) -> JobOrder:
     return order
 
 
-def _check_masks(order: JobOrder, volume: Volume) -> None:
+def _check_masks(order: JobRequest, volume: Volume) -> None:
     request = order.request
     masks = [mark.mask for prompts in request.prompts.values() for mark in prompts.masks]
     for mask in (*masks, *([request.inside] if isinstance(request.inside, np.ndarray) else [])):

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 #: Seconds to wait for the next bytes of a request.
-_PATIENCE = 60.0
+_TIMEOUT_S = 60.0
 
 #: Bytes that are unpacked at a time.
-_PIECE = 4 * 2**20
+_CHUNK_BYTES = 4 * 2**20
 
 
 class TooLargeError(InputError):
     """More was sent than is taken."""
 
 
-class TokenCheck:
+class TokenAuthMiddleware:
     """Lets nothing through without the token.
 
     Args:
@@ -76,7 +76,7 @@ async def pieces_of(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
     stream = request.stream()
     while True:
         try:
-            piece = await asyncio.wait_for(anext(stream), _PATIENCE)
+            piece = await asyncio.wait_for(anext(stream), _TIMEOUT_S)
         except StopAsyncIteration:
             break
         except (TimeoutError, ClientDisconnect):
@@ -93,13 +93,13 @@ async def pieces_of(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
 
 
 def _unpacked(piece: bytes, unpacker: zlib._Decompress | None) -> list[bytes]:
-    """What a piece holds; at most a few times ``_PIECE``, since one piece is never long."""
+    """What a piece holds; at most a few times ``_CHUNK_BYTES``, since one piece is never long."""
     if unpacker is None:
         return [piece]
     found = []
     try:
         while piece and not unpacker.eof:
-            found.append(unpacker.decompress(piece, _PIECE))
+            found.append(unpacker.decompress(piece, _CHUNK_BYTES))
             piece = unpacker.unconsumed_tail
     except zlib.error:
         raise InputError("What was sent is damaged; send it again.") from None

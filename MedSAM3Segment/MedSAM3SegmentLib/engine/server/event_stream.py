@@ -16,25 +16,25 @@ from MedSAM3SegmentLib.engine.protocol.events import (
     Failed,
     WasCancelled,
 )
-from MedSAM3SegmentLib.engine.protocol.messages import SIGN_OF_LIFE, frame_of
+from MedSAM3SegmentLib.engine.protocol.messages import SIGN_OF_LIFE, encode_frame
 from MedSAM3SegmentLib.messages.message import message
 
 #: Seconds between signs of life, and between two looks at whether the client is still there.
-_SIGN_EVERY = 5.0
-_LOOK_EVERY = 0.5
+_KEEP_ALIVE_S = 5.0
+_POLL_INTERVAL_S = 0.5
 
 #: Bytes that are sent at a time, so that a slow client slows down its own answer only.
-_PIECE = 2**20
+_CHUNK_BYTES = 2**20
 
 #: Most bytes of a job's events that wait for a slow client. What comes then is dropped, but for the last event, which
 #: holds all that the others told.
-_MOST_WAITING = 64 * 2**20
+_MAX_WAITING_FRAMES = 64 * 2**20
 
 #: No proxy on the way may keep events until there are more of them, or keep what is a patient's.
 _HEADERS = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
 
 
-class JobFrames:
+class EventStream:
     """A job's events on their way to its client; made in the service's event loop.
 
     Args:
@@ -51,9 +51,9 @@ class JobFrames:
         """Send an event; may be called from any thread."""
         last = isinstance(event, Done | Failed | WasCancelled)
         try:
-            frame = frame_of(event, self._compress)
+            frame = encode_frame(event, self._compress)
         except Exception as error:  # the worker must live on
-            frame = frame_of(
+            frame = encode_frame(
                 Failed(message("The result could not be sent ({kind}); try again.", kind=type(error).__name__)), False
             )
             last = True
@@ -61,7 +61,7 @@ class JobFrames:
             self._loop.call_soon_threadsafe(self._put, frame, last)
 
     def _put(self, frame: bytes, last: bool) -> None:
-        if last or self._waiting + len(frame) <= _MOST_WAITING:
+        if last or self._waiting + len(frame) <= _MAX_WAITING_FRAMES:
             self._waiting += len(frame)
             self._frames.put_nowait(frame)
         if last:
@@ -72,10 +72,10 @@ class JobFrames:
         silent = 0.0
         while not await request.is_disconnected():
             try:
-                frame = await asyncio.wait_for(self._frames.get(), _LOOK_EVERY)
+                frame = await asyncio.wait_for(self._frames.get(), _POLL_INTERVAL_S)
             except TimeoutError:
-                silent += _LOOK_EVERY
-                if silent >= _SIGN_EVERY:
+                silent += _POLL_INTERVAL_S
+                if silent >= _KEEP_ALIVE_S:
                     silent = 0.0
                     yield SIGN_OF_LIFE
                 continue
@@ -83,11 +83,11 @@ class JobFrames:
                 return
             silent = 0.0
             self._waiting -= len(frame)
-            for start in range(0, len(frame), _PIECE):
-                yield frame[start : start + _PIECE]
+            for start in range(0, len(frame), _CHUNK_BYTES):
+                yield frame[start : start + _CHUNK_BYTES]
 
 
-class JobAnswer(StreamingResponse):
+class EventStreamResponse(StreamingResponse):
     """A job's events over HTTP; a client that goes away, however early, takes its job with it.
 
     Args:

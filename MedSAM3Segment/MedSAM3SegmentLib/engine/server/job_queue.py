@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from MedSAM3SegmentLib.engine.protocol.events import Event, Queued, WasCancelled
-from MedSAM3SegmentLib.engine.protocol.messages import JobOrder
+from MedSAM3SegmentLib.engine.protocol.messages import JobRequest
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.few_shot.examples import Examples
+from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.volume import Volume
 
 #: Most jobs that wait at once, in all and of one client, so that none can shut the others out.
@@ -24,16 +24,16 @@ class QueuedJob:
 
     Attributes:
         volume: kept with the job, so that it is there when its turn comes.
-        examples: what shows each concept in place of words, or nothing; kept too.
+        request: the order's, with the volumes of its examples, which are kept too.
         model: what the order's model was found as.
         tell: takes the job's events; may be called from any thread.
         cancelled: whether its client wants no answer any more.
         is_loading: whether its model is being loaded, which nothing can break off.
     """
 
-    order: JobOrder
+    order: JobRequest
     volume: Volume
-    examples: Examples
+    request: SegmentRequest
     model: str
     tell: Callable[[Event], None]
     cancelled: threading.Event = field(default_factory=threading.Event)

@@ -6,11 +6,9 @@ import gc
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from MedSAM3SegmentLib.backend import AnySegmenter
+from MedSAM3SegmentLib.backend import SegmenterProtocol
 from MedSAM3SegmentLib.engine.protocol.status import CacheUse
-from MedSAM3SegmentLib.errors import ModelError
 from MedSAM3SegmentLib.features.feature_cache import DEFAULT_BUDGET, FeatureCache
 from MedSAM3SegmentLib.request import SegmentRequest
 
@@ -28,7 +26,7 @@ class LoadedModel:
         has_tracker: whether it can follow objects and be shown examples.
     """
 
-    segmenter: AnySegmenter
+    segmenter: SegmenterProtocol
     name: str
     device: str
     size: int
@@ -40,17 +38,17 @@ class LoadedModel:
 
 
 #: Loads the model that was named onto a device, to keep its features in one of the two caches.
-Loader = Callable[[str, str, "FeatureShelf"], LoadedModel]
+Loader = Callable[[str, str, "FeatureCaches"], LoadedModel]
 
-#: Refuses a request that the model that was named cannot do, with examples or without.
-AbilityCheck = Callable[[str, SegmentRequest, bool], None]
+#: Refuses a request that the model that was named cannot do.
+AbilityCheck = Callable[[str, SegmentRequest], None]
 
 
 #: What differs as soon as a file of the model that was named does.
 FilesVersion = Callable[[str], object]
 
 
-class FeatureShelf:
+class FeatureCaches:
     """One cache of features in main memory and one on the GPU, shared by all models.
 
     Args:
@@ -84,7 +82,7 @@ class FeatureShelf:
         )
 
 
-class ModelShelf:
+class ModelCache:
     """Loads models when they are asked for; what was used least recently goes first.
 
     One thread only, but for ``check``, ``last_used`` and ``uses``.
@@ -102,12 +100,12 @@ class ModelShelf:
         self,
         load: Loader,
         budget: int = DEFAULT_MODEL_BUDGET,
-        features: FeatureShelf | None = None,
+        features: FeatureCaches | None = None,
         check: AbilityCheck | None = None,
         version: FilesVersion | None = None,
     ) -> None:
         self.budget = budget
-        self.features = features or FeatureShelf()
+        self.features = features or FeatureCaches()
         self.check = check or (lambda *_: None)
         self._load = load
         self._version = version or (lambda _: None)
@@ -142,6 +140,8 @@ class ModelShelf:
         return self._models[key]
 
     def _loaded(self, model: str, device: str) -> LoadedModel:
+        from MedSAM3SegmentLib.models.memory import is_out_of_memory  # needs PyTorch, as the models do
+
         try:
             return self._load(model, device, self.features)
         except Exception as error:
@@ -172,7 +172,7 @@ class ModelShelf:
         return (*kept, *self.features.uses())
 
 
-def load_segmenter(model: str, device: str, features: FeatureShelf) -> LoadedModel:
+def load_segmenter(model: str, device: str, features: FeatureCaches) -> LoadedModel:
     """A real model, as ``models.loading.load_model`` takes it."""
     from MedSAM3SegmentLib.models.load_model import load_model
     from MedSAM3SegmentLib.models.memory import free_memory
@@ -185,84 +185,6 @@ def load_segmenter(model: str, device: str, features: FeatureShelf) -> LoadedMod
     weights = (value for network in (loaded.network, *tracker) for value in network.parameters())
     size = sum(value.numel() * value.element_size() for value in weights)
     return LoadedModel(Segmenter(loaded, cache=cache), loaded.identity.name, place, size, bool(tracker))
-
-
-def check_abilities(model: str, request: SegmentRequest, by_examples: bool) -> None:
-    """Refuse what a model could not do before it is loaded, which takes a while, and before its turn has come.
-
-    Args:
-        by_examples: whether examples show each concept in place of words.
-
-    Raises:
-        ModelError: the request needs a tracker and the model has none, or there is no such model.
-    """
-    from MedSAM3SegmentLib.checkpoints.checkpoint import Checkpoint, Part
-    from MedSAM3SegmentLib.few_shot.segment_from_examples import no_tracker as no_tracker_for_examples
-    from MedSAM3SegmentLib.model_store.resolve import resolve
-    from MedSAM3SegmentLib.tracking.track_concepts import follows, no_tracker
-
-    if not by_examples and not any(follows(request, concept) for concept in request.concepts):
-        return
-    base, _ = resolve(model)
-    if not Checkpoint.open(base.weights).has(Part.TRACKER):
-        name = base.card.name
-        raise no_tracker_for_examples(name) if by_examples else no_tracker(name, request.mode)
-
-
-def files_version(model: str) -> tuple[tuple[str, int, int], ...]:
-    """Name, bytes and time of change of each file that a model is loaded from.
-
-    Raises:
-        ModelError: there is no such model, or no more.
-    """
-    from MedSAM3SegmentLib.model_store.resolve import resolve
-
-    base, adapters = resolve(model)
-    files = {file for weights in (base.weights, *adapters) for file in _files_of(weights)}
-    try:
-        found = [(str(file), file.stat()) for file in sorted(files)]
-    except OSError as error:
-        raise ModelError(
-            "The files of the model '{model}' cannot be read ({why}); check them.", model=model, why=str(error.strerror)
-        ) from None
-    return tuple((name, status.st_size, status.st_mtime_ns) for name, status in found)
-
-
-def _files_of(weights: Path) -> list[Path]:
-    """Weights, and what lies beside them and says how they are used."""
-    if weights.is_dir():
-        return [file for file in weights.iterdir() if file.is_file()]
-    shards = weights.parent.glob("*.safetensors") if weights.suffix == ".json" else ()
-    return [weights, *shards, *weights.parent.glob("*.json")]
-
-
-def installed_source(model: str) -> str:
-    """What a remote client's model is found by: the demo or installed models, never a path.
-
-    Raises:
-        ModelError: nothing of that name is installed.
-    """
-    from MedSAM3SegmentLib.model_store.catalog import find_known
-    from MedSAM3SegmentLib.model_store.resolve import DEMO, names_in
-    from MedSAM3SegmentLib.model_store.store import find_installed
-
-    found = []
-    for name in names_in(model):
-        known = find_known(name)
-        folder: Path | None = find_installed(name) or (find_installed(known.name) if known is not None else None)
-        if name != DEMO and folder is None:
-            raise ModelError(
-                "The model '{name}' is not installed on the engine's machine; choose another one there.", name=name
-            )
-        found.append(name if name == DEMO else str(folder))
-    return "+".join(found)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory ran out, on any device."""
-    from MedSAM3SegmentLib.models import memory
-
-    return memory.is_out_of_memory(error)
 
 
 def free_unused_memory() -> None:

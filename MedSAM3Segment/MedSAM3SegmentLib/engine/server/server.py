@@ -14,19 +14,19 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from MedSAM3SegmentLib.engine.process_id import Parents
+from MedSAM3SegmentLib.engine.process_id import ParentWatch
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.messages.message import message
 
-from .app import Service
-from .model_cache import ModelShelf
+from .app import EngineApp
+from .model_cache import ModelCache
 from .volume_store import VolumeStore
 
 #: Most connections at once; each running or waiting job holds one.
 _MOST_CONNECTIONS = 1200
 
 #: Seconds for a connection to ask for something; one that never does would take its place for good.
-_PATIENCE = 30.0
+_TIMEOUT_S = 30.0
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -72,14 +72,14 @@ class _ImpatientProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(_PATIENCE, self._close_if_silent)
+        self.loop.call_later(_TIMEOUT_S, self._close_if_silent)
 
     def _close_if_silent(self) -> None:
         if self.cycle is None:
             self.transport.close()
 
 
-class ServingEngine:
+class EngineServer:
     """A service that answers on a socket until it is stopped.
 
     Args:
@@ -95,7 +95,9 @@ class ServingEngine:
         InputError: the address cannot be listened at, or the certificate not be used.
     """
 
-    def __init__(self, binding: Binding, token: str, shelf: ModelShelf, store: VolumeStore, parents: Parents) -> None:
+    def __init__(
+        self, binding: Binding, token: str, shelf: ModelCache, store: VolumeStore, parents: ParentWatch
+    ) -> None:
         _check_certificate(binding)
         self._socket = _listening(binding)
         _allow_many_files()
@@ -104,7 +106,7 @@ class ServingEngine:
         self.address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
         self.ended = threading.Event()
         hosts = (*_LOOPBACK, "[::1]", binding.host, *binding.names)
-        self._service = Service(token, shelf, store, parents, hosts, self._ask_to_end)
+        self._service = EngineApp(token, shelf, store, parents, hosts, self._ask_to_end)
         config = uvicorn.Config(
             self._service.app,
             log_config=None,

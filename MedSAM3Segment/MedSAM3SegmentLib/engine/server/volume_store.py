@@ -20,29 +20,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MedSAM3SegmentLib.byte_sizes import size_in_words
-from MedSAM3SegmentLib.engine.process_id import ProcessMark
-from MedSAM3SegmentLib.engine.protocol.messages import VolumeOffer
+from MedSAM3SegmentLib.engine.process_id import ProcessId
+from MedSAM3SegmentLib.engine.protocol.messages import FOLDER_PREFIX, PROOF_NAME, VolumeUpload
 from MedSAM3SegmentLib.engine.protocol.status import CacheUse
 from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.units import format_bytes
 from MedSAM3SegmentLib.volume import Volume
 
 #: Bytes of volumes that are kept by default: eight CTs of 512 x 512 x 1000 voxels.
 DEFAULT_BUDGET = 4 * 1024**3
 
 #: Seconds without a new byte after which a volume on its way is forgotten; its client has crashed.
-_PATIENCE = 60.0
-
-#: Beginning of the name of a store's folder, and the name of its proof file; clients look for them.
-FOLDER_PREFIX = "medsam3-volumes-"
-PROOF_NAME = "proof"
+_TIMEOUT_S = 60.0
 
 
 @dataclass(eq=False)
 class _Arrival:
     """A volume on its way."""
 
-    offer: VolumeOffer
+    offer: VolumeUpload
     path: Path
     last_seen: float = field(default_factory=time.monotonic)
     size: int = 0
@@ -53,14 +49,13 @@ class _Arrival:
             size = self.path.stat().st_size
             if size != self.size:
                 self.size, self.last_seen = size, time.monotonic()
-        return time.monotonic() - self.last_seen > _PATIENCE
+        return time.monotonic() - self.last_seen > _TIMEOUT_S
 
 
 class VolumeStore:
     """Keeps volumes by their content; what was used least recently goes first.
 
-    Files lie in a folder that only this user can enter, which is gone when the store is closed. All methods may be
-    called from any thread.
+    Files lie in a folder of this user alone, which goes with the store. Methods may be called from any thread.
 
     Args:
         budget: most bytes to keep; a larger volume is refused.
@@ -136,7 +131,7 @@ class VolumeStore:
             self._volumes.move_to_end(content_hash)
             return volume
 
-    def expect(self, offer: VolumeOffer) -> tuple[str, Path]:
+    def expect(self, offer: VolumeUpload) -> tuple[str, Path]:
         """Make ready for a volume.
 
         Returns:
@@ -150,8 +145,8 @@ class VolumeStore:
             raise InputError(
                 "The volume takes {size} and the engine keeps {budget} at most; crop it, or start the engine "
                 "with a larger --volume-budget.",
-                size=size_in_words(size),
-                budget=size_in_words(self.budget),
+                size=format_bytes(size),
+                budget=format_bytes(self.budget),
             )
         self._forget_late_ones()
         with self._lock:
@@ -289,7 +284,7 @@ def _remove_left_over(parent: Path) -> None:
         pid = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
         with suppress(OSError):
             mine = not hasattr(os, "getuid") or folder.lstat().st_uid == os.getuid()
-            if mine and pid.isdigit() and not ProcessMark(int(pid)).is_alive:
+            if mine and pid.isdigit() and not ProcessId(int(pid)).is_alive:
                 shutil.rmtree(folder, ignore_errors=True)
 
 

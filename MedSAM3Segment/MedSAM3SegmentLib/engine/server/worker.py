@@ -18,10 +18,10 @@ from MedSAM3SegmentLib.engine.protocol.events import (
 )
 from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
 from MedSAM3SegmentLib.messages.message import message
-from MedSAM3SegmentLib.request import PartialMask, Progress
+from MedSAM3SegmentLib.progress import PartialMask, Progress, RunCallbacks
 
 from .job_queue import JobQueue, QueuedJob
-from .model_cache import ModelShelf, is_out_of_memory
+from .model_cache import ModelCache
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Worker:
         shelf: where their models come from; only the worker's thread uses it.
     """
 
-    def __init__(self, queue: JobQueue, shelf: ModelShelf) -> None:
+    def __init__(self, queue: JobQueue, shelf: ModelCache) -> None:
         self._queue = queue
         self._shelf = shelf
         self._unload = threading.Event()
@@ -85,6 +85,8 @@ class Worker:
         except MedSAM3Error as error:
             return Failed.of(error)
         except Exception as error:
+            from MedSAM3SegmentLib.models.memory import is_out_of_memory  # needs PyTorch, as what failed does
+
             _log.warning("job %s: %s", job.order.id[:8], type(error).__name__)
             if not is_out_of_memory(error):
                 return Failed(
@@ -128,7 +130,5 @@ class Worker:
         def partial(mask: PartialMask) -> None:
             job.tell(PartialArrived(mask))
 
-        told = progress, job.cancelled.is_set, partial if order.partials else None
-        if job.examples:
-            return Done(model.segmenter.segment_like(job.volume, job.examples, order.request, *told))
-        return Done(model.segmenter.segment(job.volume, order.request, *told))
+        callbacks = RunCallbacks(progress, partial if order.partials else None, job.cancelled.is_set)
+        return Done(model.segmenter.segment(job.volume, job.request, callbacks))

@@ -1,0 +1,58 @@
+"""The results of the last run: table, scores by slice, and the way back to a slice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from MedSAM3SceneLib.mrml.slice_planes import jump_to_slice
+from MedSAM3SceneLib.runs.segmentation_run import ResultRun
+
+from .results_table import ResultsTable
+from .score_plot import ScorePlot
+
+
+class ResultsSection:
+    """Shows one run at a time.
+
+    Args:
+        ui: the panel's widgets.
+
+    Attributes:
+        run: that is shown, or None.
+    """
+
+    def __init__(self, ui: Any) -> None:
+        self.run: ResultRun | None = None
+        self.plot = ScorePlot(ui.scorePlot, self.go_to_slice)
+        self.table = ResultsTable(ui.resultsTable, ui.conceptMessageLabel, self.show_scores)
+
+    @property
+    def is_in_scene(self) -> bool:
+        """Whether what the run wrote, and the volume that it was found in, are still there."""
+        if self.run is None:
+            return False
+        return all(node.GetScene() is not None for node in (self.run.volume_node, self.run.written.segmentation_node))
+
+    def show(self, run: ResultRun) -> None:
+        """Show a run that is done."""
+        self.run = run
+        self.table.show(run.result, run.written)
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self.run = None
+        self.table.clear()
+        self.plot.clear()
+
+    def show_scores(self, number: int) -> None:
+        """Draw the scores of concept ``number``."""
+        result = self.run.result if self.run is not None else None
+        if result is not None:
+            concept = result.concepts[number]
+            self.plot.show(concept.concept, concept.score_by_slice, result.provenance.threshold)
+
+    def go_to_slice(self, index: int) -> None:
+        """Let the slice views show slice ``index`` of the result."""
+        run = self.run
+        if run is not None and run.result is not None and run.volume_node.GetScene() is not None:
+            jump_to_slice(run.volume_node, run.placed, run.result.stack, index)

@@ -1,0 +1,60 @@
+"""What a model can do: its tracker, or the refusal where it has none, also before it is loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from MedSAM3SegmentLib.errors import MissingTrackerError
+from MedSAM3SegmentLib.model_store.resolve import resolve
+from MedSAM3SegmentLib.request import Mode, SegmentRequest
+
+if TYPE_CHECKING:
+    from .detector import Sam3Detector
+    from .tracker import Tracker
+
+
+def check_abilities(model: str, request: SegmentRequest) -> None:
+    """Refuse what a model could not do before it is loaded, which takes a while, and before its turn has come.
+
+    Raises:
+        ModelError: there is no such model.
+        MissingTrackerError: the request needs a tracker and the model has none.
+    """
+    if not request.examples and not any(request.tracks(concept) for concept in request.concepts):
+        return
+    # They need PyTorch, which a service that is only asked for its state does without.
+    from MedSAM3SegmentLib.checkpoints.checkpoint import Checkpoint, Part
+
+    base, _ = resolve(model)
+    if not Checkpoint.open(base.weights).has(Part.TRACKER):
+        raise missing_tracker(base.card.name, None if request.examples else request.mode)
+
+
+def tracker_of(model: Sam3Detector, mode: Mode | None) -> Tracker:
+    """The model's tracker.
+
+    Args:
+        mode: what needs it; None for segmenting by examples.
+
+    Raises:
+        MissingTrackerError: it has none.
+    """
+    from .tracker import Tracker  # needs PyTorch, as the model does
+
+    if model.tracker is None:
+        raise missing_tracker(model.card.name, mode)
+    return Tracker(model.tracker)
+
+
+def missing_tracker(model: str, mode: Mode | None) -> MissingTrackerError:
+    """The refusal where a model, by its name, has no tracker; see ``tracker_of``."""
+    if mode is None:
+        return MissingTrackerError(
+            "The model {model} has no tracker, which segmenting by examples needs; choose another one.", model=model
+        )
+    return MissingTrackerError(
+        "The model {model} has no tracker, which the mode '{mode}' needs; choose another model, or the mode '{other}'.",
+        model=model,
+        mode=mode,
+        other=Mode.SLICES,
+    )

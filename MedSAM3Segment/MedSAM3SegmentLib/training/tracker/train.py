@@ -1,0 +1,88 @@
+"""From a model and labeled stacks to the same model with a tracker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.progress import CancelCheck
+from MedSAM3SegmentLib.training.dataset import LabelledStack
+from MedSAM3SegmentLib.training.loop import Schedule
+from MedSAM3SegmentLib.training.train import until_cancelled
+
+from .architecture import TrackerArchitecture, new_tracker
+from .clips import ClipMaker, ClipPlan
+from .objects import encode_stacks
+
+if TYPE_CHECKING:
+    from MedSAM3SegmentLib.models.detector import Sam3Detector
+    from MedSAM3SegmentLib.training.loop import TrainingState
+
+
+@dataclass(frozen=True)
+class TrackerRecipe:
+    """How a tracker is trained.
+
+    Attributes:
+        spoiled_share: of the stacks; slices of these are spoiled, so that objects are held through such.
+        seed: of the first weights and of all choices.
+    """
+
+    schedule: Schedule
+    plan: ClipPlan = field(default_factory=ClipPlan)
+    architecture: TrackerArchitecture = field(default_factory=TrackerArchitecture)
+    spoiled_share: float = 0.35
+    seed: int = 1
+
+
+def tracker_schedule(steps: int, learning_rate: float) -> Schedule:
+    """Of a tracker's short, small batches: a slower average than a detector's."""
+    return Schedule(steps, learning_rate, warmup=40, average=0.997, save_every=200)
+
+
+def add_tracker(
+    model: Sam3Detector,
+    stacks: Iterable[LabelledStack],
+    recipe: TrackerRecipe,
+    output: Path,
+    *,
+    data: dict[str, Any],
+    on_synthetic: bool,
+    report: Callable[[TrainingState], None] | None = None,
+    cancel: CancelCheck | None = None,
+) -> Sam3Detector:
+    """Train a tracker on a model's image features and write both into the folder ``output``.
+
+    The model's own weights stay as they are; a tracker it had is replaced.
+
+    Args:
+        stacks: gone through once; kept are their image features, 0.1 MB a slice for the demo model.
+        data: what the card shall say the tracker was trained on.
+        on_synthetic: whether that is synthetic, so that the whole is a demo.
+
+    Returns:
+        The model with its tracker, as it was saved.
+
+    Raises:
+        InputError: nothing in the stacks can be followed.
+        Cancelled: ``cancel`` said so; the last snapshot stays.
+    """
+    import numpy as np
+
+    from .trainer import train_tracker
+
+    rng = np.random.default_rng([recipe.seed, 1])
+    encoded = list(encode_stacks(model, until_cancelled(stacks, cancel), rng, spoiled_share=recipe.spoiled_share))
+    if not encoded:
+        raise InputError("Nothing in the training volumes goes on over three slices; a tracker needs labelled stacks.")
+    card = replace(
+        model.card,
+        is_demo=model.card.is_demo or on_synthetic,
+        training={**model.card.training, "tracker": {**data, "recipe": asdict(recipe)}},
+    )
+    networks = new_tracker(recipe.architecture, model.network, encoded[0].tokens, recipe.seed)
+    clips = ClipMaker(encoded, recipe.plan, recipe.seed)
+    return train_tracker(model, networks, card, clips, recipe.schedule, output, report=report, cancel=cancel)
