@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Generator, Iterator
-from pathlib import Path
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from engine_on_socket import engine
-from local_hub import hub
-from shell_runs import architecture, here, image, segment
-from slicer_scene import scene
-from tiny_model import tiny_model_folder
+from support.fake_hub import hub
+from support.scene import scene
+from support.tiny_model import tiny_model_folder
 
-__all__ = ["architecture", "bench", "engine", "here", "hub", "image", "scene", "segment", "tiny_model_folder"]
+__all__ = ["hub", "scene", "tiny_model_folder"]
 
 
 # How long an example takes says something of the machine only. Developers meet new examples at each run; whether a
@@ -76,45 +73,3 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     finally:
         gc.collect()
         gc.enable()
-
-
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    """A Slicer for panels and effects; see ``slicer_bench``. Fails a test that leaves an error nobody was told of."""
-    from slicer_bench import open_bench
-
-    with open_bench(monkeypatch, tmp_path) as opened:
-        yield opened
-        left, log_lines = list(opened.slot_errors), list(opened.log_lines)
-    if left:
-        raise left[0]
-    assert log_lines == [], "Slicer's error log stays empty"
-
-
-@pytest.fixture
-def letters() -> Iterator[None]:
-    """Letters of the size that Slicer has; the bench's own are smaller."""
-    from PySide6.QtGui import QFont
-    from PySide6.QtWidgets import QApplication
-
-    before = QApplication.font()
-    QApplication.setFont(QFont(before.family(), 10))
-    yield
-    QApplication.setFont(before)
-
-
-@pytest.fixture
-def nothing_on_the_terminal(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """Whatever is read, ITK and its libraries print nothing."""
-    capfd.readouterr()
-    yield
-    assert capfd.readouterr() == ("", "")
-
-
-@pytest.fixture
-def no_view_is_left(scene: Any) -> Iterator[None]:
-    """Slice nodes are singletons, which survive when the scene is cleared."""
-    from scene_nodes import remove_slice_views
-
-    yield
-    remove_slice_views(scene)

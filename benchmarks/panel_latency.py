@@ -141,9 +141,9 @@ def add_volume(slicer: Any, array: Any, matrix: Any, name: str) -> Any:
 def main() -> None:
     """Measure and print."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "MedSAM3Segment"))
+    from fake_slicer import open_bench
     from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
     from MedSAM3SegmentLib.synthetic.phantom import make_phantom
-    from slicer_bench import open_bench
 
     table = Table(title="GUI thread: milliseconds that a 2 ms timer came late")
     for heading in ("what", "seconds", "latest [ms]", "later than 50 ms", "99 of 100 within [ms]"):

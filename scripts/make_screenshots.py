@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from fake_slicer import Bench, open_bench
+from fake_slicer.module_panel import USUAL_HEIGHT
 from MedSAM3SceneLib.engine.local_engine import LocalEngine
 from MedSAM3SceneLib.mrml.sample_data import add_synthetic_abdomen
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
-from slicer_bench import Bench, open_bench
-from slicer_bench.module_panel import USUAL_HEIGHT
 
 ROOT = Path(__file__).parents[1]
 

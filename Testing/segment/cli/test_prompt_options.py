@@ -1,0 +1,155 @@
+"""What is drawn, from the shell: positions and files to prompts, and what the shell says when they cannot be used."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from MedSAM3SegmentLib.cli.main import main
+from MedSAM3SegmentLib.cli.options.prompt import add_prompt_options, concepts_of, prompts_of
+from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.io.read_volume import read_volume
+from MedSAM3SegmentLib.io.segment import Segment
+from MedSAM3SegmentLib.io.segmentation import read_segmentation, write_segmentation
+from MedSAM3SegmentLib.prompts.prompts import BoxReading, TargetPrompts
+from support.cli_runs import files_in, write_phantom
+from support.results import axial_grid
+from support.tiny_model import TINY_SCORE
+
+GRID = axial_grid((6, 20, 24), (2.0, 2.0, 5.0))
+
+
+def parsed(*words: str, named: tuple[str, ...] = ()) -> dict[str, TargetPrompts]:
+    parser = argparse.ArgumentParser()
+    add_prompt_options(parser)
+    return dict(prompts_of(parser.parse_args(words), named, GRID))
+
+
+def test_what_is_drawn_without_a_name_is_an_object_without_words() -> None:
+    prompts = parsed("--point=-12,30.5,4", "--not-point=1,2,3", "--box=-20,0,0/-4,-10,0")
+    assert list(prompts) == ["object"]
+    (prompt,) = prompts.values()
+    assert [(point.position, point.positive) for point in prompt.points] == [
+        ((-12.0, 30.5, 4.0), True),
+        ((1.0, 2.0, 3.0), False),
+    ]
+    assert prompt.boxes[0].corners == ((-20.0, 0.0, 0.0), (-4.0, -10.0, 0.0))
+    assert prompt.reading is BoxReading.ONLY_THIS_ONE
+    assert not prompt.is_phrase
+
+
+def test_marks_go_to_the_concept_that_stands_before_them() -> None:
+    named = ("left kidney", "liver")
+    prompts = parsed("--point=left kidney:1,2,3", "--box=liver:0,0,0/9,9,9", "--like-this", named=named)
+    assert len(prompts["left kidney"].points) == 1
+    assert len(prompts["liver"].boxes) == 1
+    assert prompts["liver"].reading is BoxReading.THINGS_LIKE_THIS
+    assert prompts["liver"].is_phrase
+
+
+def test_no_words_leaves_the_name_a_name() -> None:
+    prompts = parsed("--point=1,2,3", "--no-words", named=("liver",))
+    assert not prompts["liver"].is_phrase
+
+
+def test_nothing_drawn_is_no_prompt() -> None:
+    assert parsed(named=("liver",)) == {}
+    parser = argparse.ArgumentParser()
+    add_prompt_options(parser)
+    assert concepts_of(parser.parse_args([]), ()) == ()
+
+
+@pytest.mark.parametrize(
+    ("word", "named", "said"),
+    [
+        ("--point=1,2", (), "three numbers"),
+        ("--point=1,2,x", (), "three numbers"),
+        ("--box=1,2,3", (), "two corners"),
+        ("--point=1,2,3", ("liver", "spleen"), "which concept"),
+    ],
+)
+def test_what_cannot_be_understood_is_refused_in_words(word: str, named: tuple[str, ...], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        parsed(word, named=named)
+
+
+def test_a_mask_is_put_on_the_volumes_voxels_or_refused(tmp_path: Path) -> None:
+    mask = np.zeros(GRID.shape, bool)
+    mask[2, 4:9, 5:11] = True
+    write_segmentation(tmp_path / "drawn.seg.nrrd", [Segment("liver", mask, (1, 2, 3))], GRID, {})
+    (prompt,) = parsed(f"--mask={tmp_path / 'drawn.seg.nrrd'}").values()
+    assert np.array_equal(prompt.masks[0].mask, mask)
+    both = [Segment("liver", mask, (1, 2, 3)), Segment("Spleen", np.roll(mask, 9, 2), (3, 2, 1))]
+    write_segmentation(tmp_path / "both.seg.nrrd", both, GRID, {})
+    words = (f"--mask=spleen:{tmp_path / 'both.seg.nrrd'}", f"--mask=tumor:{tmp_path / 'both.seg.nrrd'}")
+    prompts = parsed(*words, named=("spleen", "tumor"))
+    assert np.array_equal(prompts["spleen"].masks[0].mask, both[1].mask), "the segment of its name"
+    assert np.array_equal(prompts["tumor"].masks[0].mask, both[0].mask | both[1].mask), "or all there is"
+    other = axial_grid((6, 20, 24), (1.0, 2.0, 5.0))
+    write_segmentation(tmp_path / "other.seg.nrrd", [Segment("liver", mask, (1, 2, 3))], other, {})
+    with pytest.raises(InputError, match="resample"):
+        parsed(f"--mask={tmp_path / 'other.seg.nrrd'}")
+
+
+# --- the whole command ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """``medsam3 segment`` in an empty folder."""
+    image = write_phantom(tmp_path / "in" / "ct.nii.gz", seed=31)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+    def segment(*words: str) -> int:
+        options = ["--model", str(tiny_model_folder), "--output", "out.seg.nrrd", "--threshold", str(TINY_SCORE)]
+        return main(["segment", str(image), *options, *words])
+
+    segment.image = image  # type: ignore[attr-defined]
+    return segment
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--mode", "propagate", "--concept", "liver"), 3, "no tracker"),
+        (("--mode", "from prompts", "--point=0,0,0"), 3, "no tracker"),
+        (("--mode", "from prompts", "--concept", "liver"), 2, "Nothing was drawn"),
+        (("--mode", "from prompts"), 2, "No concept"),
+        (("--concept", "liver", "--point=0,0,0"), 2, "from prompts"),
+        (("--mode", "from prompts", "--box=900,0,0/950,9,9", "--like-this"), 2, "outside of the volume"),
+        (("--mode", "from prompts", "--mask", "missing.seg.nrrd"), 2, "missing.seg.nrrd"),
+        # A value that begins with a minus is a value, joined to its option or not.
+        (("--mode", "from prompts", "--point", "-12,30,4"), 3, "no tracker"),
+        (("--mode", "from prompts", "--not-point", "-.5,30,4", "--point", "-12,30,4"), 3, "no tracker"),
+        (("--mode", "from prompts", "--box", "-900,0,0/-950,9,9", "--like-this"), 2, "outside of the volume"),
+        (("--mode", "from prompts", "--not-box", "-900,0,0/-950,9,9"), 2, "outside of the volume"),
+        (("--concept", "liver", "--region", "-900,0,0/-950,9,9"), 2, "outside"),
+        (("--concept", "liver", "--resolution", "-2"), 2, "-2"),
+        (("--concept", "liver", "--keep-largest", "-2"), 2, "-2"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_writes_nothing(
+    run,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    code: int,
+    said: str,  # type: ignore[no-untyped-def]
+) -> None:
+    assert run(*words) == code
+    assert said in capsys.readouterr().err
+    assert files_in(Path.cwd()) == []
+
+
+def test_an_exemplar_without_words_is_found_around_its_slice(run) -> None:  # type: ignore[no-untyped-def]
+    grid = read_volume(run.image).grid
+    corners = (grid.to_ras(np.array(ijk, float)) for ijk in ((2, 2, 5), (12, 12, 5)))
+    text = "/".join(",".join(f"{value:.4f}" for value in corner) for corner in corners)
+    assert run("--mode", "from prompts", f"--box={text}", "--like-this", "--report", "r.json") == 0
+    (found,) = read_segmentation("out.seg.nrrd")[0]
+    assert found.name == "object"
+    assert "1 box (things like this), without words" in Path("r.json").read_text(encoding="utf-8")

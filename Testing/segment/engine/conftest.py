@@ -1,0 +1,7 @@
+"""Fixtures for tests of the engine's service."""
+
+from __future__ import annotations
+
+from support.engine_server import engine
+
+__all__ = ["engine"]
