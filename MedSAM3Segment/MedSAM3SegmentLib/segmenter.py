@@ -102,7 +102,9 @@ def detect(run: RunContext, part: SegmentRequest, region: SearchRegion) -> list[
     Raises:
         Cancelled: between two batches of slices.
     """
-    run.reporter.skip(count_detection_steps(run, part, run.search_region) - count_detection_steps(run, part, region))
+    if region is not run.search_region:
+        kept = count_detection_steps(run, part, run.search_region)
+        run.reporter.skip(kept - count_detection_steps(run, part, region))
     find = _detect_from_examples if run.request.examples else _detect_by_words
     with run.timed("segmenting"):
         evidence = find(run, part, region)

@@ -22,8 +22,8 @@ def format_volume(volume: Volume, voxels: int) -> str:
 
 def format_milliliters(volume_mm3: float) -> str:
     """A volume in words."""
-    millilitres = volume_mm3 / 1000
-    return f"{millilitres:.0f} mL" if millilitres >= 100 else f"{millilitres:.3g} mL"
+    milliliters = volume_mm3 / 1000
+    return f"{milliliters:.0f} mL" if milliliters >= 100 else f"{milliliters:.3g} mL"
 
 
 def format_bytes(count: int) -> str:

@@ -89,7 +89,7 @@ class EffectActions:
             return
         editor = self._host.parameterSetNode()
         model, device = _chosen_model(editor.GetScene())
-        order = EditTask(
+        task = EditTask(
             words,
             editor,
             editor.GetSelectedSegmentID() or "",
@@ -102,12 +102,12 @@ class EffectActions:
         )
 
         def show_partial(piece: PlacedPartial) -> None:
-            self._previews.show_partial(order.volume_node, (piece.partial.concept,), piece)
+            self._previews.show_partial(task.volume_node, (piece.partial.concept,), piece)
 
         progress = self._options.progress
         listener = make_listener(progress.show, show_partial, self._end, progress.show_waiting)
         try:
-            run = EditRun(order, self._engine(), HostVoxels(self._host), listener)
+            run = EditRun(task, self._engine(), HostVoxels(self._host), listener)
         except MedSAM3Error as error:
             self._options.show_messages([str(error)])
             return
@@ -146,7 +146,7 @@ class EffectActions:
         self._job = None
         self._previews.remove()
         self._options.show_running(False)
-        messages = run.messages if run.state is RunState.DONE else [self._words_of(run.error, run.order.model)]
+        messages = run.messages if run.state is RunState.DONE else [self._words_of(run.error, run.task.model)]
         self._options.show_messages(messages)
         begin, self._waiting = self._waiting, None
         if begin is not None:

@@ -161,10 +161,8 @@ def test_a_failure_leaves_what_earlier_runs_can_undo_and_redo(monkeypatch):
 def test_a_failure_of_another_undo_history_leaves_no_new_node(scene):
     volume, _ = phantom()
     before = scene_content(scene)
-    order = build_task(
-        parse_spec(volume, CONCEPTS), save_state=lambda: (_ for _ in ()).throw(RuntimeError("no editor"))
-    )
-    run = SegmentationRun(order, LocalEngine(FakeSegmenter({"liver": 1})), SegmentWriter())
+    task = build_task(parse_spec(volume, CONCEPTS), save_state=lambda: (_ for _ in ()).throw(RuntimeError("no editor")))
+    run = SegmentationRun(task, LocalEngine(FakeSegmenter({"liver": 1})), SegmentWriter())
 
     with pytest.raises(RuntimeError, match="no editor"):
         run_to_end(run, lambda: None)

@@ -165,10 +165,10 @@ def test_two_volumes_of_one_name_each_keep_segments_in_one_segmentation():
     assert misplaced(node, of_first, first, array == 1) == 0
     assert misplaced(node, of_second, second, np.roll(array, 2, axis=2) == 1) == 0
     node.GetSegmentation().GetSegment(of_first).SetName("first liver")
-    order = replace(
+    task = replace(
         build_task(parse_spec(second, "liver", node, slices=(2, 3))), may_replace=lambda names: not asked.extend(names)
     )
-    run_to_end(SegmentationRun(order, LocalEngine(FakeSegmenter({"liver": 1})), SegmentWriter()), lambda: None)
+    run_to_end(SegmentationRun(task, LocalEngine(FakeSegmenter({"liver": 1})), SegmentWriter()), lambda: None)
     assert asked == ["liver"]
     assert misplaced(node, of_first, first, array == 1) == 0
 

@@ -104,8 +104,8 @@ class Scene:
         return blocks(*widths)
 
     def run(self, grouping=Grouping.INSTANCE, **options):
-        order = build_task(parse_spec(self.volume, ["tumor"], self.node, grouping=grouping, **options))
-        self.last = SegmentationRun(order, LocalEngine(self.segmenter), self.writer)
+        task = build_task(parse_spec(self.volume, ["tumor"], self.node, grouping=grouping, **options))
+        self.last = SegmentationRun(task, LocalEngine(self.segmenter), self.writer)
         run_to_end(self.last, lambda: None)
         self.node = self.last.written.segmentation_node
         return self.last
@@ -325,9 +325,9 @@ def test_one_slice_of_an_object_goes_into_its_segment_and_keeps_the_rest():
     scene = Scene(9, 7)
     scene.run()
     array = scene.set(4, 9, 6)
-    order = build_task(parse_spec(scene.volume, ["tumor"], scene.node, grouping=Grouping.INSTANCE, slices=(3, 4)))
+    task = build_task(parse_spec(scene.volume, ["tumor"], scene.node, grouping=Grouping.INSTANCE, slices=(3, 4)))
     run_to_end(
-        SegmentationRun(replace(order, only_slice=True), LocalEngine(scene.segmenter), scene.writer), lambda: None
+        SegmentationRun(replace(task, only_slice=True), LocalEngine(scene.segmenter), scene.writer), lambda: None
     )
 
     assert list(scene.segments) == ["tumor 1", "tumor 2", "tumor 3"]

@@ -77,8 +77,8 @@ def begin(
     name = logic.editor.GetSegmentationNode().GetSegmentation().GetSegment(segment_id).GetName()
     words = ActionOptions(action, phrase, name, reading)
     volume = logic.editor.GetSourceVolumeNode()
-    order = EditTask(words, logic.editor, segment_id, volume, slice_node, logic.save_state)
-    return EditRun(order, LocalEngine(segmenter), logic)
+    task = EditTask(words, logic.editor, segment_id, volume, slice_node, logic.save_state)
+    return EditRun(task, LocalEngine(segmenter), logic)
 
 
 def act(logic: EditorLogic, segment_id: str, action: EditAction, segmenter: FakeSegmenter, **options: Any) -> Any:

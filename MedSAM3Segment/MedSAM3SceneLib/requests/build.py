@@ -17,7 +17,7 @@ from MedSAM3SceneLib.mrml.slice_planes import (
     stack_slice,
     view_plane,
 )
-from MedSAM3SceneLib.mrml.volumes import SceneVolume, check_volume_node
+from MedSAM3SceneLib.mrml.volumes import SceneVolume
 from MedSAM3SceneLib.runs.segmentation_run import RunTask
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
@@ -35,7 +35,6 @@ from .drawn_prompts import (
     mask_of_segment,
 )
 from .example_nodes import (
-    check_shown,
     read_example_nodes,
 )
 from .request_spec import RequestSpec
@@ -46,13 +45,7 @@ def build_task(spec: RequestSpec, save_state: Callable[[], None] | None = None) 
 
     Args:
         save_state: see ``write_result.write_in_steps``.
-
-    Raises:
-        InputError: something cannot be used; the message says which and why.
     """
-    check_volume_node(spec.volume_node)
-    if spec.is_drawn and spec.segmentation_node is None:
-        raise InputError("Nothing was drawn; choose the segmentation in which you drew a slice of the object.")
 
     def prepare(placed: SceneVolume) -> StepGenerator[tuple[SceneVolume, SegmentRequest]]:
         yield from ()
@@ -69,7 +62,6 @@ def build_task(spec: RequestSpec, save_state: Callable[[], None] | None = None) 
     )
     if not spec.like:
         return task
-    check_shown(spec.like, spec.request.concepts)
     return replace(task, examples=partial(read_example_nodes, spec.like, spec.request.concepts, spec.volume_node))
 
 
@@ -79,11 +71,7 @@ def build_preview_task(spec: RequestSpec) -> RunTask:
     The answer is what a run with the same choices gives on that slice, as far as it alone can tell. What a run does
     with its neighbors (faint slices kept, gaps filled, short objects dropped, objects tracked) or along other planes
     may add to it or take from it, and on an oblique slice the model sees what it sees on none of the volume's own.
-
-    Raises:
-        InputError: something cannot be used; the message says which and why.
     """
-    check_volume_node(spec.volume_node)
     plain = spec.request
 
     def prepare(placed: SceneVolume) -> StepGenerator[tuple[SceneVolume, SegmentRequest]]:

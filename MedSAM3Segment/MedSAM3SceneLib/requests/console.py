@@ -23,7 +23,7 @@ from MedSAM3SegmentLib.request import (
 from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
 
 from .drawn_prompts import segment_ids_named
-from .example_nodes import node_pairs, shown_concepts
+from .example_nodes import check_shown, node_pairs, shown_concepts
 from .request_spec import RequestSpec
 
 Word = TypeVar("Word", bound=StrEnum)
@@ -100,7 +100,7 @@ def parse_spec(
         assembly=build_assembly_options(assembly),
         grouping=_one_of(Grouping, grouping, message("grouping")),
     )
-    return RequestSpec(
+    spec = RequestSpec(
         volume_node,
         request,
         _one_of(Mode, mode, message("mode")),
@@ -112,6 +112,11 @@ def parse_spec(
         model,
         device,
     )
+    if spec.is_drawn and segmentation_node is None:
+        raise InputError("Nothing was drawn; choose the segmentation in which you drew a slice of the object.")
+    if pairs:
+        check_shown(pairs, request.concepts)
+    return spec
 
 
 def build_assembly_options(steps: AssemblyOptions | Mapping[str, bool] | None) -> AssemblyOptions:

@@ -79,26 +79,26 @@ class EditRun(Run):
         InputError: the nodes cannot be used; nothing was begun.
     """
 
-    def __init__(self, order: EditTask, jobs: Engine, tool: VoxelTool, listener: RunListener | None = None) -> None:
-        segmentation_node = order.editor.GetSegmentationNode()
-        if segmentation_node is None or segmentation_node.GetSegmentation().GetSegment(order.segment_id) is None:
+    def __init__(self, task: EditTask, jobs: Engine, tool: VoxelTool, listener: RunListener | None = None) -> None:
+        segmentation_node = task.editor.GetSegmentationNode()
+        if segmentation_node is None or segmentation_node.GetSegmentation().GetSegment(task.segment_id) is None:
             raise InputError("No segment is selected; add one, or select the one to work on.")
-        check_volume_node(order.volume_node)
+        check_volume_node(task.volume_node)
         check_segmentation_node(segmentation_node)
-        super().__init__((order.volume_node, segmentation_node), listener)
-        self.order = order
+        super().__init__((task.volume_node, segmentation_node), listener)
+        self.task = task
         self.changed = False
         self._segmentation_node = segmentation_node
         self._jobs = jobs
         self._tool = tool
 
     def _all_steps(self) -> StepGenerator[None]:
-        order, segmentation_node = self.order, self._segmentation_node
-        self.placed = placed = yield from self._read(order.read(order.volume_node))
-        around = edit_context(segmentation_node, order.segment_id, order.volume_node, placed, order.slice_node)
-        question = yield from run_in_thread(lambda: edit_request(order.words, around))
+        task, segmentation_node = self.task, self._segmentation_node
+        self.placed = placed = yield from self._read(task.read(task.volume_node))
+        around = edit_context(segmentation_node, task.segment_id, task.volume_node, placed, task.slice_node)
+        question = yield from run_in_thread(lambda: edit_request(task.words, around))
         result = yield from self._answer(
-            self._jobs, replace(placed, volume=question.volume), question.request, order.model, order.device
+            self._jobs, replace(placed, volume=question.volume), question.request, task.model, task.device
         )
         (concept,) = result.concepts
         # What became of the segment is read first.
@@ -120,7 +120,7 @@ class EditRun(Run):
         self._write(labelmap, written, memory, result, concept)
 
     def _segment(self) -> Any:
-        return self._segmentation_node.GetSegmentation().GetSegment(self.order.segment_id)
+        return self._segmentation_node.GetSegmentation().GetSegment(self.task.segment_id)
 
     def _changed_labelmap(
         self, question: EditRequest, concept: ConceptResult, placed: SceneVolume
@@ -128,10 +128,10 @@ class EditRun(Run):
         """What the segment is to hold, what of that is new, and what is to be remembered of it; nothing of a single
         slice, which counts as drawn. Worked out again when segments changed meanwhile, as an undo lets them.
         """
-        order, segmentation_node, change = self.order, self._segmentation_node, question.change
+        task, segmentation_node, change = self.task, self._segmentation_node, question.change
         while True:
             version = content_version(segmentation_node.GetSegmentation())
-            to_segmentation = node_to_node(order.volume_node, segmentation_node) @ placed.to_node
+            to_segmentation = node_to_node(task.volume_node, segmentation_node) @ placed.to_node
             # Not that of the question, which may be an oblique slice: a segment stands on the voxels of its volume.
             ijk_to_segmentation = to_segmentation @ placed.volume.grid.ijk_to_ras
             held = content_of(self._segment())
@@ -140,7 +140,7 @@ class EditRun(Run):
             new, written = yield from run_in_thread(work)
             self._check_wanted()
             if new is not None:
-                new, written = yield from as_far_as_editable(new, written, order.editor, order.segment_id)
+                new, written = yield from as_far_as_editable(new, written, task.editor, task.segment_id)
             memory = None
             if new is not None and isinstance(change, VolumeChange):
                 memory = yield from run_in_thread(partial(_memory, new, change, to_segmentation, concept))
@@ -156,11 +156,11 @@ class EditRun(Run):
         result: SegmentResult,
         concept: ConceptResult,
     ) -> None:
-        order = self.order
-        order.save_state()
-        replace_content(order.editor, order.segment_id, labelmap, written, self._tool)
+        task = self.task
+        task.save_state()
+        replace_content(task.editor, task.segment_id, labelmap, written, self._tool)
         self.changed = True
-        write_provenance(self._segment(), segment_provenance(result, concept) | {"action": order.words.action.value})
+        write_provenance(self._segment(), segment_provenance(result, concept) | {"action": task.words.action.value})
         if memory is not None:
             write_written(self._segment(), memory)
 
@@ -169,7 +169,7 @@ class EditRun(Run):
         if self.state is RunState.WRITING:
             return
         # What is written goes where the editor is by then, and segments of two segmentations may have the same ID.
-        if self.order.editor.GetSegmentationNode() is not self._segmentation_node:
+        if self.task.editor.GetSegmentationNode() is not self._segmentation_node:
             self.cancel()
             raise Cancelled("Another segmentation was selected while the segment was worked on; nothing was written.")
         if self._segment() is None:

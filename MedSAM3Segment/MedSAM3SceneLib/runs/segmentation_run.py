@@ -153,7 +153,7 @@ class SegmentationRun(ResultRun):
     """A run that is on its way.
 
     Attributes:
-        order: what it was told.
+        task: what it was told.
         labels: of a run that is not written, once it is done: concept ``n`` (from 1) as uint16 ``[k, j, i]``.
         is_cut: whether an oblique slice was looked at, which is none of the volume's own.
 
@@ -161,32 +161,30 @@ class SegmentationRun(ResultRun):
         InputError: the nodes cannot be used; nothing was begun.
     """
 
-    def __init__(
-        self, order: RunTask, jobs: Engine, writer: SegmentWriter, listener: RunListener | None = None
-    ) -> None:
-        super().__init__(order.volume_node, order.segmentation_node, writer, listener, order.save_state)
-        self.order = order
+    def __init__(self, task: RunTask, jobs: Engine, writer: SegmentWriter, listener: RunListener | None = None) -> None:
+        super().__init__(task.volume_node, task.segmentation_node, writer, listener, task.save_state)
+        self.task = task
         self.labels: NDArray[np.uint16] | None = None
         self.is_cut = False
         self._jobs = jobs
 
     def _all_steps(self) -> StepGenerator[None]:
-        order = self.order
+        task = self.task
         # Whoever shows partial slices needs its colors.
         vocabulary = yield from run_in_thread(Vocabulary.load)
-        whole = yield from self._read(read_in_steps(order.volume_node))
-        placed, request = yield from order.prepare(whole)
+        whole = yield from self._read(read_in_steps(task.volume_node))
+        placed, request = yield from task.prepare(whole)
         self.placed, self.grouping = placed, request.grouping
         self.is_cut = placed is not whole
-        if order.only_slice and request.slices is not None:
+        if task.only_slice and request.slices is not None:
             self.only_slice = request.slices[0]
         yield from self._ask_for_edits(placed, request)
-        if order.examples is not None:
-            request = replace(request, examples=(yield from order.examples(whole)))
-        result = yield from self._answer(self._jobs, placed, request, order.model, order.device)
+        if task.examples is not None:
+            request = replace(request, examples=(yield from task.examples(whole)))
+        result = yield from self._answer(self._jobs, placed, request, task.model, task.device)
         self.state = RunState.CONVERTING
         self._check_wanted()
-        if not order.is_written:
+        if not task.is_written:
             self.labels = yield from run_in_thread(result.label_map)
             self.messages = list(result.messages)
             return
@@ -198,9 +196,9 @@ class SegmentationRun(ResultRun):
         Raises:
             Cancelled: they may not.
         """
-        order, node = self.order, self.segmentation_node
+        task, node = self.task, self.segmentation_node
         # What was drawn is what a run from prompts begins with.
-        if order.may_replace is None or node is None or request.mode is Mode.FROM_PROMPTS:
+        if task.may_replace is None or node is None or request.mode is Mode.FROM_PROMPTS:
             return
         volume, content_hash = placed.volume, None
         if has_namesake(self.volume_node, volume.name):
@@ -214,8 +212,8 @@ class SegmentationRun(ResultRun):
         # A slice is taken whole, in the region or beside it.
         replaced = replace(request, region=None) if is_part else request
         looked_at = yield from run_in_thread(lambda: _looked_at(replaced, placed))
-        edited = yield from edited_segments(node, ids, self.volume_node, placed, order.left, looked_at, is_part)
-        if edited and not order.may_replace(edited):
+        edited = yield from edited_segments(node, ids, self.volume_node, placed, task.left, looked_at, is_part)
+        if edited and not task.may_replace(edited):
             raise Cancelled("Nothing was segmented, and what was edited is as it was.")
         self._check_wanted()  # the scene may have been closed over the question
 

@@ -71,6 +71,8 @@ def correction_request(
         threshold=result.provenance.threshold,
         more_planes=(),
         grouping=Grouping.CONCEPT,
+        # What was drawn shows the object now.
+        examples={},
     )
 
 

@@ -15,6 +15,7 @@ from MedSAM3SegmentLib.progress import Progress, RunCallbacks, Stage
 from MedSAM3SegmentLib.prompts.examples import Example
 from MedSAM3SegmentLib.request import AssemblyOptions, Mode, SegmentRequest
 from MedSAM3SegmentLib.segmenter import Segmenter
+from MedSAM3SegmentLib.tracking.correction import correction_request
 from MedSAM3SegmentLib.volume import Volume
 from support.grids import stored_as
 from support.scripted_tracker import CopyingTracker
@@ -110,6 +111,23 @@ def test_empty_slices_beside_drawn_ones_of_the_volume_count_as_unknown(
     mask = segmenter.segment(repeated, replace(request, examples={"it": [Example(repeated, drawn)]})).concepts[0].mask
     assert np.array_equal(mask[5], drawn[5])
     assert np.array_equal(mask[6], drawn[5]), "it looks the same there"
+
+
+@pytest.mark.usefixtures("copying")
+def test_what_was_found_by_examples_can_be_corrected(segmenter: Segmenter, repeated: Volume) -> None:
+    """The corrected slices show the object then, and examples do not go with what is drawn."""
+    drawn = np.zeros(SHAPE, bool)
+    drawn[5] = np.random.default_rng(1).random(SHAPE[1:]) > 0.5
+    request = SegmentRequest(("it",), examples={"it": [Example(repeated, drawn, (5,))]})
+    result = segmenter.segment(repeated, request)
+    corrected = drawn.copy()
+    corrected[5, :4] = False
+
+    again = correction_request(request, result, "it", corrected, [5])
+
+    assert again.examples == {}
+    (shown,) = again.prompts["it"].masks
+    assert np.array_equal(shown.mask, corrected)
 
 
 @pytest.mark.usefixtures("copying")
