@@ -13,7 +13,7 @@ from MedSAM3SegmentLib.array_types import BoolMask
 MASK_THRESHOLD = 0.5
 
 #: Probabilities below this are kept as nothing.
-_NOTHING = 0.02
+_MIN_PROBABILITY = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class SoftMask:
     @classmethod
     def of(cls, probability: NDArray[np.floating | np.bool_]) -> SoftMask:
         """A probability map or mask ``[row, column]``, without what is next to nothing around it."""
-        shown = probability > _NOTHING
+        shown = probability > _MIN_PROBABILITY
         rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
         size = (int(probability.shape[0]), int(probability.shape[1]))
         if rows.size == 0:
