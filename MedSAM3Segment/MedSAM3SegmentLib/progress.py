@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -97,12 +98,12 @@ class RunReporter:
     Attributes:
         callbacks: of the run.
         say: given sentences for the user.
-        whole: what all that is done with slices is a part of, or None where each stage counts from 0.
+        counter: of all that is done with slices, or None where each stage counts by itself.
     """
 
     callbacks: RunCallbacks = NO_CALLBACKS
     say: Callable[[Message], None] | None = None
-    whole: StageProgress | None = None
+    counter: StepCounter | None = None
 
     def add_message(self, sentence: Message) -> None:
         """Give the user a sentence."""
@@ -114,16 +115,31 @@ class RunReporter:
         if self.callbacks.partial is not None:
             self.callbacks.partial(PartialMask(concept, slice_index, score, mask()))
 
+    def counting(self, stage: Stage, most: int) -> RunReporter:
+        """The same, but all slices from now on are counted together, ``most`` of them at most; ``stage`` is first."""
+        return replace(self, counter=StepCounter(self.callbacks, stage, most))
+
     def begin(self, stage: Stage, total: int) -> StageProgress:
-        """Say that a stage of ``total`` steps begins, or a part of the whole one."""
-        return StageProgress(self, stage, total, None if stage is Stage.ASSEMBLING else self.whole)
+        """Say that a stage of ``total`` steps begins. Assembling counts concepts, so always by itself."""
+        if self.counter is None or stage is Stage.ASSEMBLING:
+            return StageProgress(StepCounter(self.callbacks, stage, total), stage, total)
+        self.counter.claim(total)
+        return StageProgress(self.counter, stage, total)
 
-    def over(self, stage: Stage, total: int) -> RunReporter:
-        """The same, but all that begins from now on counts as some of ``total`` steps, of which ``stage`` is first.
+    @contextmanager
+    def reserved(self, most: int) -> Iterator[None]:
+        """Within, stages begin for which ``most`` of the counted steps are reserved; what they do not need is none."""
+        if self.counter is None:
+            yield
+            return
+        self.counter.reserve(most)
+        yield
+        self.counter.release()
 
-        Only assembling does not: it counts concepts.
-        """
-        return replace(self, whole=StageProgress(self, stage, total, self.whole))
+    def expect(self, steps: int) -> None:
+        """Say that the stages still to begin within ``reserved`` have so many steps."""
+        if self.counter is not None:
+            self.counter.expect(steps)
 
     def only_of(self, concepts: Collection[str]) -> RunReporter:
         """The same, but slices of other concepts than these are not shown."""
@@ -137,32 +153,19 @@ class RunReporter:
 
         return replace(self, callbacks=replace(self.callbacks, partial=show))
 
-    def skip(self, steps: int) -> None:
-        """Say that so many steps of the whole stage turned out not to be needed."""
-        if self.whole is not None:
-            self.whole.skip(steps)
 
-    def settle(self, kept: int, needed: int) -> None:
-        """Say that of the whole stage's steps ``kept`` were for something that has only ``needed``."""
-        if self.whole is not None:
-            self.whole.settle(kept, needed)
-
-
-class StageProgress:
-    """One stage of a run.
+class StepCounter:
+    """Counts the steps of one stage, or of several that follow each other, and tells how long the rest takes.
 
     Args:
-        total: slices (or concepts) in it.
-        whole: what it is a part of, which alone reports then, or None.
-
-    Attributes:
-        stage: what is being done.
+        stage: the first one.
+        total: steps of all of them, or what is planned for at most.
     """
 
-    def __init__(self, reporter: RunReporter, stage: Stage, total: int, whole: StageProgress | None = None) -> None:
-        self.stage = stage
-        self._reporter, self._total, self._whole = reporter, total, whole
+    def __init__(self, callbacks: RunCallbacks, stage: Stage, total: int) -> None:
+        self._callbacks, self._stage, self._total = callbacks, stage, total
         self._done = self._skipped = 0
+        self._reserved: int | None = None
         self._recent = deque([(time.monotonic(), 0)], maxlen=_RECENT + 1)
         self._report(None)
 
@@ -172,48 +175,79 @@ class StageProgress:
         Raises:
             Cancelled: the cancel check says so.
         """
-        if self._whole is not None:
-            self._whole.check()
-        elif self._reporter.callbacks.cancel is not None and self._reporter.callbacks.cancel():
+        if self._callbacks.cancel is not None and self._callbacks.cancel():
             raise Cancelled(
                 "Stopped after {done} of {total} slices; nothing was written.", done=self._done, total=self._total
             )
 
-    def advance(self, steps: int = 1) -> None:
-        """Say that so many more are done."""
-        self._go_on(steps, self.stage, worked=True)
+    def reserve(self, steps: int) -> None:
+        """Say that of the total so many are for the stages that begin now."""
+        self._reserved = steps
 
-    def skip(self, steps: int) -> None:
-        """Say that so many turned out not to be needed; they took no time."""
-        if steps > 0:
-            self._go_on(steps, self.stage, worked=False)
+    def claim(self, steps: int) -> None:
+        """A stage begins; what it needs beyond its reservation is new."""
+        if self._reserved is not None:
+            self._total += max(0, steps - self._reserved)
+            self._reserved = max(0, self._reserved - steps)
 
-    def finish(self) -> None:
-        """Say that all is done, also where it ended early."""
-        self.skip(self._total - self._done)
+    def expect(self, steps: int) -> None:
+        """Say that of the reservation only so many are left to claim."""
+        if self._reserved is not None and self._reserved != steps:
+            self._total += steps - self._reserved
+            self._reserved = steps
+            self._report_pace()
 
-    def settle(self, kept: int, needed: int) -> None:
-        """See ``RunReporter.settle``."""
-        self._total = max(self._done, self._total + needed - kept)
-        if self._whole is not None:
-            self._whole.settle(kept, needed)
+    def release(self) -> None:
+        """Say that the stages the reservation was for are over."""
+        self.expect(0)
+        self._reserved = None
 
-    def _go_on(self, steps: int, stage: Stage, worked: bool) -> None:
+    def advance(self, stage: Stage, steps: int, worked: bool) -> None:
+        """So many more of a stage are done; if not ``worked``, they took no time, as they were not needed."""
         self._done = min(self._done + steps, self._total)
-        if self._whole is not None:
-            self._whole._go_on(steps, stage, worked)
-            return
         if not worked:
             self._skipped += steps
-        if stage is not self.stage:
+        if stage is not self._stage:
             # What is done with slices now takes another time than before.
-            self.stage = stage
+            self._stage = stage
             self._recent = deque([self._recent[-1]], maxlen=self._recent.maxlen)
-        now, done = time.monotonic(), self._done - self._skipped
-        self._recent.append((now, done))
-        before, done_before = self._recent[0]
+        self._recent.append((time.monotonic(), self._done - self._skipped))
+        self._report_pace()
+
+    def _report_pace(self) -> None:
+        (before, done_before), (now, done) = self._recent[0], self._recent[-1]
         self._report((now - before) / max(done - done_before, 1) * (self._total - self._done))
 
     def _report(self, seconds_left: float | None) -> None:
-        if self._reporter.callbacks.progress is not None and self._whole is None:
-            self._reporter.callbacks.progress(Progress(self.stage, self._done, self._total, seconds_left))
+        if self._callbacks.progress is not None:
+            self._callbacks.progress(Progress(self._stage, self._done, self._total, seconds_left))
+
+
+class StageProgress:
+    """One stage of a run.
+
+    Args:
+        total: slices (or concepts) in it.
+    """
+
+    def __init__(self, counter: StepCounter, stage: Stage, total: int) -> None:
+        self._counter, self._stage, self._left = counter, stage, total
+
+    def check(self) -> None:
+        """End the run if that is wanted.
+
+        Raises:
+            Cancelled: the cancel check says so.
+        """
+        self._counter.check()
+
+    def advance(self, steps: int = 1) -> None:
+        """Say that so many more are done."""
+        self._left -= steps
+        self._counter.advance(self._stage, steps, worked=True)
+
+    def finish(self) -> None:
+        """Say that all is done, also where it ended early."""
+        if self._left > 0:
+            self._counter.advance(self._stage, self._left, worked=False)
+            self._left = 0

@@ -9,17 +9,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from MedSAM3SegmentLib.detection.detect_slices import ConceptQuery, count_steps
+from MedSAM3SegmentLib.detection.detect_slices import ConceptQuery
 from MedSAM3SegmentLib.detection.exemplars import Exemplars
 from MedSAM3SegmentLib.detection.multiplanar import search_regions_along
 from MedSAM3SegmentLib.detection.nested_concepts import split_request
 from MedSAM3SegmentLib.features.feature_cache import FeatureCache
 from MedSAM3SegmentLib.features.slice_encoder import SliceFeatures
-from MedSAM3SegmentLib.few_shot.segment_from_examples import (
-    LIKENESS_THRESHOLD,
-    count_example_steps,
-    limit_to_labelled_slices,
-)
+from MedSAM3SegmentLib.few_shot.segment_from_examples import LIKENESS_THRESHOLD, limit_to_labelled_slices
+from MedSAM3SegmentLib.few_shot.support_set import choose_support_slices
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.messages.message import Message, as_message
 from MedSAM3SegmentLib.models.abilities import tracker_of
@@ -27,7 +24,6 @@ from MedSAM3SegmentLib.models.detector import Sam3Detector
 from MedSAM3SegmentLib.preprocessing.windowing import Window, choose_window, is_ct
 from MedSAM3SegmentLib.prompts.slice_prompts import boxes_on
 from MedSAM3SegmentLib.results.result import ConceptResult
-from MedSAM3SegmentLib.tracking.track_concepts import most_tracking_steps
 from MedSAM3SegmentLib.vocabulary.phrases import VISUAL_PHRASE, prompt_for
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary, advice_for
 
@@ -35,6 +31,14 @@ from .progress import RunCallbacks, RunReporter, Stage
 from .request import SegmentRequest
 from .search_region import SearchRegion
 from .volume import Volume
+
+
+@dataclass(frozen=True)
+class PartSteps:
+    """How many slices finding and following the concepts of a part of the request take at most."""
+
+    detecting: int
+    tracking: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +51,7 @@ class RunContext:
         threshold: lowest score that counts.
         queries: what the model is asked, by concept, that which the others must lie in included.
         example_windows: the windows that the volumes of its examples are seen through, by concept.
+        steps: of each part, by its concepts.
         said: sentences for the user, as they come.
         seconds: by stage, as they pass.
     """
@@ -59,6 +64,7 @@ class RunContext:
     queries: Mapping[str, ConceptQuery]
     example_windows: Mapping[str, Sequence[Window]]
     reporter: RunReporter
+    steps: Mapping[tuple[str, ...], PartSteps] = field(default_factory=dict)
     said: list[Message] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -133,10 +139,9 @@ def prepare_run(
     )
     if not by_examples and any(part.tracks(concept) for part in parts for concept in part.concepts):
         tracker_of(model, request.mode)
-    windows = {concept: query.window for concept, query in run.queries.items()}
-    steps = sum(count_detection_steps(run, part, region) for part in parts)
-    steps += sum(most_tracking_steps(part, windows, region) for part in parts)
-    return replace(run, reporter=run.reporter.over(Stage.SEGMENTING, steps))
+    steps = {part.concepts: _most_steps(run, part) for part in parts}
+    most = sum(each.detecting + each.tracking for each in steps.values())
+    return replace(run, steps=steps, reporter=run.reporter.counting(Stage.SEGMENTING, most))
 
 
 #: Queries that are asked together, and the regions, one for each plane, in which they are.
@@ -157,12 +162,35 @@ def plan_detection(run: RunContext, part: SegmentRequest, region: SearchRegion) 
             yield [query], [replace(region, slices=tuple(slices))]
 
 
-def count_detection_steps(run: RunContext, part: SegmentRequest, region: SearchRegion) -> int:
-    """How many slices ``detect`` looks at."""
-    if run.request.examples:
-        return sum(count_example_steps(run.request.examples[name], region) for name in part.concepts)
-    plan = plan_detection(run, part, region)
-    return sum(count_steps(queries, region) for queries, regions in plan for region in regions)
+def _most_steps(run: RunContext, part: SegmentRequest) -> PartSteps:
+    """How many slices a part of the request takes at most, whatever will be found.
+
+    Raises:
+        InputError: an example or a plane does not fit.
+    """
+    slices, queries = run.search_region.slices, [run.queries[concept] for concept in part.concepts]
+    if not slices:
+        return PartSteps(0, 0)
+    if part.examples:
+        supports = [
+            choose_support_slices(stack.extract(one.mask), one)
+            for name in part.concepts
+            for one in part.examples[name]
+            for stack in [SliceStack.along(one.volume.grid, run.search_region.stack.plane)]
+        ]
+        # Each new slice is looked at twice for every concept.
+        detecting = sum(map(len, supports)) + 2 * len(slices) * len(queries)
+    else:
+        detecting = sum(
+            len({query.window for query in asked}) * sum(len(region.slices) for region in regions)
+            for asked, regions in plan_detection(run, part, run.search_region)
+        )
+    tracked = [query for query in queries if part.tracks(query.concept)]
+    prompts = [part.prompts[query.concept] for query in tracked if query.concept in part.prompts]
+    # Up and down through all slices where there are seeds on several, and again for clicks on what is not meant.
+    ways = 2 if all(point.positive for drawn in prompts for point in drawn.points) else 4
+    tracking = ways * len({query.window for query in tracked}) * (slices[-1] + 1 - slices[0])
+    return PartSteps(detecting, tracking)
 
 
 def _query(

@@ -25,18 +25,13 @@ from MedSAM3SegmentLib.reporting.sentences import describe_examples, describe_pr
 from MedSAM3SegmentLib.reporting.versions import package_versions
 from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
 from MedSAM3SegmentLib.results.slice_detections import SliceDetections
-from MedSAM3SegmentLib.tracking.track_concepts import most_tracking_steps, track_concepts
+from MedSAM3SegmentLib.tracking.track_concepts import track_concepts
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
 from .progress import NO_CALLBACKS, RunCallbacks, Stage
 from .provenance import Provenance
 from .request import SegmentRequest
-from .run_context import (
-    RunContext,
-    count_detection_steps,
-    plan_detection,
-    prepare_run,
-)
+from .run_context import RunContext, plan_detection, prepare_run
 from .search_region import SearchRegion
 from .volume import Volume
 
@@ -102,11 +97,8 @@ def detect(run: RunContext, part: SegmentRequest, region: SearchRegion) -> list[
     Raises:
         Cancelled: between two batches of slices.
     """
-    if region is not run.search_region:
-        kept = count_detection_steps(run, part, run.search_region)
-        run.reporter.skip(kept - count_detection_steps(run, part, region))
     find = _detect_from_examples if run.request.examples else _detect_by_words
-    with run.timed("segmenting"):
+    with run.timed("segmenting"), run.reporter.reserved(run.steps[part.concepts].detecting):
         evidence = find(run, part, region)
     return [replace(run.unassembled(name), evidence=tuple(evidence.get(name, ()))) for name in part.concepts]
 
@@ -120,13 +112,10 @@ def track(
         InputError: what was drawn does not fit the volume.
         Cancelled: between two slices.
     """
-    windows = {concept.concept: concept.window for concept in concepts}
-    kept = most_tracking_steps(part, windows, run.search_region)
-    if not region.slices or not any(part.tracks(concept) for concept in part.concepts):
-        run.reporter.settle(kept, 0)
-    else:
-        with run.timed("propagating"):
-            concepts = track_concepts(concepts, part, run.features, region, run.threshold, run.reporter, kept)
+    with run.reporter.reserved(run.steps[part.concepts].tracking):
+        if region.slices and any(part.tracks(concept) for concept in part.concepts):
+            with run.timed("propagating"):
+                concepts = track_concepts(concepts, part, run.features, region, run.threshold, run.reporter)
     if run.request.examples:
         concepts = [_keep_labelled_slices(run, concept, region) for concept in concepts]
     return concepts

@@ -43,7 +43,7 @@ Work = Callable[[StageProgress, int, float], None]
 
 def test_parts_of_one_stage_count_on_where_the_last_one_ended(work: Work) -> None:
     reports: list[Progress] = []
-    reporter = RunReporter(RunCallbacks(reports.append)).over(Stage.SEGMENTING, 30)
+    reporter = RunReporter(RunCallbacks(reports.append)).counting(Stage.SEGMENTING, 30)
     for slices in (10, 20):
         part = reporter.begin(Stage.SEGMENTING, slices)
         work(part, slices - 3, SLOW)
@@ -57,56 +57,69 @@ def test_parts_of_one_stage_count_on_where_the_last_one_ended(work: Work) -> Non
 
 def test_detection_and_tracking_share_one_count_and_assembly_has_its_own(work: Work) -> None:
     reports: list[Progress] = []
-    reporter = RunReporter(RunCallbacks(reports.append)).over(Stage.SEGMENTING, 3 + 20)
+    reporter = RunReporter(RunCallbacks(reports.append)).counting(Stage.SEGMENTING, 3 + 20)
     work(reporter.begin(Stage.SEGMENTING, 3), 3, QUICK)
-    reporter.settle(20, 4 + 2)
-    followed = reporter.over(Stage.PROPAGATING, 4 + 2)
-    work(followed.begin(Stage.PROPAGATING, 4), 4, SLOW)
-    assert reports[-1].seconds_left == pytest.approx(2 * SLOW)
-    work(followed.begin(Stage.PROPAGATING, 2), 1, SLOW)
+    with reporter.reserved(20):
+        reporter.expect(4 + 3)
+        work(reporter.begin(Stage.PROPAGATING, 4), 4, SLOW)
+        assert reports[-1].seconds_left == pytest.approx(3 * SLOW)
+        work(reporter.begin(Stage.PROPAGATING, 2), 1, SLOW)
+    with reporter.reserved(0):
+        pass
     reporter.begin(Stage.ASSEMBLING, 1).advance()
 
     assert [(report.stage, report.done, report.total) for report in reports] == [
         *((Stage.SEGMENTING, done, 23) for done in range(4)),
-        *((Stage.PROPAGATING, done, 9) for done in range(4, 9)),
+        (Stage.SEGMENTING, 3, 10),
+        *((Stage.PROPAGATING, done, 10) for done in range(4, 9)),
+        (Stage.PROPAGATING, 8, 9),
         *((Stage.ASSEMBLING, done, 1) for done in range(2)),
     ]
 
 
 def test_more_slices_to_track_than_planned_raise_the_total(work: Work) -> None:
     reports: list[Progress] = []
-    reporter = RunReporter(RunCallbacks(reports.append)).over(Stage.SEGMENTING, 10)
+    reporter = RunReporter(RunCallbacks(reports.append)).counting(Stage.SEGMENTING, 10)
     work(reporter.begin(Stage.SEGMENTING, 10), 10, SLOW)
-    reporter.settle(4, 0)
-    reporter.settle(0, 2)
-    part = reporter.begin(Stage.PROPAGATING, 2)
-    part.finish()
+    with reporter.reserved(0):
+        reporter.begin(Stage.PROPAGATING, 2).finish()
     assert (reports[-1].done, reports[-1].total) == (12, 12)
 
 
 def test_the_time_left_follows_the_pace_when_new_slices_follow_kept_ones(work: Work) -> None:
     reports: list[Progress] = []
-    reporter = RunReporter(RunCallbacks(reports.append)).over(Stage.SEGMENTING, 300)
+    reporter = RunReporter(RunCallbacks(reports.append)).counting(Stage.SEGMENTING, 300)
     work(reporter.begin(Stage.SEGMENTING, 200), 200, QUICK)
     assert reports[-1].seconds_left == pytest.approx(100 * QUICK)
     work(reporter.begin(Stage.SEGMENTING, 100), 40, SLOW)
     assert reports[-1].seconds_left == pytest.approx(60 * SLOW)
 
 
+def test_what_was_reserved_and_not_needed_is_left_out(work: Work) -> None:
+    reports: list[Progress] = []
+    reporter = RunReporter(RunCallbacks(reports.append)).counting(Stage.SEGMENTING, 100)
+    with reporter.reserved(90):
+        work(reporter.begin(Stage.SEGMENTING, 50), 50, SLOW)
+    work(reporter.begin(Stage.SEGMENTING, 10), 1, SLOW)
+    assert (reports[-1].done, reports[-1].total) == (51, 60)
+    assert reports[-1].seconds_left == pytest.approx(9 * SLOW)
+
+
 def test_what_need_not_be_done_is_no_quick_work(work: Work) -> None:
     reports: list[Progress] = []
-    reporter = RunReporter(RunCallbacks(reports.append)).over(Stage.SEGMENTING, 100)
-    work(reporter.begin(Stage.SEGMENTING, 50), 50, SLOW)
-    reporter.skip(40)
+    reporter = RunReporter(RunCallbacks(reports.append)).counting(Stage.SEGMENTING, 100)
+    part = reporter.begin(Stage.SEGMENTING, 90)
+    work(part, 50, SLOW)
+    part.finish()
     assert reports[-1].done == 90
     assert reports[-1].seconds_left == pytest.approx(10 * SLOW)
-    reporter.skip(0)
+    part.finish()
     work(reporter.begin(Stage.SEGMENTING, 10), 10, SLOW)
     assert (reports[-1].done, reports[-1].seconds_left) == (100, 0)
 
 
 def test_a_run_that_is_ended_says_how_far_all_of_it_was() -> None:
-    reporter = RunReporter(RunCallbacks(cancel=lambda: True)).over(Stage.SEGMENTING, 30)
+    reporter = RunReporter(RunCallbacks(cancel=lambda: True)).counting(Stage.SEGMENTING, 30)
     reporter.begin(Stage.SEGMENTING, 10).advance(10)
     with pytest.raises(Cancelled, match="after 10 of 30 slices"):
         reporter.begin(Stage.SEGMENTING, 20).check()

@@ -94,11 +94,6 @@ def detect_slices(
     return evidence
 
 
-def count_steps(questions: Sequence[ConceptQuery], search_region: SearchRegion) -> int:
-    """How many slices ``detect_slices`` looks at; one that is seen through two windows counts twice."""
-    return sum(len(slices) for _, slices in _rounds(questions, search_region))
-
-
 def _rounds(questions: Sequence[ConceptQuery], search_region: SearchRegion) -> list[tuple[list[int], list[int]]]:
     """Which questions are asked together, because they share a window, and on which slices."""
     rounds = []

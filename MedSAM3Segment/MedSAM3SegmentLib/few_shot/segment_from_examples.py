@@ -30,7 +30,7 @@ from MedSAM3SegmentLib.results.tracks import Track
 from MedSAM3SegmentLib.search_region import SearchRegion
 from MedSAM3SegmentLib.volume import Volume
 
-from .support_set import SupportSet, choose_support_slices, pool_features
+from .support_set import SupportSet, pool_features
 
 #: Lowest score that counts where a request names none.
 LIKENESS_THRESHOLD = 0.5
@@ -85,19 +85,6 @@ def detect_from_examples(
         show(evidence[-1])
         stage.advance()
     return evidence
-
-
-def count_example_steps(examples: Sequence[Example], search_region: SearchRegion) -> int:
-    """How many slices ``detect_from_examples`` looks at; each new one twice.
-
-    Raises:
-        InputError: as ``detect_from_examples``.
-    """
-    if not search_region.slices:
-        return 0
-    stacks = [SliceStack.along(example.volume.grid, search_region.stack.plane) for example in examples]
-    chosen = [choose_support_slices(stack.extract(one.mask), one) for stack, one in zip(stacks, examples, strict=True)]
-    return sum(map(len, chosen)) + 2 * len(search_region.slices)
 
 
 def limit_to_labelled_slices(example: Example, volume: Volume, stack: SliceStack) -> Example:

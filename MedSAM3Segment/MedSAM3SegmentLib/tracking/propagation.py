@@ -64,7 +64,6 @@ def propagate(
     tracks = _Run(targets, tracker, features_of, search_region, reporter, rules, memory_dtype, asked).tracks()
     corrected = {n: _corrected(target, tracks[n]) for n, target in enumerate(targets) if target.corrections}
     changed = {n: target for n, target in corrected.items() if len(target.seeds) > len(targets[n].seeds)}
-    reporter.settle(_steps([targets[n] for n in corrected]), _steps(list(changed.values())))
     for n in corrected.keys() - changed.keys():
         reporter.add_message(
             message(
@@ -81,13 +80,10 @@ def propagate(
     return tracks
 
 
-def count_propagation_steps(targets: Sequence[TrackedObject]) -> int:
+def count_steps(targets: Sequence[TrackedObject]) -> int:
     """How many slices ``propagate`` goes through at most, both ways together, and again for corrections."""
-    return _steps(targets) + _steps([target for target in targets if target.corrections])
-
-
-def _steps(targets: Sequence[TrackedObject]) -> int:
-    return sum(len(way) for way in _ways(targets)) if targets else 0
+    chosen = targets, [target for target in targets if target.corrections]
+    return sum(len(way) for some in chosen if some for way in _ways(some))
 
 
 def _ways(targets: Sequence[TrackedObject]) -> tuple[range, range]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from MedSAM3SegmentLib.models.abilities import tracker_of
 from MedSAM3SegmentLib.models.detector import Sam3Detector
 from MedSAM3SegmentLib.models.tracker_types import TrackerFeatures
 from MedSAM3SegmentLib.preprocessing.windowing import Window
-from MedSAM3SegmentLib.progress import RunReporter, Stage
+from MedSAM3SegmentLib.progress import RunReporter
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.results.result import ConceptResult
 from MedSAM3SegmentLib.results.slice_detections import SliceDetections
@@ -26,7 +26,7 @@ from MedSAM3SegmentLib.search_region import SearchRegion
 from .detection_agreement import DetectionAgreement
 from .fill_gaps import interpolate_gap
 from .merge_tracks import merge_tracks
-from .propagation import count_propagation_steps, propagate
+from .propagation import count_steps, propagate
 from .stop_rules import StopRules
 from .tracked_objects import (
     TrackedObject,
@@ -69,14 +69,12 @@ def track_concepts(
     search_region: SearchRegion,
     threshold: float,
     reporter: RunReporter,
-    kept_steps: int = 0,
 ) -> list[ConceptResult]:
     """The concepts with tracks, for those whose objects are followed.
 
     Args:
         concepts: with the evidence there is, not assembled.
         features: the same that were detected on; no slice is encoded twice.
-        kept_steps: of what ``reporter`` reports, kept for this by ``most_tracking_steps``.
 
     Raises:
         InputError: what was drawn does not fit the volume.
@@ -94,9 +92,7 @@ def track_concepts(
     tracks: list[Track] = [_NOTHING] * len(jobs)
     windows = list(dict.fromkeys(concepts[job.number].window for job in jobs))
     together = [[n for n, job in enumerate(jobs) if concepts[job.number].window == window] for window in windows]
-    steps = sum(count_propagation_steps([jobs[n].target for n in chosen]) for chosen in together)
-    reporter.settle(kept_steps, steps)
-    reporter = reporter.over(Stage.PROPAGATING, steps)
+    reporter.expect(sum(count_steps([jobs[n].target for n in chosen]) for chosen in together))
     for window, chosen in zip(windows, together, strict=True):
 
         def features_of(index: int, window: Window = window) -> TrackerFeatures:
@@ -123,23 +119,6 @@ def track_concepts(
         evidence = _with_object_scores(concepts[number].evidence, merged)
         result[number] = replace(concepts[number], evidence=evidence, tracks=tuple(merged))
     return result
-
-
-def most_tracking_steps(request: SegmentRequest, windows: Mapping[str, Window], search_region: SearchRegion) -> int:
-    """How many slices are gone through at most to follow the objects of a request, whatever will be found.
-
-    Args:
-        windows: by concept.
-    """
-    followed = [concept for concept in request.concepts if request.tracks(concept)]
-    points = [point for name in followed if name in request.prompts for point in request.prompts[name].points]
-    # Up and down through all slices where there are seeds on several, and again for clicks on what is not meant.
-    ways = 2 if all(point.positive for point in points) else 4
-    return (
-        ways
-        * len({windows[concept] for concept in followed})
-        * (search_region.slices[-1] + 1 - search_region.slices[0])
-    )
 
 
 #: Stands in a list until its track is there.
