@@ -11,9 +11,6 @@ BIN := $(VENV)/bin
 CONSTRAINTS := .ci/constraints.txt
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -q $(PIP_ARGS) -c $(CONSTRAINTS)
 
-# Small models gain nothing from more threads, and two that compete lose a lot.
-export OMP_NUM_THREADS ?= 1
-export TOKENIZERS_PARALLELISM = false
 export QT_QPA_PLATFORM ?= offscreen
 
 .PHONY: demo test test-slow lint bench screenshots clean
@@ -31,6 +28,7 @@ test-slow: $(VENV)/ready-for-tests
 bench: $(VENV)/ready-for-tests
 	$(BIN)/python benchmarks/encode_once.py
 	$(BIN)/python benchmarks/propagation.py
+	$(BIN)/python benchmarks/threads.py
 	PYTHONPATH=MedSAM3Segment:MedSAM3Agent:Testing $(BIN)/python benchmarks/panel_latency.py
 
 # Pictures of the panel and of results for the README, drawn without a window.

@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from MedSAM3SegmentLib.models.threads import wait_passively
 from support.fake_hub import hub
 from support.scene import scene
 from support.tiny_model import tiny_model_folder
+
+# As the shell and the engine do when they start.
+wait_passively()
 
 __all__ = ["hub", "scene", "tiny_model_folder"]
 

@@ -61,7 +61,6 @@ def stack_and_prompts(depth: int) -> tuple[Volume, dict[str, TargetPrompts]]:
 
 def main() -> None:
     """Measure and print."""
-    torch.set_num_threads(1)
     segmenter = Segmenter.load("demo", "cpu")
     encoded: list[int] = []
     encode = segmenter.model.encode_images

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from MedSAM3SegmentLib.cli.main import main
+from MedSAM3SegmentLib.cli.start import start
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start())

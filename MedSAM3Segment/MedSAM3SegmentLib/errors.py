@@ -55,5 +55,9 @@ class Cancelled(MedSAM3Error):  # noqa: N818 - nothing went wrong
         super().__init__(words, **facts)
 
 
+class PackageError(MedSAM3Error):
+    """A Python package is missing, of a version that does not fit, or cannot be loaded (shell exit code 5)."""
+
+
 class EngineError(MedSAM3Error):
     """The engine process cannot be started or reached, or ended in the middle of a job (shell exit code 4)."""

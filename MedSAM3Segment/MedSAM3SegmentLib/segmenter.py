@@ -21,6 +21,7 @@ from MedSAM3SegmentLib.features.feature_cache import FeatureCache
 from MedSAM3SegmentLib.few_shot.segment_from_examples import detect_from_examples, labelled_slices, with_labelled_slices
 from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.models.detector import Sam3Detector
+from MedSAM3SegmentLib.models.threads import threads_for
 from MedSAM3SegmentLib.reporting.sentences import describe_examples, describe_prompts
 from MedSAM3SegmentLib.reporting.versions import package_versions
 from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
@@ -79,6 +80,10 @@ class Segmenter:
             MissingTrackerError: the request needs a tracker and the model has none.
             Cancelled: ``callbacks.cancel`` said so between two batches.
         """
+        with threads_for(self.model):
+            return self._segment(volume, request, callbacks)
+
+    def _segment(self, volume: Volume, request: SegmentRequest, callbacks: RunCallbacks) -> SegmentResult:
         run = prepare_run(self.model, self.vocabulary, self.cache, volume, request, callbacks)
         outer, *inner = split_request(run.request)
         found = track(run, outer, run.search_region, detect(run, outer, run.search_region))

@@ -71,7 +71,7 @@ def files_in(folder: Path) -> list[str]:
 
 def start(*words: str, cwd: Path, stdout: int = subprocess.PIPE, **variables: str) -> subprocess.Popen[str]:
     """``medsam3`` in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(LIBRARY), "OMP_NUM_THREADS": "1", **variables}
+    environment = {**os.environ, "PYTHONPATH": str(LIBRARY), **variables}
     command = [sys.executable, "-m", "MedSAM3SegmentLib", *words]
     return subprocess.Popen(command, cwd=cwd, env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True)
 

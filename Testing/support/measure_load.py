@@ -25,7 +25,6 @@ def main(small: str, source: str, dtype: str, *options: str) -> None:
     from MedSAM3SegmentLib.models.load_model import load_model
     from MedSAM3SegmentLib.models.memory import estimate_memory
 
-    torch.set_num_threads(1)
     for window in (option for option in options if option.isdigit()):
         weight_files.WINDOW_BYTES = weight_files.PICKLE_WINDOW_BYTES = int(window)
     load_model(small, "cpu")  # All that is imported lazily is there from now on.

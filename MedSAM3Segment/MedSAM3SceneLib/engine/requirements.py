@@ -16,7 +16,7 @@ _INSTALLED = Path(__file__).resolve().parents[2] / "Resources" / "requirements.t
 
 #: What the PyTorch extension installs, and what comes with Slicer.
 _PYTORCH = "torch>=2.6"
-_BROUGHT = ("SimpleITK>=2.4", "requests>=2.31")
+_BROUGHT = ("SimpleITK>=2.4,<4", "requests>=2.31,<3")
 
 #: Another version of these would break Slicer, or be a PyTorch that does not fit this computer.
 _HELD = ("numpy", "Pillow", "pydicom", "requests", "scipy", "SimpleITK", "torch", "torchvision")

@@ -84,6 +84,7 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The engine could not be started (exit code {code}); {log} says more."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The engine could not be started with {python} ({why})."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The engine could not be started: no space is left in {folder}; free some."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The engine could not be started: {why}"),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The engine could not keep volumes in {folder} ({why}); free some space there."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The engine did not answer within {seconds:.0f} seconds; {log} says more."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The engine does not do that (HTTP status {status}); use the same version at both ends."),

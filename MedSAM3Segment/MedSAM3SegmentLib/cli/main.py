@@ -1,7 +1,6 @@
 """``medsam3``: the engine from a shell.
 
-Results go to standard output, all else to standard error. Exit codes: 0 done, also when nothing was found; 1 a defect
-of the program; 2 bad input or usage; 3 model missing or broken; 4 engine not reached; 130 interrupted.
+Results go to standard output, all else to standard error. The exit codes are in ``exit_codes``.
 """
 
 from __future__ import annotations
@@ -31,12 +30,14 @@ from MedSAM3SegmentLib.errors import (
     EngineError,
     InputError,
     ModelError,
+    PackageError,
 )
+from MedSAM3SegmentLib.exit_codes import BAD_INPUT, BAD_MODEL, BAD_PACKAGE, DEFECT, DONE, INTERRUPTED, NO_ENGINE
+from MedSAM3SegmentLib.models.threads import ask_for_threads, wait_passively
+from MedSAM3SegmentLib.reporting.packages import find_broken_package
 
 from .signals import Interruption
 from .terminal import Terminal, flush_results
-
-DONE, DEFECT, BAD_INPUT, BAD_MODEL, NO_ENGINE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
 class _Parser(argparse.ArgumentParser):
@@ -72,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             options = _parser().parse_args(_with_joined_values(sys.argv[1:] if argv is None else argv))
             terminal = Terminal(options.quiet, options.verbose)
+            wait_passively()
+            if getattr(options, "threads", None):
+                ask_for_threads(options.threads)
             with warnings.catch_warnings():
                 _silence_libraries(options.verbose)
                 options.run(options, terminal, interruption)
@@ -106,6 +110,10 @@ def _explain(error: BaseException, interruption: Interruption, terminal: Termina
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, for GPUs
         terminal.error("There was not enough memory; take fewer --slices, a smaller model or another --device.")
         return DEFECT
+    broken = error if isinstance(error, PackageError) else find_broken_package()
+    if broken is not None:
+        terminal.error(str(broken))
+        return BAD_PACKAGE
     hint = "" if terminal.verbose else " Repeat with --verbose to see where."
     terminal.error(f"Something went wrong that should not ({type(error).__name__}: {error}).{hint}")
     return DEFECT

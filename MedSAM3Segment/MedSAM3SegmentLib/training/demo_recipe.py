@@ -142,15 +142,11 @@ def train_demo(
     Raises:
         Cancelled: ``cancel`` said so; the last snapshot stays.
     """
-    import torch
-
     from .architecture import Architecture
     from .detector_trainer import save_snapshot
     from .loop import Schedule
     from .train import train_model, train_new_model, until_cancelled
 
-    # One thread: small matrices gain nothing from more, and the sums come out the same on every machine's core count.
-    torch.set_num_threads(1)
     architecture = Architecture()
     lessons = phantom_lessons(recipe.phantoms, recipe.first_seed)
     card = ModelCard(

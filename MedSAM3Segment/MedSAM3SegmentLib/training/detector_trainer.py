@@ -11,6 +11,7 @@ from MedSAM3SegmentLib.errors import ModelError
 from MedSAM3SegmentLib.models.detector import BoxPrompts, DetectorOutput, Sam3Detector
 from MedSAM3SegmentLib.models.devices import training_dtype
 from MedSAM3SegmentLib.models.save_model import save_model
+from MedSAM3SegmentLib.models.threads import threads_for
 from MedSAM3SegmentLib.progress import CancelCheck
 
 from .batches import Batch, BatchMaker
@@ -58,7 +59,8 @@ def train(
     def save(average: Weights) -> None:
         save_snapshot(model, average, output)
 
-    average = run_schedule(network, schedule, draw_losses, save, output, report=report, cancel=cancel)
+    with threads_for(model):
+        average = run_schedule(network, schedule, draw_losses, save, output, report=report, cancel=cancel)
     # What goes on from here is what was saved.
     network.load_state_dict({name: half_precision(value).to(value.dtype) for name, value in average.items()})
     network.eval()

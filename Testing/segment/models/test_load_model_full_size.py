@@ -26,7 +26,7 @@ needs_linux = pytest.mark.skipif(
 
 def _load(small: Path, source: Path, dtype: str, *options: str) -> dict[str, Any]:
     """What ``measure_load.py`` prints."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-m", "support.measure_load", str(small), str(source), dtype, *options],
         capture_output=True,

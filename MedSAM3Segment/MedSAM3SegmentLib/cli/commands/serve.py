@@ -13,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from MedSAM3SegmentLib.cli.options.model import add_threads_option
 from MedSAM3SegmentLib.cli.signals import Interruption
 from MedSAM3SegmentLib.cli.terminal import Terminal, flush_results
 from MedSAM3SegmentLib.cli.token import given_token
@@ -73,6 +74,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         help="features, each in RAM and on the GPU (%(default)s)",
     )
     keep.add_argument("--model-budget", type=float, default=6.0, metavar="GB", help="weights of models (%(default)s)")
+    add_threads_option(parser)
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     parser.set_defaults(run=run)
 

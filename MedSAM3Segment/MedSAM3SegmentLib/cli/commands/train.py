@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from MedSAM3SegmentLib.cli.options.model import add_threads_option
 from MedSAM3SegmentLib.cli.signals import Interruption
 from MedSAM3SegmentLib.cli.terminal import Terminal, duration
 from MedSAM3SegmentLib.cli.train_run import RATE_OF_TRAINING_ON, STEPS, train
@@ -87,6 +88,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     parser.add_argument(
         "--device", metavar="auto|cuda|mps|cpu", help="where to train (default: auto; the demo model on the CPU)"
     )
+    add_threads_option(parser)
     parser.set_defaults(run=run)
 
 

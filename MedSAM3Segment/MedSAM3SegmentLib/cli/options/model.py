@@ -34,8 +34,25 @@ class ModelSection:
         return cls(options.model, options.device, options.dtype, options.resolution)
 
 
+def add_threads_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--threads``."""
+    parser.add_argument(
+        "--threads",
+        metavar="N",
+        type=positive_number,
+        help="CPU threads to compute with (default: what suits the model and the machine; OMP_NUM_THREADS counts too)",
+    )
+
+
+def positive_number(text: str) -> int:
+    """A whole number above 0, for argparse."""
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number above 0")
+    return int(text)
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model``, ``--device``, ``--dtype`` and ``--resolution``."""
+    """Add ``--model``, ``--device``, ``--dtype``, ``--resolution`` and ``--threads``."""
     parser.add_argument(
         "--model",
         metavar="demo|FOLDER|HUB_ID",
@@ -56,3 +73,4 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="edge of the model's square input; less is faster and takes less memory (default: the model's own)",
     )
+    add_threads_option(parser)

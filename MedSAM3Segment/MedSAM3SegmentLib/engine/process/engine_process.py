@@ -22,6 +22,7 @@ from MedSAM3SegmentLib.engine.client.http import HttpConnection, knows_token
 from MedSAM3SegmentLib.engine.client.remote_segmenter import RemoteSegmenter
 from MedSAM3SegmentLib.engine.protocol.status import EngineStatus
 from MedSAM3SegmentLib.errors import EngineError, MedSAM3Error
+from MedSAM3SegmentLib.exit_codes import BAD_PACKAGE
 from MedSAM3SegmentLib.messages.message import message
 from MedSAM3SegmentLib.python_process import NO_WINDOW, child_environment, kill_process_tree
 
@@ -225,6 +226,8 @@ class EngineProcess(RemoteSegmenter):
                     return answering[0]
             code = started.process.poll()
             if code is not None:
+                if code == BAD_PACKAGE and (why := _last_line(self.log_path)):
+                    raise EngineError("The engine could not be started: {why}", why=why)
                 folder = run_folder()
                 if shutil.disk_usage(folder).free < _MAX_LOG_BYTES:
                     raise EngineError(
@@ -291,6 +294,12 @@ def _leave(engine: RunningEngine) -> bool:
     if not _wait_for(lambda: not engine.process.is_alive):
         engine.process.kill()
     return True
+
+
+def _last_line(log: Path) -> str:
+    """What the service said last, without the program's name."""
+    lines = log.read_text("utf-8", "replace").splitlines() if log.exists() else []
+    return lines[-1].removeprefix("medsam3: ") if lines else ""
 
 
 def _wait_for(happened: Callable[[], bool]) -> bool:

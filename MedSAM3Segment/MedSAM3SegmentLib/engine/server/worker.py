@@ -16,9 +16,10 @@ from MedSAM3SegmentLib.engine.protocol.events import (
     PartialArrived,
     WasCancelled,
 )
-from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
+from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error, PackageError
 from MedSAM3SegmentLib.messages.message import message
 from MedSAM3SegmentLib.progress import PartialMask, Progress, RunCallbacks
+from MedSAM3SegmentLib.reporting.packages import find_broken_package
 
 from .job_queue import JobQueue, QueuedJob
 from .model_cache import ModelCache
@@ -85,9 +86,12 @@ class Worker:
         except MedSAM3Error as error:
             return Failed.of(error)
         except Exception as error:
+            _log.warning("job %s: %s", job.order.id[:8], type(error).__name__)
+            broken = error if isinstance(error, PackageError) else find_broken_package()
+            if broken is not None:
+                return Failed.of(broken)
             from MedSAM3SegmentLib.models.memory import is_out_of_memory  # needs PyTorch, as what failed does
 
-            _log.warning("job %s: %s", job.order.id[:8], type(error).__name__)
             if not is_out_of_memory(error):
                 return Failed(
                     message(

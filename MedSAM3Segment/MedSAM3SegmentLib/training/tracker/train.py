@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.models.threads import threads_for
 from MedSAM3SegmentLib.progress import CancelCheck
 from MedSAM3SegmentLib.training.dataset import LabelledStack
 from MedSAM3SegmentLib.training.loop import Schedule
@@ -75,7 +76,8 @@ def add_tracker(
     from .trainer import train_tracker
 
     rng = np.random.default_rng([recipe.seed, 1])
-    encoded = list(encode_stacks(model, until_cancelled(stacks, cancel), rng, spoiled_share=recipe.spoiled_share))
+    with threads_for(model):
+        encoded = list(encode_stacks(model, until_cancelled(stacks, cancel), rng, spoiled_share=recipe.spoiled_share))
     if not encoded:
         raise InputError("Nothing in the training volumes goes on over three slices; a tracker needs labelled stacks.")
     card = replace(

@@ -16,6 +16,7 @@ from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.checkpoints.networks import TrackerNetworks
 from MedSAM3SegmentLib.models.detector import Sam3Detector, VisionFeatures
 from MedSAM3SegmentLib.models.memory_bank import MemoryBank
+from MedSAM3SegmentLib.models.threads import threads_for
 from MedSAM3SegmentLib.models.tracker import Tracker
 from MedSAM3SegmentLib.models.tracker_types import (
     MaskPrompt,
@@ -80,7 +81,8 @@ def train_tracker(
         halves.load_state_dict(average)
         trained = _save(model, halves.half(), card, output)
 
-    run_schedule(modules, schedule, draw_losses, save, output, report=report, cancel=cancel)
+    with threads_for(model):
+        run_schedule(modules, schedule, draw_losses, save, output, report=report, cancel=cancel)
     return trained
 
 
