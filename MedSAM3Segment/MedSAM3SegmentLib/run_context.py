@@ -24,6 +24,7 @@ from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.messages.message import Message, as_message
 from MedSAM3SegmentLib.models.abilities import tracker_of
 from MedSAM3SegmentLib.models.detector import Sam3Detector
+from MedSAM3SegmentLib.preprocessing.intensity_check import check_intensities
 from MedSAM3SegmentLib.preprocessing.windowing import Window, choose_window, is_ct
 from MedSAM3SegmentLib.prompts.slice_prompts import boxes_on
 from MedSAM3SegmentLib.results.result import ConceptResult
@@ -137,6 +138,8 @@ def prepare_run(
     windows = {concept: query.window for concept, query in run.queries.items()}
     steps = sum(count_detection_steps(run, part, region) for part in parts)
     steps += sum(most_tracking_steps(part, windows, region) for part in parts)
+    if request.window is None:
+        run.said.extend(check_intensities(volume))
     return replace(run, reporter=run.reporter.over(Stage.SEGMENTING, steps))
 
 

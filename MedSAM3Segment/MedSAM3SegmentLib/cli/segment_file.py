@@ -69,6 +69,7 @@ def segment_file(job: SegmentJob, terminal: Terminal, interruption: Interruption
         job.model.check()
     with terminal.busy(f"reading {job.image}"), _timed(seconds, "reading"):
         from MedSAM3SegmentLib.io.read_volume import read_volume
+        from MedSAM3SegmentLib.preprocessing.intensity_check import check_intensities
 
         volume = read_volume(job.image)
         examples = read_examples(job.examples, job.request.concepts[0], volume)
@@ -80,6 +81,9 @@ def segment_file(job: SegmentJob, terminal: Terminal, interruption: Interruption
     terminal.note(_describe(volume, stack))
     for message in volume.messages:
         terminal.note(message, "yellow")
+    if request.window is None:
+        for said in check_intensities(volume):
+            terminal.note(said, "yellow")
     asked = [concept for concept in request.concepts if request.is_asked(concept)]
     for advice in (advice for concept in asked for advice in advice_for(concept)):
         terminal.note(advice, "yellow")

@@ -67,6 +67,11 @@ class Vocabulary:
         """
         return self._by_key.get(key_of(text))
 
+    def is_same(self, text: str, other: str) -> bool:
+        """Whether two texts name one concept, in the vocabulary or not."""
+        concept = self.find(text)
+        return concept is self.find(other) if concept else bool(key_of(text)) and key_of(text) == key_of(other)
+
     def closest_in(self, text: str) -> Concept | None:
         """The concept with most words of all whose words are in ``text``, in whatever order, or None."""
         words = {singular(word) for word in re.findall(r"\w+", prompt_for(text))}
