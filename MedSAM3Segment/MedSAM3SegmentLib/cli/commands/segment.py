@@ -115,7 +115,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
 def run(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
     """Do what ``medsam3 segment`` was asked to."""
     started = time.monotonic()
-    named = tuple(dict.fromkeys(phrase for text in options.concept for phrase in split_phrases(text)))
+    # argparse takes the value of --concept=-- away and leaves an empty list.
+    typed = [text if isinstance(text, str) else "--" for text in options.concept]
+    named = tuple(dict.fromkeys(phrase for text in typed for phrase in split_phrases(text)))
     request = SegmentRequest(
         concepts=concepts_of(options, named) or ((NAMELESS,) if options.example else ()),
         plane=Plane(options.plane),
