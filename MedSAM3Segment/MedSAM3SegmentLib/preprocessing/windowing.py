@@ -156,17 +156,32 @@ def choose_window(volume: Volume, preset: str | None = None, override: Window | 
 
 def describe_window(window: Window) -> Message:
     """Through which window a concept was seen, and why."""
-    facts = {"name": window.name, "low": window.low, "high": window.high}
+    name, low, high = window.name, window.low, window.high
     match window.reason:
         case WindowReason.CONCEPT:
-            return message("Seen through the window {name} ({low:g} to {high:g} HU), which suits it.", **facts)
+            return message(
+                "Seen through the window {name} ({low:g} to {high:g} HU), which suits it.",
+                name=name,
+                low=low,
+                high=high,
+            )
         case WindowReason.USUAL:
-            return message("Seen through the window {name} ({low:g} to {high:g} HU), as is usual for CT.", **facts)
+            return message(
+                "Seen through the window {name} ({low:g} to {high:g} HU), as is usual for CT.",
+                name=name,
+                low=low,
+                high=high,
+            )
         case WindowReason.VALUES:
-            return message("Seen through a window from the image's values ({low:g} to {high:g}, {name}).", **facts)
+            return message(
+                "Seen through a window from the image's values ({low:g} to {high:g}, {name}).",
+                name=name,
+                low=low,
+                high=high,
+            )
         case WindowReason.DISPLAY:
             return message("Seen as the picture is.")
-    return message("Seen through the window that was given ({low:g} to {high:g}).", low=window.low, high=window.high)
+    return message("Seen through the window that was given ({low:g} to {high:g}).", low=low, high=high)
 
 
 def window_label(window: Window) -> str:
