@@ -320,7 +320,8 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         """
         from MedSAM3SceneLib.requests.console import parse_spec
 
-        told = {"progress": onProgress, "partial": onPartial, "waiting": options.pop("onWaiting", None)}
+        told = {"progress": onProgress, "partial": onPartial}
+        told |= {"waiting": options.pop("onWaiting", None), "said": options.pop("onSaid", None)}
         spec = parse_spec(volumeNode, concepts, segmentationNode, more_planes=options.pop("morePlanes", ()), **options)
         return self._runs.start(spec, told, onDone, onFailed, onEdited)
 

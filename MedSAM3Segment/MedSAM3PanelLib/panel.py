@@ -14,6 +14,7 @@ from MedSAM3SceneLib.runs.oblique_sentences import reason_on_cut
 from MedSAM3SceneLib.runs.segmentation_run import ResultRun, SegmentationRun
 from MedSAM3SceneLib.translation.translate import translated
 from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
+from MedSAM3SegmentLib.messages.message import Message
 from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
 from MedSAM3WidgetsLib.preview_display import PreviewDisplay
 from MedSAM3WidgetsLib.progress_bar import ProgressBar
@@ -21,6 +22,7 @@ from MedSAM3WidgetsLib.scrolling import scroll_into_view
 
 from .concept_completer import ConceptCompleter, remember_concepts
 from .dialogs import confirm_replace
+from .phrase_advice import PhraseAdvice
 from .request_form import RequestForm
 from .results_section import ResultsSection
 from .slice_view_selector import SliceViewSelector
@@ -45,6 +47,7 @@ class Panel:
         self.progress = ProgressBar(ui.progressBar, ui.progressLabel)
         self.form = RequestForm(ui, self.show_choices)
         self.completion = ConceptCompleter(ui.conceptsEdit)
+        self.advice = PhraseAdvice(ui.conceptsEdit, ui.adviceLabel)
         self.results = ResultsSection(ui)
         self.threshold = ThresholdSlider(ui.thresholdSlider, self.previews, self.write_threshold, self._say)
         self.views = SliceViewSelector(ui.viewSelector)
@@ -109,6 +112,7 @@ class Panel:
     def close(self) -> None:
         """The panel goes away."""
         self._drop_job(_("The module was closed; nothing was written."))
+        self.advice.close()
         self._let_go_of_choices()
         self.previews.remove()
         self.threshold.follow(None)
@@ -143,6 +147,7 @@ class Panel:
                 parameters.segmentation,
                 onProgress=self.progress.show,
                 onWaiting=self.progress.show_waiting,
+                onSaid=self._said,
                 onPartial=show_partial,
                 onDone=self._applied,
                 onFailed=self._failed,
@@ -257,6 +262,10 @@ class Panel:
         if job is not None:
             job.abandon(why)
         self.progress.end()
+
+    def _said(self, said: Message) -> None:
+        """What there is to know of a run before its result."""
+        self._say(translated(said))
 
     def _say(self, words: str) -> None:
         """Show ``words`` below the buttons; nothing takes no room."""

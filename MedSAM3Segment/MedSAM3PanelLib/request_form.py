@@ -12,6 +12,7 @@ from MedSAM3SceneLib.mrml.volumes import slice_count
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.request import AssemblyOptions
+from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
 
 from .parameter_node import PanelMode, PanelParameters
 
@@ -81,7 +82,7 @@ class RequestForm:
         parameters = self._parameters
         if parameters is None or parameters.volume is None:
             return _("Select a volume first.")
-        if not parameters.concepts.strip(" ;\n\t"):
+        if not split_phrases(parameters.concepts):
             return _("Type at least one concept first.")
         if parameters.mode is PanelMode.THIS_SLICE and view is None:
             return _("There is no slice view; choose a layout that has one, or another mode.")

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from MedSAM3SceneLib.editing.write_result import WrittenResult
 from MedSAM3SceneLib.translation.translate import translated
+from MedSAM3SegmentLib.preprocessing.windowing import describe_window
 from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
 
 #: The columns that hold numbers.
@@ -59,6 +60,7 @@ class ResultsTable:
         self._table.setRowCount(len(result.concepts))
         for row, concept in enumerate(result.concepts):
             sentences = [said.get(concept.concept, concept.reason), *concept.messages, *concept.clean_up]
+            sentences.append(describe_window(concept.window))
             message = " ".join(map(translated, sentences))
             texts = (
                 concept.concept,

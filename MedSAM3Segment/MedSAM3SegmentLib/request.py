@@ -14,7 +14,7 @@ from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
 from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.prompts.examples import Examples
 from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS, BoxReading, TargetPrompts
-from MedSAM3SegmentLib.vocabulary.phrases import prompt_for, split_phrases
+from MedSAM3SegmentLib.vocabulary.phrases import check_phrase, prompt_for, split_phrases
 
 from .array_types import BoolMask
 from .errors import InputError
@@ -99,8 +99,8 @@ class SegmentRequest:
     def __post_init__(self) -> None:
         if not self.concepts:
             raise InputError("No concept was given; type at least one phrase, such as 'liver'.")
-        if any(not concept.strip() for concept in self.concepts):
-            raise InputError("A concept is empty; remove it or type a phrase, such as 'liver'.")
+        for concept in self.concepts:
+            check_phrase(concept, is_name=not self.is_asked(concept))
         if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
             raise InputError("The threshold {threshold} is not between 0 and 1.", threshold=self.threshold)
         strangers = self.prompts.keys() - set(self.concepts)
@@ -143,6 +143,11 @@ class SegmentRequest:
         meant = prompt_for(self.inside)
         return next((concept for concept in self.concepts if prompt_for(concept) == meant), self.inside)
 
+    def is_asked(self, concept: str) -> bool:
+        """Whether the model is asked a concept's words, or they are only its name."""
+        prompts = self.prompts.get(concept)
+        return not self.examples and (prompts is None or prompts.is_phrase)
+
     def tracks(self, concept: str) -> bool:
         """Whether a concept's objects are tracked through the stack, or only detected on each slice."""
         if self.mode is Mode.FROM_PROMPTS:
@@ -175,6 +180,7 @@ class SegmentRequest:
             raise InputError(
                 "'{words}' does not name one structure to look inside of; give a phrase, such as 'liver'.", words=words
             )
+        check_phrase(words)
         if set(self.concepts) == {self.container}:
             raise InputError(
                 "'{words}' cannot lie inside of itself; add a concept that lies in it, such as 'tumor'.", words=words

@@ -21,11 +21,13 @@ from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.messages.message import Message, as_message
 from MedSAM3SegmentLib.models.abilities import tracker_of
 from MedSAM3SegmentLib.models.detector import Sam3Detector
+from MedSAM3SegmentLib.preprocessing.intensity_check import check_intensities
 from MedSAM3SegmentLib.preprocessing.windowing import Window, choose_window, is_ct
 from MedSAM3SegmentLib.prompts.slice_prompts import boxes_on
 from MedSAM3SegmentLib.results.result import ConceptResult
+from MedSAM3SegmentLib.vocabulary.advice import advice_for, describe_cut
 from MedSAM3SegmentLib.vocabulary.phrases import VISUAL_PHRASE, prompt_for
-from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary, advice_for
+from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
 from .progress import RunCallbacks, RunReporter, Stage
 from .request import SegmentRequest
@@ -127,7 +129,7 @@ def prepare_run(
         features=SliceFeatures(model, cache, volume, region.stack),
         threshold=threshold if request.threshold is None else request.threshold,
         queries={
-            concept: _query(vocabulary, volume, request, concept, region.stack)
+            concept: _query(model, vocabulary, volume, request, concept, region.stack)
             for part in parts
             for concept in part.concepts
         },
@@ -141,6 +143,8 @@ def prepare_run(
         tracker_of(model, request.mode)
     steps = {part.concepts: _most_steps(run, part) for part in parts}
     most = sum(each.detecting + each.tracking for each in steps.values())
+    if request.window is None:
+        run.said.extend(check_intensities(volume))
     return replace(run, steps=steps, reporter=run.reporter.counting(Stage.SEGMENTING, most))
 
 
@@ -193,19 +197,32 @@ def _most_steps(run: RunContext, part: SegmentRequest) -> PartSteps:
     return PartSteps(detecting, tracking)
 
 
+def phrase_messages(model: Sam3Detector, concept: str) -> tuple[Message, ...]:
+    """What the user should know of a concept's words before the model is asked for them."""
+    prompt = prompt_for(concept)
+    last_word = model.last_word_read(prompt)
+    cut = () if last_word is None else (describe_cut(prompt, last_word, model.context_length),)
+    return (*advice_for(concept), *cut)
+
+
 def _query(
-    vocabulary: Vocabulary, volume: Volume, request: SegmentRequest, concept: str, stack: SliceStack
+    model: Sam3Detector,
+    vocabulary: Vocabulary,
+    volume: Volume,
+    request: SegmentRequest,
+    concept: str,
+    stack: SliceStack,
 ) -> ConceptQuery:
     window = _window(vocabulary, volume, request, concept)
     if request.examples:
         return ConceptQuery(concept, concept, window)
     prompts = request.prompts.get(concept)
     if prompts is None:
-        return ConceptQuery(concept, prompt_for(concept), window, advice_for(concept))
+        return ConceptQuery(concept, prompt_for(concept), window, phrase_messages(model, concept))
     exemplars = Exemplars.of(boxes_on(stack, prompts.boxes), stack.spacing[0])
     if not prompts.is_phrase:
         return ConceptQuery(concept, VISUAL_PHRASE, window, (), exemplars, is_phrase=False)
-    return ConceptQuery(concept, prompt_for(concept), window, advice_for(concept), exemplars)
+    return ConceptQuery(concept, prompt_for(concept), window, phrase_messages(model, concept), exemplars)
 
 
 def _window(vocabulary: Vocabulary, volume: Volume, request: SegmentRequest, concept: str) -> Window:

@@ -306,3 +306,38 @@ def test_keys_take_the_completion_that_is_marked(bench, keys, text):
 
     assert edit.plainText == text
     assert not popup.visible
+
+
+def test_what_is_misspelt_or_foreign_is_offered_for_a_click(bench):
+    widget = open_panel(bench)
+    ui, advice = widget.ui, widget.panel.advice
+    ui.conceptsEdit.plainText = "lver; linke Niere\nspleen"
+    advice.show()
+    assert ui.adviceLabel.visible or ui.adviceLabel.text
+    assert "'lver' is not in the vocabulary" in ui.adviceLabel.text.replace("&#x27;", "'")
+    assert ">left kidney</a>" in ui.adviceLabel.text
+    ui.adviceLabel.linkActivated.emit("0")
+    assert ui.conceptsEdit.plainText == "liver\nlinke Niere\nspleen"
+    ui.adviceLabel.linkActivated.emit("0")
+    assert ui.conceptsEdit.plainText == "liver\nleft kidney\nspleen"
+    assert ui.adviceLabel.text == ""
+
+
+def test_what_is_typed_is_shown_as_text_and_not_as_markup(bench):
+    widget = open_panel(bench)
+    widget.ui.conceptsEdit.plainText = "<b>lver</b> & <a href='x'>y</a>"
+    widget.panel.advice.show()
+    assert "<b>" not in widget.ui.adviceLabel.text
+    assert "<a href='x'" not in widget.ui.adviceLabel.text
+
+
+def test_a_ct_that_is_not_in_hu_is_told_before_and_after_the_run(bench):
+    volume, _ = phantom()
+    said = []
+    widget = open_panel(bench, FakeSegmenter({"liver": 1}))
+    say = widget.panel._say
+    widget.panel._say = lambda words: (said.append(words), say(words))
+    constants = bench.slicer.vtkMRMLSubjectHierarchyConstants
+    volume.SetAttribute(constants.GetDICOMSeriesModalityAttributeName(), "CT")
+    run(bench, widget, "liver")
+    assert any("do not look like Hounsfield units" in words for words in said)

@@ -20,7 +20,7 @@ from MedSAM3SegmentLib.request import (
     Mode,
     SegmentRequest,
 )
-from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
+from MedSAM3SegmentLib.vocabulary.phrases import clean_phrase, split_phrases
 
 from .drawn_prompts import segment_ids_named
 from .example_nodes import check_shown, node_pairs, shown_concepts
@@ -94,7 +94,7 @@ def parse_spec(
         threshold=_threshold(threshold),
         # What was drawn is read once the volume is, so until then nothing is tracked yet.
         mode=Mode.SLICES,
-        prompts=dict(prompts or {}),
+        prompts={clean_phrase(concept): drawn for concept, drawn in (prompts or {}).items()},
         inside=inside if isinstance(inside, str) else None,
         more_planes=tuple(_one_of(Plane, name, message("plane")) for name in more_planes),
         assembly=build_assembly_options(assembly),

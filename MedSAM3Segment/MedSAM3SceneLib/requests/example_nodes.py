@@ -11,6 +11,7 @@ from MedSAM3SceneLib.mrml.nodes import require_node
 from MedSAM3SceneLib.mrml.volumes import SceneVolume, check_volume_node, read_in_steps
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.prompts.examples import Example, Examples
+from MedSAM3SegmentLib.vocabulary.segment_names import find_named, may_be_meant
 
 from .drawn_prompts import mask_of_segment
 
@@ -87,10 +88,20 @@ def read_example_nodes(
 
 
 def _shows(pair: NodePair, concept: str, concepts: Sequence[str]) -> str:
-    """The ID of the segment that shows ``concept``: of its name, or the only one where one concept is asked for."""
+    """The ID of the segment that shows ``concept``: of its name, of the same concept, or the only one if that may be.
+
+    Raises:
+        InputError: several name the same concept.
+    """
     segments = list(_segments(pair))
-    named = next((segment_id for segment_id, name in segments if name == concept), "")
-    return segments[0][0] if not named and len(segments) == len(concepts) == 1 else named
+    named = find_named([name for _, name in segments], concept)
+    if len({segments[n][1].casefold() for n in named}) > 1:
+        names = ", ".join(f"'{segments[n][1]}'" for n in named)
+        raise InputError("An example shows '{concept}' in {names}; name one of them.", concept=concept, names=names)
+    if named:
+        return segments[named[0]][0]
+    is_only = len(segments) == len(concepts) == 1 and may_be_meant(segments[0][1], concept)
+    return segments[0][0] if is_only else ""
 
 
 def _segments(pair: NodePair) -> Iterator[tuple[str, str]]:

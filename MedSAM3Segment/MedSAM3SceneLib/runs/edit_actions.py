@@ -219,8 +219,9 @@ def _request(
 
     What shows the one object that is meant is followed. Boxes that are but examples go to the detector with the phrase.
     """
-    phrase = words.phrase.strip()
-    if len(split_phrases(phrase)) > 1:
+    phrases = split_phrases(words.phrase)
+    phrase = words.phrase.strip() if len(phrases) != 1 else phrases[0]
+    if len(phrases) > 1:
         raise InputError(
             "'{phrase}' is more than one phrase, and '{name}' is one segment; type one of them, or use the "
             "MedSAM3 Segment module, which makes a segment of each.",

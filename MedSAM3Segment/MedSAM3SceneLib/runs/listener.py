@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from MedSAM3SceneLib.mrml.volumes import SceneVolume
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
+from MedSAM3SegmentLib.messages.message import Message
 from MedSAM3SegmentLib.progress import PartialMask, Progress
 
 if TYPE_CHECKING:
@@ -40,10 +41,12 @@ class RunListener:
         progress: how far the run has come.
         waiting: so many other jobs of the engine come first.
         partial: a slice is known already.
+        said: something that the user should know before the result is there, one sentence.
         ended: the run is over; its ``state``, ``written`` and ``error`` say how.
     """
 
     progress: Callable[[Progress], None] = _ignore
     waiting: Callable[[int], None] = _ignore
     partial: Callable[[PlacedPartial], None] = _ignore
+    said: Callable[[Message], None] = _ignore
     ended: Callable[[Run], None] = _ignore

@@ -37,6 +37,7 @@ from MedSAM3SceneLib.segments.matching import earlier_segments
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
+from MedSAM3SegmentLib.preprocessing.intensity_check import check_intensities
 from MedSAM3SegmentLib.prompts.examples import Examples
 from MedSAM3SegmentLib.request import Grouping, Mode, SegmentRequest
 from MedSAM3SegmentLib.results.result import SegmentResult
@@ -181,6 +182,9 @@ class SegmentationRun(ResultRun):
         yield from self._ask_for_edits(placed, request)
         if task.examples is not None:
             request = replace(request, examples=(yield from task.examples(whole)))
+        if request.window is None:
+            for said in (yield from run_in_thread(lambda: check_intensities(placed.volume))):
+                self._listener.said(said)
         result = yield from self._answer(self._jobs, placed, request, task.model, task.device)
         self.state = RunState.CONVERTING
         self._check_wanted()

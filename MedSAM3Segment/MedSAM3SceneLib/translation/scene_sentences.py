@@ -35,6 +35,7 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "'{view}' is no slice view; give one, such as that of the Red view."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "A segment was removed while it was written."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "An example is a volume node and a segmentation node; give both, or a list of such pairs."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "An example shows '{concept}' in {names}; name one of them."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "An oblique slice cannot be looked at in a region and inside of a phrase at once; choose one."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Another object of '{name}' is in the segment '{segment}'."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Another segmentation was selected while the segment was worked on; nothing was written."),

@@ -16,7 +16,7 @@ from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.progress import Progress, RunCallbacks, Stage
 from MedSAM3SegmentLib.request import SegmentRequest
-from MedSAM3SegmentLib.vocabulary.vocabulary import advice_for
+from MedSAM3SegmentLib.vocabulary.advice import advice_for
 
 from .output_files import check_outputs, written_together
 from .signals import Interruption
@@ -64,14 +64,12 @@ def segment_file(job: SegmentJob, terminal: Terminal, interruption: Interruption
         Cancelled: ``interruption`` came; nothing was written.
     """
     check_job(job)
-    for concept in job.request.concepts:
-        for advice in advice_for(concept):
-            terminal.note(advice, "yellow")
     seconds: dict[str, float] = {}
     with terminal.busy("looking for the model"):
         job.model.check()
     with terminal.busy(f"reading {job.image}"), _timed(seconds, "reading"):
         from MedSAM3SegmentLib.io.read_volume import read_volume
+        from MedSAM3SegmentLib.preprocessing.intensity_check import check_intensities
 
         volume = read_volume(job.image)
         examples = read_examples(job.examples, job.request.concepts[0], volume)
@@ -83,12 +81,22 @@ def segment_file(job: SegmentJob, terminal: Terminal, interruption: Interruption
     terminal.note(_describe(volume, stack))
     for message in volume.messages:
         terminal.note(message, "yellow")
+    if request.window is None:
+        for said in check_intensities(volume):
+            terminal.note(said, "yellow")
+    asked = [concept for concept in request.concepts if request.is_asked(concept)]
+    for advice in (advice for concept in asked for advice in advice_for(concept)):
+        terminal.note(advice, "yellow")
     with terminal.busy("loading the model"), _timed(seconds, "loading"):
+        from MedSAM3SegmentLib.run_context import phrase_messages
         from MedSAM3SegmentLib.segmenter import Segmenter
 
         segmenter = Segmenter.load(job.model.source, job.model.device, job.model.dtype, job.model.resolution)
     identity = segmenter.model.identity
     terminal.note(f"Model: {identity.name}{' (DEMO)' if identity.is_demo else ''} on {segmenter.model.device}.")
+
+    for said in (said for concept in asked for said in phrase_messages(segmenter.model, concept)):
+        terminal.note(said, "yellow")
 
     with interruption.gently() as stop:
         with terminal.progress() as show:

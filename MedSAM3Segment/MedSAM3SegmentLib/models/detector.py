@@ -202,6 +202,18 @@ class Sam3Detector:
         )
         return {name: encoded[name].to(self.device) for name in ("input_ids", "attention_mask")}
 
+    def last_word_read(self, phrase: str) -> str | None:
+        """The last word that is read whole of a phrase that does not fit, or ``""``; None where all of it fits."""
+        if self.tokenizer is None or self._fits(phrase):
+            return None
+        words = phrase.split()
+        fit = [n for n in range(1, min(len(words), self.context_length)) if self._fits(" ".join(words[:n]))]
+        return words[fit[-1] - 1] if fit else ""
+
+    def _fits(self, phrase: str) -> bool:
+        assert self.tokenizer is not None
+        return len(self.tokenizer(phrase, verbose=False)["input_ids"]) <= self.context_length
+
     def encode_images(self, pixels: torch.Tensor) -> VisionFeatures:
         """Run the vision backbone, nearly all of the cost.
 

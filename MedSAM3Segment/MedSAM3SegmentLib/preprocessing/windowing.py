@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.volume import Volume
-
-if TYPE_CHECKING:
-    pass
 
 #: CT windows by name as (low, high) in HU: width and level as commonly used in radiology reading rooms
 #: (soft tissue W400 L40, liver W150 L90, lung W1500 L-600, bone W1800 L400, brain W80 L40, mediastinum W350 L50,
@@ -40,6 +38,16 @@ PERCENTILES = (1.0, 99.0)
 _CT_AIR = -500.0
 
 
+class WindowReason(StrEnum):
+    """Why an image is seen through a window."""
+
+    GIVEN = "given"
+    CONCEPT = "suits the concept"
+    USUAL = "usual for CT"
+    VALUES = "from the values"
+    DISPLAY = "shown as it is"
+
+
 @dataclass(frozen=True)
 class Window:
     """An intensity window: ``low`` and below become black, ``high`` and above white.
@@ -47,11 +55,13 @@ class Window:
     Attributes:
         low, high: in the volume's own unit (HU for CT).
         name: how the window was chosen, for reports: a preset's name, ``percentiles 1-99``, ``custom`` or ``display``.
+        reason: why it was chosen; windows that differ in nothing else are the same.
     """
 
     low: float
     high: float
     name: str = "custom"
+    reason: WindowReason = field(default=WindowReason.GIVEN, compare=False)
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
@@ -102,18 +112,18 @@ def is_ct(volume: Volume) -> bool:
         return volume.modality == "CT"
     if not (np.issubdtype(volume.array.dtype, np.signedinteger) or np.issubdtype(volume.array.dtype, np.floating)):
         return False
-    finite = _finite(volume.array)
+    finite = finite_voxels(volume.array)
     return bool(finite.size and finite.min() <= _CT_AIR)
 
 
-def _finite(array: NDArray) -> NDArray:  # type: ignore[type-arg]
+def finite_voxels(array: NDArray) -> NDArray:  # type: ignore[type-arg]
     """The voxels of ``array`` that are numbers, in one row."""
     return array[np.isfinite(array)] if np.issubdtype(array.dtype, np.floating) else array.reshape(-1)
 
 
 def percentile_window(array: NDArray) -> Window:  # type: ignore[type-arg]
     """Black and white at ``PERCENTILES`` of all finite voxels; a constant volume is shown as black."""
-    finite = _finite(array)
+    finite = finite_voxels(array)
     if finite.size == 0:
         raise InputError("The volume holds no finite voxel; check the file it came from.")
     low, high = (float(x) for x in np.percentile(finite, PERCENTILES))
@@ -121,7 +131,7 @@ def percentile_window(array: NDArray) -> Window:  # type: ignore[type-arg]
         low, high = float(finite.min()), float(finite.max())
     if high <= low:
         high = low + max(1.0, 1e-6 * abs(low))  # at 1e17 adding 1 changes nothing
-    return Window(low, high, f"percentiles {PERCENTILES[0]:g}-{PERCENTILES[1]:g}")
+    return Window(low, high, f"percentiles {PERCENTILES[0]:g}-{PERCENTILES[1]:g}", WindowReason.VALUES)
 
 
 def choose_window(volume: Volume, preset: str | None = None, override: Window | None = None) -> Window:
@@ -137,10 +147,47 @@ def choose_window(volume: Volume, preset: str | None = None, override: Window | 
     if override is not None:
         return override
     if is_ct(volume):
-        return Window.preset(preset or DEFAULT_CT_WINDOW)
+        chosen = Window.preset(preset or DEFAULT_CT_WINDOW)
+        return replace(chosen, reason=WindowReason.CONCEPT if preset else WindowReason.USUAL)
     if volume.is_color or (volume.array.dtype == np.uint8 and volume.modality not in ("MR", "PT", "NM")):
-        return Window(0.0, 255.0, "display")
+        return Window(0.0, 255.0, "display", WindowReason.DISPLAY)
     return percentile_window(volume.array)
+
+
+def describe_window(window: Window) -> Message:
+    """Through which window a concept was seen, and why."""
+    name, low, high = window.name, window.low, window.high
+    match window.reason:
+        case WindowReason.CONCEPT:
+            return message(
+                "Seen through the window {name} ({low:g} to {high:g} HU), which suits it.",
+                name=name,
+                low=low,
+                high=high,
+            )
+        case WindowReason.USUAL:
+            return message(
+                "Seen through the window {name} ({low:g} to {high:g} HU), as is usual for CT.",
+                name=name,
+                low=low,
+                high=high,
+            )
+        case WindowReason.VALUES:
+            return message(
+                "Seen through a window from the image's values ({low:g} to {high:g}, {name}).",
+                name=name,
+                low=low,
+                high=high,
+            )
+        case WindowReason.DISPLAY:
+            return message("Seen as the picture is.")
+    return message("Seen through the window that was given ({low:g} to {high:g}).", low=low, high=high)
+
+
+def window_label(window: Window) -> str:
+    """The same in few words, for tables: ``lung: suits the concept``, ``-100 to 200: given``."""
+    is_named = window.name in CT_WINDOWS or window.reason is WindowReason.DISPLAY
+    return f"{window.name if is_named else f'{window.low:.4g} to {window.high:.4g}'}: {window.reason}"
 
 
 def to_display(slices: NDArray, window: Window) -> NDArray[np.uint8]:  # type: ignore[type-arg]

@@ -64,16 +64,18 @@ def segment_provenance(result: SegmentResult, concept: ConceptResult) -> dict[st
     """What was asked for one segment, and the run's own provenance.
 
     Keys besides those of ``Provenance.as_dict``: ``concept`` (as typed), ``prompt`` (as the model was asked),
-    ``window`` (name, low, high), ``slices`` (first and last slice that was looked at), ``clean_up`` (which steps of
-    ``AssemblyOptions`` were on) and, where only a part of the volume was segmented, ``limited_to``: index ranges ``i``,
-    ``j``, ``k`` and whether another segment's ``mask`` was one. In Slicer, a segment of which only a slice was written
-    anew has under ``joined_to`` the same of the run that its other slices came from.
+    ``window`` (name, low, high), ``window_reason`` (why that one), ``slices`` (first and last slice that was looked
+    at), ``clean_up`` (which steps of ``AssemblyOptions`` were on) and, where only a part of the volume was segmented,
+    ``limited_to``: index ranges ``i``, ``j``, ``k`` and whether another segment's ``mask`` was one. In Slicer, a
+    segment of which only a slice was written anew has under ``joined_to`` the same of the run that its other slices
+    came from.
     """
     looked_at = list(concept.score_by_slice)
     return {
         "concept": concept.concept,
         "prompt": concept.prompt,
         "window": _window(concept.window),
+        "window_reason": concept.window.reason.value,
         "slices": [min(looked_at), max(looked_at)] if looked_at else None,
         "clean_up": asdict(result.assembly),
         **_limits(result.search_region_of(concept.concept)),
@@ -98,6 +100,7 @@ def _concept(concept: ConceptResult, voxel_volume_mm3: float) -> dict[str, Any]:
         "voxels": voxels,
         "volume_mm3": round(voxels * voxel_volume_mm3, 3),
         "window": _window(concept.window),
+        "window_reason": concept.window.reason.value,
         "score_by_slice": {str(index): _score(score) for index, score in sorted(concept.score_by_slice.items())},
         "instances": [
             {

@@ -14,17 +14,12 @@ from functools import cache
 from pathlib import Path
 
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.messages.message import Message, message
+from MedSAM3SegmentLib.messages.message import message
 from MedSAM3SegmentLib.resources import resource_path
 
 from .phrases import key_of, prompt_for, singular
 from .terminology import Concept
 from .vocabulary_file import read_vocabulary
-
-#: MedSAM-3 was trained on noun phrases of at most this many words.
-MAX_WORDS = 3
-
-_NUMBERS = ("four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
 class Vocabulary:
@@ -72,6 +67,11 @@ class Vocabulary:
         """
         return self._by_key.get(key_of(text))
 
+    def is_same(self, text: str, other: str) -> bool:
+        """Whether two texts name one concept, in the vocabulary or not."""
+        concept = self.find(text)
+        return concept is self.find(other) if concept else bool(key_of(text)) and key_of(text) == key_of(other)
+
     def closest_in(self, text: str) -> Concept | None:
         """The concept with most words of all whose words are in ``text``, in whatever order, or None."""
         words = {singular(word) for word in re.findall(r"\w+", prompt_for(text))}
@@ -107,47 +107,6 @@ class Vocabulary:
         """The CT window that suits the concept, a name from ``windowing.CT_WINDOWS``, or None when it has none."""
         concept = self.find(text)
         return concept.window if concept else None
-
-
-def advice_for(phrase: str, vocabulary: Vocabulary | None = None) -> tuple[Message, ...]:
-    """What the user should know of ``phrase`` before it runs, one sentence each; empty when all is well.
-
-    Args:
-        phrase: one phrase, as typed.
-        vocabulary: where a shorter phrase is looked for; the shipped one by default.
-    """
-    vocabulary = vocabulary or Vocabulary.load()
-    prompt = prompt_for(phrase)
-    words = prompt.split()
-    concept = vocabulary.find(prompt)
-    if concept is None and ("," in prompt or not {"and", "or", "&"}.isdisjoint(words)):
-        return (
-            message(
-                "'{prompt}' seems to name more than one thing; separate concepts with ';' or new lines.", prompt=prompt
-            ),
-        )
-    if len(words) <= MAX_WORDS:
-        return ()
-    count = _NUMBERS[len(words) - 4] if len(words) - 4 < len(_NUMBERS) else len(words)
-    shorter = concept or vocabulary.closest_in(prompt)
-    if not shorter:
-        return (
-            message(
-                "MedSAM-3 was trained on noun phrases of at most three words; '{prompt}' has {count} and may be "
-                "understood poorly.",
-                prompt=prompt,
-                count=count,
-            ),
-        )
-    return (
-        message(
-            "MedSAM-3 was trained on noun phrases of at most three words; '{prompt}' has {count} and may be "
-            "understood poorly; try '{shorter}'.",
-            prompt=prompt,
-            count=count,
-            shorter=shorter.phrase,
-        ),
-    )
 
 
 @cache

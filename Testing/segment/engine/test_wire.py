@@ -43,7 +43,7 @@ from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
 from MedSAM3SegmentLib.geometry.soft_mask import SoftMask
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.messages.message import Message
-from MedSAM3SegmentLib.preprocessing.windowing import Window
+from MedSAM3SegmentLib.preprocessing.windowing import Window, WindowReason
 from MedSAM3SegmentLib.progress import PartialMask, Progress, Stage
 from MedSAM3SegmentLib.prompts.prompts import (
     BoxPromptRAS,
@@ -63,6 +63,8 @@ from MedSAM3SegmentLib.results.result import ConceptResult, Instance, SegmentRes
 from MedSAM3SegmentLib.results.slice_detections import Detection, SliceDetections
 from MedSAM3SegmentLib.results.tracks import Stop, StopReason, Track
 from MedSAM3SegmentLib.search_region import SearchRegion
+from MedSAM3SegmentLib.vocabulary.characters import UNREADABLE
+from MedSAM3SegmentLib.vocabulary.phrases import clean_phrase, has_word
 from MedSAM3SegmentLib.volume import Volume
 from support.equality import assert_same
 from support.results import axial_grid, result_of
@@ -74,6 +76,7 @@ _numbers = st.floats(-1e6, 1e6)
 _scores = st.floats(0, 1)
 _small = st.integers(0, 5)
 _words = st.text(st.characters(exclude_categories=()), min_size=1, max_size=12).filter(str.strip)
+_phrases = _words.filter(lambda text: has_word(clean_phrase(text)) and UNREADABLE not in clean_phrase(text))
 _positions = st.tuples(_numbers, _numbers, _numbers)
 _flags = st.booleans()
 
@@ -90,7 +93,13 @@ def _arrays(shape: tuple[int, ...], dtype: type) -> st.SearchStrategy[np.ndarray
 
 
 _masks = _arrays(SHAPE, bool)
-_windows = st.builds(lambda low, width, name: Window(low, low + width, name), _numbers, st.floats(1, 1e4), _words)
+_windows = st.builds(
+    lambda low, width, name, reason: Window(low, low + width, name, reason),
+    _numbers,
+    st.floats(1, 1e4),
+    _words,
+    st.sampled_from(WindowReason),
+)
 _points = st.builds(PointPromptRAS, _positions, _flags)
 _boxes = st.builds(BoxPromptRAS, st.lists(_positions, min_size=2, max_size=4).map(tuple), _flags)
 _mask_marks = st.builds(MaskPromptRAS, _masks, st.none() | st.lists(_small, max_size=3).map(tuple))
@@ -109,7 +118,7 @@ def _prompts(draw: st.DrawFn) -> TargetPrompts:
 
 @st.composite
 def _requests(draw: st.DrawFn) -> SegmentRequest:
-    concepts = tuple(draw(st.lists(_words, min_size=1, max_size=3, unique=True)))
+    concepts = tuple(draw(st.lists(_phrases, min_size=1, max_size=3, unique=True)))
     mode = draw(st.sampled_from(Mode))
     drawn = {} if mode is Mode.SLICES else {concept: draw(_prompts()) for concept in concepts}
     more_planes = draw(st.lists(st.sampled_from(Plane), max_size=2).map(tuple))

@@ -17,10 +17,13 @@ from MedSAM3SegmentLib.preprocessing.model_input import to_model_input
 from MedSAM3SegmentLib.preprocessing.windowing import (
     CT_WINDOWS,
     Window,
+    WindowReason,
     choose_window,
+    describe_window,
     is_ct,
     percentile_window,
     to_display,
+    window_label,
 )
 from MedSAM3SegmentLib.volume import Volume
 from support.external_data import DATA, needs_shared
@@ -287,3 +290,26 @@ def test_real_ct_and_mr_are_told_apart_and_fill_the_grey_range():
         shown = to_display(volume.array, choose_window(volume))
         assert shown.std() > 30
         assert np.unique(shown).size > 100
+
+
+# Why a window was chosen ----------------------------------------------------------------------------------------------
+
+
+def test_a_window_says_why_it_was_chosen_and_is_the_same_for_it():
+    ct, mr = volume_of(np.full((1, 4, 4), -1000, np.int16)), volume_of(head_like(), "MR")
+    chosen = {
+        WindowReason.CONCEPT: choose_window(ct, "lung"),
+        WindowReason.USUAL: choose_window(ct),
+        WindowReason.VALUES: choose_window(mr, "lung"),
+        WindowReason.DISPLAY: choose_window(volume_of(np.zeros((1, 4, 4), np.uint8))),
+        WindowReason.GIVEN: choose_window(ct, "lung", Window.parse("lung")),
+    }
+    assert all(window.reason is reason for reason, window in chosen.items())
+    assert chosen[WindowReason.CONCEPT] == chosen[WindowReason.GIVEN], "one pass of the encoder serves both"
+    assert window_label(chosen[WindowReason.CONCEPT]) == "lung: suits the concept"
+    assert window_label(Window(-1.5, 20.25)) == "-1.5 to 20.25: given"
+    assert describe_window(chosen[WindowReason.USUAL]) == (
+        "Seen through the window soft-tissue (-160 to 240 HU), as is usual for CT."
+    )
+    assert len({str(describe_window(window)) for window in chosen.values()}) == len(chosen)
+    assert all(describe_window(window).endswith(".") for window in chosen.values())

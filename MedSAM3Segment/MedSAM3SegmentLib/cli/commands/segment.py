@@ -23,7 +23,7 @@ from MedSAM3SegmentLib.cli.terminal import Terminal, duration
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
-from MedSAM3SegmentLib.preprocessing.windowing import CT_WINDOWS, Window
+from MedSAM3SegmentLib.preprocessing.windowing import CT_WINDOWS, Window, window_label
 from MedSAM3SegmentLib.reporting.sentences import describe_track
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
@@ -115,7 +115,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
 def run(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
     """Do what ``medsam3 segment`` was asked to."""
     started = time.monotonic()
-    named = tuple(dict.fromkeys(phrase for text in options.concept for phrase in split_phrases(text)))
+    # argparse takes the value of --concept=-- away and leaves an empty list.
+    typed = [text if isinstance(text, str) else "--" for text in options.concept]
+    named = tuple(dict.fromkeys(phrase for text in typed for phrase in split_phrases(text)))
     request = SegmentRequest(
         concepts=concepts_of(options, named) or ((NAMELESS,) if options.example else ()),
         plane=Plane(options.plane),
@@ -158,6 +160,7 @@ def _table(volume: Volume, result: SegmentResult) -> Table:
     table.add_column("result")
     for heading in ("size", "objects", "slices", "best score"):
         table.add_column(heading, justify="right")
+    table.add_column("window", overflow="fold")
     for concept in result.concepts:
         table.add_row(*_row(volume, concept))
     return table
@@ -168,9 +171,10 @@ def _row(volume: Volume, concept: ConceptResult) -> tuple[str | Text, ...]:
 
     from MedSAM3SegmentLib.units import format_volume
 
+    window = window_label(concept.window)
     best = f"{max(concept.score_by_slice.values(), default=0.0):.2f}"
     if not concept.found:
-        return concept.concept, Text("not found", "yellow"), "", "", "", best
+        return concept.concept, Text("not found", "yellow"), "", "", "", best, window
     first = min(instance.first_slice for instance in concept.instances)
     last = max(instance.last_slice for instance in concept.instances)
     slices = str(first) if first == last else f"{first}-{last}"
@@ -181,6 +185,7 @@ def _row(volume: Volume, concept: ConceptResult) -> tuple[str | Text, ...]:
         str(len(concept.instances)),
         slices,
         best,
+        window,
     )
 
 

@@ -16,6 +16,7 @@ from MedSAM3SegmentLib.prompts.prompts import (
     PointPromptRAS,
     TargetPrompts,
 )
+from MedSAM3SegmentLib.vocabulary.phrases import clean_phrase, has_word
 
 from .values import corners_of, mask_on, position_of
 
@@ -106,11 +107,20 @@ def _owned(texts: Sequence[str], concepts: Sequence[str]) -> list[tuple[str, str
     """Each text with the concept it is for."""
     owned = []
     for text in texts:
-        concept = next((one for one in concepts if text.startswith(one + ":")), None)
-        if concept is not None:
-            owned.append((concept, text[len(concept) + 1 :]))
+        named = next(filter(None, (_named(text, one) for one in concepts)), None)
+        if named is not None:
+            owned.append(named)
         elif len(concepts) == 1:
             owned.append((concepts[0], text))
         else:
             raise InputError(f"'{text}' does not say which concept it is for; put one of them and ':' before it.")
     return owned
+
+
+def _named(text: str, concept: str) -> tuple[str, str] | None:
+    """The concept and what comes after it and ':', however it is written; None where it is another one's."""
+    for place in (n for n, character in enumerate(text) if character == ":"):
+        before = text[:place]
+        if before == concept or (has_word(before) and clean_phrase(before) == concept):
+            return concept, text[place + 1 :]
+    return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +13,10 @@ from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.prompts.prompts import PositionRAS
 from MedSAM3SegmentLib.prompts.slice_prompts import placed_on
+from MedSAM3SegmentLib.vocabulary.segment_names import find_named
+
+if TYPE_CHECKING:
+    from MedSAM3SegmentLib.io.segment import Segment
 
 
 def position_of(text: str) -> PositionRAS:
@@ -40,11 +46,17 @@ def corners_of(text: str) -> tuple[PositionRAS, PositionRAS]:
         ) from None
 
 
-def mask_on(path: Path, grid: VoxelGrid, name: str = "") -> BoolMask:
+def mask_on(
+    path: Path,
+    grid: VoxelGrid,
+    name: str = "",
+    choose: Callable[[Sequence[Segment]], Sequence[Segment]] | None = None,
+) -> BoolMask:
     """What is segmented in a file, on the voxels of ``grid``, bool ``[k, j, i]``.
 
     Args:
         name: of the segments that are meant, upper or lower case; where none is called so it is all of them.
+        choose: says in place of a name which segments are meant.
 
     Raises:
         InputError: it cannot be read, holds nothing, or lies on other voxels.
@@ -54,7 +66,8 @@ def mask_on(path: Path, grid: VoxelGrid, name: str = "") -> BoolMask:
     segments, own_grid = read_segmentation(path)
     if not segments:
         raise InputError(f"{path} holds no segment; give a segmentation that is not empty.")
-    meant = [segment for segment in segments if segment.name.casefold() == name.casefold()] or segments
+    named = [segments[n] for n in find_named([segment.name for segment in segments], name)] if name else []
+    meant = (named or segments) if choose is None else choose(segments)
     mask = np.logical_or.reduce([segment.mask for segment in meant])
     placed = placed_on(grid, mask, own_grid)
     if placed is None:
