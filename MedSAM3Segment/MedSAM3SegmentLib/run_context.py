@@ -34,6 +34,7 @@ from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary, advice_for
 from .progress import RunCallbacks, RunReporter, Stage
 from .request import SegmentRequest
 from .search_region import SearchRegion
+from .units import is_plain_picture
 from .volume import Volume
 
 
@@ -105,7 +106,7 @@ def prepare_run(
     """
     by_examples = bool(request.examples)
     request = _fit_request(request, volume)
-    region = SearchRegion.of(request, SliceStack.along(volume.grid, request.plane))
+    region = SearchRegion.of(request, SliceStack.along(volume.grid, request.plane), is_plain_picture(volume))
     if by_examples:
         examples = {
             name: [limit_to_labelled_slices(one, volume, region.stack) for one in request.examples[name]]
