@@ -19,7 +19,7 @@ from .dicom import is_dicom
 from .labelmap_nifti import color_of_label, read_names, write_labels
 from .read_volume import read_stored
 from .seg_nrrd import segments_by_header, write_seg_nrrd
-from .segment import Provenance, Segment
+from .segment import IsWanted, Provenance, Segment
 from .segmentation_paths import check_output, suffix_of
 
 #: The suffixes of label maps; the other one is Slicer's own.
@@ -60,8 +60,14 @@ def write_segmentation(
     return ()
 
 
-def read_segmentation(path: str | Path) -> tuple[list[Segment], VoxelGrid]:
+def read_segmentation(
+    path: str | Path, is_wanted: IsWanted = lambda _name, _label: True
+) -> tuple[list[Segment], VoxelGrid]:
     """Read the segments of a ``.seg.nrrd`` file or of a label map in any format that ITK reads.
+
+    Args:
+        path: of the file.
+        is_wanted: says which are read, because masks of all that a label map has may take much memory.
 
     Returns:
         The segments, masks on the returned grid, and the grid: that of the stored voxels, which Slicer may have cropped
@@ -86,7 +92,7 @@ def read_segmentation(path: str | Path) -> tuple[list[Segment], VoxelGrid]:
         layers, grid = straighten(layers, grid, linear=False)
     if "Segment0_ID" in stored.tags:
         try:
-            return segments_by_header(layers, stored), grid
+            return segments_by_header(layers, stored, is_wanted), grid
         except (ValueError, IndexError):
             raise InputError("{path} has a damaged header; save it again from 3D Slicer.", path=path) from None
     if "Segmentation_MasterRepresentation" in stored.tags:
@@ -99,5 +105,7 @@ def read_segmentation(path: str | Path) -> tuple[list[Segment], VoxelGrid]:
         )
     names = read_names(path)
     labels = layers[..., 0]
-    present = [int(label) for label in np.unique(labels) if label != 0]
-    return [Segment(names.get(n, f"Label {n}"), labels == n, color_of_label(n)) for n in present], grid
+    present = {int(label): names.get(int(label), f"Label {label}") for label in np.unique(labels) if label != 0}
+    return [
+        Segment(name, labels == n, color_of_label(n), label=n) for n, name in present.items() if is_wanted(name, n)
+    ], grid
