@@ -7,7 +7,7 @@ threshold never runs the model: ``assembly.assemble.with_threshold`` turns the s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,3 +136,12 @@ class SegmentResult:
     def label_names(self) -> dict[int, str]:
         """The concepts by their label in ``merged``."""
         return {number: concept.concept for number, concept in enumerate(self.concepts, start=1)}
+
+
+def without_cut_off(result: SegmentResult) -> SegmentResult:
+    """A result that does not say where objects are cut off: that of slices which are a part of what is there."""
+    concepts = tuple(
+        replace(concept, instances=tuple(replace(instance, cut_off=()) for instance in concept.instances))
+        for concept in result.concepts
+    )
+    return replace(result, concepts=concepts)

@@ -197,6 +197,9 @@ def _read_masks(case: ManifestCase, volume: Volume, notes: _Notes) -> dict[str, 
     there: dict[str, int] = {}
 
     def is_wanted(name: str, label: int) -> bool:
+        # Of a .seg.nrrd, which lists its segments, those without a voxel are nothing that was left out.
+        if case.labels.suffix.lower() == ".nrrd":
+            return True
         is_named = label in labels or name.strip().casefold() in names or prompt_for(name) in meant
         if not is_named:
             there[name] = label

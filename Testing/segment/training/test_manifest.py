@@ -123,6 +123,13 @@ def test_segments_of_slicer_are_taken_by_name_or_number(folder: Path, values: ob
     assert said == ["drawn.seg.nrrd: the labels 1 ('Spleen') are named by no concept and were left out."]
 
 
+def test_an_empty_segment_is_nothing_that_was_left_out(folder: Path) -> None:
+    segmentation(folder, ("Spleen", SPLEEN & LIVER), ("Liver", LIVER))
+    ((stack,), said) = read(folder, case_of({"liver": ["liver"], "tumor": ["tumor"]}, "drawn.seg.nrrd"))
+    assert np.array_equal(masks_of(stack)["liver"], LIVER)
+    assert said == ["drawn.seg.nrrd: 'tumor' (tumor) is nowhere in the labels, so it is learnt as absent."]
+
+
 def test_segments_that_overlap_stay_whole(folder: Path) -> None:
     organ = LIVER | SPLEEN
     segmentation(folder, ("organ", organ), ("tumor", LIVER))
@@ -260,7 +267,7 @@ def test_what_is_said_twice_is_refused(folder: Path) -> None:
 
 
 @needs_shared
-@pytest.mark.parametrize("concepts", [None, {"spleen": ["Spleen"], "liver": ["liver"]}])
+@pytest.mark.parametrize("concepts", [None, {"spine": ["Spine"], "liver": ["liver"]}])
 def test_labels_as_slicer_saves_them_are_those_of_their_names(
     tmp_path: Path, concepts: dict[str, list[str]] | None
 ) -> None:
