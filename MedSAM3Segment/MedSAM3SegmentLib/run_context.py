@@ -105,7 +105,7 @@ def prepare_run(
         MissingTrackerError: it needs a tracker and the model has none.
     """
     by_examples = bool(request.examples)
-    request = _fit_request(request, volume)
+    request, said = _fit_request(request, volume).in_drawn_plane(volume.grid)
     region = SearchRegion.of(request, SliceStack.along(volume.grid, request.plane), is_plain_picture(volume))
     if by_examples:
         examples = {
@@ -137,6 +137,7 @@ def prepare_run(
     windows = {concept: query.window for concept, query in run.queries.items()}
     steps = sum(count_detection_steps(run, part, region) for part in parts)
     steps += sum(most_tracking_steps(part, windows, region) for part in parts)
+    run.said.extend(said)
     return replace(run, reporter=run.reporter.over(Stage.SEGMENTING, steps))
 
 

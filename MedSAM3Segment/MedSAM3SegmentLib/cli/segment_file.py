@@ -88,10 +88,11 @@ def segment_file(
     request = job.request if job.complete is None else job.complete(job.request, volume.grid)
     if examples:
         request = replace(request, examples=dict.fromkeys(request.concepts, examples))
+    request, said = request.in_drawn_plane(volume.grid)
     stack = SliceStack.along(volume.grid, request.plane)
     request.slice_range(stack)
     terminal.note(_describe(volume, stack))
-    for message in volume.messages:
+    for message in (*said, *volume.messages):
         terminal.note(message, "yellow")
     with terminal.busy("loading the model"), _timed(seconds, "loading"):
         from MedSAM3SegmentLib.segmenter import Segmenter
