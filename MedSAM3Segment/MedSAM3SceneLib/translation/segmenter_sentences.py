@@ -100,6 +100,8 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "There is no example of '{concept}'; give one, or leave the concept out."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "There is no window named '{name}'; use one of {known}, or LOW,HIGH."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "This is the demo model, trained on synthetic pictures: it shows how the program works and says nothing about a real patient."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "What was drawn for '{concept}' lies on {plane} slices ({slices}) and is but a line on each {own} one; choose the plane '{plane}' and nothing that goes by another, or draw it on {own} slices."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "What was drawn for '{concept}' lies on {plane} slices ({slices}), so {plane} slices were looked at."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "What was drawn is seen along one plane only; leave more planes out."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "acquired"),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "anterior"),
