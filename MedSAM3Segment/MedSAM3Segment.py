@@ -233,6 +233,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         partial=None,
         like=None,
         assembly=None,
+        replaceCompleted=False,
     ):
         """Segment ``volumeNode``, write one segment per concept that was found, and return; the window stays alive.
 
@@ -264,6 +265,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
             the concepts are only its names. Slices that are segmented in ``volumeNode`` itself come back as they are.
         :param assembly: clean-up steps to switch, such as ``{"largest_only": True, "fill_gaps": False}``; the names are
             those of MedSAM3SegmentLib.request.AssemblyOptions, which can be given too.
+        :param replaceCompleted: whether segments of earlier runs that are marked as completed may be written again.
         :return: the segmentation node. A concept that was not found has no segment; ``messages`` says so.
         :raises MedSAM3SegmentLib.errors.MedSAM3Error: with one sentence that says what to do; the scene is unchanged.
         """
@@ -288,6 +290,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
             view=view,
             like=like,
             assembly=assembly,
+            replace_completed=replaceCompleted,
         )
         return self._runs.finish(spec, progress, partial, cancel)
 
@@ -311,9 +314,10 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
             ``messages`` say what is in the scene now.
         :param onFailed: called with the error, a MedSAM3SegmentLib.errors.Cancelled when somebody cancelled the run,
             a node was removed or the scene closed. The scene is unchanged then.
-        :param onEdited: asked with the names of segments of earlier runs that were edited since or reach beyond what is
-            looked at, if this run would write any; False ends it. Without it they are written, and ``undo`` brings
-            back what they held.
+        :param onEdited: asked with the names of segments of earlier runs that were edited since, reach beyond what is
+            looked at or are marked as completed, if this run would write any; False ends it. Without it they are
+            written, and ``undo`` brings back what they held, but for completed ones: these end the run unless
+            ``replaceCompleted`` is True.
         :param options: as ``segment`` takes them.
         :return: a MedSAM3WidgetsLib.run_timer.RunTimer with ``cancel()``, ``ended`` and ``run``.
         :raises MedSAM3SegmentLib.errors.MedSAM3Error: the run cannot begin.
@@ -322,7 +326,9 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
 
         told = {"progress": onProgress, "partial": onPartial}
         told |= {"waiting": options.pop("onWaiting", None), "said": options.pop("onSaid", None)}
-        spec = parse_spec(volumeNode, concepts, segmentationNode, more_planes=options.pop("morePlanes", ()), **options)
+        options |= {"more_planes": options.pop("morePlanes", ())}
+        options |= {"replace_completed": options.pop("replaceCompleted", False)}
+        spec = parse_spec(volumeNode, concepts, segmentationNode, **options)
         return self._runs.start(spec, told, onDone, onFailed, onEdited)
 
     def startPreview(self, volumeNode, concepts, sliceNode, onDone=None, onFailed=None, **options):
@@ -341,17 +347,18 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
 
         return self._runs.start_preview(parse_spec(volumeNode, concepts, view=sliceNode, **options), onDone, onFailed)
 
-    def writeThreshold(self, threshold, onDone=None, onFailed=None, onEdited=None):
+    def writeThreshold(self, threshold, onDone=None, onFailed=None, onEdited=None, replaceCompleted=False):
         """Begin to write the last result again, cut at another threshold, as one action; the model does not run.
 
         What was drawn in its segments since is replaced, and ``undo`` brings it back. Concepts whose segments were
         deleted since stay deleted, unless all of them were.
 
-        :param onEdited: asked with the names of the segments that were edited since, if there are any; False leaves all
-            as it is, which ``onFailed`` is told.
+        :param onEdited: asked with the names of the segments that were edited since or are marked as completed, if
+            there are any; False leaves all as it is, which ``onFailed`` is told.
+        :param replaceCompleted: whether completed segments may be written where ``onEdited`` is not given.
         :return: a MedSAM3WidgetsLib.run_timer.RunTimer, or None when there is no result.
         """
-        return self._runs.start_threshold(threshold, onDone, onFailed, onEdited)
+        return self._runs.start_threshold(threshold, onDone, onFailed, onEdited, replaceCompleted)
 
     def undo(self):
         """Take back what was written last, by this logic or another; False when there is nothing to undo."""

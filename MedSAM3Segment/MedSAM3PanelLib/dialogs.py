@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 def confirm_replace(names: Sequence[str]) -> bool:
     """Ask the user whether segments may be written again that hold what no run brings back."""
     question = _(
-        "Edited since they were segmented, or larger than what is looked at now: {names}. What is found now takes the"
-        " place of that; Undo brings it back."
+        "Edited since they were segmented, marked as completed, or larger than what is looked at now: {names}. What is"
+        " found now takes the place of that; Undo brings it back."
     ).format(names=", ".join(names))
     return bool(slicer.util.confirmOkCancelDisplay(question, windowTitle=_("MedSAM3 Segment")))

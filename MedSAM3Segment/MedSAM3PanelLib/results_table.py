@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from MedSAM3SceneLib.editing.write_result import WrittenResult
 from MedSAM3SceneLib.translation.translate import translated
 from MedSAM3SegmentLib.preprocessing.windowing import describe_window
+from MedSAM3SegmentLib.reporting.sentences import describe_cut_off
 from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
 
 #: The columns that hold numbers.
@@ -38,7 +39,7 @@ class ResultsTable:
         table.setHorizontalHeaderLabels([_("Concept"), _("Found"), _("Score"), _("mL")])
         for column, words in (
             (2, _("The best score on any slice, 0 to 1.")),
-            (3, _("The volume that its segment holds, in millilitres.")),
+            (3, _("The volume that its segment holds, in millilitres; ≥ where the structure goes on beyond it.")),
         ):
             table.horizontalHeaderItem(column).setToolTip(words)
         # However long a phrase is, what became of it stays in sight.
@@ -59,14 +60,16 @@ class ResultsTable:
         self._messages = []
         self._table.setRowCount(len(result.concepts))
         for row, concept in enumerate(result.concepts):
-            sentences = [said.get(concept.concept, concept.reason), *concept.messages, *concept.clean_up]
-            sentences.append(describe_window(concept.window))
+            sentences = [said.get(concept.concept, concept.reason), *describe_cut_off(concept)]
+            sentences += [*concept.messages, *concept.clean_up, describe_window(concept.window)]
             message = " ".join(map(translated, sentences))
+            # The whole structure holds more, and the sentence says why.
+            least = "≥ " if concept.cut_off else ""
             texts = (
                 concept.concept,
                 _("found") if concept.found else _("not found"),
                 f"{best_score(concept):.2f}",
-                f"{held.get(concept.concept, volume_ml(concept)):.1f}" if concept.found else "",
+                f"{least}{held.get(concept.concept, volume_ml(concept)):.1f}" if concept.found else "",
             )
             self._messages.append(message)
             for column, text in enumerate(texts):

@@ -6,18 +6,24 @@ The panel, the effect, the console, the shell and the agent build the same ``Seg
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.preprocessing.windowing import Window
+from MedSAM3SegmentLib.prompts.drawn_plane import drawn_plane
 from MedSAM3SegmentLib.prompts.examples import Examples
 from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS, BoxReading, TargetPrompts
 from MedSAM3SegmentLib.vocabulary.phrases import check_phrase, prompt_for, split_phrases
 
 from .array_types import BoolMask
 from .errors import InputError
+
+#: Slices that a sentence lists.
+_MOST_LISTED = 5
 
 
 class Mode(StrEnum):
@@ -160,6 +166,58 @@ class SegmentRequest:
         if prompts is None or prompts.are_exemplars:
             return True
         return self.mode is not Mode.FROM_PROMPTS and prompts.is_phrase
+
+    def in_drawn_plane(self, grid: VoxelGrid) -> tuple[SegmentRequest, tuple[Message, ...]]:
+        """The request with the plane that masks were drawn in where none is named, and what is to be said of that.
+
+        Masks of which it is known on what slices of the stack they were drawn are left alone.
+
+        Args:
+            grid: of the volume.
+
+        Raises:
+            InputError: masks were drawn in another plane than the request goes by, and another cannot be taken.
+        """
+        own = SliceStack.along(grid, self.plane)
+        drawn: list[tuple[str, tuple[Plane, tuple[int, ...]]]] = []
+        count = 0
+        for concept, stack, masks in self._masks_to_place(own):
+            count += 1
+            found = drawn_plane(stack, masks)
+            if found is not None:
+                drawn.append((concept, found))
+        if not drawn:
+            return self, ()
+        concept, (plane, indices) = drawn[0]
+        listed = ", ".join(map(str, indices[:_MOST_LISTED])) + (", ..." if len(indices) > _MOST_LISTED else "")
+        is_one = len(drawn) == count and all(found[0] is plane for _, found in drawn)
+        if self.plane is not Plane.ACQUIRED or self.slices is not None or self.more_planes or not is_one:
+            raise InputError(
+                "What was drawn for '{concept}' lies on {plane} slices ({slices}) and is but a line on each {own} one; "
+                "choose the plane '{plane}' and nothing that goes by another, or draw it on {own} slices.",
+                concept=concept,
+                plane=plane.words,
+                slices=listed,
+                own=own.plane.words,
+            )
+        said = message(
+            "What was drawn for '{concept}' lies on {plane} slices ({slices}), so {plane} slices were looked at.",
+            concept=concept,
+            plane=plane.words,
+            slices=listed,
+        )
+        return replace(self, plane=plane), (said,)
+
+    def _masks_to_place(self, own: SliceStack) -> Iterator[tuple[str, SliceStack, list[BoolMask]]]:
+        """What was drawn or shown on slices that nobody named, by concept and with the stack it would be read in."""
+        for concept, prompts in self.prompts.items():
+            masks = [mark.mask for mark in prompts.masks if mark.slices is None and mark.mask.shape == own.grid.shape]
+            if masks:
+                yield concept, own, masks
+        for concept, examples in self.examples.items():
+            for example in examples:
+                if example.slices is None:
+                    yield concept, SliceStack.along(example.volume.grid, own.plane), [example.mask]
 
     def _check_examples(self) -> None:
         for concept in self.concepts:

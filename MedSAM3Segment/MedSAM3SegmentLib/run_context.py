@@ -32,6 +32,7 @@ from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 from .progress import RunCallbacks, RunReporter, Stage
 from .request import SegmentRequest
 from .search_region import SearchRegion
+from .units import is_plain_picture
 from .volume import Volume
 
 
@@ -112,8 +113,8 @@ def prepare_run(
         MissingTrackerError: it needs a tracker and the model has none.
     """
     by_examples = bool(request.examples)
-    request = _fit_request(request, volume)
-    region = SearchRegion.of(request, SliceStack.along(volume.grid, request.plane))
+    request, said = _fit_request(request, volume).in_drawn_plane(volume.grid)
+    region = SearchRegion.of(request, SliceStack.along(volume.grid, request.plane), is_plain_picture(volume))
     if by_examples:
         examples = {
             name: [limit_to_labelled_slices(one, volume, region.stack) for one in request.examples[name]]
@@ -145,6 +146,7 @@ def prepare_run(
     most = sum(each.detecting + each.tracking for each in steps.values())
     if request.window is None:
         run.said.extend(check_intensities(volume))
+    run.said.extend(said)
     return replace(run, steps=steps, reporter=run.reporter.counting(Stage.SEGMENTING, most))
 
 

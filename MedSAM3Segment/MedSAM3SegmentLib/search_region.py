@@ -32,6 +32,7 @@ class SearchRegion:
         box: index ranges of a ``[k, j, i]`` array; what is outside is cut.
         inside: bool ``[k, j, i]``, or None where the box alone decides.
         container: the concept whose mask ``inside`` is, which it does not cut; empty where that is none.
+        is_picture: whether the volume is a picture or a film, whose sides are no patient's and whose frames are time.
     """
 
     stack: SliceStack
@@ -39,9 +40,10 @@ class SearchRegion:
     box: tuple[slice, slice, slice]
     inside: BoolMask | None = None
     container: str = ""
+    is_picture: bool = False
 
     @classmethod
-    def of(cls, request: SegmentRequest, stack: SliceStack) -> SearchRegion:
+    def of(cls, request: SegmentRequest, stack: SliceStack, is_picture: bool = False) -> SearchRegion:
         """What ``request`` lets through, in its own plane; the words of its ``inside`` cut nothing yet.
 
         Raises:
@@ -56,34 +58,44 @@ class SearchRegion:
         if min(part.stop - part.start for part in box) <= 0:
             raise InputError("No slice of the range lies in the region; choose another range or region.")
         inside = None if request.inside is None or isinstance(request.inside, str) else _checked(request.inside, grid)
-        search_region = cls._with(stack, (box[0], box[1], box[2]), inside)
+        search_region = cls._with(stack, (box[0], box[1], box[2]), inside, is_picture=is_picture)
         if not search_region.slices:
             raise InputError("The segment to look inside of has no voxel in the range and region; choose another one.")
         return search_region
 
     def along(self, stack: SliceStack) -> SearchRegion:
         """The same voxels for the slices of another plane."""
-        return self._with(stack, self.box, self.inside, self.container)
+        return self._with(stack, self.box, self.inside, self.container, self.is_picture)
 
     def restricted_to(self, container: str, mask: BoolMask) -> SearchRegion:
         """What of this also lies in ``mask`` ``[k, j, i]`` of the concept ``container``; it may have no slice."""
-        return self._with(self.stack, self.box, mask if self.inside is None else mask & self.inside, container)
+        allowed = mask if self.inside is None else mask & self.inside
+        return self._with(self.stack, self.box, allowed, container, self.is_picture)
 
     def for_concept(self, concept: str) -> SearchRegion:
         """What holds for one concept: that which the others must lie in is not cut by its own mask."""
-        return self._with(self.stack, self.box, None) if self.container and concept == self.container else self
+        if not self.container or concept != self.container:
+            return self
+        return self._with(self.stack, self.box, None, is_picture=self.is_picture)
 
     @classmethod
     def _with(
-        cls, stack: SliceStack, box: tuple[slice, slice, slice], inside: BoolMask | None, container: str = ""
+        cls,
+        stack: SliceStack,
+        box: tuple[slice, slice, slice],
+        inside: BoolMask | None,
+        container: str = "",
+        is_picture: bool = False,
     ) -> SearchRegion:
         along = box[stack.array_axes[0]]
         slices = range(along.start, along.stop)
         if inside is None:
-            return cls(stack, tuple(slices), box)
+            return cls(stack, tuple(slices), box, is_picture=is_picture)
         others = (stack.array_axes[1], stack.array_axes[2])
         with_voxels = np.asarray(inside[box].any(axis=others))
-        return cls(stack, tuple(slices[int(n)] for n in np.flatnonzero(with_voxels)), box, inside, container)
+        return cls(
+            stack, tuple(slices[int(n)] for n in np.flatnonzero(with_voxels)), box, inside, container, is_picture
+        )
 
     def clip(self, slice_index: int, mask: BoolMask) -> BoolMask:
         """``mask`` ``[row, column]`` of one slice without what is outside."""

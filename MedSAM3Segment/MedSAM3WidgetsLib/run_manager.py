@@ -104,19 +104,25 @@ class RunManager:
         return self._follow(self._run(build_preview_task(spec), self._listener(done, failed, {})))
 
     def start_threshold(
-        self, threshold: float, done: Done | None, failed: Failed | None, may_replace: ConfirmReplace | None
+        self,
+        threshold: float,
+        done: Done | None,
+        failed: Failed | None,
+        may_replace: ConfirmReplace | None,
+        replace_completed: bool = False,
     ) -> Any:
         """Begin to write the last result at another threshold, and give the RunTimer; None without a result.
 
         Args:
-            may_replace: see ``ThresholdRun``.
+            may_replace, replace_completed: see ``ThresholdRun``.
         """
         if self.last is None or self.written is None:
             return None
         save_state = _editor_state_saver(self.written.segmentation_node)
         listener = self._listener(done, failed, {})
+        writer = self._segment_writer()
         return self._follow(
-            ThresholdRun(self.last, threshold, self._segment_writer(), listener, save_state, may_replace)
+            ThresholdRun(self.last, threshold, writer, listener, save_state, may_replace, replace_completed)
         )
 
     def undo(self) -> bool:

@@ -20,6 +20,7 @@ from MedSAM3SceneLib.runs.edit_actions import ActionOptions
 from MedSAM3SceneLib.runs.edit_run import EditRun, EditTask
 from MedSAM3SceneLib.runs.listener import PlacedPartial
 from MedSAM3SceneLib.runs.run import RunState
+from MedSAM3SceneLib.segments.completed import is_completed
 from MedSAM3SegmentLib.errors import MedSAM3Error, MissingTrackerError
 from MedSAM3WidgetsLib.preview_display import PreviewDisplay
 from MedSAM3WidgetsLib.run_timer import RunTimer, make_listener
@@ -66,6 +67,7 @@ class EffectActions:
         self._job: RunTimer | None = None
         self._waiting: Callable[[], None] | None = None
         self._volume = VolumeCache()
+        self._confirmed: set[str] = set()
         self._previews = PreviewDisplay(lambda _concept: self._segment_color())
 
     @property
@@ -106,6 +108,8 @@ class EffectActions:
 
         progress = self._options.progress
         listener = make_listener(progress.show, show_partial, self._end, progress.show_waiting)
+        if not self._may_write(editor):
+            return
         try:
             run = EditRun(task, self._engine(), HostVoxels(self._host), listener)
         except MedSAM3Error as error:
@@ -141,6 +145,22 @@ class EffectActions:
         """
         self.stop(why)
         self._volume.forget()
+
+    def _may_write(self, editor: Any) -> bool:
+        """Whether the selected segment may change; a user is asked once of each that is marked as completed."""
+        node, segment_id = editor.GetSegmentationNode(), editor.GetSelectedSegmentID() or ""
+        segment = node.GetSegmentation().GetSegment(segment_id) if node is not None else None
+        if segment is None or not is_completed(segment):
+            self._confirmed.discard(segment_id)
+            return True
+        if segment_id in self._confirmed:
+            return True
+        question = _("The segment {name} is marked as completed. Change it?").format(name=segment.GetName())
+        if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("MedSAM3")):
+            self._options.show_messages([_("Nothing was done, and what is completed is as it was.")])
+            return False
+        self._confirmed.add(segment_id)
+        return True
 
     def _end(self, run: EditRun) -> None:
         self._job = None

@@ -26,6 +26,7 @@ from MedSAM3SceneLib.mrml.labelmaps import (
 )
 from MedSAM3SceneLib.mrml.segment_masks import block_of
 from MedSAM3SceneLib.mrml.transforms import matrix_of
+from MedSAM3SceneLib.segments.completed import completed_segments
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.geometry.voxel_grid import Matrix, common_part
 
@@ -72,9 +73,10 @@ def replace_content(
         labelmap: on the lattice the segment is to stand on.
         taken: the voxels of it that neighbors may lose, on the same lattice; None where they lose none.
         tool: changes the voxels. It is asked once, unless neighbors stand on other lattices or some are spared.
-        spared: segments that lose nothing, whatever the overwrite mode says.
+        spared: segments that lose nothing, whatever the overwrite mode says. Completed ones do not either.
     """
     segmentation = editor.GetSegmentationNode().GetSegmentation()
+    spared = {*spared, *completed_segments(segmentation)} - {segment_id}
     overwritten = [] if taken is None else overwritten_segments(editor, segment_id, spared)
     # The editor would resample a whole neighbor to erase a part of it, and knows of none that is spared.
     apart = bool(spared) or not all(_is_on_lattice(segmentation, other, lattice_of(labelmap)) for other in overwritten)
@@ -118,10 +120,11 @@ def without_masks(editor: Any, overwriting: bool) -> Iterator[None]:
 
 
 def overwritten_segments(editor: Any, segment_id: str, spared: Collection[str] = ()) -> list[str]:
-    """The other segments, but those spared, that lose the voxels written into ``segment_id``."""
+    """The other segments, but those spared or completed, that lose the voxels written into ``segment_id``."""
     if editor.GetOverwriteMode() == editor.OverwriteNone:
         return []
     segmentation_node = editor.GetSegmentationNode()
+    spared = {*spared, *completed_segments(segmentation_node.GetSegmentation())}
     ids = segmentation_node.GetSegmentation().GetSegmentIDs()
     others = [other for other in ids if other != segment_id and other not in spared]
     if editor.GetOverwriteMode() == editor.OverwriteVisibleSegments:

@@ -144,7 +144,7 @@ class ConceptWriter:
         segment_id = self._add_segment(concept.concept, number) if home is None else home.segment_id
         neighbours = self.writer.overwritten_by(segment_id)
         before = yield from self._volumes(neighbours)
-        provenance = segment_provenance(self.result, concept)
+        provenance = segment_provenance(self.result, concept, part.instance)
         if number is not None:
             provenance["instance"] = number
         if home is None or self.only_slice is None:

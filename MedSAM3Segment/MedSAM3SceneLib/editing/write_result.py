@@ -23,6 +23,7 @@ from MedSAM3SceneLib.segments.edited_slices import written_slices
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.messages.message import Message, joined
+from MedSAM3SegmentLib.reporting.sentences import describe_cut_off
 from MedSAM3SegmentLib.request import Grouping
 from MedSAM3SegmentLib.results.result import SegmentResult
 from MedSAM3SegmentLib.tracking.correction import slice_scores
@@ -180,7 +181,8 @@ def messages_of(result: SegmentResult, written: WrittenResult) -> list[Message]:
     messages = list(result.messages)
     for concept in result.concepts:
         said = [part.message for part in written.concepts if part.concept == concept.concept]
-        messages += [_of_concept(concept.concept, message) for message in (*said, *concept.messages)]
+        said += [*describe_cut_off(concept), *concept.messages]
+        messages += [_of_concept(concept.concept, message) for message in said]
     return messages
 
 

@@ -59,6 +59,7 @@ def build_task(spec: RequestSpec, save_state: Callable[[], None] | None = None) 
         spec.device,
         save_state,
         only_slice=spec.view is not None,
+        replace_completed=spec.replace_completed,
     )
     if not spec.like:
         return task

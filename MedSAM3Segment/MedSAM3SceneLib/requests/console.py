@@ -50,6 +50,7 @@ def parse_spec(
     like: Any | None = None,
     model: str = "demo",
     device: str = "auto",
+    replace_completed: bool = False,
 ) -> RequestSpec:
     """What was typed, checked.
 
@@ -57,7 +58,7 @@ def parse_spec(
         volume_node: what to segment.
         concepts: phrases, or text in which ``;`` and new lines separate them; with ``like`` the names of segments, None
             for all of them.
-        segmentation_node, roi, view, model, device: as in ``RequestSpec``.
+        segmentation_node, roi, view, model, device, replace_completed: as in ``RequestSpec``.
         plane: ``acquired``, ``axial``, ``coronal`` or ``sagittal``.
         window: a preset's name, (low, high) in the volume's unit, or None for each concept's own.
         threshold: lowest score that is kept, 0 to 1, or None for the model's own.
@@ -111,6 +112,7 @@ def parse_spec(
         pairs,
         model,
         device,
+        replace_completed,
     )
     if spec.is_drawn and segmentation_node is None:
         raise InputError("Nothing was drawn; choose the segmentation in which you drew a slice of the object.")

@@ -17,7 +17,7 @@ from MedSAM3SceneLib.mrml.nodes import require_node
 from MedSAM3SceneLib.mrml.segment_masks import grid_to_segmentation, segment_mask
 from MedSAM3SceneLib.mrml.transforms import array_of, node_to_world, require_linear
 from MedSAM3SceneLib.mrml.volumes import SceneVolume
-from MedSAM3SceneLib.segments.edited_slices import edited_slices
+from MedSAM3SceneLib.segments.edited_slices import edited_slices, is_remembered
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
@@ -94,8 +94,9 @@ def drawn_prompts(
         for segment in sorted(filter(binary_labelmap, named), key=_changed_at, reverse=True):
             mask = segment_mask(segment, placed.volume.grid, ijk_to_segmentation)
             if mask.any():
-                slices = edited_slices(segment, mask, stack) or None
-                prompts[concept] = TargetPrompts(masks=(MaskPromptRAS(mask, slices),), is_phrase=False)
+                # Without a memory of these slices all count, and the engine looks in which plane they were drawn.
+                slices = edited_slices(segment, mask, stack) if is_remembered(segment, stack) else ()
+                prompts[concept] = TargetPrompts(masks=(MaskPromptRAS(mask, slices or None),), is_phrase=False)
                 break
     return prompts
 

@@ -25,6 +25,7 @@ class RequestSpec:
             what they hold on the others. None for all slices that are asked for.
         like: volume nodes and segmentation nodes that show what to find in place of words.
         model, device: as ``medsam3 segment`` takes them.
+        replace_completed: whether segments that are marked as completed may be written without a question.
     """
 
     volume_node: Any
@@ -37,6 +38,7 @@ class RequestSpec:
     like: Sequence[tuple[Any, Any]] = ()
     model: str = "demo"
     device: str = "auto"
+    replace_completed: bool = False
 
     @property
     def is_drawn(self) -> bool:

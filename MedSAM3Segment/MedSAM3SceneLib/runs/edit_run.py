@@ -26,7 +26,8 @@ from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.geometry.voxel_grid import Matrix
 from MedSAM3SegmentLib.messages.message import Message, joined, message
 from MedSAM3SegmentLib.reporting.report import segment_provenance
-from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
+from MedSAM3SegmentLib.reporting.sentences import describe_cut_off
+from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult, without_cut_off
 from MedSAM3SegmentLib.tracking.correction import slice_scores
 
 from .edit_actions import (
@@ -100,9 +101,13 @@ class EditRun(Run):
         result = yield from self._answer(
             self._jobs, replace(placed, volume=question.volume), question.request, task.model, task.device
         )
+        is_whole = isinstance(question.change, VolumeChange)
+        # A slice goes on in what the segment holds on the others.
+        result = result if is_whole else without_cut_off(result)
         (concept,) = result.concepts
         # What became of the segment is read first.
-        self.messages = [_reason(concept, question), *concept.messages, *question.notes, *result.messages]
+        said = [*describe_cut_off(concept), *concept.messages, *question.notes, *result.messages]
+        self.messages = [_reason(concept, question), *said]
         if not concept.found:
             self.messages.insert(1, message("The segment '{name}' was left as it was.", name=self._segment().GetName()))
             return

@@ -171,11 +171,14 @@ class Run(ABC):
     ) -> StepGenerator[SegmentResult]:
         """Hand the request in and follow it to its result."""
         self.state = RunState.SUBMITTING
+        grid = placed.volume.grid
+        # The engine does the same, and says so.
+        fitted, _ = yield from run_in_thread(lambda: request.in_drawn_plane(grid))
+        stack = SliceStack.along(grid, fitted.plane)
         submit = partial(jobs.submit, placed.volume, request, model=model, device=device)
         yield from run_in_thread(partial(self._hand_in, submit))
         assert self._job is not None
         self.state = RunState.SEGMENTING
-        stack = SliceStack.along(placed.volume.grid, request.plane)
         self.result = yield from self._follow(self._job, placed, stack)
         return self.result
 

@@ -32,15 +32,17 @@ from MedSAM3SceneLib.mrml.volumes import (
     has_namesake,
     read_in_steps,
 )
-from MedSAM3SceneLib.segments.edit_guard import ConfirmReplace, Version, edited_segments
+from MedSAM3SceneLib.segments.completed import completed_segments
+from MedSAM3SceneLib.segments.edit_guard import ConfirmReplace, Version, confirm_writing, edited_segments
 from MedSAM3SceneLib.segments.matching import earlier_segments
 from MedSAM3SegmentLib.array_types import BoolMask
-from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
+from MedSAM3SegmentLib.io.labelmap_nifti import describe_covered
+from MedSAM3SegmentLib.messages.message import message
 from MedSAM3SegmentLib.preprocessing.intensity_check import check_intensities
 from MedSAM3SegmentLib.prompts.examples import Examples
 from MedSAM3SegmentLib.request import Grouping, Mode, SegmentRequest
-from MedSAM3SegmentLib.results.result import SegmentResult
+from MedSAM3SegmentLib.results.result import SegmentResult, without_cut_off
 from MedSAM3SegmentLib.search_region import SearchRegion
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
@@ -65,6 +67,7 @@ class RunTask:
             edited since, or that reach beyond what is looked at; None when it may.
         left: see ``edited_segments``.
         only_slice: whether the one slice that is looked at is all that changes in segments of earlier runs.
+        replace_completed: whether segments that are marked as completed may be written without a question.
     """
 
     volume_node: Any
@@ -78,6 +81,7 @@ class RunTask:
     may_replace: ConfirmReplace | None = None
     left: Version = ()
     only_slice: bool = False
+    replace_completed: bool = False
 
 
 class ResultRun(Run):
@@ -131,6 +135,9 @@ class ResultRun(Run):
             yield WAITING
         self._check_wanted()
         self.state = RunState.WRITING
+        if self.only_slice is not None:
+            # Its segments go on in what they hold on the other slices.
+            self.result = result = without_cut_off(result)
         self.written = yield from write_in_steps(
             result,
             masks,
@@ -189,20 +196,26 @@ class SegmentationRun(ResultRun):
         self.state = RunState.CONVERTING
         self._check_wanted()
         if not task.is_written:
-            self.labels = yield from run_in_thread(result.label_map)
-            self.messages = list(result.messages)
+            merged = yield from run_in_thread(result.merged)
+            self.labels = merged.labels
+            covered = describe_covered(merged.covered, result.label_names, self._amount)
+            self.messages = [*result.messages, *covered]
             return
         yield from self._write_segments(result, placed, vocabulary)
 
+    def _amount(self, voxels: int) -> str:
+        """Voxels of a slice that is looked at in words."""
+        return message("{count} voxels", count=voxels)
+
     def _ask_for_edits(self, placed: SceneVolume, request: SegmentRequest) -> StepGenerator[None]:
-        """Make sure that edits of earlier results, and their slices beside those looked at, may be replaced.
+        """Make sure that edits of earlier results, and their slices beside those looked at, may be replaced, and that
+        completed segments may be written.
 
         Raises:
-            Cancelled: they may not.
+            InputError, Cancelled: they may not.
         """
         task, node = self.task, self.segmentation_node
-        # What was drawn is what a run from prompts begins with.
-        if task.may_replace is None or node is None or request.mode is Mode.FROM_PROMPTS:
+        if node is None:
             return
         volume, content_hash = placed.volume, None
         if has_namesake(self.volume_node, volume.name):
@@ -212,13 +225,17 @@ class SegmentationRun(ResultRun):
             for concept in request.concepts
             for segment in earlier_segments(node, concept, volume.name, content_hash)
         ]
-        is_part = self.only_slice is not None
-        # A slice is taken whole, in the region or beside it.
-        replaced = replace(request, region=None) if is_part else request
-        looked_at = yield from run_in_thread(lambda: _looked_at(replaced, placed))
-        edited = yield from edited_segments(node, ids, self.volume_node, placed, task.left, looked_at, is_part)
-        if edited and not task.may_replace(edited):
-            raise Cancelled("Nothing was segmented, and what was edited is as it was.")
+        completed = () if task.replace_completed else completed_segments(node.GetSegmentation(), ids).values()
+        edited: tuple[str, ...] = ()
+        # What was drawn is what a run from prompts begins with.
+        if task.may_replace is not None and request.mode is not Mode.FROM_PROMPTS:
+            is_part = self.only_slice is not None
+            # A slice is taken whole, in the region or beside it.
+            replaced = replace(request, region=None) if is_part else request
+            looked_at = yield from run_in_thread(lambda: _looked_at(replaced, placed))
+            edited = yield from edited_segments(node, ids, self.volume_node, placed, task.left, looked_at, is_part)
+        said = message("Nothing was segmented, and what was edited is as it was.")
+        confirm_writing(edited, tuple(completed), task.may_replace, said)
         self._check_wanted()  # the scene may have been closed over the question
 
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 from MedSAM3SceneLib.coroutines import StepGenerator, run_in_thread
 from MedSAM3SceneLib.editing.labelmap_merge import slices_only
 from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
-from MedSAM3SceneLib.segments.edit_guard import ConfirmReplace, edited_segments
+from MedSAM3SceneLib.segments.completed import completed_segments
+from MedSAM3SceneLib.segments.edit_guard import ConfirmReplace, confirm_writing, edited_segments
 from MedSAM3SegmentLib.assembly.assemble import with_threshold
-from MedSAM3SegmentLib.errors import Cancelled, InputError
+from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.messages.message import message
 from MedSAM3SegmentLib.results.result import SegmentResult
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
@@ -29,7 +30,9 @@ class ThresholdRun(ResultRun):
         before: a run that is done.
         threshold: lowest score that is kept, 0 to 1.
         save_state: see ``write_result.write_in_steps``.
-        may_replace: asked before segments are written that a person edited since; by default they may be.
+        may_replace: asked before segments are written that a person edited since or marked as completed; by default
+            the edited ones may be.
+        replace_completed: see ``RunTask``.
 
     Raises:
         InputError: the nodes cannot be used any more; nothing was begun.
@@ -43,6 +46,7 @@ class ThresholdRun(ResultRun):
         listener: RunListener | None = None,
         save_state: Callable[[], None] | None = None,
         may_replace: ConfirmReplace | None = None,
+        replace_completed: bool = False,
     ) -> None:
         if before.written is None or before.result is None or before.placed is None:
             raise ValueError("Only a run that is done has a threshold to move.")
@@ -58,19 +62,23 @@ class ThresholdRun(ResultRun):
         self._left = before.left
         self._threshold = threshold
         self._may_replace = may_replace
+        self._replace_completed = replace_completed
 
     def _all_steps(self) -> StepGenerator[None]:
         assert self.placed is not None
         self.state = RunState.CONVERTING
+        node, ids = self.segmentation_node, self._segment_ids
+        assert node is not None
+        edited: tuple[str, ...] = ()
         if self._may_replace is not None:
-            ids, node = self._segment_ids, self.segmentation_node
             index, stack = self.only_slice, self._before.stack
             region = None if index is None else (yield from run_in_thread(lambda: slices_only(stack, (index,))))
             is_part = region is not None
             edited = yield from edited_segments(node, ids, self.volume_node, self.placed, self._left, region, is_part)
-            if edited and not self._may_replace(edited):
-                raise Cancelled("The threshold was left as it was, and with it what was edited.")
-            self._check_wanted()  # the scene may have been closed over the question
+        completed = () if self._replace_completed else completed_segments(node.GetSegmentation(), ids).values()
+        said = message("The threshold was left as it was, and with it what was edited.")
+        confirm_writing(edited, tuple(completed), self._may_replace, said)
+        self._check_wanted()  # the scene may have been closed over the question
         self.result = result = yield from run_in_thread(lambda: with_threshold(self._before, self._threshold))
         yield from self._write_segments(result, self.placed, Vocabulary.load(), clear_missing=True)
 

@@ -14,8 +14,10 @@ from MedSAM3SceneLib.mrml.labelmaps import content_of, content_version
 from MedSAM3SceneLib.mrml.segment_masks import grid_to_segmentation, labelmap_mask
 from MedSAM3SceneLib.mrml.volumes import SceneVolume
 from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.geometry.voxel_grid import Matrix, VoxelGrid
+from MedSAM3SegmentLib.messages.message import Message
 
 from .edited_slices import (
     WrittenSlices,
@@ -25,7 +27,7 @@ from .edited_slices import (
 )
 from .provenance import read_provenance
 
-#: Asked with the names of edited segments; False when they shall stay as they are.
+#: Asked with the names of edited and of completed segments; False when they shall stay as they are.
 ConfirmReplace = Callable[[Sequence[str]], bool]
 
 #: Segments as they were once, from ``labelmaps.content_version``.
@@ -88,3 +90,31 @@ def _is_edited(
         return True
     stack = SliceStack.along(grid) if written is None else SliceStack.along(grid, written.plane)
     return bool(changed_slices(written, mask, stack))
+
+
+def confirm_writing(
+    edited: Sequence[str], completed: Sequence[str], may_replace: ConfirmReplace | None, refused: Message
+) -> None:
+    """Make sure that segments may be written which hold what a person did or are marked as completed.
+
+    Args:
+        edited, completed: their names.
+        may_replace: asked once for all of them; None where there is nobody to ask.
+        refused: what is said where only edits are refused.
+
+    Raises:
+        InputError: one is completed and there is nobody to ask.
+        Cancelled: the answer was no.
+    """
+    if completed and may_replace is None:
+        raise InputError(
+            "The segment '{name}' is marked as completed, so nothing was written into it; pass replaceCompleted=True, "
+            "change its status, or choose another segmentation.",
+            name=completed[0],
+        )
+    names = tuple(dict.fromkeys((*edited, *completed)))
+    if not names or may_replace is None or may_replace(names):
+        return
+    if completed:
+        raise Cancelled("Nothing was written, and what is completed is as it was.")
+    raise Cancelled(refused)

@@ -53,6 +53,12 @@ def edited_slices(segment: Any, mask: BoolMask, stack: SliceStack) -> tuple[int,
     return changed_slices(read_written(segment), mask, stack)
 
 
+def is_remembered(segment: Any, stack: SliceStack) -> bool:
+    """Whether it is known what the program wrote into ``segment`` (a vtkSegment) on the slices of ``stack``."""
+    written = read_written(segment)
+    return written is not None and written.plane is stack.plane and written.count == stack.count
+
+
 def changed_slices(written: WrittenSlices | None, mask: BoolMask, stack: SliceStack) -> tuple[int, ...]:
     """As ``edited_slices`` of what ``read_written`` gave; touches no scene."""
     there = _checksums(mask, stack)

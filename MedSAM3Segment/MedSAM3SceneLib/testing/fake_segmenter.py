@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.assembly.find_cut_off import find_cut_off
 from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.geometry.soft_mask import SoftMask
@@ -26,6 +27,8 @@ from MedSAM3SegmentLib.provenance import ModelIdentity, Provenance
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.results.result import ConceptResult, Instance, SegmentResult
 from MedSAM3SegmentLib.results.slice_detections import SliceDetections
+from MedSAM3SegmentLib.search_region import SearchRegion
+from MedSAM3SegmentLib.units import is_plain_picture
 from MedSAM3SegmentLib.vocabulary.phrases import VISUAL_PHRASE, prompt_for
 from MedSAM3SegmentLib.volume import Volume
 
@@ -64,6 +67,7 @@ class FakeSegmenter:
         if request.examples:
             return self._segment_shown(volume, request, callbacks)
         progress, partial, cancel = callbacks.progress, callbacks.partial, callbacks.cancel
+        request, said = request.in_drawn_plane(volume.grid)
         self.requests.append(request)
         stack = SliceStack.along(volume.grid, request.plane)
         slices = request.slice_range(stack)
@@ -91,7 +95,7 @@ class FakeSegmenter:
             created="2000-01-01T00:00:00+00:00",
         )
         seconds = {"segmenting slices": 0.0}
-        return SegmentResult(stack, concepts, provenance, seconds, volume.messages, request.assembly)
+        return SegmentResult(stack, concepts, provenance, seconds, (*volume.messages, *said), request.assembly)
 
     def _segment_shown(self, volume: Volume, request: SegmentRequest, callbacks: RunCallbacks) -> SegmentResult:
         """The voxels of ``volume`` that have the value that most voxels of each concept's first example have."""
@@ -119,9 +123,10 @@ class FakeSegmenter:
         scores = {index: self.score * slices_of_mask[index].any() for index in slices}
         voxels = int(mask.sum())
         hit = [index for index, score in scores.items() if score]
-        instance = (
-            Instance(1, voxels, voxels * volume.grid.voxel_volume_mm3, min(hit), max(hit), self.score) if hit else None
-        )
+        volume_mm3 = voxels * volume.grid.voxel_volume_mm3
+        looked_at = SearchRegion.of(replace(request, inside=None, region=None), stack, is_plain_picture(volume))
+        cut_off = find_cut_off(mask.astype(np.uint16), stack, looked_at).get(1, ())
+        instance = Instance(1, voxels, volume_mm3, min(hit), max(hit), self.score, cut_off) if hit else None
         return ConceptResult(
             concept=concept,
             prompt=phrase if shown is None or shown.is_phrase else VISUAL_PHRASE,

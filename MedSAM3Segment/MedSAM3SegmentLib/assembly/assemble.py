@@ -36,6 +36,7 @@ from .cleanup import (
     fill_gaps,
     largest,
 )
+from .find_cut_off import find_cut_off
 from .linking import connected, link
 from .regions import LinkedGroup, Region, Regions
 
@@ -78,12 +79,16 @@ def assemble(
     else:
         assembled = _from_evidence(concept.evidence, stack, threshold, options, search_region)
     slices, instances = _numbered(assembled.instances, stack)
+    instance_map = np.ascontiguousarray(stack.insert(slices))
+    low = threshold * CONTINUATION if options.hysteresis else threshold
+    cut_off = find_cut_off(instance_map, stack, search_region, lambda index: _seen_on(concept, index, low, stack))
+    instances = tuple(replace(one, cut_off=cut_off.get(one.label, ())) for one in instances)
     return replace(
         concept,
         found=bool(instances),
         reason=reason_of(concept, instances, assembled.dropped, threshold),
         mask=np.ascontiguousarray(stack.insert(slices > 0)),
-        instance_map=np.ascontiguousarray(stack.insert(slices)),
+        instance_map=instance_map,
         instances=instances,
         clean_up=assembled.steps,
     )
@@ -107,6 +112,18 @@ def slice_mask(evidence: SliceDetections, threshold: float, shape: tuple[int, in
     mask = np.zeros(shape, bool)
     for _, part in slice_parts(evidence, threshold, shape):
         mask |= part
+    return mask
+
+
+def _seen_on(concept: ConceptResult, index: int, low: float, stack: SliceStack) -> BoolMask:
+    """What the model saw of a concept on a slice, ``[row, column]``, whatever it had to lie in."""
+    mask = np.zeros(stack.slice_shape, bool)
+    for track in concept.tracks:
+        if index in track.masks and index not in track.drawn:
+            mask |= soft_mask_to_binary(track.masks[index], stack.slice_shape)
+    for item in () if concept.tracks else concept.evidence:
+        if item.slice_index == index:
+            mask |= slice_mask(item, min(low, item.score), stack.slice_shape)
     return mask
 
 

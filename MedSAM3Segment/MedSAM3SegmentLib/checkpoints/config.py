@@ -70,7 +70,7 @@ def read_values(path: Path) -> dict[str, Any]:
         ModelError: it cannot be read or is of another family, named for what it is.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ModelError(
             "The configuration {path} cannot be read ({why}); download it again.", path=path, why=str(error)

@@ -56,7 +56,7 @@ def recorded_checksums(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())
         return {"files": dict(content["files"]), "weights": dict(content["weights"])}
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ModelError(

@@ -180,7 +180,7 @@ def _medsam3_scale(file: WeightFile, rank: int) -> float:
     beside = file.path.parent / "config.json"
     if beside.is_file():
         try:
-            return float(json.loads(beside.read_text(encoding="utf-8"))["lora"]["alpha"]) / rank
+            return float(json.loads(beside.read_bytes())["lora"]["alpha"]) / rank
         except (ValueError, LookupError, TypeError):
             pass
     return MEDSAM3_SCALE
@@ -228,7 +228,7 @@ def _load_peft(folder: Path) -> Adapter:
 def _peft_config(folder: Path) -> dict[str, Any]:
     path = folder / PEFT_CONFIG
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_bytes())
         kind = config["peft_type"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ModelError(

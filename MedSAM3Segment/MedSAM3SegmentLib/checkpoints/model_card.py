@@ -83,7 +83,7 @@ class ModelCard:
         if not path.exists():
             return cls(name=folder.name)
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads(path.read_bytes())
             values["score_rule"] = ScoreRule(values.get("score_rule", ScoreRule.WITH_PRESENCE))
             values["mask_rule"] = MaskRule(values.get("mask_rule", MaskRule.INSTANCES))
             values["prompts"] = tuple(values.get("prompts", ()))

@@ -84,7 +84,7 @@ class SafetensorsFile:
         if path.suffix != ".json":
             return [path]
         try:
-            names = dict.fromkeys(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
+            names = dict.fromkeys(json.loads(path.read_bytes())["weight_map"].values())
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(
                 "The weight index {path} cannot be read ({why}); download it again.", path=path, why=str(error)

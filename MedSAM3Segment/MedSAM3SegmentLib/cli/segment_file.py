@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from MedSAM3SegmentLib.cli.options.example import ExampleFiles, read_examples
 from MedSAM3SegmentLib.cli.options.model import ModelSection
 from MedSAM3SegmentLib.errors import Cancelled, InputError
+from MedSAM3SegmentLib.geometry.label_map import Overlap
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.progress import Progress, RunCallbacks, Stage
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from MedSAM3SegmentLib.results.result import SegmentResult
     from MedSAM3SegmentLib.volume import Volume
 
+    from .write_result import Covered
+
 
 @dataclass(frozen=True)
 class SegmentJob:
@@ -39,6 +42,7 @@ class SegmentJob:
         report, preview: further files to write, or None.
         complete: adds to the request what the volume's grid is needed for, or None.
         examples: that show the one concept instead of words, or none.
+        overlap: which label a voxel of several structures gets where ``output`` is a label map.
     """
 
     image: Path
@@ -49,14 +53,20 @@ class SegmentJob:
     preview: Path | None = None
     complete: Callable[[SegmentRequest, VoxelGrid], SegmentRequest] | None = None
     examples: tuple[ExampleFiles, ...] = ()
+    overlap: Overlap = Overlap.SMALLER
 
     @property
     def outputs(self) -> list[Path]:
         return [path for path in (self.output, self.report, self.preview) if path is not None]
 
 
-def segment_file(job: SegmentJob, terminal: Terminal, interruption: Interruption) -> tuple[Volume, SegmentResult]:
+def segment_file(
+    job: SegmentJob, terminal: Terminal, interruption: Interruption
+) -> tuple[Volume, SegmentResult, Covered]:
     """Read, segment and write, saying on ``terminal`` how far it is.
+
+    Returns:
+        What was read, what was found, and what of that a label map hides.
 
     Raises:
         InputError: something that was given cannot be used; nothing was written.
@@ -76,10 +86,11 @@ def segment_file(job: SegmentJob, terminal: Terminal, interruption: Interruption
     request = job.request if job.complete is None else job.complete(job.request, volume.grid)
     if examples:
         request = replace(request, examples=dict.fromkeys(request.concepts, examples))
+    request, said = request.in_drawn_plane(volume.grid)
     stack = SliceStack.along(volume.grid, request.plane)
     request.slice_range(stack)
     terminal.note(_describe(volume, stack))
-    for message in volume.messages:
+    for message in (*said, *volume.messages):
         terminal.note(message, "yellow")
     if request.window is None:
         for said in check_intensities(volume):
@@ -111,7 +122,7 @@ def segment_file(job: SegmentJob, terminal: Terminal, interruption: Interruption
         with _timed(seconds, "writing"):
             from .write_result import write_result
 
-            write_result(drafts[job.output], result, request.grouping)
+            covered = write_result(drafts[job.output], result, request.grouping, job.overlap)
             if job.preview is not None:
                 from MedSAM3SegmentLib.reporting.preview_image import draw_preview
 
@@ -119,8 +130,18 @@ def segment_file(job: SegmentJob, terminal: Terminal, interruption: Interruption
         if job.report is not None:
             from MedSAM3SegmentLib.reporting.report import report_of, write_report
 
-            write_report(drafts[job.report], report_of(result, volume, seconds))
-    return volume, result
+            write_report(drafts[job.report], report_of(result, volume, seconds, covered_voxels(result, covered)))
+    from MedSAM3SegmentLib.io.labelmap_nifti import describe_covered
+    from MedSAM3SegmentLib.units import format_volume
+
+    for sentence in describe_covered(covered.parts, covered.names, lambda voxels: format_volume(volume, voxels)):
+        terminal.note(sentence, "yellow")
+    return volume, result, covered
+
+
+def covered_voxels(result: SegmentResult, covered: Covered) -> dict[str, dict[str, int]]:
+    """What a label map hides of each concept; see ``Covered.of_concept``."""
+    return {concept.concept: covered.of_concept(concept.concept) for concept in result.concepts}
 
 
 def check_job(job: SegmentJob) -> None:

@@ -43,7 +43,7 @@ def train(options: argparse.Namespace, terminal: Terminal, report: Report, stop:
     elif options.base is not None:
         _train_on(options, terminal, report, stop)
     else:
-        _train_new(options, report, stop)
+        _train_new(options, terminal, report, stop)
 
 
 def _demo_recipe(options: argparse.Namespace) -> DemoRecipe:
@@ -51,7 +51,7 @@ def _demo_recipe(options: argparse.Namespace) -> DemoRecipe:
     return replace(DemoRecipe(), **{name: value for name, value in given.items() if value is not None})
 
 
-def _train_new(options: argparse.Namespace, report: Report, stop: CancelCheck) -> None:
+def _train_new(options: argparse.Namespace, terminal: Terminal, report: Report, stop: CancelCheck) -> None:
     from MedSAM3SegmentLib.checkpoints.model_card import MaskRule, ModelCard
     from MedSAM3SegmentLib.models.devices import choose_device
     from MedSAM3SegmentLib.training.architecture import Architecture
@@ -60,7 +60,7 @@ def _train_new(options: argparse.Namespace, report: Report, stop: CancelCheck) -
 
     device = choose_device(options.device or "auto")
     architecture = read_architecture(options.architecture) if options.architecture else Architecture()
-    lessons = _lessons(options)
+    lessons = _lessons(options, terminal)
     schedule = _schedule(options, None)
     card = ModelCard(
         name=options.output.name,
@@ -103,13 +103,19 @@ def _train_on(options: argparse.Namespace, terminal: Terminal, report: Report, s
     _make_trainable(model)
     trained = Sam3Detector(model.network, model.tokenizer, card, str(model.device))
     train_model(
-        trained, _lessons(options), options.output, schedule=schedule, seed=_seed(options), report=report, cancel=stop
+        trained,
+        _lessons(options, terminal),
+        options.output,
+        schedule=schedule,
+        seed=_seed(options),
+        report=report,
+        cancel=stop,
     )
 
 
 def _train_tracker(options: argparse.Namespace, terminal: Terminal, report: Report, stop: CancelCheck) -> None:
     from MedSAM3SegmentLib.models.load_model import load_model
-    from MedSAM3SegmentLib.training.dataset import manifest_stacks
+    from MedSAM3SegmentLib.training.manifest import manifest_stacks
     from MedSAM3SegmentLib.training.tracker.train import TrackerRecipe, add_tracker, tracker_schedule
 
     model = load_model(options.base, options.device or "auto", dtype="float32")
@@ -126,7 +132,7 @@ def _train_tracker(options: argparse.Namespace, terminal: Terminal, report: Repo
         return
     add_tracker(
         model,
-        manifest_stacks(options.manifest),
+        manifest_stacks(options.manifest, lambda sentence: terminal.note(sentence, "yellow")),
         TrackerRecipe(tracker_schedule(stage.steps, stage.learning_rate), seed=stage.seed),
         options.output,
         data={"manifest": options.manifest.name},
@@ -143,12 +149,12 @@ def _make_trainable(model: Sam3Detector) -> None:
         parameter.requires_grad_(True)
 
 
-def _lessons(options: argparse.Namespace) -> Lessons:
+def _lessons(options: argparse.Namespace, terminal: Terminal) -> Lessons:
     from MedSAM3SegmentLib.training.train import manifest_lessons
 
     if options.phantoms is not None:
         return phantom_lessons(options.phantoms)
-    return manifest_lessons(options.manifest, with_vocabulary=options.base is None)
+    return manifest_lessons(options.manifest, options.base is None, lambda sentence: terminal.note(sentence, "yellow"))
 
 
 def _schedule(options: argparse.Namespace, rate: float | None) -> Schedule:

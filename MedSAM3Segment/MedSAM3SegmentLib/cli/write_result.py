@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from MedSAM3SegmentLib.io.labelmap_nifti import write_label_map
+from MedSAM3SegmentLib.geometry.label_map import CoveredPart, LabelMap, Overlap, merge_masks
+from MedSAM3SegmentLib.io.labelmap_nifti import check_overlap, write_label_map
 from MedSAM3SegmentLib.io.segment import PROVENANCE_TAG, Segment, provenance_text
 from MedSAM3SegmentLib.io.segmentation import write_segmentation
 from MedSAM3SegmentLib.reporting.report import segment_provenance
@@ -17,24 +17,57 @@ from MedSAM3SegmentLib.vocabulary.terminology import terminology_entry
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
 
 
-def write_result(path: Path, result: SegmentResult, grouping: Grouping = Grouping.CONCEPT) -> None:
+@dataclass(frozen=True)
+class Covered:
+    """What a written label map hides.
+
+    Attributes:
+        parts: by structure that lost voxels; none where a format keeps all.
+        names: of the labels.
+        concepts: of the request, by label.
+    """
+
+    parts: tuple[CoveredPart, ...] = ()
+    names: Mapping[int, str] = field(default_factory=dict)
+    concepts: Mapping[int, str] = field(default_factory=dict)
+
+    def of_concept(self, concept: str) -> dict[str, int]:
+        """Voxels of a concept that a label map shows as other structures, by the name of those."""
+        counts: dict[str, int] = {}
+        for part in self.parts:
+            if self.concepts[part.label] == concept:
+                by = self.names[part.by]
+                counts[by] = counts.get(by, 0) + part.voxels
+        return counts
+
+
+def write_result(
+    path: Path, result: SegmentResult, grouping: Grouping = Grouping.CONCEPT, overlap: Overlap = Overlap.SMALLER
+) -> Covered:
     """Write what was found: to ``.seg.nrrd`` as segments with all that Slicer shows of them, else as a label map.
 
     Of one segment per concept there is one for each that was found, and in a label map concept ``n`` has the value
     ``n`` (from 1) whether the others were found or not, so that a label means the same in every volume that was asked
     for the same concepts. Of one segment per instance each is called by the concept and its number, largest first,
     and the label map counts through all of them.
+
+    Args:
+        overlap: which label a voxel of several structures gets in a label map.
+
+    Returns:
+        What the label map hides.
+
+    Raises:
+        InputError: ``overlap`` refuses and a label map would hide something; the disk failed.
     """
     provenance = result.provenance.as_dict()
     if path.name.lower().endswith((".nii", ".nii.gz")):
-        labels, names = _label_map(result, grouping)
-        write_label_map(path, labels, result.stack.grid, names, provenance)
-        return
+        merged, covered = _label_map(result, grouping, overlap)
+        write_label_map(path, merged.labels, result.stack.grid, covered.names, provenance, covered.parts)
+        return covered
     vocabulary = Vocabulary.load()
     segments = [
         Segment(
@@ -42,11 +75,12 @@ def write_result(path: Path, result: SegmentResult, grouping: Grouping = Groupin
             concept.mask if label is None else concept.instance_map == label,
             vocabulary.color_for(concept.concept),
             terminology_entry(vocabulary.find(concept.concept)),
-            {PROVENANCE_TAG: provenance_text(_provenance(result, concept, label))},
+            {PROVENANCE_TAG: provenance_text(segment_provenance(result, concept, label))},
         )
         for name, concept, label in _parts(result, grouping)
     ]
     write_segmentation(path, segments, result.stack.grid, provenance)
+    return Covered()
 
 
 def _parts(result: SegmentResult, grouping: Grouping) -> Iterator[tuple[str, ConceptResult, int | None]]:
@@ -61,18 +95,15 @@ def _parts(result: SegmentResult, grouping: Grouping) -> Iterator[tuple[str, Con
             yield f"{concept.concept} {instance.label}", concept, instance.label
 
 
-def _provenance(result: SegmentResult, concept: ConceptResult, label: int | None) -> Mapping[str, Any]:
-    provenance = segment_provenance(result, concept)
-    return provenance if label is None else provenance | {"instance": label}
-
-
-def _label_map(result: SegmentResult, grouping: Grouping) -> tuple[NDArray[np.uint16], dict[int, str]]:
-    """Labels ``[k, j, i]`` and what each is called."""
+def _label_map(result: SegmentResult, grouping: Grouping, overlap: Overlap) -> tuple[LabelMap, Covered]:
+    """The labels, and what each is called."""
     if grouping is Grouping.CONCEPT:
-        return result.label_map(), {n: concept.concept for n, concept in enumerate(result.concepts, start=1)}
-    labels = np.zeros(result.stack.grid.shape, np.uint16)
-    names = {}
-    for number, (name, concept, label) in enumerate(_parts(result, grouping), start=1):
-        labels[concept.instance_map == label] = number
-        names[number] = name
-    return labels, names
+        merged = result.merged(overlap)
+        return merged, Covered(merged.covered, result.label_names, result.label_names)
+    parts = dict(enumerate(_parts(result, grouping), start=1))
+    masks = {number: concept.instance_map == label for number, (_, concept, label) in parts.items()}
+    merged = merge_masks(masks, result.stack.grid.shape, overlap)
+    names = {number: name for number, (name, _, _) in parts.items()}
+    check_overlap(merged, names, overlap, result.stack.grid.voxel_volume_mm3)
+    concepts = {number: concept.concept for number, (_, concept, _) in parts.items()}
+    return merged, Covered(merged.covered, names, concepts)

@@ -18,6 +18,7 @@ from .labelmap_nifti import label_dtype
 from .segment import (
     PROVENANCE_TAG,
     TERMINOLOGY_TAG,
+    IsWanted,
     Provenance,
     Segment,
     provenance_text,
@@ -111,27 +112,33 @@ def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace("\n", "\\n")
 
 
-def segments_by_header(layers: NDArray[Any], stored: StoredImage) -> list[Segment]:
+def segments_by_header(
+    layers: NDArray[Any], stored: StoredImage, is_wanted: IsWanted = lambda _name, _label: True
+) -> list[Segment]:
     """The segments that a header tells of.
 
     Args:
         layers: voxels ``[k, j, i, layer]``.
         stored: the file's key/value pairs are its tags.
+        is_wanted: says which are read.
 
     Raises:
         ValueError, IndexError: the header is damaged.
     """
     segments: list[Segment] = []
-    while f"Segment{len(segments)}_ID" in stored.tags:
-        n = len(segments)
+    count = 0
+    while f"Segment{count}_ID" in stored.tags:
+        n, count = count, count + 1
 
         def tag(key: str, default: str, n: int = n) -> str:
             return stored.tags.get(f"Segment{n}_{key}", default)
 
-        layer = int(tag("Layer", str(n)))
-        mask = layers[..., layer] == int(tag("LabelValue", "1"))
+        name, label, layer = tag("Name", tag("ID", "")), int(tag("LabelValue", "1")), int(tag("Layer", str(n)))
+        if not is_wanted(name, label):
+            continue
+        mask = layers[..., layer] == label
         red, green, blue = (float(part) for part in tag("Color", "0.5 0.5 0.5").split())
         tags = dict(part.split(":", 1) for part in tag("Tags", "").split("|") if ":" in part)
         terminology = tags.pop(TERMINOLOGY_TAG, "")
-        segments.append(Segment(tag("Name", tag("ID", "")), mask, (red, green, blue), terminology, tags))
+        segments.append(Segment(name, mask, (red, green, blue), terminology, tags, label))
     return segments

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,9 @@ PROVENANCE_TAG = "MedSAM3.Provenance"
 Color = tuple[float, float, float]
 Provenance = Mapping[str, Any]
 
+#: Asked with name and label of each segment of a file; those for which it is False are not read.
+IsWanted = Callable[[str, int], bool]
+
 
 @dataclass(frozen=True, eq=False)
 class Segment:
@@ -29,6 +32,7 @@ class Segment:
         color: red, green, blue, each 0..1.
         terminology: Slicer's terminology entry (seven fields with ``~`` between them), or ``""``.
         tags: further text that Slicer keeps on the segment. Slicer cannot store ``|`` there; it is written as ``¦``.
+        label: its value in the file that it was read from, which those of other layers may have too; else 0.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Segment:
     color: Color
     terminology: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    label: int = 0
 
 
 def provenance_text(provenance: Provenance) -> str:

@@ -1,16 +1,17 @@
 """Segmentations to files and back: Slicer's ``.seg.nrrd`` and NIfTI label maps.
 
-``_WRITERS`` says which suffix is written by which function; DICOM SEG belongs there too, as one more entry.
+``write_segmentation`` says which suffix is written by which function; DICOM SEG belongs there too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.geometry.label_map import CoveredPart, Overlap
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.preprocessing.resampling import straighten
 
@@ -18,39 +19,55 @@ from .dicom import is_dicom
 from .labelmap_nifti import color_of_label, read_names, write_labels
 from .read_volume import read_stored
 from .seg_nrrd import segments_by_header, write_seg_nrrd
-from .segment import Provenance, Segment
+from .segment import IsWanted, Provenance, Segment
 from .segmentation_paths import check_output, suffix_of
 
-_WRITERS: dict[str, Callable[[Path, Sequence[Segment], VoxelGrid, Provenance], None]] = {
-    ".seg.nrrd": write_seg_nrrd,
-    ".nii.gz": write_labels,
-    ".nii": write_labels,
-}
+#: The suffixes of label maps; the other one is Slicer's own.
+_LABEL_MAPS = (".nii.gz", ".nii")
 
 
-def write_segmentation(path: str | Path, segments: Sequence[Segment], grid: VoxelGrid, provenance: Provenance) -> None:
+def write_segmentation(
+    path: str | Path,
+    segments: Sequence[Segment],
+    grid: VoxelGrid,
+    provenance: Provenance,
+    overlap: Overlap = Overlap.SMALLER,
+) -> tuple[CoveredPart, ...]:
     """Write ``segments`` in the format that the suffix of ``path`` names, whole or not at all.
 
     Args:
-        path: ``.seg.nrrd``, which keeps everything, or ``.nii.gz`` or ``.nii``, where later segments cover earlier ones
-            and names and provenance go into a ``.labels.json`` file beside it.
+        path: ``.seg.nrrd``, which keeps everything, or ``.nii.gz`` or ``.nii``, which has one label for each voxel and
+            where names and provenance go into a ``.labels.json`` file beside it.
         segments: they may overlap; none at all makes a file that says so, with the grid it is true of.
         grid: the grid of all masks.
         provenance: plain JSON values (``provenance.Provenance.as_dict``); put into the header, and on every segment
             that has no provenance of its own in its tags.
+        overlap: which label a voxel of several segments gets in a label map.
+
+    Returns:
+        What a label map hides; labels are the places of the segments, from 1. Nothing of ``.seg.nrrd``.
 
     Raises:
-        InputError: as ``check_output``; the disk failed.
+        InputError: as ``check_output``; the disk failed; ``overlap`` refuses and a label map would hide something.
     """
     path = check_output(path)
     for segment in segments:
         if segment.mask.shape != grid.shape:
             raise ValueError(f"The mask of '{segment.name}' has shape {segment.mask.shape}, the grid {grid.shape}.")
-    _WRITERS[suffix_of(path)](path, segments, grid, provenance)
+    if suffix_of(path) in _LABEL_MAPS:
+        return write_labels(path, segments, grid, provenance, overlap)
+    write_seg_nrrd(path, segments, grid, provenance)
+    return ()
 
 
-def read_segmentation(path: str | Path) -> tuple[list[Segment], VoxelGrid]:
+def read_segmentation(
+    path: str | Path, is_wanted: IsWanted = lambda _name, _label: True
+) -> tuple[list[Segment], VoxelGrid]:
     """Read the segments of a ``.seg.nrrd`` file or of a label map in any format that ITK reads.
+
+    Args:
+        path: of the file.
+        is_wanted: says which are read, because masks of all that a label map has may take much memory.
 
     Returns:
         The segments, masks on the returned grid, and the grid: that of the stored voxels, which Slicer may have cropped
@@ -75,7 +92,7 @@ def read_segmentation(path: str | Path) -> tuple[list[Segment], VoxelGrid]:
         layers, grid = straighten(layers, grid, linear=False)
     if "Segment0_ID" in stored.tags:
         try:
-            return segments_by_header(layers, stored), grid
+            return segments_by_header(layers, stored, is_wanted), grid
         except (ValueError, IndexError):
             raise InputError("{path} has a damaged header; save it again from 3D Slicer.", path=path) from None
     if "Segmentation_MasterRepresentation" in stored.tags:
@@ -88,5 +105,7 @@ def read_segmentation(path: str | Path) -> tuple[list[Segment], VoxelGrid]:
         )
     names = read_names(path)
     labels = layers[..., 0]
-    present = [int(label) for label in np.unique(labels) if label != 0]
-    return [Segment(names.get(n, f"Label {n}"), labels == n, color_of_label(n)) for n in present], grid
+    present = {int(label): names.get(int(label), f"Label {label}") for label in np.unique(labels) if label != 0}
+    return [
+        Segment(name, labels == n, color_of_label(n), label=n) for n, name in present.items() if is_wanted(name, n)
+    ], grid

@@ -48,7 +48,7 @@ def known_models(path: Path | None = None) -> tuple[KnownModel, ...]:
 
         path = resource_path("models.json")
     try:
-        return tuple(_known_model(entry) for entry in json.loads(path.read_text(encoding="utf-8"))["models"])
+        return tuple(_known_model(entry) for entry in json.loads(path.read_bytes())["models"])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ModelError(
             "The list of known models {path} cannot be read ({why}); restore it.", path=path, why=str(error)

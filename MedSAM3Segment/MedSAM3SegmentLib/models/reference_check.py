@@ -62,7 +62,7 @@ class ReferenceSet:
         self.folder = folder
         try:
             self._cases: dict[str, Any] = {
-                case["name"]: case for case in json.loads((folder / CASES).read_text(encoding="utf-8"))["cases"]
+                case["name"]: case for case in json.loads((folder / CASES).read_bytes())["cases"]
             }
             self._arrays: dict[str, NDArray[Any]] = dict(np.load(folder / ARRAYS))
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -15,14 +15,22 @@ from MedSAM3SegmentLib.results.tracks import Track
 from MedSAM3SegmentLib.search_region import SearchRegion
 from MedSAM3SegmentLib.volume import Volume
 
+from .sentences import describe_cut_off
 
-def report_of(result: SegmentResult, volume: Volume, seconds: Mapping[str, float] | None = None) -> dict[str, Any]:
+
+def report_of(
+    result: SegmentResult,
+    volume: Volume,
+    seconds: Mapping[str, float] | None = None,
+    covered: Mapping[str, Mapping[str, int]] | None = None,
+) -> dict[str, Any]:
     """All that is known of a run, without its masks.
 
     Args:
         result: of ``volume``.
         volume: what was segmented.
         seconds: by stage, where there were more than the result's own (reading, loading).
+        covered: of each concept, how many of its voxels a label map that was written shows as others, by their names.
 
     Returns:
         The keys of ``provenance.Provenance.as_dict`` (``model``, ``device``, ``plane``, ``threshold``, ``created``,
@@ -49,7 +57,10 @@ def report_of(result: SegmentResult, volume: Volume, seconds: Mapping[str, float
         },
         "window": _window(windows[0]) if len(windows) == 1 else {"name": "by concept", "low": None, "high": None},
         "clean_up": asdict(result.assembly),
-        "concepts": [_concept(concept, result.stack.grid.voxel_volume_mm3) for concept in result.concepts],
+        "concepts": [
+            _concept(concept, result.stack.grid.voxel_volume_mm3, (covered or {}).get(concept.concept, {}))
+            for concept in result.concepts
+        ],
         "seconds": {stage: round(value, 3) for stage, value in (seconds or result.seconds).items()},
         "messages": list(result.messages),
     }
@@ -60,17 +71,24 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(report, ensure_ascii=False, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def segment_provenance(result: SegmentResult, concept: ConceptResult) -> dict[str, Any]:
+def segment_provenance(result: SegmentResult, concept: ConceptResult, instance: int | None = None) -> dict[str, Any]:
     """What was asked for one segment, and the run's own provenance.
+
+    Args:
+        instance: the label of the only object that is in the segment; None for the whole concept.
 
     Keys besides those of ``Provenance.as_dict``: ``concept`` (as typed), ``prompt`` (as the model was asked),
     ``window`` (name, low, high), ``window_reason`` (why that one), ``slices`` (first and last slice that was looked
-    at), ``clean_up`` (which steps of ``AssemblyOptions`` were on) and, where only a part of the volume was segmented,
-    ``limited_to``: index ranges ``i``, ``j``, ``k`` and whether another segment's ``mask`` was one. In Slicer, a
-    segment of which only a slice was written anew has under ``joined_to`` the same of the run that its other slices
-    came from.
+    at), ``clean_up`` (which steps of ``AssemblyOptions`` were on), ``cut_off`` where what was found goes on beyond
+    what was looked at (``results.cut_off.CutOff.as_dict``), ``instance`` where the segment is one object and, where
+    only a part of the volume was segmented, ``limited_to``: index ranges ``i``, ``j``, ``k`` and whether another
+    segment's ``mask`` was
+    one. In Slicer, a segment of which only a slice was written anew has under ``joined_to`` the same of the run that
+    its other slices came from.
     """
     looked_at = list(concept.score_by_slice)
+    of_instance = [one.cut_off for one in concept.instances if one.label == instance]
+    cut_off = concept.cut_off if instance is None else of_instance[0] if of_instance else ()
     return {
         "concept": concept.concept,
         "prompt": concept.prompt,
@@ -79,7 +97,9 @@ def segment_provenance(result: SegmentResult, concept: ConceptResult) -> dict[st
         "slices": [min(looked_at), max(looked_at)] if looked_at else None,
         "clean_up": asdict(result.assembly),
         **_limits(result.search_region_of(concept.concept)),
+        **({"cut_off": [part.as_dict() for part in cut_off]} if cut_off else {}),
         **result.provenance.as_dict(),
+        **({} if instance is None else {"instance": instance}),
     }
 
 
@@ -90,7 +110,7 @@ def _limits(search_region: SearchRegion | None) -> dict[str, Any]:
     return {"limited_to": {**ranges, "mask": search_region.inside is not None}}
 
 
-def _concept(concept: ConceptResult, voxel_volume_mm3: float) -> dict[str, Any]:
+def _concept(concept: ConceptResult, voxel_volume_mm3: float, covered: Mapping[str, int]) -> dict[str, Any]:
     voxels = concept.voxels
     return {
         "concept": concept.concept,
@@ -99,6 +119,11 @@ def _concept(concept: ConceptResult, voxel_volume_mm3: float) -> dict[str, Any]:
         "reason": concept.reason,
         "voxels": voxels,
         "volume_mm3": round(voxels * voxel_volume_mm3, 3),
+        "covered": [
+            {"by": by, "voxels": count, "volume_mm3": round(count * voxel_volume_mm3, 3)}
+            for by, count in covered.items()
+        ],
+        "cut_off": [part.as_dict() for part in concept.cut_off],
         "window": _window(concept.window),
         "window_reason": concept.window.reason.value,
         "score_by_slice": {str(index): _score(score) for index, score in sorted(concept.score_by_slice.items())},
@@ -110,12 +135,13 @@ def _concept(concept: ConceptResult, voxel_volume_mm3: float) -> dict[str, Any]:
                 "first_slice": instance.first_slice,
                 "last_slice": instance.last_slice,
                 "score": _score(instance.score),
+                "cut_off": [part.as_dict() for part in instance.cut_off],
             }
             for instance in concept.instances
         ],
         "tracks": [_track(track) for track in concept.tracks],
         "clean_up": list(concept.clean_up),
-        "messages": list(concept.messages),
+        "messages": [*concept.messages, *describe_cut_off(concept)],
     }
 
 

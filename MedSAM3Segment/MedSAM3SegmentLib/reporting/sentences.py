@@ -17,6 +17,7 @@ from MedSAM3SegmentLib.messages.message import (
     message,
 )
 from MedSAM3SegmentLib.prompts.prompts import TargetPrompts
+from MedSAM3SegmentLib.results.cut_off import CutOff, Limit, Side
 from MedSAM3SegmentLib.results.result import ConceptResult, Instance
 from MedSAM3SegmentLib.results.tracks import Stop, StopReason, Track
 
@@ -140,6 +141,66 @@ def describe_smaller(count: int) -> Message:
     if count == 1:
         return message("1 object was dropped, because only the largest was asked for.")
     return message("{count} objects were dropped, because only the largest was asked for.", count=count)
+
+
+def describe_cut_off(concept: ConceptResult) -> tuple[Message, ...]:
+    """Where a concept goes on beyond what was looked at, as one sentence; none where it does not."""
+    if not concept.cut_off:
+        return ()
+    limits = dict.fromkeys(part.limit for part in concept.cut_off)
+    where = joined((_place_of(limit, [one for one in concept.cut_off if one.limit is limit]) for limit in limits), ", ")
+    return (
+        message(
+            "'{name}' is cut off {where}, so its volume is not that of the whole structure.",
+            name=concept.concept.strip(),
+            where=where,
+        ),
+    )
+
+
+def _place_of(limit: Limit, parts: Sequence[CutOff]) -> Message:
+    """Where an object is cut off by one limit, as it goes on after "cut off"."""
+    sides = joined((_side_of(part) for part in parts if part.side is not None), "; ")
+    match limit:
+        case Limit.VOLUME:
+            return message("at the edge of the image ({sides})", sides=sides)
+        case Limit.SLICES:
+            return message("at the end of the slices that were looked at ({sides})", sides=sides)
+        case Limit.REGION:
+            return message("at the edge of the region ({sides})", sides=sides)
+    if not sides:
+        return message("at the border of what it had to lie in")
+    return message("at the border of what it had to lie in ({sides})", sides=sides)
+
+
+def _side_of(part: CutOff) -> Message:
+    assert part.side is not None
+    side = words_of_side(part.side)
+    return side if part.slice_index is None else message("{side}, slice {slice}", side=side, slice=part.slice_index)
+
+
+def words_of_side(side: Side) -> Message:
+    """A side in a sentence."""
+    match side:
+        case Side.LEFT:
+            return message("left")
+        case Side.RIGHT:
+            return message("right")
+        case Side.POSTERIOR:
+            return message("posterior")
+        case Side.ANTERIOR:
+            return message("anterior")
+        case Side.INFERIOR:
+            return message("inferior")
+        case Side.SUPERIOR:
+            return message("superior")
+        case Side.PICTURE_LEFT:
+            return message("left in the picture")
+        case Side.PICTURE_RIGHT:
+            return message("right in the picture")
+        case Side.PICTURE_TOP:
+            return message("top of the picture")
+    return message("bottom of the picture")
 
 
 def _listed(indices: Collection[int]) -> Message:

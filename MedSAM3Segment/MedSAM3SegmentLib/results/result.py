@@ -7,19 +7,22 @@ threshold never runs the model: ``assembly.assemble.with_threshold`` turns the s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.geometry.label_map import LabelMap, Overlap, merge_masks
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
+from MedSAM3SegmentLib.io.labelmap_nifti import check_overlap
 from MedSAM3SegmentLib.messages.message import Message
 from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.provenance import Provenance
 from MedSAM3SegmentLib.request import AssemblyOptions
 from MedSAM3SegmentLib.search_region import SearchRegion
 
+from .cut_off import CutOff
 from .slice_detections import SliceDetections
 from .tracks import Track
 
@@ -32,6 +35,7 @@ class Instance:
         label: its number in ``ConceptResult.instance_map``, from 1, largest first.
         first_slice, last_slice: along the stack, both included.
         score: best slice score.
+        cut_off: where it ends because no more was looked at.
     """
 
     label: int
@@ -40,6 +44,7 @@ class Instance:
     first_slice: int
     last_slice: int
     score: float
+    cut_off: tuple[CutOff, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +86,11 @@ class ConceptResult:
     def voxels(self) -> int:
         return int(np.count_nonzero(self.mask))
 
+    @property
+    def cut_off(self) -> tuple[CutOff, ...]:
+        """Where any of its objects ends because no more was looked at."""
+        return tuple(dict.fromkeys(part for instance in self.instances for part in instance.cut_off))
+
 
 @dataclass(frozen=True, eq=False)
 class SegmentResult:
@@ -107,9 +117,31 @@ class SegmentResult:
         """Outside of what nothing of one concept was segmented."""
         return None if self.search_region is None else self.search_region.for_concept(concept)
 
-    def label_map(self) -> NDArray[np.uint16]:
-        """Concept ``n`` (from 1) over the ones before it, uint16 ``[k, j, i]``."""
-        labels = np.zeros(self.stack.grid.shape, np.uint16)
-        for number, concept in enumerate(self.concepts, start=1):
-            labels[concept.mask] = number
-        return labels
+    def label_map(self, overlap: Overlap = Overlap.SMALLER) -> NDArray[np.uint16]:
+        """The labels of ``merged``."""
+        return self.merged(overlap).labels
+
+    def merged(self, overlap: Overlap = Overlap.SMALLER) -> LabelMap:
+        """The concepts as one label map in which concept ``n`` has the label ``n`` (from 1), and what that hides.
+
+        Raises:
+            InputError: ``overlap`` refuses and concepts overlap.
+        """
+        masks = {number: concept.mask for number, concept in enumerate(self.concepts, start=1)}
+        merged = merge_masks(masks, self.stack.grid.shape, overlap)
+        check_overlap(merged, self.label_names, overlap, self.stack.grid.voxel_volume_mm3)
+        return merged
+
+    @property
+    def label_names(self) -> dict[int, str]:
+        """The concepts by their label in ``merged``."""
+        return {number: concept.concept for number, concept in enumerate(self.concepts, start=1)}
+
+
+def without_cut_off(result: SegmentResult) -> SegmentResult:
+    """A result that does not say where objects are cut off: that of slices which are a part of what is there."""
+    concepts = tuple(
+        replace(concept, instances=tuple(replace(instance, cut_off=()) for instance in concept.instances))
+        for concept in result.concepts
+    )
+    return replace(result, concepts=concepts)

@@ -19,7 +19,7 @@ def read_architecture(path: Path) -> Architecture:
         InputError: the file cannot be read, a field is unknown or no whole number, or the numbers do not fit together.
     """
     try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        values: Any = json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"The architecture {path} cannot be read: {error.strerror or error}.") from None
     except (ValueError, RecursionError) as error:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,43 +88,6 @@ def phantom_stacks(seeds: Sequence[int], thickness_mm: tuple[float, float] | Non
             grid = random_grid(np.random.default_rng([seed, 3]), thickness_mm=thickness_mm)
         phantom = make_phantom(seed, grid)
         yield stack_with_labels(phantom.volume, {name: phantom.masks[name] for name in CONCEPTS}, Plane.AXIAL)
-
-
-def manifest_stacks(path: Path) -> Iterator[LabelledStack]:
-    """The volumes of a manifest.
-
-    A manifest is a JSON file: ``{"cases": [{"image": "a.nii.gz", "labels": "a-labels.nii.gz",
-    "concepts": {"liver": [1], "kidney": [2, 3]}}, ...]}``. Paths are relative to the manifest; a concept lists the
-    values it has in the label map, and an empty list says that it is absent. ``"plane"`` may name another plane.
-
-    Raises:
-        InputError: the manifest or a file it names cannot be used.
-    """
-    from MedSAM3SegmentLib.io.read_volume import read_volume
-
-    try:
-        cases: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cases"]
-        wanted = [
-            (
-                path.parent / case["image"],
-                path.parent / case["labels"],
-                {str(name): [int(value) for value in values] for name, values in case["concepts"].items()},
-                Plane(case.get("plane", Plane.ACQUIRED)),
-            )
-            for case in cases
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"The training manifest {path} cannot be understood ({error!r}); see `medsam3 train --help`."
-        ) from error
-    if not wanted:
-        raise InputError(f"The training manifest {path} names no case; add at least one image with labels.")
-    for image, labels, concepts, plane in wanted:
-        volume, label_volume = read_volume(image), read_volume(labels)
-        if not volume.grid.same_as(label_volume.grid, tolerance_mm=1e-2):
-            raise InputError(f"The labels {labels} do not lie on the grid of {image}; resample them onto it first.")
-        masks = {name: np.isin(label_volume.array, values) for name, values in concepts.items()}
-        yield stack_with_labels(volume, masks, plane)
 
 
 def corrupt_stack(stack: LabelledStack, share: float, rng: np.random.Generator) -> tuple[LabelledStack, frozenset[int]]:

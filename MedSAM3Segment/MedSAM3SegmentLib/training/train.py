@@ -13,7 +13,8 @@ from MedSAM3SegmentLib.progress import CancelCheck
 from MedSAM3SegmentLib.vocabulary.phrases import prompt_for
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
-from .dataset import LabelledStack, manifest_stacks
+from .dataset import LabelledStack
+from .manifest import Say, manifest_stacks
 
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
@@ -41,13 +42,14 @@ class Lessons:
     texts: Sequence[str]
 
 
-def manifest_lessons(path: Path, with_vocabulary: bool) -> Lessons:
-    """The lessons of a manifest (see ``dataset.manifest_stacks``), its concepts spelt as the model is asked for them.
+def manifest_lessons(path: Path, with_vocabulary: bool, say: Say = lambda _sentence: None) -> Lessons:
+    """The lessons of a manifest (see ``manifest.read_manifest``), its concepts spelt as the model is asked for them.
 
     Args:
         path: of the manifest.
         with_vocabulary: also teach that the vocabulary's other phrases are not there. That is right for a new model,
             which knows nothing but the manifest, and wrong for one that may know them already and have them in view.
+        say: see ``manifest.manifest_stacks``.
 
     Raises:
         InputError: the manifest or a file it names cannot be used.
@@ -56,7 +58,8 @@ def manifest_lessons(path: Path, with_vocabulary: bool) -> Lessons:
     from .text_augmentation import all_prompt_texts
 
     stacks = [
-        replace(stack, concepts=tuple(prompt_for(name) for name in stack.concepts)) for stack in manifest_stacks(path)
+        replace(stack, concepts=tuple(prompt_for(name) for name in stack.concepts))
+        for stack in manifest_stacks(path, say)
     ]
     concepts = list(dict.fromkeys(name for stack in stacks for name in stack.concepts))
     others = unrelated_phrases(concepts) if with_vocabulary else []

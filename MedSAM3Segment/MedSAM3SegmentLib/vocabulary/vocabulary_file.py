@@ -41,7 +41,7 @@ def read_vocabulary(path: Path) -> list[Concept]:
         InputError: the file cannot be read, or an entry in it is wrong.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(
             "The vocabulary {path} cannot be read: {why}.", path=path, why=str(error.strerror or error)

@@ -11,11 +11,14 @@ import pytest
 from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.cli.options.prompt import add_prompt_options, concepts_of, prompts_of
 from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.io.itk import image_on_grid
 from MedSAM3SegmentLib.io.read_volume import read_volume
 from MedSAM3SegmentLib.io.segment import Segment
 from MedSAM3SegmentLib.io.segmentation import read_segmentation, write_segmentation
 from MedSAM3SegmentLib.prompts.prompts import BoxReading, TargetPrompts
+from MedSAM3SegmentLib.synthetic.phantom import make_phantom
 from support.cli_runs import files_in, write_phantom
+from support.external_data import SHARED, needs_shared
 from support.results import axial_grid
 from support.tiny_model import TINY_SCORE
 
@@ -153,3 +156,36 @@ def test_an_exemplar_without_words_is_found_around_its_slice(run) -> None:  # ty
     (found,) = read_segmentation("out.seg.nrrd")[0]
     assert found.name == "object"
     assert "1 box (things like this), without words" in Path("r.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("plane", ["sagittal", "coronal"])
+@pytest.mark.parametrize("mode", [("--mode", "from prompts"), ("--mode", "propagate", "--concept", "liver")])
+def test_a_mask_drawn_in_another_plane_is_refused(
+    tmp_path: Path, here: Path, capsys: pytest.CaptureFixture[str], plane: str, mode: tuple[str, ...]
+) -> None:
+    volume = write_phantom(tmp_path / "in" / "ct.nii.gz", seed=31)
+    grid = read_volume(volume).grid
+    mask = np.zeros(grid.shape, bool)
+    mask[4, 5:16, 4:15] = True
+    write_segmentation(tmp_path / "drawn.nii.gz", [Segment("liver", mask, (1, 2, 3))], grid, {})
+    words = [*mode, "--plane", plane, "--mask", str(tmp_path / "drawn.nii.gz"), "--output", "o.seg.nrrd"]
+    assert main(["segment", str(volume), *words]) == 2
+    said = capsys.readouterr().err
+    assert f"lies on axial slices (4) and is but a line on each {plane} one" in said
+    assert files_in(here) == []
+
+
+@needs_shared
+def test_the_spleen_that_was_drawn_axially_is_not_read_as_sagittal(
+    tmp_path: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import SimpleITK
+
+    phantom = make_phantom(24)
+    image = image_on_grid(phantom.volume.array, phantom.volume.grid)
+    SimpleITK.WriteImage(image, str(tmp_path / "phantom.nii.gz"))
+    drawn = SHARED / "cases" / "mask-drawn-in-another-plane" / "spleen-one-axial-slice.seg.nrrd"
+    words = ["--mode", "from prompts", "--plane", "sagittal", "--mask", str(drawn), "--output", "o.seg.nrrd"]
+    assert main(["segment", str(tmp_path / "phantom.nii.gz"), *words]) == 2
+    assert "lies on axial slices (34)" in capsys.readouterr().err
+    assert files_in(here) == []

@@ -59,6 +59,7 @@ from MedSAM3SegmentLib.request import (
     Mode,
     SegmentRequest,
 )
+from MedSAM3SegmentLib.results.cut_off import CutOff, Limit, Side
 from MedSAM3SegmentLib.results.result import ConceptResult, Instance, SegmentResult
 from MedSAM3SegmentLib.results.slice_detections import Detection, SliceDetections
 from MedSAM3SegmentLib.results.tracks import Stop, StopReason, Track
@@ -158,7 +159,10 @@ _evidence = st.builds(
     st.lists(_detections, max_size=2).map(tuple),
     st.none() | _soft_masks,
 )
-_instances = st.builds(Instance, _small, _small, _numbers, _small, _small, _scores)
+_cuts = st.builds(CutOff, st.sampled_from(Limit), st.none() | st.sampled_from(Side), st.none() | _small)
+_instances = st.builds(
+    Instance, _small, _small, _numbers, _small, _small, _scores, st.lists(_cuts, max_size=2).map(tuple)
+)
 _stops = st.builds(Stop, _small, _flags, st.sampled_from(StopReason), _words)
 _tracks = st.builds(
     Track,
@@ -229,6 +233,7 @@ def _results(draw: st.DrawFn) -> SegmentResult:
         st.just((slice(0, 3), slice(1, 2), slice(0, 5))),
         st.none() | _masks,
         st.just("") | _words,
+        _flags,
     )
     return SegmentResult(
         stack,

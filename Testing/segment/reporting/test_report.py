@@ -54,8 +54,9 @@ def test_says_of_each_concept_what_was_found() -> None:
     assert liver["volume_mm3"] == 30.0
     assert liver["score_by_slice"] == {"0": 0.1, "1": 0.9, "2": 0.9, "3": 0.1}
     assert liver["instances"] == [
-        {"label": 1, "voxels": 2, "volume_mm3": 30.0, "first_slice": 1, "last_slice": 2, "score": 0.9}
+        {"label": 1, "voxels": 2, "volume_mm3": 30.0, "first_slice": 1, "last_slice": 2, "score": 0.9, "cut_off": []}
     ]
+    assert (liver["covered"], liver["cut_off"]) == ([], [])
     assert not spleen["found"]
     assert spleen["reason"].startswith("Not found")
     assert (spleen["voxels"], spleen["instances"]) == (0, [])

@@ -131,7 +131,7 @@ def _make(
             _write_truth(truth, phantom, options.seed)
         request = SegmentRequest(CONCEPTS)
         job = SegmentJob(image, segmentation, request, ModelSection.of(options), report, preview)
-        _, result = segment_file(job, terminal, interruption)
+        _, result, _ = segment_file(job, terminal, interruption)
         agreements = [_agreement(phantom, concept) for concept in result.concepts]
         _add_to_report(report, options.seed, agreements)
     return phantom, result, agreements

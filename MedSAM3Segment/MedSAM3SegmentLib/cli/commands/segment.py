@@ -21,17 +21,20 @@ from MedSAM3SegmentLib.cli.segment_file import SegmentJob, segment_file
 from MedSAM3SegmentLib.cli.signals import Interruption
 from MedSAM3SegmentLib.cli.terminal import Terminal, duration
 from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.geometry.label_map import Overlap
 from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.preprocessing.windowing import CT_WINDOWS, Window, window_label
-from MedSAM3SegmentLib.reporting.sentences import describe_track
+from MedSAM3SegmentLib.reporting.sentences import describe_cut_off, describe_track
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
+from MedSAM3SegmentLib.units import format_volume
 from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
 
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from MedSAM3SegmentLib.cli.write_result import Covered
     from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
     from MedSAM3SegmentLib.volume import Volume
 
@@ -106,6 +109,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     )
     parser.add_argument("--report", metavar="FILE.json", type=Path, help="also write all numbers of the run")
     parser.add_argument("--preview", metavar="FILE.png", type=Path, help="also write a picture with overlays")
+    parser.add_argument(
+        "--overlap",
+        choices=[overlap.value for overlap in Overlap],
+        default=Overlap.SMALLER.value,
+        help="whose label a voxel of several structures gets in a .nii.gz: that of the smaller one or of the later "
+        "one, or no file is written (default: smaller); .seg.nrrd keeps all",
+    )
     add_volume_options(parser)
     add_prompt_options(parser)
     add_example_option(parser)
@@ -134,11 +144,21 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     if examples and len(request.concepts) > 1:
         raise InputError("Examples show one structure; give one --concept to call it by.")
     job = SegmentJob(
-        options.input, options.output, request, choice, options.report, options.preview, with_drawn, examples
+        options.input,
+        options.output,
+        request,
+        choice,
+        options.report,
+        options.preview,
+        with_drawn,
+        examples,
+        Overlap(options.overlap),
     )
-    volume, result = segment_file(job, terminal, interruption)
-    terminal.result(_table(volume, result))
+    volume, result, covered = segment_file(job, terminal, interruption)
+    terminal.result(_table(volume, result, covered))
     for concept in result.concepts:
+        for sentence in describe_cut_off(concept):
+            terminal.note(sentence, "yellow")
         if not concept.found:
             terminal.result(f"{concept.concept}: {concept.reason}")
         for step in concept.clean_up:
@@ -151,8 +171,8 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     terminal.result(f"Wrote {', '.join(map(str, job.outputs))} in {duration(time.monotonic() - started)}.")
 
 
-def _table(volume: Volume, result: SegmentResult) -> Table:
-    """What was found of each concept."""
+def _table(volume: Volume, result: SegmentResult, covered: Covered) -> Table:
+    """What was found of each concept; with a column of notes where there are any."""
     from rich.table import Table
 
     table = Table()
@@ -161,15 +181,25 @@ def _table(volume: Volume, result: SegmentResult) -> Table:
     for heading in ("size", "objects", "slices", "best score"):
         table.add_column(heading, justify="right")
     table.add_column("window", overflow="fold")
-    for concept in result.concepts:
-        table.add_row(*_row(volume, concept))
+    notes = [_notes(volume, concept, covered) for concept in result.concepts]
+    if any(notes):
+        table.add_column("notes", overflow="fold")
+    for concept, note in zip(result.concepts, notes, strict=True):
+        table.add_row(*_row(volume, concept), *((note,) if any(notes) else ()))
     return table
+
+
+def _notes(volume: Volume, concept: ConceptResult, covered: Covered) -> str:
+    """Why the size of a concept is not that of a whole structure, or not what the label map holds; in few words."""
+    sides = dict.fromkeys(part.side or "border" for part in concept.cut_off)
+    notes = [f"cut off: {', '.join(sides)}"] if sides else []
+    for name, voxels in covered.of_concept(concept.concept).items():
+        notes.append(f"{format_volume(volume, voxels)} labelled {name}")
+    return "; ".join(notes)
 
 
 def _row(volume: Volume, concept: ConceptResult) -> tuple[str | Text, ...]:
     from rich.text import Text
-
-    from MedSAM3SegmentLib.units import format_volume
 
     window = window_label(concept.window)
     best = f"{max(concept.score_by_slice.values(), default=0.0):.2f}"

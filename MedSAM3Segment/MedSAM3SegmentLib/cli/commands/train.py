@@ -33,7 +33,8 @@ core).
 A manifest names images, label maps on the same grid, and what the labels mean; paths are relative to it:
   {"cases": [{"image": "a.nii.gz", "labels": "a-labels.nii.gz",
               "concepts": {"liver": [1], "kidney": [2, 3], "tumor": []}}]}
-An empty list says that the concept is absent, which is a fact worth learning. "plane" may name another plane.
+Of labels that 3D Slicer saved (.seg.nrrd) the names of segments may be given, as in "liver": ["Liver"]. An empty list
+says that the concept is absent, which is a fact worth learning. "plane" may name another plane.
 
 With --tracker a model gets a tracker, which carries objects from slice to slice. Its own weights stay as they are; the
 tracker learns from the same kind of data, of which it needs volumes with many labelled slices one after another.
