@@ -10,7 +10,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.voxel_grid import Matrix, VoxelGrid
 from MedSAM3SegmentLib.messages.message import Message
+
+from .isolated_read import unreadable as unreadable_sentence
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -75,37 +77,17 @@ def quiet_itk() -> Iterator[None]:
                 _logger.debug("ITK: %s", text)
 
 
-@contextmanager
-def _permissive_nifti() -> Iterator[None]:
-    """Let ITK read a NIfTI file whose only affine is sheared; it has no other switch for that than its environment."""
-    name = "ITK_NIFTI_SFORM_PERMISSIVE"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
-
-
 def unreadable(path: Path) -> InputError:
     """The error for a file that no reader understands."""
-    return InputError(
-        "{path} cannot be read as an image; check that it is complete and is DICOM, NIfTI, NRRD, MHA, PNG or JPEG.",
-        path=path,
-    )
+    return InputError(unreadable_sentence(path))
 
 
-def read_image(path: Path, image_io: str = "", sheared_nifti: bool = False) -> StoredImage:
+def read_image(path: Path, image_io: str = "") -> StoredImage:
     """Read one image file with SimpleITK.
 
     Args:
         path: the file.
         image_io: the ITK reader to use, or ``""`` to let ITK find one.
-        sheared_nifti: read NIfTI files with a sheared sform and no qform too; the caller has to take the grid from the
-            header. Where there is a qform, this would change ITK's choice between the two.
 
     Raises:
         InputError: the file is not an image, is damaged, holds complex numbers or more than one time point.
@@ -115,7 +97,7 @@ def read_image(path: Path, image_io: str = "", sheared_nifti: bool = False) -> S
     reader = SimpleITK.ImageFileReader()
     reader.SetImageIO(image_io)
     reader.SetFileName(str(path))
-    with quiet_itk(), _permissive_nifti() if sheared_nifti else nullcontext():
+    with quiet_itk():
         try:
             image = reader.Execute()
         except RuntimeError as error:
