@@ -18,8 +18,10 @@ from MedSAM3SegmentLib.preprocessing.resampling import perpendicular_grid, strai
 from MedSAM3SegmentLib.volume import Volume
 
 from .dicom import is_dicom, read_dicom
+from .formats.metaimage import is_metaimage, read_metaimage
 from .formats.mgh import is_mgh, read_mgh
 from .formats.nifti import is_nifti, read_nifti
+from .formats.nrrd import is_nrrd, read_nrrd
 from .image_sequence import (
     as_film,
     is_film,
@@ -106,6 +108,10 @@ def read_stored(path: Path) -> StoredImage:
         return read_picture(path)
     if is_mgh(path):
         return read_mgh(path)
+    if is_nrrd(path):
+        return read_nrrd(path)
+    if is_metaimage(path):
+        return read_metaimage(path)
     if is_nifti(path):
         return read_nifti(path)
     return read_image(path)

@@ -396,7 +396,7 @@ def test_damaged_segmentations_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"out\.seg\.nrrd has a damaged header"):
             read_segmentation(path)
     path.write_bytes(whole[:-10])
-    with pytest.raises(InputError, match=r"out\.seg\.nrrd cannot be read"):
+    with pytest.raises(InputError, match=r"out\.seg\.nrrd is truncated or damaged"):
         read_segmentation(path)
     (tmp_path / "seg.dcm").write_bytes(b"\0" * 128 + b"DICM")
     with pytest.raises(InputError, match=r"seg\.dcm is DICOM"):

@@ -34,6 +34,8 @@ _LONGEST_REST_BYTES = 1 << 26
 #: The most bytes that a number as text takes, its space included.
 _LONGEST_NUMBER = 64
 
+_LONGEST_LINE_BYTES = 1 << 20
+
 GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -45,13 +47,15 @@ class VoxelData:
         path: the file that was given; errors name it.
         files: those that hold the voxels, the same number of bytes in each.
         encoding: ``raw``, ``gzip`` (or zlib), ``bzip2``, ``text`` or ``hex``.
-        skip_lines: lines of each file that come before.
+        start: bytes of each file that come before, a header.
+        skip_lines: lines that come before.
         skip_bytes: bytes that come before, after decompression; -1 where the voxels are the end of the file.
     """
 
     path: Path
     files: Sequence[Path]
     encoding: str = "raw"
+    start: int = 0
     skip_lines: int = 0
     skip_bytes: int = 0
 
@@ -185,7 +189,7 @@ def check_deflated(path: Path, length: int, needed: int) -> None:
 
 def _check_size(data: VoxelData, file: Path, needed: int) -> None:
     with open_file(file, data.path):
-        length = file.stat().st_size
+        length = file.stat().st_size - data.start
     if data.encoding == "raw":
         skipped = max(data.skip_bytes, 0)
         if length < skipped + needed:
@@ -198,8 +202,7 @@ def _check_size(data: VoxelData, file: Path, needed: int) -> None:
 
 def _fill(data: VoxelData, file: Path, content: NDArray[np.uint8]) -> None:
     with open_file(file, data.path) as opened:
-        for _ in range(data.skip_lines):
-            opened.readline()
+        _skip_lines(opened, data)
         if data.encoding == "raw":
             if data.skip_bytes < 0:
                 opened.seek(-content.size, 2)
@@ -218,6 +221,13 @@ def _fill(data: VoxelData, file: Path, content: NDArray[np.uint8]) -> None:
             content[:] = np.frombuffer(values, np.uint8)
         else:
             _fill_decompressed(data, opened, content)
+
+
+def _skip_lines(opened: IO[bytes], data: VoxelData) -> None:
+    opened.seek(data.start)
+    for _ in range(data.skip_lines):
+        if not opened.readline(_LONGEST_LINE_BYTES):
+            raise damaged(data.path)
 
 
 def _fill_decompressed(data: VoxelData, opened: IO[bytes], content: NDArray[np.uint8]) -> None:
@@ -264,8 +274,7 @@ def _inflater() -> _Decompressor:
 
 def _read_text(data: VoxelData, file: Path, count: int, stored: np.dtype[Any]) -> NDArray[Any]:
     with open_file(file, data.path) as opened:
-        for _ in range(data.skip_lines):
-            opened.readline()
+        _skip_lines(opened, data)
         start = opened.seek(max(data.skip_bytes, 0), 1)
         if 2 * count - 1 > file.stat().st_size - start:
             raise truncated(data.path, file.stat().st_size, start + 2 * count - 1)
