@@ -132,6 +132,8 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{path} cannot be opened ({why}); check the path and its permissions."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{path} cannot be read as an image; check that it is complete and is DICOM, NIfTI, NRRD, MHA, PNG or JPEG."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{path} could not be written ({why}); nothing was changed on the disk."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{path} declares more pixels than a picture has ({limit} million at most); give a part of it."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{path} declares {count} values, which its {length} bytes cannot hold; copy or export it again."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{path} declares {needed} bytes of voxels, which its {length} compressed bytes cannot hold; copy or export it again."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{path} does not exist; check the path."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{path} does not fit into the free memory; close other programs or give a smaller image."),

@@ -22,14 +22,14 @@ from .formats.metaimage import is_metaimage, read_metaimage
 from .formats.mgh import is_mgh, read_mgh
 from .formats.nifti import is_nifti, read_nifti
 from .formats.nrrd import is_nrrd, read_nrrd
+from .formats.pictures import PICTURE_SUFFIXES, TIFF_SUFFIXES, read_picture, read_tiff
 from .image_sequence import (
     as_film,
     is_film,
     is_image_sequence,
     read_image_sequence,
 )
-from .itk import StoredImage, read_image
-from .pictures import PICTURE_SUFFIXES, read_picture
+from .itk import StoredImage, read_image_isolated
 
 _MODALITY = "0008|0060"
 
@@ -57,7 +57,8 @@ def read_volume(path: str | Path) -> Volume:
     if any(key.startswith(("Segment0_", "Segmentation_")) for key in stored.tags):
         raise InputError("{path} is a segmentation, not an image; give the volume that it was drawn on.", path=path)
     modality = stored.tags.get(_MODALITY, "").strip(" \0").upper()
-    name = path.name
+    # Bytes of a name that are not UTF-8 would stop whoever writes it.
+    name = path.name.encode("utf-8", "replace").decode("utf-8")
     if stored.is_sequence:
         name = f"{modality or 'image'} sequence of {stored.grid.shape[0]} frames"
     elif path.is_dir() or is_dicom(path):
@@ -86,6 +87,18 @@ def read_volume(path: str | Path) -> Volume:
     return Volume(array, grid, modality, name, stored.messages + messages, stored.is_sequence)
 
 
+def check_is_file(path: Path) -> None:
+    """Make sure that ``path`` is a file or a folder, before something opens it and waits for whoever fills a pipe.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if not path.exists():
+        raise InputError("{path} does not exist; check the path.", path=path)
+    if not path.is_dir() and not path.is_file():
+        raise InputError("{path} is a pipe, a socket or a device and not a file; give an image file.", path=path)
+
+
 def read_stored(path: Path) -> StoredImage:
     """The image in ``path`` as it is stored, labels included; its grid may be sheared.
 
@@ -93,10 +106,7 @@ def read_stored(path: Path) -> StoredImage:
         InputError: as for ``read_volume``, but for what the voxels mean.
     """
     suffix = path.suffix.lower()
-    if not path.exists():
-        raise InputError("{path} does not exist; check the path.", path=path)
-    if not path.is_dir() and not path.is_file():
-        raise InputError("{path} is a pipe, a socket or a device and not a file; give an image file.", path=path)
+    check_is_file(path)
     if is_image_sequence(path):
         return read_image_sequence(path)
     if path.is_dir() or is_dicom(path):
@@ -114,7 +124,9 @@ def read_stored(path: Path) -> StoredImage:
         return read_metaimage(path)
     if is_nifti(path):
         return read_nifti(path)
-    return read_image(path)
+    if suffix in TIFF_SUFFIXES:
+        return read_tiff(path)
+    return read_image_isolated(path)
 
 
 def _scalar_or_color(array: NDArray[Any], path: Path) -> NDArray[Any]:

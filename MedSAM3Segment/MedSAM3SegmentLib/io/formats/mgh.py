@@ -16,6 +16,9 @@ from .voxel_data import VoxelData, read_head, read_voxels
 #: Bytes before the voxels.
 _HEADER_BYTES = 284
 
+#: The flag that says whether the header tells places; nibabel mends a header without.
+_GOOD_RAS = slice(28, 30)
+
 _DTYPES = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}
 
 
@@ -53,7 +56,7 @@ def read_mgh(path: Path) -> StoredImage:
     messages = ()
     matrix = np.eye(4)
     with np.errstate(all="ignore"):
-        if int(header["goodRASFlag"]) > 0:
+        if int.from_bytes(head[_GOOD_RAS], "big", signed=True) > 0:
             matrix = np.asarray(header.get_affine(), np.float64)
         else:
             # What FreeSurfer assumes: coronal slices of 1 mm, centered.
