@@ -6,11 +6,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
-from MedSAM3SceneLib.mrml.labelmaps import LATTICE_TOLERANCE
 from MedSAM3SceneLib.mrml.volumes import read_volume_node
 from MedSAM3SceneLib.segments.provenance import read_provenance
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.geometry.voxel_grid import LATTICE_TOLERANCE
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.vocabulary.terminology import terminology_entry
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary

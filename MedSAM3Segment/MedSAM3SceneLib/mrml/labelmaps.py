@@ -6,7 +6,6 @@ oriented image has the same matrix as the whole mask and says by its extent whic
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,9 @@ import slicer
 from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.array_types import BoolMask
-from MedSAM3SegmentLib.geometry.voxel_grid import Matrix
+from MedSAM3SegmentLib.geometry.voxel_grid import Matrix, turn_onto_lattice
 
 from .transforms import array_of, matrix_of
-
-#: How far, in voxels, the voxel centers of two lattices may lie apart and still be taken for the same; matrices that
-#: went through single precision in a file differ by less.
-LATTICE_TOLERANCE = 0.05
 
 
 def labelmap_on_lattice(mask: BoolMask, ijk_to_ras: Matrix, lattice: Matrix) -> Any | None:
@@ -35,22 +30,8 @@ def labelmap_on_lattice(mask: BoolMask, ijk_to_ras: Matrix, lattice: Matrix) -> 
         A vtkOrientedImageData of 0 and 1 whose matrix is ``lattice``, cropped to the voxels that are set.
     """
     block, corner = _crop(mask)
-    to_lattice = np.linalg.inv(lattice) @ ijk_to_ras
-    exact = np.rint(to_lattice)
-    # Rows and columns of a signed permutation hold one 1 or -1 each.
-    steps = np.abs(exact[:3, :3])
-    if not ((steps.sum(axis=0) == 1).all() and (steps.sum(axis=1) == 1).all()):
-        return None
-    size = np.array(block.shape[::-1])
-    corners = np.array([[*(corner + np.array(ends) * (size - 1)), 1.0] for ends in product((0, 1), repeat=3)]).T
-    if np.abs((to_lattice - exact) @ corners).max() > LATTICE_TOLERANCE:
-        return None
-    moved = (exact @ corners)[:3].astype(int)
-    sources = steps.argmax(axis=1)  # for each of i, j, k of the lattice the index axis of the mask it comes from
-    block = block.transpose([2 - sources[2], 2 - sources[1], 2 - sources[0]])
-    backwards = [exact[axis, sources[axis]] < 0 for axis in (2, 1, 0)]
-    block = block[tuple(slice(None, None, -1) if flip else slice(None) for flip in backwards)]
-    return _oriented_image(block, moved.min(axis=1), lattice)
+    turned = turn_onto_lattice(block, np.linalg.inv(lattice) @ ijk_to_ras, corner)
+    return None if turned is None else _oriented_image(*turned, lattice)
 
 
 def cropped(mask: BoolMask, ijk_to_ras: Matrix) -> tuple[BoolMask, Matrix]:

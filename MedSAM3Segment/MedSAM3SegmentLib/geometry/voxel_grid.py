@@ -8,7 +8,7 @@ Anterior, z to Superior), as in Slicer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,10 @@ from MedSAM3SegmentLib.array_types import BoolMask
 
 Matrix = NDArray[np.float64]
 
+
+#: How far, in voxels, the voxel centers of two lattices may lie apart and still be taken for the same; matrices that
+#: went through single precision in a file differ by less.
+LATTICE_TOLERANCE = 0.05
 
 #: Largest |cosine| between two index axes that still counts as perpendicular (0.06 degrees).
 SHEAR_COSINE = 1e-3
@@ -91,6 +95,37 @@ class VoxelGrid:
             return False
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape[::-1]])).reshape(3, -1).T.astype(np.float64)
         return bool(np.abs(self.to_ras(corners) - other.to_ras(corners)).max() <= tolerance_mm)
+
+
+def turn_onto_lattice(
+    block: BoolMask, ijk_to_lattice: Matrix, first: NDArray[np.int64]
+) -> tuple[BoolMask, NDArray[np.int64]] | None:
+    """Store a block of voxels in the axis order and the directions of another lattice, exactly.
+
+    Args:
+        block: ``[k, j, i]``.
+        ijk_to_lattice: 4x4, from indices ``(i, j, k, 1)`` of the array that ``block`` is a part of to indices of the
+            lattice.
+        first: the index ``(i, j, k)`` at which the block begins in that array.
+
+    Returns:
+        The block with its axes permuted and flipped (a view), and the index of the lattice at which it begins; None
+        where voxel centers do not coincide.
+    """
+    exact = np.rint(ijk_to_lattice)
+    # Rows and columns of a signed permutation hold one 1 or -1 each.
+    steps = np.abs(exact[:3, :3])
+    if not ((steps.sum(axis=0) == 1).all() and (steps.sum(axis=1) == 1).all()):
+        return None
+    size = np.array(block.shape[::-1])
+    corners = np.array([[*(first + np.array(ends) * (size - 1)), 1.0] for ends in product((0, 1), repeat=3)]).T
+    if np.abs((ijk_to_lattice - exact) @ corners).max() > LATTICE_TOLERANCE:
+        return None
+    moved = (exact @ corners)[:3].astype(np.int64)
+    sources = steps.argmax(axis=1)  # for each of i, j, k of the lattice the index axis of the block it comes from
+    turned = block.transpose([2 - sources[2], 2 - sources[1], 2 - sources[0]])
+    backwards = [exact[axis, sources[axis]] < 0 for axis in (2, 1, 0)]
+    return turned[tuple(slice(None, None, -1) if flip else slice(None) for flip in backwards)], moved.min(axis=1)
 
 
 def common_part(

@@ -22,15 +22,15 @@ from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.messages.message import message
 
 from .dicom import is_dicom
-from .itk import StoredImage, lps_grid, unreadable
-from .pictures import PICTURE_SUFFIXES, pixels_of, read_picture
+from .formats.pictures import PICTURE_SUFFIXES, TIFF_SUFFIXES, count_frames, read_frames, read_picture
+from .itk import StoredImage, lps_grid
 
 TIME_MESSAGE = message(
     "The third axis is time: a slice is a frame, and lengths along it and volumes are not millimetres."
 )
 
 #: Files that may hold several frames.
-_SEVERAL_FRAMES = (".gif", ".png", ".apng", ".tif", ".tiff")
+_SEVERAL_FRAMES = (".gif", ".png", ".apng", *TIFF_SUFFIXES)
 
 #: Kinds of DICOM images whose frames follow one another in time: ultrasound, endoscopy, fluoroscopy, angiography,
 #: cameras (PS3.3 C.7.3.1.1.1).
@@ -46,7 +46,7 @@ def is_image_sequence(path: Path) -> bool:
     """Whether ``path`` is a folder of pictures without DICOM, or a picture file with several frames."""
     if path.is_dir():
         return bool(_frame_files(path)) and not _holds_dicom(path)
-    return path.suffix.lower() in _SEVERAL_FRAMES and _count_frames(path) > 1
+    return path.suffix.lower() in _SEVERAL_FRAMES and count_frames(path) > 1
 
 
 def read_image_sequence(path: Path) -> StoredImage:
@@ -62,7 +62,7 @@ def read_image_sequence(path: Path) -> StoredImage:
         frames = [read_picture(file).array[0] for file in files]
         names = [file.name for file in files]
     else:
-        frames = _read_frames(path)
+        frames = read_frames(path)
         names = [message("frame {number}", number=n) for n in range(len(frames))]
     odd = next((n for n, frame in enumerate(frames) if frame.shape[:2] != frames[0].shape[:2]), None)
     if odd is not None:
@@ -108,27 +108,9 @@ def _natural(file: Path) -> tuple[tuple[int, int | str], ...]:
 
 
 def _holds_dicom(folder: Path) -> bool:
-    return any(is_dicom(Path(place) / name) for place, _, names in os.walk(folder) for name in names)
-
-
-def _count_frames(path: Path) -> int:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            return int(getattr(picture, "n_frames", 1))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return 0
-
-
-def _read_frames(path: Path) -> list[NDArray[Any]]:
-    from PIL import Image, ImageSequence
-
-    try:
-        with Image.open(path) as picture:
-            return [pixels_of(frame) for frame in ImageSequence.Iterator(picture)]
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
-        raise unreadable(path) from None
+    files = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
+    # Opening a pipe would wait for whoever writes into it.
+    return any(is_dicom(file) for file in files if file.is_file())
 
 
 def _alike(frames: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:

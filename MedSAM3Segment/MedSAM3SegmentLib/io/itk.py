@@ -10,23 +10,34 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.voxel_grid import Matrix, VoxelGrid
 from MedSAM3SegmentLib.messages.message import Message
 
+from .isolated_read import IsolatedResult, read_isolated
+from .isolated_read import unreadable as unreadable_sentence
+
 if TYPE_CHECKING:
     import SimpleITK
 
 #: 4x4 matrix from LPS to RAS millimeters, and its own inverse.
 LPS_TO_RAS: Matrix = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+#: How long another process may take to start and to read.
+_START_S = 30.0
+_SLOWEST_BYTES_PER_S = 5e6
+
+#: No compression that ITK's readers know makes more values of a byte (deflate, zlib.net/zlib_tech.html).
+_MOST_PACKED = 1032
 
 _logger = logging.getLogger(__name__)
 _stderr_lock = threading.Lock()
@@ -75,37 +86,17 @@ def quiet_itk() -> Iterator[None]:
                 _logger.debug("ITK: %s", text)
 
 
-@contextmanager
-def _permissive_nifti() -> Iterator[None]:
-    """Let ITK read a NIfTI file whose only affine is sheared; it has no other switch for that than its environment."""
-    name = "ITK_NIFTI_SFORM_PERMISSIVE"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
-
-
 def unreadable(path: Path) -> InputError:
     """The error for a file that no reader understands."""
-    return InputError(
-        "{path} cannot be read as an image; check that it is complete and is DICOM, NIfTI, NRRD, MHA, PNG or JPEG.",
-        path=path,
-    )
+    return InputError(unreadable_sentence(path))
 
 
-def read_image(path: Path, image_io: str = "", sheared_nifti: bool = False) -> StoredImage:
+def read_image(path: Path, image_io: str = "") -> StoredImage:
     """Read one image file with SimpleITK.
 
     Args:
         path: the file.
         image_io: the ITK reader to use, or ``""`` to let ITK find one.
-        sheared_nifti: read NIfTI files with a sheared sform and no qform too; the caller has to take the grid from the
-            header. Where there is a qform, this would change ITK's choice between the two.
 
     Raises:
         InputError: the file is not an image, is damaged, holds complex numbers or more than one time point.
@@ -115,7 +106,7 @@ def read_image(path: Path, image_io: str = "", sheared_nifti: bool = False) -> S
     reader = SimpleITK.ImageFileReader()
     reader.SetImageIO(image_io)
     reader.SetFileName(str(path))
-    with quiet_itk(), _permissive_nifti() if sheared_nifti else nullcontext():
+    with quiet_itk():
         try:
             image = reader.Execute()
         except RuntimeError as error:
@@ -139,6 +130,74 @@ def read_image(path: Path, image_io: str = "", sheared_nifti: bool = False) -> S
         with suppress(TypeError):  # a damaged key, not text
             tags[key] = image.GetMetaData(key)
     return StoredImage(array, grid_of(image, path), tags)
+
+
+def read_image_isolated(path: Path) -> StoredImage:
+    """Read one image file with SimpleITK as ``read_image`` does, in a process of its own.
+
+    Raises:
+        InputError: as ``read_image``; or the file declares more voxels than it can hold, or makes ITK crash or hang.
+    """
+    timeout_s = _START_S + path.stat().st_size / _SLOWEST_BYTES_PER_S
+    values, arrays = read_isolated(
+        read_image_values, path, timeout_s=timeout_s, memory_bytes=psutil.virtual_memory().available
+    )
+    return stored_from_values(path, values, arrays)
+
+
+def read_image_values(path: Path) -> IsolatedResult:
+    """An image as ``read_image`` reads it, taken apart for another process; see ``stored_from_values``."""
+    import SimpleITK
+
+    with _plain_name(path) as named:
+        reader = SimpleITK.ImageFileReader()
+        reader.SetFileName(str(named))
+        with quiet_itk():
+            try:
+                reader.ReadImageInformation()
+            except RuntimeError as error:
+                _logger.debug("%s", error)
+                raise unreadable(path) from None
+        declared = int(np.prod(reader.GetSize(), dtype=object)) * reader.GetNumberOfComponents()
+        if declared > _MOST_PACKED * path.stat().st_size:
+            raise InputError(
+                "{path} declares {count} values, which its {length} bytes cannot hold; copy or export it again.",
+                path=path,
+                count=declared,
+                length=path.stat().st_size,
+            )
+        try:
+            stored = read_image(named)
+        except InputError as error:
+            facts = {**error.message.facts, "path": path}
+            raise InputError(error.message.template, **facts) from None
+    lps = LPS_TO_RAS @ stored.grid.ijk_to_ras
+    return {"ijk_to_lps": lps.tolist(), "tags": dict(stored.tags)}, [stored.array]
+
+
+def stored_from_values(path: Path, values: Any, arrays: list[NDArray[Any]]) -> StoredImage:
+    """The image that another process took apart.
+
+    Raises:
+        InputError: a spacing is zero or not a number.
+    """
+    (array,) = arrays
+    grid = lps_grid(array.shape[:3], np.array(values["ijk_to_lps"]), path)
+    return StoredImage(array, grid, values["tags"])
+
+
+@contextmanager
+def _plain_name(path: Path) -> Iterator[Path]:
+    """``path``, or a link to it where ITK would end the process over bytes that are not UTF-8 in its name."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory(prefix="medsam3-link-") as folder:
+            link = Path(folder) / ("image" + path.suffix.encode("ascii", "ignore").decode())
+            link.symlink_to(path.resolve())
+            yield link
+    else:
+        yield path
 
 
 def grid_of(image: SimpleITK.Image, path: Path) -> VoxelGrid:

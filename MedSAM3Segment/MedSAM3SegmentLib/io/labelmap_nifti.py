@@ -18,8 +18,7 @@ from MedSAM3SegmentLib.messages.message import Message, joined, message
 from MedSAM3SegmentLib.units import format_milliliters
 
 from .atomic_write import atomic_write
-from .itk import image_on_grid, quiet_itk
-from .nifti import read_nifti_header
+from .formats.write_nifti import write_nifti
 from .segment import Color, Provenance, Segment
 from .segmentation_paths import check_output, suffix_of
 
@@ -45,13 +44,10 @@ def write_label_map(
     Raises:
         InputError: as ``check_output``; the disk failed.
     """
-    import SimpleITK
-
     path = check_output(path)
     if suffix_of(path) not in (".nii.gz", ".nii"):
         raise InputError("{path} is no name for a label map; end it in .nii.gz or .nii.", path=path)
     labels = labels.astype(label_dtype(int(labels.max(initial=0))))
-    image = image_on_grid(labels, grid)
     description: dict[str, Any] = {
         "labels": {str(label): name for label, name in names.items()},
         "provenance": provenance,
@@ -60,13 +56,7 @@ def write_label_map(
         description["covered"] = [covered_entry(part, names, grid.voxel_volume_mm3) for part in covered]
     with atomic_write(_names_path(path)) as names_file, atomic_write(path) as file:
         names_file.write_text(json.dumps(description, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        try:
-            with quiet_itk():
-                SimpleITK.WriteImage(image, str(file), useCompression=True)
-            # ITK does not notice a full disk.
-            read_nifti_header(file)
-        except (RuntimeError, InputError):
-            raise InputError("{path} could not be written; check the free space on the disk.", path=path) from None
+        write_nifti(file, labels, grid)
 
 
 def write_labels(

@@ -1,4 +1,4 @@
-"""Reading volumes: DICOM, NIfTI, NRRD, MHA and pictures, checked and made fit for the engine.
+"""Reading volumes: DICOM, NIfTI, MGH, NRRD, MHA and pictures, checked and made fit for the engine.
 
 What comes back never has a sheared grid, a value that is not finite, or more than one time point; what had to be done
 for that is said in ``Volume.messages``. Writing and reading of segmentations is in ``io.segmentation``.
@@ -6,7 +6,6 @@ for that is said in ``Volume.messages``. Writing and reading of segmentations is
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.preprocessing.resampling import perpendicular_grid, straighten
 from MedSAM3SegmentLib.volume import Volume
 
 from .dicom import is_dicom, read_dicom
+from .formats.metaimage import is_metaimage, read_metaimage
+from .formats.mgh import is_mgh, read_mgh
+from .formats.nifti import is_nifti, read_nifti
+from .formats.nrrd import is_nrrd, read_nrrd
+from .formats.pictures import PICTURE_SUFFIXES, TIFF_SUFFIXES, read_picture, read_tiff
 from .image_sequence import (
     as_film,
     is_film,
     is_image_sequence,
     read_image_sequence,
 )
-from .itk import StoredImage, read_image
-from .nifti import NiftiHeader, is_nifti_name, read_nifti_header
-from .pictures import PICTURE_SUFFIXES, read_picture
+from .itk import StoredImage, read_image_isolated
 
 _MODALITY = "0008|0060"
 
@@ -40,8 +41,8 @@ def read_volume(path: str | Path) -> Volume:
     """Read an image for segmentation.
 
     Args:
-        path: a DICOM folder or file, a NIfTI, NRRD, MHA or MHD file (or what else ITK reads), a PNG, JPEG, BMP or GIF
-            picture, or an image sequence as ``image_sequence`` has it.
+        path: a DICOM folder or file, a NIfTI, MGH, NRRD, MHA or MHD file, an Analyze pair (or what else ITK reads), a
+            PNG, JPEG, BMP, GIF or TIFF picture, or an image sequence as ``image_sequence`` has it.
 
     Returns:
         The volume, RAS grid, voxels in the file's own unit and dtype. A picture is one axial slice, upright as stored;
@@ -56,7 +57,8 @@ def read_volume(path: str | Path) -> Volume:
     if any(key.startswith(("Segment0_", "Segmentation_")) for key in stored.tags):
         raise InputError("{path} is a segmentation, not an image; give the volume that it was drawn on.", path=path)
     modality = stored.tags.get(_MODALITY, "").strip(" \0").upper()
-    name = path.name
+    # Bytes of a name that are not UTF-8 would stop whoever writes it.
+    name = path.name.encode("utf-8", "replace").decode("utf-8")
     if stored.is_sequence:
         name = f"{modality or 'image'} sequence of {stored.grid.shape[0]} frames"
     elif path.is_dir() or is_dicom(path):
@@ -85,6 +87,18 @@ def read_volume(path: str | Path) -> Volume:
     return Volume(array, grid, modality, name, stored.messages + messages, stored.is_sequence)
 
 
+def check_is_file(path: Path) -> None:
+    """Make sure that ``path`` is a file or a folder, before something opens it and waits for whoever fills a pipe.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if not path.exists():
+        raise InputError("{path} does not exist; check the path.", path=path)
+    if not path.is_dir() and not path.is_file():
+        raise InputError("{path} is a pipe, a socket or a device and not a file; give an image file.", path=path)
+
+
 def read_stored(path: Path) -> StoredImage:
     """The image in ``path`` as it is stored, labels included; its grid may be sheared.
 
@@ -92,8 +106,7 @@ def read_stored(path: Path) -> StoredImage:
         InputError: as for ``read_volume``, but for what the voxels mean.
     """
     suffix = path.suffix.lower()
-    if not path.exists():
-        raise InputError("{path} does not exist; check the path.", path=path)
+    check_is_file(path)
     if is_image_sequence(path):
         return read_image_sequence(path)
     if path.is_dir() or is_dicom(path):
@@ -101,40 +114,19 @@ def read_stored(path: Path) -> StoredImage:
         return as_film(stored) if is_film(stored) else stored
     if path.stat().st_size == 0:
         raise InputError("{path} is an empty file; copy or export it again.", path=path)
-    if is_nifti_name(path):
-        return _read_nifti(path)
     if suffix in PICTURE_SUFFIXES:
         return read_picture(path)
-    if suffix in (".hdr", ".img"):
-        raise InputError("{path} is half of a two-file Analyze or NIfTI image; convert it to .nii.gz.", path=path)
-    return read_image(path)
-
-
-def _read_nifti(path: Path) -> StoredImage:
-    header = read_nifti_header(path)
-    stored = read_image(path, "NiftiImageIO", sheared_nifti=header.qform_code == 0)
-    grid, messages = _nifti_grid(stored.grid, header)
-    return replace(stored, grid=grid, messages=messages)
-
-
-def _nifti_grid(itk: VoxelGrid, header: NiftiHeader) -> tuple[VoxelGrid, tuple[Message, ...]]:
-    """The grid that a NIfTI header means, where ITK has to choose between two transforms or bend one.
-
-    ITK's choice is kept, because Slicer shows the image by it, unless ITK straightened the very transform that counts.
-    """
-    if not header.sform_code:
-        if header.qform_code:
-            return itk, ()
-        return itk, (message("The NIfTI header does not say how the patient lies, so left and right are a guess."),)
-    sform = VoxelGrid(itk.shape, header.sform)
-    if sform.same_as(itk, tolerance_mm=0.1 * min(itk.spacing)):
-        return itk, ()
-    # A qform cannot hold shear. One with the same code means the same space, only less exactly; and code 1 (scanner)
-    # is the sform that ITK itself would have taken.
-    same_space = header.qform_code in (0, header.sform_code) or header.sform_code == 1
-    if header.qform_code == 0 or (same_space and sform.is_sheared):
-        return sform, ()
-    return itk, (message("The NIfTI header holds two different orientations; its qform was used, as 3D Slicer does."),)
+    if is_mgh(path):
+        return read_mgh(path)
+    if is_nrrd(path):
+        return read_nrrd(path)
+    if is_metaimage(path):
+        return read_metaimage(path)
+    if is_nifti(path):
+        return read_nifti(path)
+    if suffix in TIFF_SUFFIXES:
+        return read_tiff(path)
+    return read_image_isolated(path)
 
 
 def _scalar_or_color(array: NDArray[Any], path: Path) -> NDArray[Any]:

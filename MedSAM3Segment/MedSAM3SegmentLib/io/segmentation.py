@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.label_map import CoveredPart, Overlap
@@ -17,13 +19,21 @@ from MedSAM3SegmentLib.preprocessing.resampling import straighten
 
 from .dicom import is_dicom
 from .labelmap_nifti import color_of_label, read_names, write_labels
-from .read_volume import read_stored
+from .read_volume import check_is_file, read_stored
 from .seg_nrrd import segments_by_header, write_seg_nrrd
 from .segment import IsWanted, Provenance, Segment
 from .segmentation_paths import check_output, suffix_of
 
 #: The suffixes of label maps; the other one is Slicer's own.
 _LABEL_MAPS = (".nii.gz", ".nii")
+
+
+#: How far a label may be from a whole number: what scaling by a slope leaves, which for the labels 0 to 1000 in 16 bits
+#: is up to 0.008.
+_ROUNDING = 0.01
+
+#: No label map has as many.
+_LARGEST_LABEL = 2**30
 
 
 def write_segmentation(
@@ -77,16 +87,13 @@ def read_segmentation(
         InputError: the file is missing, damaged, or holds no labels.
     """
     path = Path(path)
+    check_is_file(path)
     if path.is_dir() or is_dicom(path):
         raise InputError("{path} is DICOM, from which no segmentation can be read; convert it to .seg.nrrd.", path=path)
     stored = read_stored(path)
     layers = stored.array if stored.array.ndim == 4 else stored.array[..., None]
     if layers.dtype.kind == "f":
-        if not np.array_equal(layers, np.rint(layers)):
-            raise InputError(
-                "{path} is not a segmentation: its voxels are not whole numbers; give a label map.", path=path
-            )
-        layers = layers.astype(np.int64)
+        layers = _rounded(layers, path)
     grid = stored.grid
     if grid.is_sheared:
         layers, grid = straighten(layers, grid, linear=False)
@@ -109,3 +116,23 @@ def read_segmentation(
     return [
         Segment(name, labels == n, color_of_label(n), label=n) for n, name in present.items() if is_wanted(name, n)
     ], grid
+
+
+def _rounded(layers: NDArray[Any], path: Path) -> NDArray[Any]:
+    """Labels that were stored as fractions, such as scaled ones, as the whole numbers that they are nearly.
+
+    Raises:
+        InputError: they are not.
+    """
+    labels = np.empty(layers.shape, np.int32)
+    # Slice by slice, because a volume of fractions is large enough once.
+    for part, into in zip(layers, labels, strict=True):
+        whole = np.rint(part)
+        with np.errstate(invalid="ignore"):
+            is_near = (np.abs(part - whole) <= _ROUNDING) & (np.abs(whole) <= _LARGEST_LABEL)
+        if not is_near.all():
+            raise InputError(
+                "{path} is not a segmentation: its voxels are not whole numbers; give a label map.", path=path
+            )
+        into[:] = whole
+    return labels

@@ -89,7 +89,7 @@ def message(template: str, /, **facts: Given) -> Message:
 
 def as_message(text: str) -> Message:
     """Text as a sentence without facts, which has a translation only where it is one of the known ones."""
-    return text if isinstance(text, Message) else Message(text.replace("{", "{{").replace("}", "}}"), {})
+    return text if isinstance(text, Message) else Message(_encodable(text).replace("{", "{{").replace("}", "}}"), {})
 
 
 def joined(parts: Iterable[str], between: str = " ") -> Message:
@@ -175,7 +175,12 @@ def _fact_of(given: Given) -> Fact:
         return int(given)
     if isinstance(given, Real) and not isinstance(given, bool):
         return float(given)
-    return str(given)
+    return given if isinstance(given, Message) else _encodable(str(given))
+
+
+def _encodable(text: str) -> str:
+    """Text that any terminal and file takes; bytes of file names that are not UTF-8 become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _names_in(template: str) -> set[str]:

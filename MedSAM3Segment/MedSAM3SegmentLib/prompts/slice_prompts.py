@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
-from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid, common_part
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid, common_part, turn_onto_lattice
 
 from .prompts import BoxPromptRAS, MaskPromptRAS, PointPromptRAS
 
@@ -24,9 +24,6 @@ BoxFractions = tuple[float, float, float, float]
 
 #: A center this far (in slices) outside of a box still counts as in it.
 _ROUNDING = 1e-6
-
-#: Voxels of two grids are the same if their centers are this close, in voxels.
-_SAME_VOXEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -146,22 +143,20 @@ def placed_on(grid: VoxelGrid, mask: BoolMask, own: VoxelGrid) -> BoolMask | Non
     """A mask ``[k, j, i]`` of a part of ``grid``, as Slicer crops segments, on all of it.
 
     Args:
-        own: the mask's grid.
+        own: the mask's grid; its axes may have another order and other directions.
 
     Returns:
         None where the voxels of the two grids do not coincide; what lies outside of ``grid`` is left out.
     """
-    corner = grid.to_ijk(own.to_ras(np.zeros(3)))
-    axes = grid.to_ijk(own.to_ras(np.eye(3))) - corner
-    offset = np.rint(corner).astype(int)
-    extent = max(own.shape)
-    if np.abs(corner - offset).max() > _SAME_VOXEL or np.abs(axes - np.eye(3)).max() * extent > _SAME_VOXEL:
+    turned = turn_onto_lattice(mask, np.linalg.inv(grid.ijk_to_ras) @ own.ijk_to_ras, np.zeros(3, np.int64))
+    if turned is None:
         return None
+    block, first = turned
     placed = np.zeros(grid.shape, bool)
-    common = common_part(grid.shape, mask, offset)
+    common = common_part(grid.shape, block, first)
     if common is not None:
         there, here = common
-        placed[there] = mask[here]
+        placed[there] = block[here]
     return placed
 
 

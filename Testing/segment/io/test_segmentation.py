@@ -17,6 +17,7 @@ import SimpleITK
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from MedSAM3SegmentLib.cli.options.values import mask_on
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.io.labelmap_nifti import write_label_map
@@ -24,7 +25,7 @@ from MedSAM3SegmentLib.io.read_volume import read_volume
 from MedSAM3SegmentLib.io.segment import PROVENANCE_TAG, Segment, provenance_text
 from MedSAM3SegmentLib.io.segmentation import read_segmentation, write_segmentation
 from MedSAM3SegmentLib.io.segmentation_paths import check_output
-from support.external_data import DATA, needs_shared
+from support.external_data import DATA, SHARED, needs_shared
 from support.grids import grids
 from support.scene import boot, load_segmentation, save_node
 
@@ -370,6 +371,53 @@ def test_a_label_map_without_names_and_with_whole_floats(tmp_path: Path) -> None
         read_segmentation(tmp_path / "image.nii")
 
 
+@pytest.mark.parametrize("highest", [7, 255, 1000])
+def test_labels_that_scaling_made_nearly_whole_are_rounded(tmp_path: Path, highest: int) -> None:
+    labels = np.zeros((3, 4, 5))
+    labels.ravel()[:4] = 1, 2, highest // 2, highest
+    image = nibabel.Nifti1Image(labels, np.eye(4))
+    image.set_data_dtype(np.int16)  # which nibabel scales floats to
+    image.to_filename(tmp_path / "labels.nii.gz")
+    if highest == 7:
+        assert not np.array_equal(read_volume(tmp_path / "labels.nii.gz").array.T, labels)
+    segments, _ = read_segmentation(tmp_path / "labels.nii.gz")
+    assert [segment.name for segment in segments] == [f"Label {n}" for n in sorted({1, 2, highest // 2, highest})]
+    for segment in segments:
+        np.testing.assert_array_equal(segment.mask.T, labels == int(segment.name.split()[1]))
+
+
+@pytest.mark.parametrize("value", [0.5, 0.97, np.nan, np.inf, 1e30])
+def test_what_is_no_label_is_not_rounded(tmp_path: Path, value: float) -> None:
+    labels = np.zeros((3, 4, 5), np.float32)
+    labels[1, 2, 3] = value
+    nibabel.Nifti1Image(labels, np.eye(4)).to_filename(tmp_path / "soft.nii.gz")
+    with pytest.raises(InputError, match=r"soft\.nii\.gz is not a segmentation: its voxels are not whole"):
+        read_segmentation(tmp_path / "soft.nii.gz")
+
+
+@needs_shared
+def test_the_masks_of_others() -> None:
+    cases = SHARED / "cases"
+    segments, _ = read_segmentation(cases / "mask-scaled-labels/labels-float-as-int16.nii.gz")
+    assert [segment.name for segment in segments] == ["Label 1", "Label 2", "Label 7"]
+    folder = cases / "mask-in-other-axis-order"
+    grid = read_volume(folder / "ct.nii.gz").grid
+    assert np.array_equal(mask_on(folder / "mask-in-ras-order.nii.gz", grid), mask_on(folder / "mask.nii.gz", grid))
+    for twin in "AB":
+        path = cases / f"nifti-twin-names/{twin}.nii.gz"
+        assert {int(s.name.split()[1]) for s in read_segmentation(path)[0]} >= {740, 1190}
+    with pytest.raises(InputError, match="cannot hold"):
+        read_segmentation(cases / "hostile/big.nrrd")
+
+
+def test_what_is_written_beside_a_twin_is_what_is_read(tmp_path: Path) -> None:
+    for name in ("a.nii.gz", "a.nii"):
+        write_label_map(tmp_path / name, np.full(GRID.shape, len(name), np.uint8), GRID, {})
+    for name in ("a.nii.gz", "a.nii"):
+        (segment,), _ = read_segmentation(tmp_path / name)
+        assert segment.name == f"Label {len(name)}"
+
+
 def test_labels_on_a_sheared_grid_stay_labels(tmp_path: Path) -> None:
     affine = np.array([[1.0, 0, 0, 0], [0, 1, 0.5, 0], [0, 0, 2, 0], [0, 0, 0, 1]])
     labels = np.zeros((10, 12, 8), np.uint8)
@@ -396,7 +444,7 @@ def test_damaged_segmentations_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"out\.seg\.nrrd has a damaged header"):
             read_segmentation(path)
     path.write_bytes(whole[:-10])
-    with pytest.raises(InputError, match=r"out\.seg\.nrrd cannot be read"):
+    with pytest.raises(InputError, match=r"out\.seg\.nrrd is truncated or damaged"):
         read_segmentation(path)
     (tmp_path / "seg.dcm").write_bytes(b"\0" * 128 + b"DICM")
     with pytest.raises(InputError, match=r"seg\.dcm is DICOM"):

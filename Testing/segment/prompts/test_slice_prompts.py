@@ -17,7 +17,7 @@ from MedSAM3SegmentLib.prompts.slice_prompts import (
     placed_on,
     points_on,
 )
-from support.grids import grids
+from support.grids import grids, storages, stored_as
 from support.results import axial_grid
 
 PLANES = st.sampled_from([Plane.ACQUIRED, Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL])
@@ -148,3 +148,24 @@ def test_a_mask_on_other_voxels_is_not_put_anywhere() -> None:
     finer[:3, :3] *= 0.99
     for matrix in (shifted, finer):
         assert placed_on(GRID, np.ones(GRID.shape, bool), VoxelGrid(GRID.shape, matrix)) is None
+
+
+@given(grid=grids(), storage=storages, seed=st.integers(0, 2**32), data=st.data())
+@settings(max_examples=80, deadline=None)
+def test_a_mask_in_another_axis_order_is_placed_exactly(
+    grid: VoxelGrid, storage: tuple, seed: int, data: st.DataObject
+) -> None:
+    mask = np.random.default_rng(seed).random(grid.shape) < 0.5
+    turned, own = stored_as(mask, grid, storage)
+    placed = placed_on(grid, turned, own)
+    assert placed is not None
+    assert np.array_equal(placed, mask)
+    # And a part of it, as Slicer crops.
+    first = [data.draw(st.integers(0, n - 1)) for n in turned.shape]
+    part = turned[tuple(slice(n, None) for n in first)]
+    matrix = own.ijk_to_ras.copy()
+    matrix[:3, 3] = own.to_ras(np.array(first[::-1], float))
+    placed = placed_on(grid, part, VoxelGrid(part.shape, matrix))
+    assert placed is not None
+    assert not (placed & ~mask).any()
+    assert placed.sum() == part.sum()

@@ -18,7 +18,7 @@ from MedSAM3SegmentLib.cli.terminal import Terminal
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.evaluation.metrics import dice
 from MedSAM3SegmentLib.io.atomic_write import check_folder
-from MedSAM3SegmentLib.io.itk import image_on_grid, quiet_itk
+from MedSAM3SegmentLib.io.formats.write_nifti import write_nifti
 from MedSAM3SegmentLib.io.segment import Segment
 from MedSAM3SegmentLib.io.segmentation import write_segmentation
 from MedSAM3SegmentLib.reporting.report import write_report
@@ -176,11 +176,8 @@ def _add_to_report(path: Path, seed: int, agreements: list[Agreement]) -> None:
 
 
 def _write_image(path: Path, phantom: Phantom) -> None:
-    import SimpleITK
 
-    image = image_on_grid(phantom.volume.array, phantom.volume.grid)
-    with quiet_itk():
-        SimpleITK.WriteImage(image, str(path), useCompression=True)
+    write_nifti(path, phantom.volume.array, phantom.volume.grid)
 
 
 def _write_truth(path: Path, phantom: Phantom, seed: int) -> None:
