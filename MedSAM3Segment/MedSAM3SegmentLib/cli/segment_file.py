@@ -39,6 +39,7 @@ class SegmentJob:
         report, preview: further files to write, or None.
         complete: adds to the request what the volume's grid is needed for, or None.
         examples: that show the one concept instead of words, or none.
+        series, modality: as for ``read_volume.read_volume``.
     """
 
     image: Path
@@ -49,6 +50,8 @@ class SegmentJob:
     preview: Path | None = None
     complete: Callable[[SegmentRequest, VoxelGrid], SegmentRequest] | None = None
     examples: tuple[ExampleFiles, ...] = ()
+    series: str | None = None
+    modality: str | None = None
 
     @property
     def outputs(self) -> list[Path]:
@@ -73,7 +76,7 @@ def segment_file(job: SegmentJob, terminal: Terminal, interruption: Interruption
     with terminal.busy(f"reading {job.image}"), _timed(seconds, "reading"):
         from MedSAM3SegmentLib.io.read_volume import read_volume
 
-        volume = read_volume(job.image)
+        volume = read_volume(job.image, job.series, job.modality)
         examples = read_examples(job.examples, job.request.concepts[0], volume)
     request = job.request if job.complete is None else job.complete(job.request, volume.grid)
     if examples:

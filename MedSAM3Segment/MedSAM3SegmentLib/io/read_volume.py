@@ -20,7 +20,7 @@ from MedSAM3SegmentLib.preprocessing.resampling import perpendicular_grid, strai
 from MedSAM3SegmentLib.volume import Volume
 
 from .dicom.find_files import is_dicom, is_dicom_archive
-from .dicom.kinds import MODALITIES, MODALITY_SPELLINGS
+from .dicom.kinds import modality_of
 from .image_sequence import as_film, is_image_sequence, read_image_sequence
 from .itk import StoredImage, read_image
 from .nifti import NiftiHeader, is_nifti_name, read_nifti_header
@@ -90,21 +90,6 @@ def read_volume(path: str | Path, series: str | None = None, modality: str | Non
             messages += (said,)
         modality = given
     return Volume(array, grid, modality, name, stored.messages + messages, stored.is_sequence)
-
-
-def modality_of(text: str) -> str:
-    """DICOM's code for a modality, however it is spelt.
-
-    Raises:
-        InputError: it is none.
-    """
-    code = text.strip().upper()
-    code = MODALITY_SPELLINGS.get(code, code)
-    if code not in MODALITIES:
-        raise InputError(
-            "'{text}' is no modality; give one of {modalities}.", text=text, modalities=", ".join(MODALITIES)
-        )
-    return code
 
 
 def read_stored(path: Path, series: str | None = None) -> StoredImage:

@@ -16,7 +16,7 @@ from MedSAM3SegmentLib.cli.options.prompt import (
     concepts_of,
     prompts_of,
 )
-from MedSAM3SegmentLib.cli.options.volume import add_volume_options, with_volume_options
+from MedSAM3SegmentLib.cli.options.volume import add_reading_options, add_volume_options, with_volume_options
 from MedSAM3SegmentLib.cli.segment_file import SegmentJob, segment_file
 from MedSAM3SegmentLib.cli.signals import Interruption
 from MedSAM3SegmentLib.cli.terminal import Terminal, duration
@@ -40,6 +40,7 @@ examples:
   medsam3 segment ct.nii.gz --concept "liver; spleen; left kidney" --output ct.seg.nrrd
   medsam3 segment dicom-folder --concept tumor --plane axial --slices 40:90 --output tumor.seg.nrrd \\
       --report tumor.json --preview tumor.png
+  medsam3 segment dicom-folder --series 4 --concept liver --output liver.seg.nrrd
   medsam3 segment ct.nii.gz --mode propagate --concept liver --output liver.seg.nrrd
   medsam3 segment ct.nii.gz --mode "from prompts" --mask one-slice.seg.nrrd --output whole.seg.nrrd
   medsam3 segment ct.nii.gz --concept "liver; tumor" --inside liver --output both.seg.nrrd
@@ -61,7 +62,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         **common,  # type: ignore[arg-type]
     )
     parser.add_argument(
-        "input", metavar="INPUT", type=Path, help="DICOM folder or file, NIfTI, NRRD, MHA, PNG or JPEG file"
+        "input", metavar="INPUT", type=Path, help="DICOM folder, zipped or not, or file, NIfTI, NRRD, MHA, PNG or JPEG"
     )
     parser.add_argument(
         "--concept",
@@ -106,6 +107,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     )
     parser.add_argument("--report", metavar="FILE.json", type=Path, help="also write all numbers of the run")
     parser.add_argument("--preview", metavar="FILE.png", type=Path, help="also write a picture with overlays")
+    add_reading_options(parser)
     add_volume_options(parser)
     add_prompt_options(parser)
     add_example_option(parser)
@@ -132,7 +134,16 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     if examples and len(request.concepts) > 1:
         raise InputError("Examples show one structure; give one --concept to call it by.")
     job = SegmentJob(
-        options.input, options.output, request, choice, options.report, options.preview, with_drawn, examples
+        options.input,
+        options.output,
+        request,
+        choice,
+        options.report,
+        options.preview,
+        with_drawn,
+        examples,
+        options.series,
+        options.modality,
     )
     volume, result = segment_file(job, terminal, interruption)
     terminal.result(_table(volume, result))

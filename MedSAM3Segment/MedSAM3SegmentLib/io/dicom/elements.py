@@ -29,6 +29,8 @@ def text(data: Dataset, keyword: str) -> str:
     """The value of an element of codes, numbers or UIDs as it is written, without padding; ``""`` where it has none."""
     stored = _stored(data, keyword)
     if isinstance(stored, bytes):
+        if _representation(data, keyword) in _BINARY:
+            return "\\".join(f"{value:.10g}" for value in numbers(data, keyword))
         return stored.decode("ascii", "replace").strip(" \0")
     if stored is None:
         return ""

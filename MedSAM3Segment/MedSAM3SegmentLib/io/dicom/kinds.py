@@ -5,6 +5,7 @@ The SOP class UIDs are those of PS3.4 table B.5-1 and PS3.6 table A-1.
 
 from __future__ import annotations
 
+from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.messages.message import Message, message
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
@@ -33,7 +34,7 @@ _NO_IMAGES = {
 }
 
 #: The same by modality, for objects that do not say their SOP class or say a wrong one.
-_NO_IMAGE_MODALITIES = {
+_NO_IMAGE__MODALITIES = {
     "SEG": message("a segmentation"),
     "RTDOSE": message("a radiotherapy dose"),
     "RTSTRUCT": message("a radiotherapy structure set"),
@@ -70,17 +71,17 @@ _FILMED = {
 _PROJECTIONS = ("CR", "DX", "MG", "IO", "PX", "RG", "RF", "XA")
 
 #: Modality codes that may be given (PS3.3 C.7.3.1.1.1); spellings that people use stand for the code.
-MODALITIES = (
+_MODALITIES = (
     *("CT", "MR", "PT", "NM", "US", "IVUS", "XA", "RF", "CR", "DX", "MG", "IO", "PX", "RG"),
     *("ES", "XC", "GM", "SM", "OP", "OPT", "OCT", "OT"),
 )
-MODALITY_SPELLINGS = {"MRI": "MR", "PET": "PT", "CBCT": "CT"}
+_SPELLINGS = {"MRI": "MR", "PET": "PT", "CBCT": "CT"}
 
 
 def non_image_kind(sop_class: str, modality: str) -> Message | None:
     """What an object is that is no image, as in "a structured report"; None for an image."""
-    if modality in _NO_IMAGE_MODALITIES:
-        return _NO_IMAGE_MODALITIES[modality]
+    if modality in _NO_IMAGE__MODALITIES:
+        return _NO_IMAGE__MODALITIES[modality]
     if not sop_class.startswith(_STORAGE):
         return None
     parts = sop_class.removeprefix(_STORAGE).split(".")
@@ -121,3 +122,18 @@ def is_projection(modality: str) -> bool:
 def has_places(modality: str) -> bool:
     """Whether images of a modality usually lie somewhere in the patient, so that it is said where one does not."""
     return modality not in _FILMED and modality not in _PROJECTIONS and modality not in ("SM", "OPT", "OT")
+
+
+def modality_of(text: str) -> str:
+    """DICOM's code for a modality, however it is spelt.
+
+    Raises:
+        InputError: it is none.
+    """
+    code = text.strip().upper()
+    code = _SPELLINGS.get(code, code)
+    if code not in _MODALITIES:
+        raise InputError(
+            "'{text}' is no modality; give one of {modalities}.", text=text, modalities=", ".join(_MODALITIES)
+        )
+    return code
