@@ -63,6 +63,8 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
             if not begins_as_dicom(head) and not entry.filename.lower().endswith(SUFFIXES):
                 continue
             count += 1
+            if entry.file_size > left:
+                raise too_large
             left -= len(head)
             with (folder / f"{count:06d}.dcm").open("wb") as target:
                 target.write(head)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import stat
 import struct
 import zlib
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from .image_header import ImageHeader
 
 _logger = logging.getLogger(__name__)
+
+#: The tag of an item of a sequence, and how deep they may lie in each other.
+_ITEM = b"\xfe\xff\x00\xe0"
+_DEEPEST = 100
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 
@@ -75,6 +80,23 @@ def open_file(path: Path) -> BoundedReader:
         raw.close()
         raise OSError(0, "it is no file")
     return BoundedReader(raw, status.st_size)
+
+
+def is_nested_deeply(head: bytes) -> bool:
+    """Whether items of sequences lie in each other deeper than any image's do; ``head`` is all before the pixels."""
+    if head.count(_ITEM) <= _DEEPEST:
+        return False
+    ends: list[int] = []
+    for found in re.finditer(re.escape(_ITEM), head):
+        start = found.start()
+        while ends and ends[-1] <= start:
+            ends.pop()
+        if start + 8 <= len(head):
+            (length,) = struct.unpack_from("<I", head, start + 4)
+            ends.append(start + 8 + length)
+        if len(ends) > _DEEPEST:
+            return True
+    return False
 
 
 def cannot_open(path: Path, error: OSError) -> InputError:

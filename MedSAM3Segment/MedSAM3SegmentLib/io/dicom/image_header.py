@@ -20,7 +20,7 @@ from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.messages.message import Message
 
 from .elements import codes, text, whole
-from .file_bytes import cannot_open, inflate, may_be_deflated, open_file
+from .file_bytes import cannot_open, inflate, is_nested_deeply, may_be_deflated, open_file
 from .find_files import SUFFIXES, begins_as_dicom
 from .kinds import film_kind, non_image_kind, refused_image_kind
 
@@ -53,6 +53,9 @@ _KEYWORDS = (
 _PRIVATE = (0x7FE10010, 0x7FE10011)
 
 _PIXEL_TAGS = {0x7FE00010: "PixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00008: "FloatPixelData"}
+
+#: How much of a file without pixels is looked at.
+_LONGEST_HEAD = 64 << 20
 
 _UNDEFINED = 0xFFFFFFFF
 
@@ -193,6 +196,10 @@ def _parse(path: Path, source: Any, head: bytes, content: bytes | None) -> Image
         data = _read_data(source, _wanted_tags())
         syntax = text(data.file_meta, "TransferSyntaxUID")
         pixels = _find_pixels(source, data)
+        source.seek(0)
+        # What is passed over does not bite here, but may bite whoever gets the file next.
+        if is_nested_deeply(source.read(_LONGEST_HEAD if pixels is None else pixels.offset)):
+            raise RecursionError
     except (OSError, RecursionError, InputError):
         raise
     except Exception as error:  # pydicom raises whatever comes where a file is damaged
