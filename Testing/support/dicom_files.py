@@ -134,7 +134,7 @@ def slice_file(
     data = data_set(CTImageStorage if modality == "CT" else MRImageStorage, modality)
     data.PixelSpacing, data.SliceThickness = list(SPACING), 4
     data.ImagePositionPatient = [f"{x:.8g}" for x in position]
-    data.ImageOrientationPatient = [f"{x:.10g}" for x in orientation]
+    data.ImageOrientationPatient = [f"{x:.9g}" for x in orientation]
     intercept = -1024 if modality == "CT" else 0
     data.RescaleSlope, data.RescaleIntercept = 1, intercept
     set_pixels(data, np.rint(picture(position, orientation)) - intercept)
@@ -176,7 +176,7 @@ def functional_group(
     if position is not None:
         group.PlanePositionSequence = item(ImagePositionPatient=[f"{x:.8g}" for x in position])
     if orientation is not None:
-        group.PlaneOrientationSequence = item(ImageOrientationPatient=[f"{x:.10g}" for x in orientation])
+        group.PlaneOrientationSequence = item(ImageOrientationPatient=[f"{x:.9g}" for x in orientation])
     if spacing is not None:
         group.PixelMeasuresSequence = item(PixelSpacing=list(spacing), SliceThickness=4)
     if slope is not None:

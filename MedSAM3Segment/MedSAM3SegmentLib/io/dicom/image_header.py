@@ -89,6 +89,7 @@ class ImageHeader:
         transfer_syntax: UID of the encoding; ``""`` where the file does not say.
         pixels: where the pixels are; None where there are none.
         inflated: all of a deflated file's bytes, in place of the file.
+        after_pixels: the first bytes behind the pixels of an ultrasound image.
     """
 
     path: Path
@@ -96,6 +97,7 @@ class ImageHeader:
     transfer_syntax: str
     pixels: PixelElement | None
     inflated: bytes | None = None
+    after_pixels: bytes = b""
 
     @cached_property
     def instance(self) -> str:
@@ -152,8 +154,8 @@ class ImageHeader:
     @cached_property
     def refused_image(self) -> Message | None:
         """What this is if it is an image that cannot become a volume, and what to do."""
-        creators = [self.data.get_item(tag) for tag in _PRIVATE if tag in self.data]
-        is_kretz = any(b"KRETZ" in _bytes_of(creator) for creator in creators)
+        creators = [_bytes_of(self.data.get_item(tag)) for tag in _PRIVATE if tag in self.data]
+        is_kretz = any(b"KRETZ" in creator for creator in (*creators, self.after_pixels))
         return refused_image_kind(text(self.data, "SOPClassUID"), self.modality, self.transfer_syntax, is_kretz)
 
 
@@ -207,7 +209,11 @@ def _parse(path: Path, source: Any, head: bytes, content: bytes | None) -> Image
         return None
     if pixels is None and not text(data, "SOPClassUID") and not text(data, "Modality"):
         return None
-    return ImageHeader(path, data, syntax, pixels, content)
+    after = b""
+    if pixels is not None and pixels.length is not None and text(data, "Modality") == "US":
+        source.seek(pixels.offset + pixels.length)
+        after = source.read(64)
+    return ImageHeader(path, data, syntax, pixels, content, after)
 
 
 def _read_data(source: Any, tags: tuple[int, ...]) -> Any:

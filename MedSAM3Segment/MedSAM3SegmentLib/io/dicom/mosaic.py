@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import struct
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,7 +112,9 @@ def _read_csa(image: ImageHeader) -> dict[str, object]:
     if stored is None or not isinstance(stored.value, bytes):
         return {}
     # Takes a while, which reading other files need not wait for.
-    from nibabel.nicom.csareader import CSAError, read
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # says of itself that it is experimental
+        from nibabel.nicom.csareader import CSAError, read
 
     try:
         tags = read(stored.value)["tags"]

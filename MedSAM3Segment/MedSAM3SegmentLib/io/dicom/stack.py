@@ -100,15 +100,22 @@ def _with_places(frames: list[Frame], path: Path) -> StoredImage:
             gap=steps.max(),
         )
     spacing, messages = pixel_spacing(frames, path)
-    origin, axis = _line(positions, heights)
-    off_axis = np.abs(positions - origin - np.outer(heights - heights[0], axis)).max()
-    if off_axis > max(_STRAIGHT_MM, _STRAIGHT_PIXELS * min(spacing)):
+    rounding = max(_STRAIGHT_MM, _STRAIGHT_PIXELS * min(spacing))
+    # Straight along the normal where rounding allows it, so that no volume is resampled for the jitter of a header.
+    axis = normal
+    off_axis = _off_axis(positions, heights, axis)
+    if off_axis > rounding:
+        rise = heights - heights.mean()
+        axis = rise @ (positions - positions.mean(axis=0)) / float(rise @ rise)
+        off_axis = _off_axis(positions, heights, axis)
+    if off_axis > rounding:
         raise InputError(
             "{path} holds slices that do not lie on one line (up to {distance:.1f} mm beside it); give the "
             "slices of one stack only.",
             path=path,
             distance=off_axis,
         )
+    origin = positions.mean(axis=0) - axis * float(heights.mean() - heights[0])
     array = _load(frames)
     indices = (heights - heights[0]) / float(np.median(steps))
     if np.abs(indices - np.linspace(0, indices[-1], len(indices))).max() > _EVEN:
@@ -178,11 +185,10 @@ def _directions(frames: Sequence[Frame], path: Path) -> tuple[_Vectors, _Vectors
     return across_row, down_column / np.linalg.norm(down_column)
 
 
-def _line(positions: _Vectors, heights: _Vectors) -> tuple[_Vectors, _Vectors]:
-    """The first slice's corner, and how the corner moves with each millimeter of height, by least squares."""
-    rise = heights - heights.mean()
-    axis = rise @ (positions - positions.mean(axis=0)) / float(rise @ rise)
-    return positions.mean(axis=0) - axis * float(heights.mean() - heights[0]), axis
+def _off_axis(positions: _Vectors, heights: _Vectors, axis: _Vectors) -> float:
+    """How far the corner that is farthest from the best line along ``axis`` lies from it."""
+    across = positions - np.outer(heights, axis)
+    return float(np.abs(across - across.mean(axis=0)).max())
 
 
 def _grid(

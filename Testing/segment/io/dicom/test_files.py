@@ -263,9 +263,10 @@ def test_archives_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_archive_that_unpacks_without_end_is_refused(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target, target.open(
-        "a.dcm", "w", force_zip64=True
-    ) as entry:
+    with (
+        zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target,
+        target.open("a.dcm", "w", force_zip64=True) as entry,
+    ):
         entry.write(bytes(128) + b"DICM")
         for _ in range(520):
             entry.write(bytes(1 << 20))
