@@ -195,6 +195,7 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{path} has a damaged modality LUT; export it again."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{path} has a header that is nested too deeply to be read; export it again."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{path} has a rescale slope of {slope:g} and an intercept of {intercept:g}, which leave no values; export it again."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{path} has frames that do not say where they lie; export it again."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{path} has no sensible number of frames; export it again."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{path} has voxel axes that are nearly parallel; repair the orientation in its header."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{path} has voxels without size or place; repair the spacing in its header."),

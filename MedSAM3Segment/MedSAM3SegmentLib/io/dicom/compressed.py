@@ -31,7 +31,7 @@ _RLE = "1.2.840.10008.1.2.5"
 _BY_GDCM = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91))
 
 #: Compressed pixels may become this many bytes, or this many times their own length: more is no image.
-_UNPACKED_BYTES = 64 << 20
+_UNPACKED_BYTES = 16 << 20
 _UNPACKED_RATIO = 1000
 
 _PIXEL_MODULE = (
@@ -43,6 +43,18 @@ _PALETTE = tuple(
     for color in ("Red", "Green", "Blue")
     for prefix, end in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))
 )
+
+
+def check_compressed(image: ImageHeader) -> None:
+    """Check, before any memory is taken, that compressed pixels can be as many as the header declares.
+
+    Raises:
+        InputError: no compression makes them that small.
+    """
+    size = image.rows * image.columns * (whole(image.data, "SamplesPerPixel") or 1)
+    size *= image.frame_count * (whole(image.data, "BitsAllocated") or 8) // 8
+    if size > max(_UNPACKED_BYTES, _UNPACKED_RATIO * _length(image)):
+        raise InputError("{path} declares far more pixels than its size allows; export it again.", path=image.path)
 
 
 def decode_frames(image: ImageHeader) -> NDArray[Any]:
@@ -97,14 +109,7 @@ def _pictures(image: ImageHeader) -> list[bytes]:
         )
     from pydicom.encaps import generate_frames
 
-    pixels = image.pixels
-    assert pixels is not None
-    length = pixels.available if pixels.length is None else min(pixels.length, pixels.available)
-    size = image.rows * image.columns * (whole(image.data, "SamplesPerPixel") or 1)
-    size *= image.frame_count * (whole(image.data, "BitsAllocated") or 8) // 8
-    if size > max(_UNPACKED_BYTES, _UNPACKED_RATIO * length):
-        raise InputError("{path} declares far more pixels than its size allows; export it again.", path=image.path)
-    content = read_bytes(image, length)
+    content = read_bytes(image, _length(image))
     tables = [image.data.get_item(tag) for tag in (0x7FE00001, 0x7FE00002)]
     offsets = (tables[0].value, tables[1].value) if all(table is not None for table in tables) else None
     try:
@@ -124,6 +129,13 @@ def _pictures(image: ImageHeader) -> list[bytes]:
     ):
         raise _damaged(image)
     return pictures
+
+
+def _length(image: ImageHeader) -> int:
+    pixels = image.pixels
+    if pixels is None:
+        return 0
+    return pixels.available if pixels.length is None else min(pixels.length, pixels.available)
 
 
 def _codestream_size(picture: bytes) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.errors import InputError
 
-from .compressed import decode_color, decode_frames
+from .compressed import check_compressed, decode_color, decode_frames
 from .elements import text, whole
 from .file_bytes import read_bytes
 from .image_header import ImageHeader
@@ -66,6 +66,7 @@ def check_pixels(image: ImageHeader) -> None:
         )
     needed = rows * columns * samples * image.frame_count * allocated // 8
     if image.transfer_syntax not in _PLAIN or pixels.length is None:
+        check_compressed(image)
         return
     if text(image.data, "PhotometricInterpretation") == "YBR_FULL_422":
         needed = needed * 2 // 3

@@ -101,7 +101,7 @@ def choose_frames(
 def _one_volume(group: _Group, path: Path) -> tuple[list[Frame], tuple[Message, ...]]:
     """The frames of a group, of which the magnitude is meant where there are others at the same positions."""
     frames = group.frames
-    if frames[0].refusal is not None or frames[0].image.is_film or frames[0].position is None:
+    if not _have_places(frames):
         return frames, ()
     if not have_repeats(frames) and not mixes_components(frames):
         return frames, ()
@@ -128,6 +128,13 @@ def _one_volume(group: _Group, path: Path) -> tuple[list[Frame], tuple[Message, 
     )
 
 
+def _have_places(frames: Sequence[Frame]) -> bool:
+    """Whether the frames can be put in order by their places."""
+    if frames[0].refusal is not None or frames[0].image.is_film:
+        return False
+    return all(frame.position is not None and frame.orientation is not None for frame in frames)
+
+
 def _part_label(group: _Group, n: int) -> str:
     return f"{group.label or group.uid}.{n + 1}"
 
@@ -139,8 +146,7 @@ def _part_called(groups: Iterable[_Group], wanted: str) -> Part | None:
     for group in groups:
         if base not in (group.label, group.uid) or any(wanted in (other.label, other.uid) for other in groups):
             continue
-        first = group.frames[0]
-        if first.refusal is None and first.position is not None and not first.image.is_film:
+        if _have_places(group.frames):
             parts, _ = split_repeats(group.frames)
             if 1 <= int(end) <= len(parts):
                 return parts[int(end) - 1]

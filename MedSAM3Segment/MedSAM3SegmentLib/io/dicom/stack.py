@@ -61,6 +61,8 @@ def stack_frames(frames: list[Frame], path: Path) -> StoredImage:
     if any(frame.position is None or frame.orientation is None for frame in frames):
         if len(files) == 1 and all(frame.position is None or frame.orientation is None for frame in frames):
             return _without_places(frames, path)
+        if len(files) == 1:
+            raise InputError("{path} has frames that do not say where they lie; export it again.", path=path)
         if len(files) < len(frames):
             raise _several_files(path, files)
         kind = film_kind(frames[0].image.modality)
