@@ -43,6 +43,7 @@ class SegmentJob:
         complete: adds to the request what the volume's grid is needed for, or None.
         examples: that show the one concept instead of words, or none.
         overlap: which label a voxel of several structures gets where ``output`` is a label map.
+        series, modality: as for ``read_volume.read_volume``.
     """
 
     image: Path
@@ -54,6 +55,8 @@ class SegmentJob:
     complete: Callable[[SegmentRequest, VoxelGrid], SegmentRequest] | None = None
     examples: tuple[ExampleFiles, ...] = ()
     overlap: Overlap = Overlap.SMALLER
+    series: str | None = None
+    modality: str | None = None
 
     @property
     def outputs(self) -> list[Path]:
@@ -81,7 +84,7 @@ def segment_file(
         from MedSAM3SegmentLib.io.read_volume import read_volume
         from MedSAM3SegmentLib.preprocessing.intensity_check import check_intensities
 
-        volume = read_volume(job.image)
+        volume = read_volume(job.image, job.series, job.modality)
         examples = read_examples(job.examples, job.request.concepts[0], volume)
     request = job.request if job.complete is None else job.complete(job.request, volume.grid)
     if examples:

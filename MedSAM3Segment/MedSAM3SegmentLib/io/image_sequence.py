@@ -21,7 +21,7 @@ from MedSAM3SegmentLib.geometry.slice_stack import ACQUIRED_SPACING_RATIO
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.messages.message import message
 
-from .dicom import is_dicom
+from .dicom.find_files import is_dicom
 from .formats.pictures import PICTURE_SUFFIXES, TIFF_SUFFIXES, count_frames, read_frames, read_picture
 from .itk import StoredImage, lps_grid
 
@@ -32,14 +32,8 @@ TIME_MESSAGE = message(
 #: Files that may hold several frames.
 _SEVERAL_FRAMES = (".gif", ".png", ".apng", *TIFF_SUFFIXES)
 
-#: Kinds of DICOM images whose frames follow one another in time: ultrasound, endoscopy, fluoroscopy, angiography,
-#: cameras (PS3.3 C.7.3.1.1.1).
-_FILMED = ("US", "IVUS", "ES", "RF", "XA", "XC", "GM", "OP", "OCT")
-
 #: Pixels from frame to frame: the acquired plane of the grid is then that of the frames.
 _FRAME_DISTANCE = 1.05 * ACQUIRED_SPACING_RATIO
-
-_MODALITY, _FRAMES = "0008|0060", "0028|0008"
 
 
 def is_image_sequence(path: Path) -> bool:
@@ -81,14 +75,8 @@ def read_image_sequence(path: Path) -> StoredImage:
     return StoredImage(array, grid, messages=(TIME_MESSAGE,), is_sequence=True)
 
 
-def is_film(stored: StoredImage) -> bool:
-    """Whether a DICOM image's frames are moments, and not places."""
-    frames = stored.tags.get(_FRAMES, "").strip(" \0")
-    return stored.tags.get(_MODALITY, "").strip(" \0").upper() in _FILMED and frames.isdigit() and int(frames) > 1
-
-
 def as_film(stored: StoredImage) -> StoredImage:
-    """The same frames, so far apart that they are cut frame by frame, however the camera was held."""
+    """The frames of a DICOM film, so far apart that they are cut frame by frame, however the camera was held."""
     apart = max(stored.grid.spacing[:2]) * _FRAME_DISTANCE
     matrix = stored.grid.ijk_to_ras.copy()
     matrix[:3, 2] = stored.grid.directions[:, 2] * apart

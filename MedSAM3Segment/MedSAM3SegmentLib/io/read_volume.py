@@ -17,19 +17,16 @@ from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.preprocessing.resampling import perpendicular_grid, straighten
 from MedSAM3SegmentLib.volume import Volume
 
-from .dicom import is_dicom, read_dicom
+from .dicom.find_files import is_dicom, is_dicom_archive
+from .dicom.kinds import modality_of
 from .formats.metaimage import is_metaimage, read_metaimage
 from .formats.mgh import is_mgh, read_mgh
 from .formats.nifti import is_nifti, read_nifti
 from .formats.nrrd import is_nrrd, read_nrrd
 from .formats.pictures import PICTURE_SUFFIXES, TIFF_SUFFIXES, read_picture, read_tiff
-from .image_sequence import (
-    as_film,
-    is_film,
-    is_image_sequence,
-    read_image_sequence,
-)
+from .image_sequence import as_film, is_image_sequence, read_image_sequence
 from .itk import StoredImage, read_image_isolated
+from .read_dicom import read_dicom
 
 _MODALITY = "0008|0060"
 
@@ -37,12 +34,15 @@ _MODALITY = "0008|0060"
 _LARGEST_GROWTH = 20
 
 
-def read_volume(path: str | Path) -> Volume:
+def read_volume(path: str | Path, series: str | None = None, modality: str | None = None) -> Volume:
     """Read an image for segmentation.
 
     Args:
-        path: a DICOM folder or file, a NIfTI, MGH, NRRD, MHA or MHD file, an Analyze pair (or what else ITK reads), a
-            PNG, JPEG, BMP, GIF or TIFF picture, or an image sequence as ``image_sequence`` has it.
+        path: a DICOM folder, zipped folder or file, a NIfTI, MGH, NRRD, MHA or MHD file, an Analyze pair (or what else
+            ITK reads), a PNG, JPEG, BMP, GIF or TIFF picture, or an image sequence as ``image_sequence`` has it.
+        series: which DICOM series is meant, by its UID, its number or a part of its description; None for the only one.
+        modality: what kind of image it is (``CT``, ``MR``, ...), for files that do not say it or say a wrong one; None
+            for what the file says.
 
     Returns:
         The volume, RAS grid, voxels in the file's own unit and dtype. A picture is one axial slice, upright as stored;
@@ -50,10 +50,12 @@ def read_volume(path: str | Path) -> Volume:
         modality. The name is the file's, for DICOM the modality and number of slices.
 
     Raises:
-        InputError: the file is missing, damaged, empty, of an unknown kind, not an image, complex, or 4D.
+        InputError: the file is missing, damaged, empty, of an unknown kind, not an image, complex, or 4D; the series is
+            not there or not clear; the modality is none.
     """
     path = Path(path)
-    stored = read_stored(path)
+    given = None if modality is None else modality_of(modality)
+    stored = read_stored(path, series)
     if any(key.startswith(("Segment0_", "Segmentation_")) for key in stored.tags):
         raise InputError("{path} is a segmentation, not an image; give the volume that it was drawn on.", path=path)
     modality = stored.tags.get(_MODALITY, "").strip(" \0").upper()
@@ -61,7 +63,7 @@ def read_volume(path: str | Path) -> Volume:
     name = path.name.encode("utf-8", "replace").decode("utf-8")
     if stored.is_sequence:
         name = f"{modality or 'image'} sequence of {stored.grid.shape[0]} frames"
-    elif path.is_dir() or is_dicom(path):
+    elif _is_dicom_input(path):
         # Folders are often named after the patient.
         name = f"DICOM {modality} of {stored.grid.shape[0]} slice{'s' if stored.grid.shape[0] > 1 else ''}"
     array = _scalar_or_color(stored.array, path)
@@ -84,6 +86,11 @@ def read_volume(path: str | Path) -> Volume:
         messages += (
             message("Every voxel has the same value, {value}, so there is nothing to see.", value=str(array.flat[0])),
         )
+    if given is not None:
+        if modality not in ("", given):
+            said = message("The file says that it is {stored}; it was taken for {given}.", stored=modality, given=given)
+            messages += (said,)
+        modality = given
     return Volume(array, grid, modality, name, stored.messages + messages, stored.is_sequence)
 
 
@@ -99,19 +106,25 @@ def check_is_file(path: Path) -> None:
         raise InputError("{path} is a pipe, a socket or a device and not a file; give an image file.", path=path)
 
 
-def read_stored(path: Path) -> StoredImage:
+def read_stored(path: Path, series: str | None = None) -> StoredImage:
     """The image in ``path`` as it is stored, labels included; its grid may be sheared.
+
+    Args:
+        series: as for ``read_volume``.
 
     Raises:
         InputError: as for ``read_volume``, but for what the voxels mean.
     """
     suffix = path.suffix.lower()
     check_is_file(path)
-    if is_image_sequence(path):
+    is_sequence = is_image_sequence(path)
+    if _is_dicom_input(path) and not is_sequence:
+        stored = read_dicom(path, series)
+        return as_film(stored) if stored.is_sequence else stored
+    if series is not None:
+        raise InputError("{path} is not DICOM, which alone holds series; leave the series out.", path=path)
+    if is_sequence:
         return read_image_sequence(path)
-    if path.is_dir() or is_dicom(path):
-        stored = read_dicom(path)
-        return as_film(stored) if is_film(stored) else stored
     if path.stat().st_size == 0:
         raise InputError("{path} is an empty file; copy or export it again.", path=path)
     if suffix in PICTURE_SUFFIXES:
@@ -127,6 +140,10 @@ def read_stored(path: Path) -> StoredImage:
     if suffix in TIFF_SUFFIXES:
         return read_tiff(path)
     return read_image_isolated(path)
+
+
+def _is_dicom_input(path: Path) -> bool:
+    return path.is_dir() or is_dicom(path) or is_dicom_archive(path)
 
 
 def _scalar_or_color(array: NDArray[Any], path: Path) -> NDArray[Any]:

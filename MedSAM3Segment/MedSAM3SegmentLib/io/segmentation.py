@@ -17,7 +17,7 @@ from MedSAM3SegmentLib.geometry.label_map import CoveredPart, Overlap
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.preprocessing.resampling import straighten
 
-from .dicom import is_dicom
+from .dicom.find_files import is_dicom, is_dicom_archive
 from .labelmap_nifti import color_of_label, read_names, write_labels
 from .read_volume import check_is_file, read_stored
 from .seg_nrrd import segments_by_header, write_seg_nrrd
@@ -88,7 +88,7 @@ def read_segmentation(
     """
     path = Path(path)
     check_is_file(path)
-    if path.is_dir() or is_dicom(path):
+    if path.is_dir() or is_dicom(path) or is_dicom_archive(path):
         raise InputError("{path} is DICOM, from which no segmentation can be read; convert it to .seg.nrrd.", path=path)
     stored = read_stored(path)
     layers = stored.array if stored.array.ndim == 4 else stored.array[..., None]

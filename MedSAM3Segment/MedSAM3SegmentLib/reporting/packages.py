@@ -36,6 +36,7 @@ PACKAGES = (
     _Package("SimpleITK>=2.4,<4", "SimpleITK"),
     _Package("nibabel>=5,<6", "nibabel"),
     _Package("rapidfuzz>=3.9,<4", "rapidfuzz"),
+    _Package("pydicom>=3,<4", "pydicom"),
     _Package("requests>=2.31,<3", "requests"),
     _Package("rich>=13,<16", "rich.table"),
     _Package("starlette>=0.47,<2", "starlette.applications"),

@@ -16,7 +16,7 @@ from MedSAM3SegmentLib.cli.options.prompt import (
     concepts_of,
     prompts_of,
 )
-from MedSAM3SegmentLib.cli.options.volume import add_volume_options, with_volume_options
+from MedSAM3SegmentLib.cli.options.volume import add_reading_options, add_volume_options, with_volume_options
 from MedSAM3SegmentLib.cli.segment_file import SegmentJob, segment_file
 from MedSAM3SegmentLib.cli.signals import Interruption
 from MedSAM3SegmentLib.cli.terminal import Terminal, duration
@@ -43,6 +43,7 @@ examples:
   medsam3 segment ct.nii.gz --concept "liver; spleen; left kidney" --output ct.seg.nrrd
   medsam3 segment dicom-folder --concept tumor --plane axial --slices 40:90 --output tumor.seg.nrrd \\
       --report tumor.json --preview tumor.png
+  medsam3 segment dicom-folder --series 4 --concept liver --output liver.seg.nrrd
   medsam3 segment ct.nii.gz --mode propagate --concept liver --output liver.seg.nrrd
   medsam3 segment ct.nii.gz --mode "from prompts" --mask one-slice.seg.nrrd --output whole.seg.nrrd
   medsam3 segment ct.nii.gz --concept "liver; tumor" --inside liver --output both.seg.nrrd
@@ -64,7 +65,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         **common,  # type: ignore[arg-type]
     )
     parser.add_argument(
-        "input", metavar="INPUT", type=Path, help="DICOM folder or file, NIfTI, NRRD, MHA, PNG or JPEG file"
+        "input", metavar="INPUT", type=Path, help="DICOM folder, zipped or not, or file, NIfTI, NRRD, MHA, PNG or JPEG"
     )
     parser.add_argument(
         "--concept",
@@ -116,6 +117,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         help="whose label a voxel of several structures gets in a .nii.gz: that of the smaller one or of the later "
         "one, or no file is written (default: smaller); .seg.nrrd keeps all",
     )
+    add_reading_options(parser)
     add_volume_options(parser)
     add_prompt_options(parser)
     add_example_option(parser)
@@ -153,6 +155,8 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
         with_drawn,
         examples,
         Overlap(options.overlap),
+        options.series,
+        options.modality,
     )
     volume, result, covered = segment_file(job, terminal, interruption)
     terminal.result(_table(volume, result, covered))

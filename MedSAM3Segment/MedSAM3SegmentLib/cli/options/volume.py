@@ -1,4 +1,7 @@
-"""The shell's options for how slices become a volume: where to look, more planes, clean-up, and what is one segment."""
+"""The shell's options for which volume is read, and for how its slices become a volume of segments.
+
+The latter: where to look, more planes, clean-up, and what is one segment.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,28 @@ _STEPS = {
 }
 
 _GROUPINGS = {"concept": Grouping.CONCEPT, "instance": Grouping.INSTANCE}
+
+
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--series`` and ``--modality``."""
+    group = parser.add_argument_group("what is read")
+    group.add_argument(
+        "--series",
+        metavar="SERIES",
+        help="which DICOM series, where a folder holds several: its number, its UID or a part of its description",
+    )
+    group.add_argument(
+        "--modality",
+        metavar="CT|MR|...",
+        type=_modality,
+        help="what kind of image it is, for files that do not say it, such as NIfTI, or say a wrong one",
+    )
+
+
+def _modality(text: str) -> str:
+    from MedSAM3SegmentLib.io.dicom.kinds import modality_of
+
+    return modality_of(text)
 
 
 def add_volume_options(parser: argparse.ArgumentParser) -> None:
