@@ -102,6 +102,7 @@ def prepare_run(
     Raises:
         InputError: the request does not fit the volume.
         MissingTrackerError: it needs a tracker and the model has none.
+        Cancelled: between two concepts.
     """
     by_examples = bool(request.examples)
     request = _fit_request(request, volume)
@@ -121,7 +122,7 @@ def prepare_run(
         features=SliceFeatures(model, cache, volume, region.stack),
         threshold=threshold if request.threshold is None else request.threshold,
         queries={
-            concept: _query(vocabulary, volume, request, concept, region.stack)
+            concept: _query(vocabulary, volume, request, concept, region.stack, callbacks)
             for part in parts
             for concept in part.concepts
         },
@@ -166,8 +167,14 @@ def count_detection_steps(run: RunContext, part: SegmentRequest, region: SearchR
 
 
 def _query(
-    vocabulary: Vocabulary, volume: Volume, request: SegmentRequest, concept: str, stack: SliceStack
+    vocabulary: Vocabulary,
+    volume: Volume,
+    request: SegmentRequest,
+    concept: str,
+    stack: SliceStack,
+    callbacks: RunCallbacks,
 ) -> ConceptQuery:
+    callbacks.check()
     window = _window(vocabulary, volume, request, concept)
     if request.examples:
         return ConceptQuery(concept, concept, window)

@@ -24,8 +24,8 @@ Fact = str | int | float
 _NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 _FORMAT = re.compile(r"(\.\d)?[fg]?", re.ASCII)
 
-#: What is taken from the wire: characters of a template and of a whole sentence, facts of a message, and messages within
-#: each other. A template may repeat a fact, and so may each of the messages that it is within.
+#: What is taken from the wire: characters of a template and of a whole sentence, facts of a message, and messages
+#: within each other. A template may repeat a fact, and so may each of the messages that it is within.
 _LONGEST_TEMPLATE = 2000
 _LONGEST_SENTENCE = 20_000
 _MOST_FACTS = 64

@@ -324,9 +324,7 @@ def test_one_that_a_person_started_is_used_and_left_alone(folder: Path) -> None:
     assert find_running_engines() == []
 
 
-@pytest.mark.parametrize(
-    "address", ["http://127.0.0.1:99999", "http://[::1", "https://gpu.example.org:1", "nowhere", ""]
-)
+@pytest.mark.parametrize("address", ["http://127.0.0.1:99999", "http://[::1", "https://gpu.example.org:1", ""])
 def test_a_run_file_with_a_bad_address_of_a_process_that_lives_stops_no_job(
     engine_process: EngineProcess, folder: Path, address: str
 ) -> None:
