@@ -184,7 +184,8 @@ def _check_certificate(binding: Binding) -> None:
 
 def _listening(binding: Binding) -> Listener:
     family = socket.AF_INET6 if ":" in binding.host else socket.AF_INET
-    listener = Listener(family, socket.SOCK_STREAM)
+    # asyncio sends at once where it is told the protocol; else an answer in two parts waits 40 ms for the client.
+    listener = Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if not hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
