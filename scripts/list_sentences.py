@@ -26,7 +26,9 @@ PARTS = {
 CONTEXT = "MedSAM3SceneLib.translation"
 
 #: Errors whose first argument is a sentence; see ``MedSAM3SegmentLib.errors``.
-ERRORS = frozenset({"InputError", "ModelError", "MissingTrackerError", "EngineError", "Cancelled", "TooLargeError"})
+ERRORS = frozenset(
+    {"InputError", "ModelError", "MissingTrackerError", "EngineError", "Cancelled", "BusyError", "TooLargeError"}
+)
 
 #: What only the shell shows, in English.
 SHELL_ONLY = ("cli/", "training/", "synthetic/", "evaluation/")

@@ -20,7 +20,8 @@ GERMAN = {
         "Von {count} {plane} Schichten (0:{count}) liegen {first}:{end} nicht alle darin."
     ),
     "axial": "axialen",
-    "The token is missing or wrong; copy it from where the engine was started.": "Das Token ist falsch.",
+    "What answers at {address} does not know the token, which was therefore not sent; copy address and token again "
+    "from where the engine was started.": "Das Token ist falsch.",
     "The segment '{name}' was left as it was.": "Das Segment „{name}“ blieb, wie es war.",
 }
 
