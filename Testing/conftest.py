@@ -28,6 +28,10 @@ settings.register_profile("integration", deadline=None, derandomize=True)
 settings.load_profile("integration" if os.environ.get("CI") else "developer")
 
 
+# Whoever runs the tests has a keyring of their own, which they must not write to.
+os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
+
+
 #: Why a test may be skipped where a change is checked; any other reason fails the run there.
 ALLOWED_SKIPS = (
     "needs the real images in",

@@ -27,7 +27,16 @@ CONTEXT = "MedSAM3SceneLib.translation"
 
 #: Errors whose first argument is a sentence; see ``MedSAM3SegmentLib.errors``.
 ERRORS = frozenset(
-    {"InputError", "ModelError", "MissingTrackerError", "EngineError", "PackageError", "Cancelled", "TooLargeError"}
+    {
+        "InputError",
+        "ModelError",
+        "MissingTrackerError",
+        "EngineError",
+        "PackageError",
+        "Cancelled",
+        "BusyError",
+        "TooLargeError",
+    }
 )
 
 #: What only the shell shows, in English.

@@ -86,6 +86,15 @@ class RunCallbacks:
     partial: PartialCallback | None = None
     cancel: CancelCheck | None = None
 
+    def check(self) -> None:
+        """End the run if that is wanted; between two concepts, where no slices are counted.
+
+        Raises:
+            Cancelled: the cancel check says so.
+        """
+        if self.cancel is not None and self.cancel():
+            raise Cancelled()
+
 
 #: Nobody is told.
 NO_CALLBACKS = RunCallbacks()

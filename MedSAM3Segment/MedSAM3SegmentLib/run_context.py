@@ -111,6 +111,7 @@ def prepare_run(
     Raises:
         InputError: the request does not fit the volume.
         MissingTrackerError: it needs a tracker and the model has none.
+        Cancelled: between two concepts.
     """
     by_examples = bool(request.examples)
     request, said = _fit_request(request, volume).in_drawn_plane(volume.grid)
@@ -130,7 +131,7 @@ def prepare_run(
         features=SliceFeatures(model, cache, volume, region.stack),
         threshold=threshold if request.threshold is None else request.threshold,
         queries={
-            concept: _query(model, vocabulary, volume, request, concept, region.stack)
+            concept: _query(model, vocabulary, volume, request, concept, region.stack, callbacks)
             for part in parts
             for concept in part.concepts
         },
@@ -214,7 +215,9 @@ def _query(
     request: SegmentRequest,
     concept: str,
     stack: SliceStack,
+    callbacks: RunCallbacks,
 ) -> ConceptQuery:
+    callbacks.check()
     window = _window(vocabulary, volume, request, concept)
     if request.examples:
         return ConceptQuery(concept, concept, window)

@@ -78,7 +78,7 @@ class Segmenter:
         Raises:
             InputError: the request does not fit the volume.
             MissingTrackerError: the request needs a tracker and the model has none.
-            Cancelled: ``callbacks.cancel`` said so between two batches.
+            Cancelled: ``callbacks.cancel`` said so between two batches or two concepts.
         """
         with threads_for(self.model):
             return self._segment(volume, request, callbacks)
@@ -138,6 +138,7 @@ def assemble_result(run: RunContext, found: Sequence[ConceptResult], nested: Nes
     done = []
     with run.timed("assembling"):
         for name in run.request.concepts:
+            run.reporter.callbacks.check()
             concept, region = by_name[name], nested.search_region.for_concept(name)
             done.append(concept if name == nested.container else assemble_concept(run, concept, region))
             stage.advance()

@@ -20,7 +20,8 @@ GERMAN = {
         "Von {count} {plane} Schichten (0:{count}) liegen {first}:{end} nicht alle darin."
     ),
     "axial": "axialen",
-    "The token is missing or wrong; copy it from where the engine was started.": "Das Token ist falsch.",
+    "What answers at {address} does not know the token, which was therefore not sent; copy address and token again "
+    "from where the engine was started.": "Bei {address} ist das Token falsch.",
     "The segment '{name}' was left as it was.": "Das Segment „{name}“ blieb, wie es war.",
 }
 
@@ -64,13 +65,13 @@ def test_why_the_engine_cannot_is_told_in_the_users_language(bench, remote, engi
     assert bench.dialogs.texts("error") == [said]
 
 
-def test_a_refusal_of_the_engines_door_is_told_in_the_users_language(bench, remote):
+def test_a_refusal_of_the_engines_door_is_told_in_the_users_language(bench, remote, engine):
     remote.ui.remoteTokenEdit.text = "another-token"
     remote.ui.remoteTokenEdit.editingFinished.emit()
 
     run(bench, remote)
 
-    assert remote.ui.resultLabel.text == "Das Token ist falsch."
+    assert remote.ui.resultLabel.text == f"Bei {engine.address} ist das Token falsch."
 
 
 def test_the_effect_speaks_the_users_language(bench, monkeypatch):

@@ -31,6 +31,8 @@ class EngineSection:
         ui.remoteAddressEdit.text = connection.remote_address()
         ui.remoteTokenEdit.text = connection.remote_token()
         ui.remoteCertificateEdit.currentPath = connection.remote_certificate()
+        self._token_tip = ui.remoteTokenEdit.toolTip
+        self._tell_token_place()
         ui.remoteAddressEdit.connect("editingFinished()", self.keep_remote)
         ui.remoteTokenEdit.connect("editingFinished()", self.keep_remote)
         ui.remoteCertificateEdit.connect("currentPathChanged(QString)", lambda _path: self.keep_remote())
@@ -41,12 +43,13 @@ class EngineSection:
         self._timer.start(_INTERVAL_MS)
 
     def keep_remote(self) -> None:
-        """Keep address, token and certificate in the application's settings; none ever goes into a scene."""
+        """Keep address, token and certificate for the application; none ever goes into a scene."""
         connection.set_remote(
             self._ui.remoteAddressEdit.text.strip(),
             self._ui.remoteTokenEdit.text.strip(),
             self._ui.remoteCertificateEdit.currentPath,
         )
+        self._tell_token_place()
         self.look()
 
     def look(self) -> None:
@@ -68,6 +71,10 @@ class EngineSection:
         self._timer.stop()
         self._background.stop()
 
+    def _tell_token_place(self) -> None:
+        place = connection.token_place()
+        self._ui.remoteTokenEdit.toolTip = self._token_tip if place is None else translated(place)
+
     def _begin(self, work: Callable[[Any], Any], done: Callable[[Any], None]) -> None:
         """Let the engine do something on a thread."""
         try:
@@ -78,7 +85,9 @@ class EngineSection:
         self._background.start(lambda: work(engine), done, self._fail)
 
     def _show(self, status: Any) -> None:
-        self._ui.engineLabel.text = _("Not started; the first run starts it.") if status is None else _words(status)
+        words = _("Not started; the first run starts it.") if status is None else _words(status)
+        place = connection.token_place()
+        self._ui.engineLabel.text = words if place is None else f"{words} {translated(place)}"
         self._ui.unloadButton.enabled = status is not None
         # One elsewhere is not this computer's to end.
         self._ui.stopEngineButton.enabled = status is not None and not connection.remote_address()

@@ -13,7 +13,9 @@ import slicer
 
 from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
 from MedSAM3SegmentLib.engine.process.engine_process import EngineProcess
+from MedSAM3SegmentLib.messages.message import Message
 
+from . import token_store
 from .requirements import require_packages
 
 _ADDRESS = "MedSAM3/RemoteAddress"
@@ -68,8 +70,25 @@ def remote_address() -> str:
 
 
 def remote_token() -> str:
-    """What opens the remote engine."""
-    return _setting(_TOKEN)
+    """What opens the remote engine. Waits a few seconds at most for the system's keyring."""
+    address, plain = remote_address(), _setting(_TOKEN)
+    if not address or (plain and address in _refused):
+        return plain
+    if plain:
+        # It was kept before there was a keyring, or by an older version.
+        _keep_token(address, plain)
+        return plain
+    if address not in _known:
+        # Not asked twice either where it has nothing or does not answer: the window waits for it.
+        _known[address] = token_store.find(address)
+    return _known[address]
+
+
+def token_place() -> Message | None:
+    """One sentence about where the remote engine's token is kept; None without one."""
+    if not remote_token():
+        return None
+    return token_store.where_kept(in_keyring=not _setting(_TOKEN))
 
 
 def remote_certificate() -> str:
@@ -80,15 +99,53 @@ def remote_certificate() -> str:
 def set_remote(address: str, token: str, certificate: str = "") -> None:
     """Keep where the remote engine is in the application's settings, where no scene and no saved file has it.
 
+    The token goes into the system's keyring. Where there is none that answers within seconds, it goes into the settings
+    too; ``token_place`` tells.
+
     Args:
         address: such as ``https://gpu.example.org:8765``, or empty for the engine on this computer.
         token: what opens it.
         certificate: a PEM file to check it by, or empty for the well-known authorities.
     """
+    before = remote_address()
     settings = slicer.app.userSettings()
     settings.setValue(_ADDRESS, address)
-    settings.setValue(_TOKEN, token)
     settings.setValue(_CERTIFICATE, certificate)
+    if address and before and before != address:
+        _forget_token(before)
+    if address and token:
+        _keep_token(address, token)
+        return
+    # Without an address the token is of no use now; the keyring has it for when the address comes back.
+    if address:
+        _forget_token(address)
+    settings.setValue(_TOKEN, "")
+
+
+#: What the keyring has told or been told, by address, and addresses whose tokens it did not take: it is asked once.
+_known: dict[str, str] = {}
+_refused: set[str] = set()
+
+
+def _keep_token(address: str, token: str) -> None:
+    settings = slicer.app.userSettings()
+    if _known.get(address) == token or (address in _refused and _setting(_TOKEN) == token):
+        return
+    _known.pop(address, None)
+    _refused.discard(address)
+    if token_store.keep(address, token):
+        _known[address] = token
+        settings.setValue(_TOKEN, "")
+    else:
+        _refused.add(address)
+        settings.setValue(_TOKEN, token)
+
+
+def _forget_token(address: str) -> None:
+    _refused.discard(address)
+    # One that did not answer keeps what it has.
+    if _known.pop(address, ""):
+        token_store.forget(address)
 
 
 def _setting(name: str) -> str:

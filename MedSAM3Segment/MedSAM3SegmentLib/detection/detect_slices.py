@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +11,7 @@ from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.assembly.assemble import slice_mask
 from MedSAM3SegmentLib.features.slice_encoder import SliceFeatures
 from MedSAM3SegmentLib.messages.message import Message
-from MedSAM3SegmentLib.models.detector import TextFeatures
+from MedSAM3SegmentLib.models.detector import Sam3Detector, TextFeatures
 from MedSAM3SegmentLib.models.memory import BatchGuard, choose_batch_size, memory_reducers
 from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.progress import RunReporter, Stage
@@ -20,6 +20,9 @@ from MedSAM3SegmentLib.search_region import SearchRegion
 
 from .exemplars import Exemplars, box_prompts
 from .postprocess import postprocess_slice
+
+#: Phrases that are encoded together; cancelling waits for them.
+_PHRASES_AT_A_TIME = 64
 
 #: Slices that go through the network together. CPUs gain nothing from larger batches; cancelling waits for one batch.
 BATCH = {"cpu": 2, "mps": 2, "cuda": 8}
@@ -66,22 +69,22 @@ def detect_slices(
         threshold: for what is shown to ``reporter``; the evidence does not depend on it.
 
     Raises:
-        Cancelled: between two batches.
+        Cancelled: between two batches, or two questions of one.
     """
     if not questions:
         return []
     model = features.model
     evidence: list[list[SliceDetections]] = [[] for _ in questions]
-    phrases = model.encode_phrases([question.prompt for question in questions])
     batch = choose_batch_size(model, BATCH.get(model.device.type, 1))
     guard = BatchGuard(batch, memory_reducers(model), reporter.add_message)
     rounds = _rounds(questions, search_region)
     stage = reporter.begin(Stage.SEGMENTING, sum(len(slices) for _, slices in rounds))
+    phrases = _encode_phrases(model, [question.prompt for question in questions], stage.check)
     for asked, slices in rounds:
 
         def look_at(batch: Sequence[int], asked: Sequence[int] = asked) -> list[dict[int, SliceDetections]]:
             stage.check()
-            answers = _detect(features, questions, phrases, asked, batch)
+            answers = _detect(features, questions, phrases, asked, batch, stage.check)
             for items in answers:
                 for number, item in items.items():
                     report_slice(questions[number].concept, item, search_region, threshold, reporter)
@@ -92,6 +95,21 @@ def detect_slices(
             for number, item in items.items():
                 evidence[number].append(item)
     return evidence
+
+
+def _encode_phrases(model: Sam3Detector, phrases: Sequence[str], check: Callable[[], None]) -> TextFeatures:
+    """Encode phrases, some at a time; ``check`` may end it between."""
+    check()
+    if len(phrases) <= _PHRASES_AT_A_TIME:
+        return model.encode_phrases(phrases)
+    # All are as long as the longest, however they are divided.
+    tokens = model.tokenize(phrases)
+    parts = []
+    for start in range(0, len(phrases), _PHRASES_AT_A_TIME):
+        check()
+        some = {name: numbers[start : start + _PHRASES_AT_A_TIME] for name, numbers in tokens.items()}
+        parts.append(model.encode_tokens(**some))
+    return TextFeatures.joined(parts)
 
 
 def _rounds(questions: Sequence[ConceptQuery], search_region: SearchRegion) -> list[tuple[list[int], list[int]]]:
@@ -110,12 +128,14 @@ def _detect(
     phrases: TextFeatures,
     asked: Sequence[int],
     batch: Sequence[int],
+    check: Callable[[], None],
 ) -> list[dict[int, SliceDetections]]:
-    """Evidence per slice of the batch, by the number of the question."""
+    """Evidence per slice of the batch, by the number of the question; ``check`` may end it before each."""
     model = features.model
     pyramid = model.build_pyramid(features.of(batch, questions[asked[0]].window))
     answers: list[dict[int, SliceDetections]] = [{} for _ in batch]
     for number in asked:
+        check()
         question = questions[number]
         boxes = box_prompts([question.exemplars.at(index) for index in batch])
         raw = model.detect(pyramid, phrases[number : number + 1].repeat(len(batch)), boxes)

@@ -24,8 +24,10 @@ Fact = str | int | float
 _NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 _FORMAT = re.compile(r"(\.\d)?[fg]?", re.ASCII)
 
-#: What is taken from the wire: characters of a template, facts of a message, and messages within each other.
+#: What is taken from the wire: characters of a template and of a whole sentence, facts of a message, and messages
+#: within each other. A template may repeat a fact, and so may each of the messages that it is within.
 _LONGEST_TEMPLATE = 2000
+_LONGEST_SENTENCE = 20_000
 _MOST_FACTS = 64
 _DEEPEST = 4
 
@@ -167,7 +169,11 @@ def _read(plain: Any, depth: int) -> Message:
             facts[name] = fact
         else:
             raise ValueError("A fact is neither text nor a number.")
-    return Message(template, facts)
+    longest = max((len(fact) for fact in facts.values() if isinstance(fact, str)), default=0)
+    read = Message(template, facts) if longest <= _LONGEST_SENTENCE else None
+    if read is None or len(read) > _LONGEST_SENTENCE:
+        raise ValueError("A message is too long.")
+    return read
 
 
 def _fact_of(given: Given) -> Fact:

@@ -80,6 +80,11 @@ class TextFeatures:
     def __getitem__(self, index: slice) -> TextFeatures:
         return TextFeatures(self.text_embeds[index], self.attention_mask[index])
 
+    @classmethod
+    def joined(cls, parts: Sequence[TextFeatures]) -> TextFeatures:
+        """The phrases of several lists as one."""
+        return cls(torch.cat([part.text_embeds for part in parts]), torch.cat([part.attention_mask for part in parts]))
+
     def repeat(self, times: int) -> TextFeatures:
         """The whole list of phrases ``times`` times over."""
         return TextFeatures(self.text_embeds.repeat(times, 1, 1), self.attention_mask.repeat(times, 1))

@@ -30,6 +30,7 @@ class _Package(NamedTuple):
 PACKAGES = (
     _Package("numpy>=1.26,<3", "numpy", "NumPy"),
     _Package("filelock>=3.30,<5", "filelock"),
+    _Package("keyring>=25,<26", "keyring"),
     _Package("psutil>=7.1,<8", "psutil"),
     _Package("Pillow>=10,<14", "PIL.Image"),
     _Package("scipy>=1.11,<2", "scipy.ndimage", "SciPy"),

@@ -78,16 +78,17 @@ def track_concepts(
 
     Raises:
         InputError: what was drawn does not fit the volume.
-        Cancelled: between two slices.
+        Cancelled: between two slices or two concepts.
     """
     followed = [n for n, concept in enumerate(concepts) if request.tracks(concept.concept)]
     if not followed:
         return list(concepts)
     tracker = tracker_of(features.model, request.mode)
     _warn_of_adapter(features.model, reporter)
-    found = {
-        n: assemble(concepts[n], search_region.stack, threshold, request.assembly, search_region) for n in followed
-    }
+    found = {}
+    for n in followed:
+        reporter.callbacks.check()
+        found[n] = assemble(concepts[n], search_region.stack, threshold, request.assembly, search_region)
     jobs = [job for n in followed for job in _targets(n, found[n], request, search_region, threshold, reporter)]
     tracks: list[Track] = [_NOTHING] * len(jobs)
     windows = list(dict.fromkeys(concepts[job.number].window for job in jobs))
@@ -105,6 +106,7 @@ def track_concepts(
             tracks[n] = track
     result = list(concepts)
     for number in followed:
+        reporter.callbacks.check()
         own = [
             track if job.label is None else _with_detections(track, found[number], job.label, search_region)
             for job, track in zip(jobs, tracks, strict=True)

@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from MedSAM3SegmentLib import segmenter as run
+from MedSAM3SegmentLib.detection import detect_slices
 from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
 from MedSAM3SegmentLib.engine.process_id import ParentWatch
+from MedSAM3SegmentLib.engine.server.job_order import MOST_CONCEPTS
 from MedSAM3SegmentLib.engine.server.model_cache import FeatureCaches, LoadedModel, ModelCache
 from MedSAM3SegmentLib.engine.server.server import Binding, EngineServer
 from MedSAM3SegmentLib.engine.server.volume_store import VolumeStore
-from MedSAM3SegmentLib.errors import Cancelled
+from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.models.tracking_session import TrackingSession
 from MedSAM3SegmentLib.prompts.prompts import MaskPromptRAS, TargetPrompts
@@ -130,3 +133,66 @@ def test_no_slice_is_tracked_after_the_one_in_which_it_was_cancelled(
     assert turnstile.passed == 5
 
     assert client.segment(phantom.volume, request).concepts[0].found
+
+
+def test_no_concept_is_asked_for_after_the_one_in_which_it_was_cancelled(
+    serving: EngineServer, segmenter: Segmenter, phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be hundreds in one batch of slices."""
+    turnstile, detect = Turnstile(free=3), segmenter.model.detect
+
+    def counted(*given, **named):  # type: ignore[no-untyped-def]
+        turnstile()
+        return detect(*given, **named)
+
+    monkeypatch.setattr(segmenter.model, "detect", counted)
+    request = SegmentRequest(tuple(f"structure {number}" for number in range(40)), plane=Plane.AXIAL, slices=(0, 2))
+    client = cancel_when_held(serving, phantom, request, turnstile)
+    assert turnstile.passed == 4
+
+    assert client.segment(phantom.volume, SegmentRequest(("liver",), plane=Plane.AXIAL)).concepts[0].found
+
+
+@pytest.mark.parametrize(("stage", "count"), [("phrases", 200), ("assembly", 6)])
+def test_cancelling_is_heeded_between_concepts_where_no_slices_are_counted(
+    serving: EngineServer,
+    segmenter: Segmenter,
+    phantom: Phantom,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    count: int,
+) -> None:
+    turnstile = Turnstile(free=1)
+    if stage == "phrases":
+        encode = segmenter.model.encode_tokens
+        monkeypatch.setattr(segmenter.model, "encode_tokens", lambda **given: (turnstile(), encode(**given))[1])
+    else:
+        assemble = run.assemble
+        monkeypatch.setattr(run, "assemble", lambda *given: (turnstile(), assemble(*given))[1])
+    request = SegmentRequest(tuple(f"structure {number}" for number in range(count)), plane=Plane.AXIAL, slices=(0, 1))
+    cancel_when_held(serving, phantom, request, turnstile)
+    assert turnstile.passed == 2
+
+
+def test_phrases_are_encoded_as_well_some_at_a_time(
+    serving: EngineServer, phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = EngineClient(serving.address, TOKEN, model="demo")
+    request = SegmentRequest(("liver", "spleen", "spine", "left kidney", "pancreas"), plane=Plane.AXIAL, slices=(8, 12))
+    at_once = client.segment(phantom.volume, request)
+    monkeypatch.setattr(detect_slices, "_PHRASES_AT_A_TIME", 2)
+    some_at_a_time = client.segment(phantom.volume, request)
+    for one, other in zip(at_once.concepts, some_at_a_time.concepts, strict=True):
+        np.testing.assert_array_equal(one.mask, other.mask)
+    assert any(concept.found for concept in at_once.concepts)
+
+
+def test_more_concepts_than_a_run_can_do_are_refused_in_words(serving: EngineServer, phantom: Phantom) -> None:
+    client = EngineClient(serving.address, TOKEN, model="demo")
+    request = SegmentRequest(tuple(f"structure {number}" for number in range(MOST_CONCEPTS + 1)))
+    with pytest.raises(InputError, match=f"{MOST_CONCEPTS + 1} concepts were asked for.*takes {MOST_CONCEPTS}"):
+        client.segment(phantom.volume, request)
+    with pytest.raises(InputError, match="A phrase is longer than the 1000 characters"):
+        client.segment(phantom.volume, SegmentRequest(("liver " * 1000,)))
+    with pytest.raises(InputError, match="bytes of text"):
+        client.segment(phantom.volume, SegmentRequest(tuple("x" * 900 + str(number) for number in range(30_000))))

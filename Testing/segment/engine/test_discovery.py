@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from MedSAM3SegmentLib.engine.client.http import HttpConnection, knows_token
 from MedSAM3SegmentLib.engine.process.discovery import FOLDER_VARIABLE, announce_engine, find_running_engines
 from MedSAM3SegmentLib.engine.process_id import ProcessId
 from MedSAM3SegmentLib.errors import InputError
@@ -34,6 +36,51 @@ def test_an_engine_that_ends_while_it_is_looked_for_is_no_error(folder: Path, mo
         monkeypatch.setattr(ProcessId, "is_alive", property(is_alive_and_ends))
         find_running_engines()
         assert find_running_engines() == []
+
+
+_DAMAGED = [
+    {"address": "http://127.0.0.1:99999"},
+    {"address": "http://[::1"},
+    {"address": "https://gpu.example.org:8765"},
+    {"address": "http://gpu.example.org:8765"},
+    {"address": "127.0.0.1:8765"},
+    {"address": ""},
+    {"address": None},
+    {"address": "http://127.0.0.1:1\r\nX: y"},
+    {"token": ""},
+    {"token": "\u00e9" * 32},
+    {"pid": 1e999},
+    {"pid": float("nan")},
+    {"pid": "x"},
+    {"pid": None},
+    {"pid": -1},
+    {"pid": 10**30},
+]
+
+
+@pytest.mark.parametrize("change", _DAMAGED, ids=range(len(_DAMAGED)))
+def test_a_run_file_that_names_no_engine_of_this_machine_stops_nobody(folder: Path, change: dict[str, object]) -> None:
+    with announce_engine("http://127.0.0.1:1", TOKEN):
+        (file,) = folder.iterdir()
+        _write(folder / "engine-0.json", json.dumps({**json.loads(file.read_text()), **change}))
+        found = find_running_engines()
+        assert "http://127.0.0.1:1" in [engine.address for engine in found]
+        for engine in found:  # whatever is told can be called
+            assert not knows_token(HttpConnection(engine.address, engine.token))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "1", "[" * 60_000, "{" * 100_000, '{"pid": 1}', "\ufeff{}"])
+def test_a_damaged_run_file_stops_nobody(folder: Path, text: str) -> None:
+    with announce_engine("http://127.0.0.1:1", TOKEN):
+        _write(folder / "engine-0.json", text)
+        _write(folder / "engine-1.json", b"\xff\xfe\x00")
+        (folder / "engine-2.json").mkdir()
+        assert [engine.address for engine in find_running_engines()] == ["http://127.0.0.1:1"]
+
+
+def _write(file: Path, text: str | bytes) -> None:
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    file.chmod(0o600)
 
 
 def test_the_newest_engine_comes_first(folder: Path) -> None:

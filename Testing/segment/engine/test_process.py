@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from MedSAM3SegmentLib import __version__
 from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
 from MedSAM3SegmentLib.engine.client.job import RemoteJob
@@ -321,6 +322,19 @@ def test_one_that_a_person_started_is_used_and_left_alone(folder: Path) -> None:
     assert token not in log
     assert "Traceback" not in log
     assert find_running_engines() == []
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:99999", "http://[::1", "https://gpu.example.org:1", ""])
+def test_a_run_file_with_a_bad_address_of_a_process_that_lives_stops_no_job(
+    engine_process: EngineProcess, folder: Path, address: str
+) -> None:
+    folder.mkdir(mode=0o700)
+    mark = ProcessId.of(os.getpid())
+    plain = {"address": address, "token": "x" * 32, "pid": mark.pid, "started": mark.started, "version": __version__}
+    (folder / "engine-bad.json").write_text(json.dumps(plain))
+    (folder / "engine-bad.json").chmod(0o600)
+    assert engine_process.status() is None
+    answers(engine_process)
 
 
 class Broken:

@@ -29,7 +29,7 @@ from MedSAM3SegmentLib.engine.protocol.messages import (
     VolumeRef,
     VolumeUpload,
 )
-from MedSAM3SegmentLib.engine.server import app, server
+from MedSAM3SegmentLib.engine.server import app, connections, job_order
 from MedSAM3SegmentLib.errors import EngineError, InputError
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.volume import Volume
@@ -123,7 +123,7 @@ def test_a_connection_that_asks_nothing_is_closed(
     """Whoever holds many of them, without a token, would leave no room for others."""
     host, port = engine.address.removeprefix("http://").split(":")
     with monkeypatch.context() as patch:
-        patch.setattr(server, "_TIMEOUT_S", 0.2)
+        patch.setattr(connections, "TIMEOUT_S", 0.2)
         with socket.create_connection((host, int(port)), 60) as line:
             line.sendall(words)
             assert line.recv(1000) == b""
@@ -133,7 +133,7 @@ def test_a_connection_that_asks_nothing_is_closed(
 def test_a_job_that_takes_longer_than_a_request_may_is_not_cut_off(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(connections, "TIMEOUT_S", 1.0)
     engine.slow.seconds = 0.25
     volume = volume_of()
     result = engine.client().segment(volume, LIVER)
@@ -163,6 +163,7 @@ def test_what_the_engine_has_no_memory_for_is_refused(
 
     with monkeypatch.context() as patch:
         patch.setattr(app, "decode", no_memory)
+        patch.setattr(job_order, "decode", no_memory)
         answer = post(engine, path, b"much")
     assert is_refused(answer)
     assert "not enough memory" in answer.json()["message"]

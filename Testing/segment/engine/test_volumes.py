@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 
 from MedSAM3SegmentLib.engine.client import volume_upload
+from MedSAM3SegmentLib.engine.process_id import ProcessId
+from MedSAM3SegmentLib.engine.protocol.codec import encode
 from MedSAM3SegmentLib.engine.protocol.messages import VolumeUpload
-from MedSAM3SegmentLib.engine.server import volume_store
+from MedSAM3SegmentLib.engine.server import arrivals, volume_store
 from MedSAM3SegmentLib.engine.server.volume_store import VolumeStore
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
 from MedSAM3SegmentLib.progress import CancelCheck
@@ -146,23 +148,123 @@ def test_a_cancelled_or_failed_upload_frees_its_budget_for_the_next_volume(
         engine.serving.stop()
 
 
+def offer_of(volume: Volume) -> VolumeUpload:
+    return VolumeUpload(volume.content_hash, volume.array.dtype.str, volume.array.shape, volume.grid, volume.modality)
+
+
 def test_a_volume_of_a_client_that_was_killed_gives_way_after_a_while(tmp_path: Path) -> None:
     """One that is still written stays, although its client sends nothing."""
     store = VolumeStore(1000, tmp_path)
-    volume = volume_of()  # of 960 bytes
-    offer = VolumeUpload(volume.content_hash, volume.array.dtype.str, volume.array.shape, volume.grid, "CT")
+    offer = offer_of(volume_of())  # of 960 bytes
     ticket, path = store.expect(offer)
-    arrival = store._arrivals[ticket]
+    arrival = store._arrivals.get(ticket)
+    path.write_bytes(b"some" * 100)
     with pytest.raises(InputError, match="Too many volumes"):
         store.expect(offer)
+    arrival.last_seen -= 4.0
+    with pytest.raises(InputError, match="Too many volumes"):
+        store.expect(offer)
+    path.write_bytes(b"some" * 101)
     arrival.last_seen -= 1000.0
-    path.write_bytes(b"some")
     with pytest.raises(InputError, match="Too many volumes"):
         store.expect(offer)
     arrival.last_seen -= 1000.0
     _, other = store.expect(offer)
     assert not path.exists()
     assert other.exists()
+    store.close()
+
+
+def test_offers_without_bytes_keep_no_volume_out_and_are_not_kept_for_ever(tmp_path: Path) -> None:
+    """Each could reserve the whole budget, for a minute, and whoever offers again for good."""
+    engine = Engine(tmp_path, volume_budget=1000)
+    try:
+        offer = offer_of(volume_of())  # of 960 bytes
+        for number in range(3 * arrivals.MOST_ARRIVALS):
+            engine.client()._connection.send("POST", "/volumes", encode(offer))
+            if number % 100 == 0:
+                works(engine)
+        works(engine)
+        assert len(list(engine.store.folder.glob("*.voxels"))) <= arrivals.MOST_ARRIVALS
+        for arrival in engine.store._arrivals._arrivals.values():
+            arrival.last_seen -= 1000.0
+        wait_until(lambda: [file.name for file in engine.store.folder.iterdir()] == ["proof"], 20)
+    finally:
+        assert engine.serving.stop()
+
+
+@pytest.mark.parametrize("way", ["file", "network"])
+def test_offers_with_a_byte_each_keep_no_volume_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    if way == "network":
+        monkeypatch.setattr(volume_upload, "_file_of_store", lambda _: None)
+    engine = Engine(tmp_path, volume_budget=2000)
+    try:
+        offer = offer_of(volume_of())  # of 960 bytes
+        for _ in range(arrivals.MOST_ARRIVALS + 10):
+            path = engine.store.expect(offer)[1]
+            path.write_bytes(b"1")
+        works(engine)
+    finally:
+        assert engine.serving.stop()
+
+
+def test_a_volume_that_is_being_sent_is_not_given_up_for_another(tmp_path: Path) -> None:
+    store = VolumeStore(1500, tmp_path)
+    volume = volume_of()  # of 960 bytes
+    voxels = volume.array.tobytes()
+    first, _ = store.expect(offer_of(volume))
+    store.append(first, voxels[:500])
+    second, _ = store.expect(offer_of(volume_of(1)))
+    with pytest.raises(InputError, match="Too many volumes"):
+        store.append(second, voxels + voxels[:50])
+    store.append(first, voxels[500:])
+    store.complete(first)
+    assert store.holds(volume.content_hash)
+    store.close()
+
+
+def keep(store: VolumeStore, volume: Volume) -> Path:
+    """Let a store have a volume; returns the file that it came in."""
+    ticket, path = store.expect(offer_of(volume))
+    path.write_bytes(volume.array.tobytes())
+    store.complete(ticket)
+    return path
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="memory and open files are read from Linux's /proc")
+def test_volumes_take_few_file_numbers_which_are_given_back(tmp_path: Path) -> None:
+    def open_files() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    store = VolumeStore(10**9, tmp_path)
+    before = open_files()
+    for seed in range(300):
+        keep(store, volume_of(seed))
+    assert open_files() == before
+    store.count_files(3)
+    large = [volume_of(seed, (10, 500, 500)) for seed in range(5)]  # 5 MB
+    for volume in large:
+        keep(store, volume)
+    assert store.mapped.count == 3
+    assert open_files() == before + 3
+    for volume in large:
+        kept = store.get(volume.content_hash)
+        np.testing.assert_array_equal(kept.array, volume.array)
+        assert not kept.array.flags.writeable
+        del kept
+    store.close()
+    assert (store.mapped.count, open_files()) == (0, before)
+
+
+def test_a_store_keeps_no_more_volumes_than_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(volume_store, "MOST_VOLUMES", 5)
+    store = VolumeStore(10**6, tmp_path)
+    volumes = [volume_of(seed) for seed in range(8)]
+    for volume in (*volumes, volumes[-1]):
+        keep(store, volume)
+    assert [store.holds(volume.content_hash) for volume in volumes] == [False] * 3 + [True] * 5
+    assert store.use().items == 5
+    assert store.use().bytes_held == 5 * volumes[0].array.nbytes
     store.close()
 
 
@@ -179,22 +281,21 @@ def test_a_file_that_windows_holds_is_removed_as_soon_as_it_can_be(
             raise PermissionError(errno.EACCES, "The process cannot access the file", str(path))
         unlink(path, missing_ok=missing_ok)
 
-    def keep(seed: int) -> Path:
+    def keep_and_hold(seed: int) -> Path:
         volume = volume_of(seed)  # of 960 bytes
-        offer = VolumeUpload(volume.content_hash, volume.array.dtype.str, volume.array.shape, volume.grid, "CT")
-        ticket, path = store.expect(offer)
+        ticket, path = store.expect(offer_of(volume))
         path.write_bytes(volume.array.tobytes())
         held.append(path)
         store.complete(ticket)
         return path
 
     monkeypatch.setattr(Path, "unlink", windows_unlink)
-    first, second = keep(1), keep(2)
+    first, second = keep_and_hold(1), keep_and_hold(2)
     assert first.exists()
     held.remove(first)
-    third = keep(3)
+    third = keep_and_hold(3)
     held.remove(second)
-    fourth = keep(4)
+    fourth = keep_and_hold(4)
 
     assert [path.exists() for path in (first, second, third, fourth)] == [False, False, True, True]
     held.clear()
@@ -263,13 +364,16 @@ def test_a_full_disk_at_the_engines_end_is_said_in_words(engine: Engine, monkeyp
         def write(self, _: bytes) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
+        def stat(self) -> os.stat_result:
+            return self.path.stat()
+
         def unlink(self, missing_ok: bool) -> None:
             self.path.unlink(missing_ok)
 
-    real = volume_store._Arrival
+    real = volume_store.Arrival
     monkeypatch.setattr(volume_upload, "_file_of_store", lambda _: None)
     with monkeypatch.context() as patch:
-        patch.setattr(volume_store, "_Arrival", lambda offer, path: real(offer, FullDisk(path)))
+        patch.setattr(volume_store, "Arrival", lambda offer, path: real(offer, FullDisk(path)))
         with pytest.raises(InputError, match="No space left"):
             engine.client().segment(volume_of(), LIVER)
     assert [file.name for file in engine.store.folder.iterdir()] == ["proof"]
@@ -283,14 +387,14 @@ def test_bytes_that_come_when_a_volume_was_given_up_make_no_file(
     volume = volume_of()
     offer = VolumeUpload(volume.content_hash, volume.array.dtype.str, volume.array.shape, volume.grid, volume.modality)
     ticket, _ = engine.store.expect(offer)
-    expected = engine.store._arrival
+    expected = engine.store._arrivals.get
 
     def dropped_meanwhile(known: str) -> object:
         arrival = expected(known)
         engine.store.drop(known)
         return arrival
 
-    monkeypatch.setattr(engine.store, "_arrival", dropped_meanwhile)
+    monkeypatch.setattr(engine.store._arrivals, "get", dropped_meanwhile)
     with pytest.raises(InputError, match="send it again"):
         engine.store.append(ticket, b"voxels")
 
@@ -304,12 +408,12 @@ def test_a_volume_that_cannot_be_mapped_or_has_gone_is_refused(engine: Engine, m
     with monkeypatch.context() as patch:
         patch.setattr(np, "memmap", full)
         with pytest.raises(InputError, match="not enough memory in the engine"):
-            engine.client().segment(volume_of(), LIVER)
+            engine.client().segment(volume_of(shape=(10, 500, 500)), LIVER)
     assert [file.name for file in engine.store.folder.iterdir()] == ["proof"]
 
-    whole = volume_store._open
+    whole = engine.store._open
     with monkeypatch.context() as patch:
-        patch.setattr(volume_store, "_open", lambda arrival: (arrival.path.unlink(), whole(arrival)))
+        patch.setattr(engine.store, "_open", lambda arrival: (arrival.path.unlink(), whole(arrival)))
         with pytest.raises(InputError, match="could not keep volumes in"):
             engine.client().segment(volume_of(), LIVER)
     works(engine)
@@ -317,11 +421,35 @@ def test_a_volume_that_cannot_be_mapped_or_has_gone_is_refused(engine: Engine, m
 
 def test_folders_of_killed_engines_are_removed(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    left = tmp_path / f"medsam3-volumes-{int(ended.stdout)}-abc"
-    mine = tmp_path / f"medsam3-volumes-{os.getpid()}-abc"
-    for folder in (left, mine):
+    mine = ProcessId.of(os.getpid())
+    dead = [f"{int(ended.stdout)}-abc", f"{int(ended.stdout)}-12-abc", f"{mine.pid}-1-abc"]
+    others = [f"{mine.pid}-abc", f"{mine.pid}-{mine.started}-abc", "abc", "", "-", f"{'9' * 30}-abc", "\u0663-abc"]
+    for name in (*dead, *others):
+        folder = tmp_path / f"medsam3-volumes-{name}"
         folder.mkdir()
         (folder / "x.voxels").write_bytes(b"patient")
     VolumeStore(1000, tmp_path).close()
-    assert not left.exists()
-    assert mine.exists()
+    left = {folder.name.removeprefix("medsam3-volumes-") for folder in tmp_path.iterdir()}
+    assert left == set(others), "one whose number was given to another process has ended, too"
+
+
+def test_a_temporary_folder_that_is_gone_with_its_parent_is_made_again_or_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, other = tmp_path / "first", tmp_path / "other"
+    first.mkdir()
+    other.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(first))
+    store = VolumeStore(10_000)
+    shutil.rmtree(first)
+    keep(store, volume_of())
+    assert first.is_dir()
+    shutil.rmtree(first)
+    first.write_text("a file where the folder was")
+    monkeypatch.setenv("TMPDIR", str(other))
+    keep(store, volume_of(1))
+    assert store.proof_path().parent == store.folder
+    assert store.folder.parent == other
+    assert store.holds(volume_of().content_hash)
+    store.close()
+    assert list(other.iterdir()) == []

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
-import secrets
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
-from MedSAM3SegmentLib.engine.protocol.challenge import HELLO, challenge_response
+from MedSAM3SegmentLib.engine.protocol.challenge import HELLO
 from MedSAM3SegmentLib.engine.protocol.events import refusal_in
-from MedSAM3SegmentLib.engine.protocol.messages import PROTOCOL
 from MedSAM3SegmentLib.errors import EngineError, InputError, MedSAM3Error
 
 if TYPE_CHECKING:
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
 
 #: Seconds to wait for a connection, and for the next bytes; a service gives a sign of life every few seconds.
 TIMEOUT = (5.0, 60.0)
+
+#: Seconds to wait for the proof of a service that may be none.
+_PROOF_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class HttpConnection:
     certificate: str = ""
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.address)
+        parts = _parts_of(self.address)
         if parts.scheme not in ("http", "https") or not parts.hostname or not _has_port(parts):
             raise InputError(
                 "'{address}' is no engine's address; give one such as http://127.0.0.1:8765.", address=self.address
@@ -63,7 +65,7 @@ class HttpConnection:
     @property
     def is_loopback(self) -> bool:
         """Whether the service is on this machine."""
-        host = urlsplit(self.address).hostname or ""
+        host = _parts_of(self.address).hostname or ""
         try:
             return host == "localhost" or ipaddress.ip_address(host).is_loopback
         except ValueError:
@@ -113,48 +115,71 @@ class HttpConnection:
 
             yield pieces()
 
+    def prove(self) -> None:
+        """Have the service show that it knows the token, and send it nothing.
+
+        Raises:
+            EngineError: it cannot be reached, or does not.
+        """
+        with self._session(_PROOF_TIMEOUT_S) as session, self._errors_in_words():
+            # Opening the connection is what asks for the proof.
+            session.get(self.address.rstrip("/") + HELLO, timeout=(2.0, _PROOF_TIMEOUT_S), allow_redirects=False)
+
     @contextmanager
     def _answer(self, method: str, path: str, **options: Any) -> Iterator[requests.Response]:
+        options = {"timeout": TIMEOUT, **options}
+        with self._session(TIMEOUT[1]) as session:
+            headers = {"Authorization": f"Bearer {self.token}", **options.pop("headers", {})}
+            with self._errors_in_words():
+                answer = session.request(
+                    method, self.address.rstrip("/") + path, headers=headers, allow_redirects=False, **options
+                )
+            with answer:
+                if answer.status_code >= 300:
+                    raise _refusal(self.address, answer.status_code, _body_of(answer))
+                yield answer
+
+    @contextmanager
+    def _session(self, seconds: float) -> Iterator[requests.Session]:
+        """What opens connections, each of which must prove within ``seconds`` that the token is known there."""
         import requests
 
-        options = {"timeout": TIMEOUT, **options}
+        from .token_proof import Challenger, ProvingAdapter
+
         with requests.Session() as session:
             # No proxy, and no password file that would take the token's place.
             session.trust_env = False
             session.verify = self.certificate or True
-            headers = {"Authorization": f"Bearer {self.token}", **options.pop("headers", {})}
-            try:
-                answer = session.request(
-                    method, self.address.rstrip("/") + path, headers=headers, allow_redirects=False, **options
-                )
-            except (requests.RequestException, OSError) as error:
-                raise _unreachable(self.address, error) from None
-            with answer:
-                if answer.status_code >= 300:
-                    raise _refusal(self.address, answer)
-                yield answer
+            adapter = ProvingAdapter(Challenger(self.address, self.token, seconds, partial(_refusal, self.address)))
+            session.mount("http://", adapter)
+            session.mount("https://", adapter)
+            yield session
+
+    @contextmanager
+    def _errors_in_words(self) -> Iterator[None]:
+        import requests
+
+        try:
+            yield
+        except (requests.RequestException, _transport_errors(), OSError, ValueError) as error:
+            raise _unreachable(self.address, error) from None
 
 
 def knows_token(connection: HttpConnection) -> bool:
-    """Whether what answers is the service that the token is of, without sending the token.
-
-    After a crash another program, even another user's, may listen at the same port.
-    """
-    import requests
-
-    challenge = secrets.token_hex(16)
+    """Whether what answers is the service that the token is of, without sending the token."""
     try:
-        with requests.Session() as session:
-            session.trust_env = False
-            address = connection.address.rstrip("/") + HELLO
-            answer = session.get(address, params={"challenge": challenge}, timeout=(2.0, 10.0), allow_redirects=False)
-            plain = answer.json()
-        proof, protocol = str(plain["proof"]), plain["protocol"]
-    except (requests.RequestException, OSError, ValueError, KeyError, TypeError):
+        connection.prove()
+    except MedSAM3Error:
         return False
-    return protocol == PROTOCOL and hmac.compare_digest(
-        proof.encode(), challenge_response(connection.token, challenge).encode()
-    )
+    return True
+
+
+def _parts_of(address: str) -> SplitResult:
+    """The parts of an address, without any where it is none."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return SplitResult("", "", "", "", "")
 
 
 def _transport_errors() -> type[Exception]:
@@ -197,12 +222,19 @@ def _unreachable(address: str, error: Exception) -> EngineError:
     )
 
 
-def _refusal(address: str, answer: requests.Response) -> MedSAM3Error:
+def _body_of(answer: requests.Response) -> bytes:
+    try:
+        return answer.content
+    except OSError:
+        return b""
+
+
+def _refusal(address: str, status: int, body: bytes) -> MedSAM3Error:
     """The error that a service answered with."""
     try:
-        return refusal_in(answer.json()).error
-    except (OSError, ValueError, KeyError, TypeError):
-        return _bare_refusal(address, answer.status_code)
+        return refusal_in(json.loads(body)).error
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return _bare_refusal(address, status)
 
 
 def _bare_refusal(address: str, status: int) -> EngineError:

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from MedSAM3SegmentLib import __version__
+from MedSAM3SegmentLib.engine.client.http import HttpConnection
 from MedSAM3SegmentLib.engine.process_id import ProcessId
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.io.atomic_write import atomic_draft
@@ -21,6 +22,9 @@ from MedSAM3SegmentLib.io.atomic_write import atomic_draft
 FOLDER_VARIABLE = "MEDSAM3_RUN"
 
 _PATTERN = "engine-*.json"
+
+#: Most bytes of a run file that is read.
+_MAX_BYTES = 2**16
 
 
 @dataclass(frozen=True)
@@ -123,17 +127,22 @@ def find_running_engines() -> list[RunningEngine]:
 
 
 def _read(path: Path) -> tuple[float, RunningEngine] | None:
-    """When a run file was written and what it says; None if it is damaged, gone, or may be another user's."""
+    """When a run file was written and what it says.
+
+    None if it is damaged or gone, may be another user's, or names nothing that can be called on this machine.
+    """
     try:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode) or not _is_own(status) or (os.name == "posix" and status.st_mode & 0o077):
             return None
-        plain = json.loads(path.read_text("utf-8"))
+        with path.open("rb") as file:
+            plain = json.loads(file.read(_MAX_BYTES))
         text = {name: str(plain[name]) for name in ("address", "token", "started")}
         engine = RunningEngine(**text, pid=int(plain["pid"]), version=str(plain.get("version", "")))
-    except (OSError, ValueError, KeyError, TypeError):
+        is_here = HttpConnection(engine.address, engine.token).is_loopback
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, InputError):
         return None
-    return status.st_mtime, engine
+    return (status.st_mtime, engine) if is_here else None
 
 
 def _is_own(status: os.stat_result) -> bool:

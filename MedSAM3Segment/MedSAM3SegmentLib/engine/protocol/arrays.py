@@ -24,6 +24,12 @@ _MAGIC = b"MS31"
 DTYPES = ("|b1", "|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f2", "<f4", "<f8")
 
 
+def unpacked_bytes(data: bytes) -> int:
+    """What the arrays of a packet take at most once they are unpacked, where they are not zero: bits become bytes."""
+    length = _HEAD.unpack_from(data)[1] if len(data) >= _HEAD.size else 0
+    return 8 * max(len(data) - _HEAD.size - length, 0)
+
+
 class PacketWriter:
     """Collects arrays and lines, and makes one packet of them."""
 
@@ -64,16 +70,23 @@ class PacketReader:
     Args:
         data: the packet.
         most_bytes: what its arrays may take once unpacked.
+        most_text: what its lines may take, or None for as much as they have.
 
     Raises:
-        InputError: the packet is damaged.
+        InputError: the packet is damaged, or its lines are too long.
     """
 
-    def __init__(self, data: bytes | memoryview, most_bytes: int) -> None:
+    def __init__(self, data: bytes | memoryview, most_bytes: int, most_text: int | None = None) -> None:
         self._left = most_bytes
         view = memoryview(data)
         try:
             magic, length = _HEAD.unpack_from(view)
+            if most_text is not None and length > most_text:
+                raise InputError(
+                    "A message has {length} bytes of text and {most} are taken; ask for less at a time.",
+                    length=length,
+                    most=most_text,
+                )
             lines = bytes(view[_HEAD.size : _HEAD.size + length]).decode("ascii")
         except (struct.error, ValueError):
             magic, length, lines = b"", 0, ""
@@ -151,6 +164,6 @@ def _checked_place(place: Any) -> tuple[str, list[int], list[int], list[int], in
     except (KeyError, TypeError, ValueError):
         whole = inside = False
         kind = shape = start = stop = at = None
-    if not whole or not inside or kind not in DTYPES or len(shape) > 4:
+    if not whole or not inside or kind not in DTYPES or len(shape) > 4 or max(shape, default=0) >= 2**31:
         raise InputError("An array of a message is not described as it should be; send it again.")
     return kind, shape, start, stop, at

@@ -49,7 +49,13 @@ def encode(value: Any) -> bytes:
     return writer.to_bytes()
 
 
-def decode(data: bytes | memoryview, kind: type[T], most_bytes: int = MOST_BYTES, finite: bool = False) -> T:
+def decode(
+    data: bytes | memoryview,
+    kind: type[T],
+    most_bytes: int = MOST_BYTES,
+    finite: bool = False,
+    most_text: int | None = None,
+) -> T:
     """The dataclass that a packet holds.
 
     Args:
@@ -57,11 +63,12 @@ def decode(data: bytes | memoryview, kind: type[T], most_bytes: int = MOST_BYTES
         kind: what it must be.
         most_bytes: what its arrays may take.
         finite: whether numbers must be finite.
+        most_text: what all that is no array may take, or None for as much as it has.
 
     Raises:
-        InputError: the packet is damaged, or holds something else.
+        InputError: the packet is damaged, too long, or holds something else.
     """
-    reader = PacketReader(data, most_bytes)
+    reader = PacketReader(data, most_bytes, most_text)
     return cast(T, _Decoder(reader, finite).value(reader.line(reader.last_line), kind, kind.__name__))
 
 

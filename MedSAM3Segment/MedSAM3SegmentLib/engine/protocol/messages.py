@@ -40,6 +40,9 @@ PROTOCOL = 5
 #: Longest frame that a client takes, packed.
 _LONGEST_FRAME = 16 * 1024**3
 
+#: Most characters of a modality; DICOM's codes have 16 at most.
+_LONGEST_MODALITY = 64
+
 #: A frame's head: which event (its place in ``_KINDS`` from 1, or 0 for none), its packet's length before it was
 #: compressed (0 if it was not), and its length.
 _HEAD = struct.Struct("<BQQ")
@@ -77,12 +80,14 @@ class VolumeUpload:
         # In the client's byte order, since the hash is of the bytes.
         if self.dtype.replace(">", "<") not in DTYPES:
             raise InputError("The volume's voxels are of a kind that the engine does not take; convert it to float32.")
-        if self.shape[:3] != self.grid.shape or any(n < 0 for n in self.shape):
+        if self.shape[:3] != self.grid.shape or any(not 0 <= n < 2**31 for n in self.shape):
             raise InputError("The volume's array does not fit its grid; send it again.")
         if len(self.shape) == 4 and (self.shape[3] != 3 or self.dtype != "|u1"):
             raise InputError("A colour volume must have three bytes a voxel; convert it.")
         if len(self.shape) not in (3, 4):
             raise InputError("A volume has three axes, or four with colour; send another one.")
+        if len(self.modality) > _LONGEST_MODALITY or not self.modality.isprintable():
+            raise InputError("The volume's modality is no code such as CT or MR; correct it.")
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 

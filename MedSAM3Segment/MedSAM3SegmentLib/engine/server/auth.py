@@ -1,33 +1,24 @@
-"""Who may talk to a service, and how much: the token, and the sizes of what is sent."""
+"""Who may talk to a service: whoever sends the token, in a head of usual size."""
 
 from __future__ import annotations
 
-import asyncio
 import hmac
-import zlib
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
 from MedSAM3SegmentLib.engine.protocol.challenge import HELLO
 from MedSAM3SegmentLib.engine.protocol.events import Failed, refusal_body
-from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.messages.message import message
+from MedSAM3SegmentLib.messages.message import Message, message
+
+from .connections import CONNECTION
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-#: Seconds to wait for the next bytes of a request.
-_TIMEOUT_S = 60.0
-
-#: Bytes that are unpacked at a time.
-_CHUNK_BYTES = 4 * 2**20
-
-
-class TooLargeError(InputError):
-    """More was sent than is taken."""
+#: Most bytes of a request's line and header fields, and most fields; a client's have a few hundred bytes.
+MOST_HEAD_BYTES = 16 * 2**10
+MOST_FIELDS = 64
 
 
 class TokenAuthMiddleware:
@@ -43,64 +34,29 @@ class TokenAuthMiddleware:
         self._expected = f"Bearer {token}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] != HELLO:
-            given = [value for name, value in scope["headers"] if name == b"authorization"]
-            if len(given) != 1 or not hmac.compare_digest(given[0], self._expected):
-                words = message("The token is missing or wrong; copy it from where the engine was started.")
-                answer = JSONResponse(refusal_body(Failed(words)), status_code=401)
-                await answer(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        if refusal is None:
+            await self._app(scope, receive, send)
+        else:
+            status, words = refusal
+            await JSONResponse(refusal_body(Failed(words)), status_code=status)(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> tuple[int, Message] | None:
+        """The status and the sentence that a request is refused with; None lets it through."""
+        if _is_long(scope):
+            return 431, message("The head of a request is longer than the engine takes; send shorter header fields.")
+        if scope["path"] == HELLO:
+            return None
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        if len(given) != 1 or not hmac.compare_digest(given[0], self._expected):
+            return 401, message("The token is missing or wrong; copy it from where the engine was started.")
+        connection = scope.get("state", {}).get(CONNECTION)
+        if connection is not None and not connection.admit():
+            return 503, message("The engine has too many connections; try again in a moment.")
+        return None
 
 
-async def body_of(request: Request, most_bytes: int) -> bytes:
-    """The whole body of a request, unpacked.
-
-    Raises:
-        TooLargeError: it is longer than ``most_bytes``.
-        InputError: it does not come, or is damaged.
-    """
-    return b"".join([piece async for piece in pieces_of(request, most_bytes)])
-
-
-async def pieces_of(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
-    """The body of a request as it comes, unpacked; raises as ``body_of`` does."""
-    declared = request.headers.get("content-length", "0")
-    if not declared.isdigit() or int(declared) > most_bytes:
-        raise TooLargeError("What was sent is longer than the {most} bytes that are taken; send less.", most=most_bytes)
-    encoding = request.headers.get("content-encoding", "")
-    if encoding not in ("", "deflate"):
-        raise InputError("What was sent is compressed in a way that is not known; use deflate.")
-    unpacker = zlib.decompressobj() if encoding else None
-    taken = 0
-    stream = request.stream()
-    while True:
-        try:
-            piece = await asyncio.wait_for(anext(stream), _TIMEOUT_S)
-        except StopAsyncIteration:
-            break
-        except (TimeoutError, ClientDisconnect):
-            raise InputError("What was sent did not arrive whole; send it again.") from None
-        for unpacked in _unpacked(piece, unpacker):
-            taken += len(unpacked)
-            if taken > most_bytes:
-                raise TooLargeError(
-                    "What was sent is longer than the {most} bytes that are taken; send less.", most=most_bytes
-                )
-            yield unpacked
-    if unpacker is not None and not unpacker.eof:
-        raise InputError("What was sent is cut short; send it again.")
-
-
-def _unpacked(piece: bytes, unpacker: zlib._Decompress | None) -> list[bytes]:
-    """What a piece holds; at most a few times ``_CHUNK_BYTES``, since one piece is never long."""
-    if unpacker is None:
-        return [piece]
-    found = []
-    try:
-        while piece and not unpacker.eof:
-            found.append(unpacker.decompress(piece, _CHUNK_BYTES))
-            piece = unpacker.unconsumed_tail
-    except zlib.error:
-        raise InputError("What was sent is damaged; send it again.") from None
-    return found
+def _is_long(scope: Scope) -> bool:
+    fields = scope["headers"]
+    length = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+    return len(fields) > MOST_FIELDS or length + sum(len(name) + len(value) for name, value in fields) > MOST_HEAD_BYTES

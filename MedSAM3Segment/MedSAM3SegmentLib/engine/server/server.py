@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from MedSAM3SegmentLib.engine.process_id import ParentWatch
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.messages.message import message
 
 from .app import EngineApp
+from .connections import MOST_CONNECTIONS, MOST_STRANGERS, Admitted, Listener, Strangers, WatchedProtocol
 from .model_cache import ModelCache
-from .volume_store import VolumeStore
+from .volume_store import MOST_MAPPED, VolumeStore
 
-#: Most connections at once; each running or waiting job holds one.
-_MOST_CONNECTIONS = 1200
-
-#: Seconds for a connection to ask for something; one that never does would take its place for good.
-_TIMEOUT_S = 30.0
+#: File numbers for all but connections and mapped volumes, which take one each: for a model's files while it is loaded,
+#: the log, and what is written.
+_OTHER_FILES = 128
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -67,18 +65,6 @@ class Binding:
             return None
 
 
-class _ImpatientProtocol(H11Protocol):
-    """uvicorn's HTTP, which itself waits for the head of a connection's first request for as long as it takes."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.loop.call_later(_TIMEOUT_S, self._close_if_silent)
-
-    def _close_if_silent(self) -> None:
-        if self.cycle is None:
-            self.transport.close()
-
-
 class EngineServer:
     """A service that answers on a socket until it is stopped.
 
@@ -100,7 +86,11 @@ class EngineServer:
     ) -> None:
         _check_certificate(binding)
         self._socket = _listening(binding)
-        _allow_many_files()
+        share = _share_of_files()
+        strangers = Strangers(int(MOST_STRANGERS * share), store.forget_late_ones)
+        admitted = self._admitted = Admitted(int(MOST_CONNECTIONS * share))
+        store.count_files(int(MOST_MAPPED * share))
+        self._socket.strangers = strangers
         host, port = self._socket.getsockname()[:2]
         scheme = "https" if binding.certificate else "http"
         self.address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
@@ -115,8 +105,7 @@ class EngineServer:
             ws="none",
             lifespan="off",
             loop="asyncio",
-            http=_ImpatientProtocol,
-            limit_concurrency=_MOST_CONNECTIONS,
+            http=partial(WatchedProtocol, strangers, admitted),  # type: ignore[arg-type]
             timeout_graceful_shutdown=3,
             ssl_certfile=binding.certificate or None,
             ssl_keyfile=binding.key or None,
@@ -145,17 +134,24 @@ class EngineServer:
             self.ended.set()
 
 
-def _allow_many_files() -> None:
-    """Each connection takes a file number, and some systems give a program 256 unless it asks for more."""
+def _share_of_files() -> float:
+    """Ask for as many file numbers as may be needed; some systems give a program 256 unless it does.
+
+    Returns:
+        The part of them that there is, 1 for all.
+    """
     try:
         import resource
     except ImportError:
-        return  # Windows has no such limit
+        return 1.0  # Windows has no such limit
+    wanted = MOST_STRANGERS + MOST_CONNECTIONS + MOST_MAPPED + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * _MOST_CONNECTIONS if hard == resource.RLIM_INFINITY else min(2 * _MOST_CONNECTIONS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1.0 if soft == resource.RLIM_INFINITY else min(max(soft - _OTHER_FILES, 16) / (wanted - _OTHER_FILES), 1.0)
 
 
 def _check_certificate(binding: Binding) -> None:
@@ -186,9 +182,10 @@ def _check_certificate(binding: Binding) -> None:
         ) from None
 
 
-def _listening(binding: Binding) -> socket.socket:
+def _listening(binding: Binding) -> Listener:
     family = socket.AF_INET6 if ":" in binding.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends at once where it is told the protocol; else an answer in two parts waits 40 ms for the client.
+    listener = Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if not hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

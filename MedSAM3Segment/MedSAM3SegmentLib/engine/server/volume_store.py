@@ -6,50 +6,28 @@ import errno
 import hmac
 import os
 import secrets
-import shutil
-import stat
-import tempfile
 import threading
-import time
 from collections import OrderedDict
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from MedSAM3SegmentLib.engine.process_id import ProcessId
-from MedSAM3SegmentLib.engine.protocol.messages import FOLDER_PREFIX, PROOF_NAME, VolumeUpload
+from MedSAM3SegmentLib.engine.protocol.messages import PROOF_NAME, VolumeUpload
 from MedSAM3SegmentLib.engine.protocol.status import CacheUse
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.units import format_bytes
 from MedSAM3SegmentLib.volume import Volume
 
+from .arrivals import Arrival, Arrivals, not_expected
+from .mapped_files import MappedFiles
+from .volume_folder import VolumeFolder, disk_error, remove_file
+
 #: Bytes of volumes that are kept by default: eight CTs of 512 x 512 x 1000 voxels.
 DEFAULT_BUDGET = 4 * 1024**3
 
-#: Seconds without a new byte after which a volume on its way is forgotten; its client has crashed.
-_TIMEOUT_S = 60.0
+#: Most volumes that are kept; each takes some memory beside its voxels.
+MOST_VOLUMES = 1000
 
-
-@dataclass(eq=False)
-class _Arrival:
-    """A volume on its way."""
-
-    offer: VolumeUpload
-    path: Path
-    last_seen: float = field(default_factory=time.monotonic)
-    size: int = 0
-
-    def is_late(self) -> bool:
-        """Whether nothing was heard of it for long: neither a request, nor bytes that a local client has written."""
-        with suppress(OSError):
-            size = self.path.stat().st_size
-            if size != self.size:
-                self.size, self.last_seen = size, time.monotonic()
-        return time.monotonic() - self.last_seen > _TIMEOUT_S
+#: Most volumes that are mapped at once; each takes a file number.
+MOST_MAPPED = 256
 
 
 class VolumeStore:
@@ -61,23 +39,23 @@ class VolumeStore:
         budget: most bytes to keep; a larger volume is refused.
         parent: where to make the folder; the system's temporary one by default.
 
+    Attributes:
+        mapped: the volumes that are mapped.
+
     Raises:
         InputError: the folder cannot be made.
     """
 
     def __init__(self, budget: int = DEFAULT_BUDGET, parent: Path | None = None) -> None:
         self.budget = budget
-        parent = Path(parent or tempfile.gettempdir())
-        _remove_left_over(parent)
-        try:
-            self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-", dir=parent))
-        except OSError as error:
-            raise _disk_error(error, parent) from None
+        self.mapped = MappedFiles(MOST_MAPPED)
+        self._arrivals = Arrivals(budget, remove_file)
+        self._folder = VolumeFolder(parent)
         self._proof = secrets.token_hex(32)
         self._volumes: OrderedDict[str, Volume] = OrderedDict()
         self._files: dict[str, Path] = {}
         self._unwanted: list[Path] = []
-        self._arrivals: dict[str, _Arrival] = {}
+        self._held = 0
         self._lock = threading.Lock()
         try:
             self.proof_path()
@@ -85,23 +63,31 @@ class VolumeStore:
             self.close()
             raise
 
+    @property
+    def folder(self) -> Path:
+        """Where the files lie."""
+        return self._folder.path
+
     def proof_path(self) -> Path:
         """The file to read the proof in, made where it is not there, or no more: the system tidies up temporary files.
 
         Raises:
             InputError: the disk is full, or the folder somebody else's.
         """
-        path = self.folder / PROOF_NAME
+        path = self._folder.make_again() / PROOF_NAME
         try:
-            self._make_folder_again()
             if not path.exists():
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
                 with os.fdopen(descriptor, "w", encoding="ascii") as file:
                     file.write(self._proof)
         except OSError as error:
-            _remove(path)
-            raise _disk_error(error, self.folder) from None
+            remove_file(path)
+            raise disk_error(error, self.folder) from None
         return path
+
+    def count_files(self, most_mapped: int) -> None:
+        """Map no more volumes at once than there are file numbers for."""
+        self.mapped.most = min(MOST_MAPPED, most_mapped)
 
     def is_proof(self, text: str) -> bool:
         """Whether somebody has read the proof file, which only this user's processes on this machine can."""
@@ -148,21 +134,24 @@ class VolumeStore:
                 size=format_bytes(size),
                 budget=format_bytes(self.budget),
             )
-        self._forget_late_ones()
-        with self._lock:
-            on_the_way = sum(arrival.offer.checked_size() for arrival in self._arrivals.values())
-        if on_the_way + size > self.budget:
-            raise InputError("Too many volumes are being sent to the engine at once; try again in a moment.")
+        self._arrivals.forget_late_ones()
+        self._arrivals.make_room(size)
         ticket = secrets.token_hex(16)
-        path = self.folder / f"{ticket}.voxels"
+        path = self._folder.make_again() / f"{ticket}.voxels"
         try:
-            self._make_folder_again()
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         except OSError as error:
-            raise _disk_error(error, self.folder) from None
-        with self._lock:
-            self._arrivals[ticket] = _Arrival(offer, path)
+            raise disk_error(error, self.folder) from None
+        self._arrivals.add(ticket, Arrival(offer, path))
         return ticket, path
+
+    def check_expected(self, ticket: str) -> None:
+        """Refuse bytes of a volume that was not offered.
+
+        Raises:
+            InputError: it was not, or has been given up.
+        """
+        self._arrivals.get(ticket)
 
     def append(self, ticket: str, piece: bytes) -> None:
         """Add bytes to a volume on its way.
@@ -170,8 +159,9 @@ class VolumeStore:
         Raises:
             InputError: it is not expected, more comes than was offered, or the disk is full; nothing is kept then.
         """
-        arrival = self._arrival(ticket)
+        arrival = self._arrivals.get(ticket)
         try:
+            self._arrivals.make_room(len(piece), ticket)
             # Not by "ab", which would make a file anew that was dropped a moment ago.
             with arrival.path.open("r+b") as file:
                 if file.seek(0, os.SEEK_END) + len(piece) > arrival.offer.checked_size():
@@ -179,10 +169,10 @@ class VolumeStore:
                 file.write(piece)
         except FileNotFoundError:
             self.drop(ticket)
-            raise _not_expected() from None
+            raise not_expected() from None
         except OSError as error:
             self.drop(ticket)
-            raise _disk_error(error, self.folder) from None
+            raise disk_error(error, self.folder) from None
         except InputError:
             self.drop(ticket)
             raise
@@ -194,107 +184,60 @@ class VolumeStore:
             InputError: voxels are missing, or are not those that were offered.
             MemoryError: there is no room to map it into.
         """
-        arrival = self._arrival(ticket)
+        arrival = self._arrivals.get(ticket)
+        arrival.is_checked = True
         try:
-            volume = _open(arrival)
+            volume = self._open(arrival)
         except OSError as error:
             if error.errno == errno.ENOMEM:
                 raise MemoryError from None
-            raise _disk_error(error, self.folder) from None
+            raise disk_error(error, self.folder) from None
         finally:
             self.drop(ticket)
         with self._lock:
+            self._let_go(volume.content_hash)
             self._volumes[volume.content_hash] = volume
-            self._volumes.move_to_end(volume.content_hash)
             self._files[volume.content_hash] = arrival.path
-            while sum(kept.array.nbytes for kept in self._volumes.values()) > self.budget:
-                oldest = self._volumes.popitem(last=False)[0]
-                self._unwanted.append(self._files.pop(oldest))
-            self._unwanted = [path for path in self._unwanted if not _remove(path)]
+            self._held += volume.array.nbytes
+            while self._held > self.budget or len(self._volumes) > MOST_VOLUMES:
+                self._let_go(next(iter(self._volumes)))
+            self._unwanted = [path for path in self._unwanted if not remove_file(path)]
 
     def drop(self, ticket: str) -> None:
         """Forget a volume on its way."""
-        with self._lock:
-            arrival = self._arrivals.pop(ticket, None)
-        if arrival is not None:
-            _remove(arrival.path)
+        self._arrivals.drop(ticket)
+
+    def forget_late_ones(self) -> None:
+        """Let go of volumes on their way whose clients have crashed: they hold a patient's voxels."""
+        self._arrivals.forget_late_ones()
 
     def use(self) -> CacheUse:
         """What is kept."""
         with self._lock:
-            held = sum(volume.array.nbytes for volume in self._volumes.values())
-            return CacheUse("volumes", "RAM", held, self.budget, len(self._volumes))
+            return CacheUse("volumes", "RAM", self._held, self.budget, len(self._volumes))
 
     def close(self) -> None:
         """Remove the folder."""
         with self._lock:
             self._volumes.clear()
-            self._arrivals.clear()
-        shutil.rmtree(self.folder, ignore_errors=True)
+            self._held = 0
+        self._arrivals.clear()
+        self._folder.remove()
 
-    def _make_folder_again(self) -> None:
-        """The system may have tidied up its temporary files; its name is known then, and somebody may have taken it."""
-        with suppress(FileExistsError):
-            self.folder.mkdir(mode=0o700)
-        status = self.folder.lstat()
-        if not stat.S_ISDIR(status.st_mode) or (hasattr(os, "getuid") and status.st_uid != os.getuid()):
-            raise InputError("The folder {folder} is somebody else's; start the engine again.", folder=self.folder)
+    def _open(self, arrival: Arrival) -> Volume:
+        """The volume in a file that has arrived whole."""
+        offer = arrival.offer
+        if arrival.path.stat().st_size != offer.checked_size():
+            raise InputError("The volume did not arrive whole; send it again.")
+        array = self.mapped.open(arrival.path, offer.dtype, offer.shape)
+        volume = Volume(array, offer.grid, offer.modality)
+        if volume.content_hash != offer.content_hash:
+            raise InputError("The volume that arrived is not the one that was offered; send it again.")
+        return volume
 
-    def _arrival(self, ticket: str) -> _Arrival:
-        with self._lock:
-            arrival = self._arrivals.get(ticket)
-        if arrival is None:
-            raise _not_expected()
-        arrival.last_seen = time.monotonic()
-        return arrival
-
-    def _forget_late_ones(self) -> None:
-        with self._lock:
-            late = [ticket for ticket, arrival in self._arrivals.items() if arrival.is_late()]
-        for ticket in late:
-            self.drop(ticket)
-
-
-def _open(arrival: _Arrival) -> Volume:
-    """The volume in a file that has arrived whole."""
-    offer, size = arrival.offer, arrival.offer.checked_size()
-    if arrival.path.stat().st_size != size:
-        raise InputError("The volume did not arrive whole; send it again.")
-    array: NDArray[Any] = np.zeros(offer.shape, offer.dtype)
-    if size:
-        array = np.memmap(arrival.path, offer.dtype, "r", shape=offer.shape).view(np.ndarray)
-    volume = Volume(array, offer.grid, offer.modality)
-    if volume.content_hash != offer.content_hash:
-        raise InputError("The volume that arrived is not the one that was offered; send it again.")
-    return volume
-
-
-def _remove(path: Path) -> bool:
-    """Take a file's name away; what is mapped stays until it is let go. False where Windows refuses it till then."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return False
-    return True
-
-
-def _remove_left_over(parent: Path) -> None:
-    """Remove the folders of this user's services that were killed: they may hold a patient's voxels."""
-    for folder in parent.glob(f"{FOLDER_PREFIX}*"):
-        pid = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
-        with suppress(OSError):
-            mine = not hasattr(os, "getuid") or folder.lstat().st_uid == os.getuid()
-            if mine and pid.isdigit() and not ProcessId(int(pid)).is_alive:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _not_expected() -> InputError:
-    return InputError("The engine does not expect this volume; send it again.")
-
-
-def _disk_error(error: OSError, folder: Path) -> InputError:
-    return InputError(
-        "The engine could not keep volumes in {folder} ({why}); free some space there.",
-        folder=folder,
-        why=str(error.strerror),
-    )
+    def _let_go(self, content_hash: str) -> None:
+        """Keep a volume no more, if it is kept; jobs that have it may use it still."""
+        volume = self._volumes.pop(content_hash, None)
+        if volume is not None:
+            self._held -= volume.array.nbytes
+            self._unwanted.append(self._files.pop(content_hash))

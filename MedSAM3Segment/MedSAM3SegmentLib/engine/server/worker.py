@@ -73,6 +73,8 @@ class Worker:
     def _run_one(self, job: QueuedJob) -> None:
         started = time.monotonic()
         end = self._end_of(job)
+        if job.cancelled.is_set() and isinstance(end, Done):
+            end = WasCancelled()  # packing a long answer takes time that the next job may have
         self._queue.done()
         job.tell(end)
         _log.info("job %s: %s after %.1f s", job.order.id[:8], type(end).__name__, time.monotonic() - started)
