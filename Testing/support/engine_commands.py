@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from MedSAM3SegmentLib.engine.process.engine_process import StartedProcess, start_process
+from MedSAM3SegmentLib.engine.process.start_process import StartedProcess, start_process
 
 from .slow_segmenter import SLOW_COMMAND
 

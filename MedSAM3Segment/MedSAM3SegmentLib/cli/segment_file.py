@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,14 +94,11 @@ def segment_file(
     stack = SliceStack.along(volume.grid, request.plane)
     request.slice_range(stack)
     terminal.note(_describe(volume, stack))
-    for message in (*said, *volume.messages):
-        terminal.note(message, "yellow")
-    if request.window is None:
-        for said in check_intensities(volume):
-            terminal.note(said, "yellow")
     asked = [concept for concept in request.concepts if request.is_asked(concept)]
-    for advice in (advice for concept in asked for advice in advice_for(concept)):
-        terminal.note(advice, "yellow")
+    doubts = check_intensities(volume) if request.window is None else ()
+    advice = {concept: advice_for(concept) for concept in asked}
+    for sentence in (*said, *volume.messages, *doubts, *chain.from_iterable(advice.values())):
+        terminal.note(sentence, "yellow")
     with terminal.busy("loading the model"), _timed(seconds, "loading"):
         from MedSAM3SegmentLib.run_context import phrase_messages
         from MedSAM3SegmentLib.segmenter import Segmenter
@@ -108,10 +106,10 @@ def segment_file(
         segmenter = Segmenter.load(job.model.source, job.model.device, job.model.dtype, job.model.resolution)
     identity = segmenter.model.identity
     terminal.note(f"Model: {identity.name}{' (DEMO)' if identity.is_demo else ''} on {segmenter.model.device}.")
-
-    for said in (said for concept in asked for said in phrase_messages(segmenter.model, concept)):
-        terminal.note(said, "yellow")
-
+    for concept in asked:
+        # What only the model knows: where it cuts a phrase off.
+        for sentence in phrase_messages(segmenter.model, concept)[len(advice[concept]) :]:
+            terminal.note(sentence, "yellow")
     with interruption.gently() as stop:
         with terminal.progress() as show:
             callbacks = RunCallbacks(lambda progress: _show(show, progress), cancel=stop)

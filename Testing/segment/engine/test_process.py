@@ -26,13 +26,9 @@ from MedSAM3SegmentLib.engine.process.discovery import (
     find_running_engines,
     run_folder,
 )
-from MedSAM3SegmentLib.engine.process.engine_process import (
-    TOKEN_VARIABLE,
-    EngineProcess,
-    StartedProcess,
-    start_process,
-)
+from MedSAM3SegmentLib.engine.process.engine_process import TOKEN_VARIABLE, EngineProcess
 from MedSAM3SegmentLib.engine.process.start_lock import one_at_a_time
+from MedSAM3SegmentLib.engine.process.start_process import StartedProcess, start_process
 from MedSAM3SegmentLib.engine.process_id import ParentWatch, ProcessId
 from MedSAM3SegmentLib.engine.protocol.events import Advanced, Failed, PartialArrived
 from MedSAM3SegmentLib.errors import (

@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from MedSAM3SegmentLib import __version__
 from MedSAM3SegmentLib.engine.client.engine_client import EngineClient
@@ -24,10 +21,11 @@ from MedSAM3SegmentLib.engine.protocol.status import EngineStatus
 from MedSAM3SegmentLib.errors import EngineError, MedSAM3Error
 from MedSAM3SegmentLib.exit_codes import BAD_PACKAGE
 from MedSAM3SegmentLib.messages.message import message
-from MedSAM3SegmentLib.python_process import NO_WINDOW, child_environment, kill_process_tree
+from MedSAM3SegmentLib.python_process import child_environment
 
 from .discovery import RunningEngine, find_running_engines, run_folder
 from .start_lock import one_at_a_time
+from .start_process import MAX_LOG_BYTES, StartedProcess, Starter, last_line, start_process
 
 #: Environment variable that a started service takes its token from; a command line is seen by everybody.
 TOKEN_VARIABLE = "MEDSAM3_ENGINE_TOKEN"
@@ -38,26 +36,7 @@ _START_TIMEOUT_S = 120.0
 #: Seconds for a service to end by itself.
 _STOP_TIMEOUT_S = 10.0
 
-#: Bytes of the log after which a new one is begun.
-_MAX_LOG_BYTES = 2**20
-
 _STOPPED = message("The engine was stopped while it was starting; try again.")
-
-
-class StartedProcess(Protocol):
-    """What is needed of ``subprocess.Popen``."""
-
-    def poll(self) -> int | None:
-        """Its exit code, or None while it runs."""
-        ...
-
-    def kill(self) -> None: ...
-
-
-class Starter(Protocol):
-    """Starts a command with an environment, its output going to a file."""
-
-    def __call__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> StartedProcess: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,10 +205,10 @@ class EngineProcess(RemoteSegmenter):
                     return answering[0]
             code = started.process.poll()
             if code is not None:
-                if code == BAD_PACKAGE and (why := _last_line(self.log_path)):
+                if code == BAD_PACKAGE and (why := last_line(self.log_path)):
                     raise EngineError("The engine could not be started: {why}", why=why)
                 folder = run_folder()
-                if shutil.disk_usage(folder).free < _MAX_LOG_BYTES:
+                if shutil.disk_usage(folder).free < MAX_LOG_BYTES:
                     raise EngineError(
                         "The engine could not be started: no space is left in {folder}; free some.", folder=folder
                     )
@@ -243,41 +222,6 @@ class EngineProcess(RemoteSegmenter):
             seconds=_START_TIMEOUT_S,
             log=self.log_path,
         )
-
-
-def start_process(command: Sequence[str], environment: Mapping[str, str], log: Path) -> StartedProcess:
-    """Start a command without a window, its output at the end of ``log``."""
-    if log.exists() and log.stat().st_size > _MAX_LOG_BYTES:
-        # Windows keeps a file that another engine still writes to.
-        with suppress(PermissionError):
-            log.unlink()
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    # Slicer's own sys.stdout has no descriptor to hand on.
-    with os.fdopen(descriptor, "ab") as output:
-        process = subprocess.Popen(
-            command,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            creationflags=NO_WINDOW,
-            start_new_session=os.name == "posix",
-            cwd=log.parent,
-        )
-    return _Launched(process)
-
-
-class _Launched:
-    """A command and what it started."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-
-    def poll(self) -> int | None:
-        return self._process.poll()
-
-    def kill(self) -> None:
-        kill_process_tree(self._process)
 
 
 def _connection(engine: RunningEngine) -> HttpConnection:
@@ -294,12 +238,6 @@ def _leave(engine: RunningEngine) -> bool:
     if not _wait_for(lambda: not engine.process.is_alive):
         engine.process.kill()
     return True
-
-
-def _last_line(log: Path) -> str:
-    """What the service said last, without the program's name."""
-    lines = log.read_text("utf-8", "replace").splitlines() if log.exists() else []
-    return lines[-1].removeprefix("medsam3: ") if lines else ""
 
 
 def _wait_for(happened: Callable[[], bool]) -> bool:
