@@ -60,15 +60,14 @@ class ResultsTable:
         self._table.setRowCount(len(result.concepts))
         for row, concept in enumerate(result.concepts):
             sentences = [said.get(concept.concept, concept.reason), *concept.messages, *concept.clean_up]
-            sentences.append(describe_window(concept.window))
             message = " ".join(map(translated, sentences))
+            self._messages.append(f"{message} {translated(describe_window(concept.window))}")
             texts = (
                 concept.concept,
                 _("found") if concept.found else _("not found"),
                 f"{best_score(concept):.2f}",
                 f"{held.get(concept.concept, volume_ml(concept)):.1f}" if concept.found else "",
             )
-            self._messages.append(message)
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
                 item.setToolTip(f"{concept.concept}: {message}")
