@@ -14,7 +14,6 @@ from MedSAM3SceneLib.runs.oblique_sentences import reason_on_cut
 from MedSAM3SceneLib.runs.segmentation_run import ResultRun, SegmentationRun
 from MedSAM3SceneLib.translation.translate import translated
 from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
-from MedSAM3SegmentLib.messages.message import Message
 from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
 from MedSAM3WidgetsLib.preview_display import PreviewDisplay
 from MedSAM3WidgetsLib.progress_bar import ProgressBar
@@ -147,7 +146,7 @@ class Panel:
                 parameters.segmentation,
                 onProgress=self.progress.show,
                 onWaiting=self.progress.show_waiting,
-                onSaid=self._said,
+                onSaid=lambda said: self._say(translated(said)),
                 onPartial=show_partial,
                 onDone=self._applied,
                 onFailed=self._failed,
@@ -262,10 +261,6 @@ class Panel:
         if job is not None:
             job.abandon(why)
         self.progress.end()
-
-    def _said(self, said: Message) -> None:
-        """What there is to know of a run before its result."""
-        self._say(translated(said))
 
     def _say(self, words: str) -> None:
         """Show ``words`` below the buttons; nothing takes no room."""

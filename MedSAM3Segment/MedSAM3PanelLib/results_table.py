@@ -61,8 +61,9 @@ class ResultsTable:
         self._table.setRowCount(len(result.concepts))
         for row, concept in enumerate(result.concepts):
             sentences = [said.get(concept.concept, concept.reason), *describe_cut_off(concept)]
-            sentences += [*concept.messages, *concept.clean_up, describe_window(concept.window)]
+            sentences += [*concept.messages, *concept.clean_up]
             message = " ".join(map(translated, sentences))
+            self._messages.append(f"{message} {translated(describe_window(concept.window))}")
             # The whole structure holds more, and the sentence says why.
             least = "≥ " if concept.cut_off else ""
             texts = (
@@ -71,7 +72,6 @@ class ResultsTable:
                 f"{best_score(concept):.2f}",
                 f"{least}{held.get(concept.concept, volume_ml(concept)):.1f}" if concept.found else "",
             )
-            self._messages.append(message)
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
                 item.setToolTip(f"{concept.concept}: {message}")

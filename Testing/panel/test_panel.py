@@ -10,7 +10,7 @@ import pytest
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.errors import ModelError
 from support.nodes import add_segmentation, add_volume, misplaced, segment_in_world, segments, snapshot
-from support.panel import begin, cells, held_after, open_panel, phantom, run, segmentations
+from support.panel import SEEN, begin, cells, held_after, open_panel, phantom, run, segmentations
 from support.slicer_modules import load_module
 
 
@@ -49,9 +49,9 @@ def test_a_run_from_the_click_to_the_segments(bench):
     ]
     assert float(rows[0][3]) == pytest.approx((array == 1).sum() * 12 / 1000, abs=0.05)
     assert rows[2][3] == ""
-    assert widget.ui.conceptMessageLabel.text == "'liver' was found on 7 slices."
+    assert widget.ui.conceptMessageLabel.text == f"'liver' was found on 7 slices. {SEEN}"
     widget.ui.resultsTable.selectRow(2)
-    assert widget.ui.conceptMessageLabel.text == "'pancreas' was not found on any slice."
+    assert widget.ui.conceptMessageLabel.text == f"'pancreas' was not found on any slice. {SEEN}"
     assert widget.ui.resultsTable.item(0, 0).toolTip() == "liver: 'liver' was found on 7 slices."
     assert not widget.ui.progressBar.visible
     assert bench.dialogs.texts("error") == []

@@ -16,7 +16,7 @@ from MedSAM3SegmentLib.errors import InputError, ModelError
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from support.effect import HeldSegmenter, finish, open_effect, options
 from support.nodes import misplaced, segment_in_world, snapshot
-from support.panel import LATTICE, VALUES, cells, move_threshold, open_panel, phantom, run, segmentations
+from support.panel import LATTICE, SEEN, VALUES, cells, move_threshold, open_panel, phantom, run, segmentations
 
 
 def opened(bench, segmenter=None):
@@ -368,5 +368,5 @@ def test_a_result_of_fewer_concepts_shows_its_own_rows_and_scores(bench):
     run(bench, widget, "left kidney")
 
     assert [row[:3] for row in cells(widget.ui.resultsTable)] == [["left kidney", "found", "0.60"]]
-    assert widget.ui.conceptMessageLabel.text == "'left kidney' was found on 5 slices."
+    assert widget.ui.conceptMessageLabel.text == f"'left kidney' was found on 5 slices. {SEEN}"
     assert widget.panel.results.plot._concept == "left kidney"

@@ -20,6 +20,9 @@ from .nodes import add_volume, segment_in_world, segments
 #: The voxel value of each concept.
 VALUES = {"liver": 1, "left kidney": 2}
 
+#: What is said of the window that the phantom is seen through.
+SEEN = "Seen through a window from the image's values (0 to 2, percentiles 1-99)."
+
 LATTICE = np.diag([-2.0, -2.0, 3.0, 1.0])
 
 
