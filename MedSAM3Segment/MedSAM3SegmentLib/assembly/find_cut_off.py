@@ -51,7 +51,7 @@ def find_cut_off(
         for label in labels:
             found.setdefault(label, []).append(part)
     if search_region is not None and search_region.inside is not None and seen is not None:
-        for part, label in _at_container(instance_map, stack, search_region, seen):
+        for part, label in _at_container(instance_map, stack, search_region, search_region.inside, seen):
             found.setdefault(label, []).append(part)
     return {label: tuple(dict.fromkeys(parts)) for label, parts in found.items()}
 
@@ -80,6 +80,7 @@ def _at_container(
     instance_map: NDArray[np.uint16],
     stack: SliceStack,
     search_region: SearchRegion,
+    inside: BoolMask,
     seen: Callable[[int], BoolMask],
 ) -> Iterator[tuple[CutOff, int]]:
     """The objects that go on beyond the structure that they had to lie in, or may on slices it is not on."""
@@ -100,7 +101,7 @@ def _at_container(
         if index not in looked_at:
             continue
         regions, _ = ndimage.label(seen(index), structure=np.ones((3, 3)))
-        outside = (regions > 0) & ~stack.extract(search_region.inside)[index]
+        outside = (regions > 0) & ~stack.extract(inside)[index]
         for region in np.unique(regions[outside]).tolist():
             # What lies in the region most of all is what goes on.
             labels = slices[index][(regions == region) & (slices[index] > 0)]
