@@ -20,6 +20,7 @@ from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, SegmentRequest
 from MedSAM3SegmentLib.results.result import ConceptResult, Instance, SegmentResult
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.volume import Volume
+from support.dicom_files import places, series_files
 from support.results import axial_grid, result_of
 from support.scripted_tracker import CopyingTracker
 from support.tiny_model import TINY_SCORE
@@ -204,3 +205,33 @@ def test_an_example_without_a_tracker_or_with_two_concepts_is_refused(
     assert segment(tiny_model_folder, "--concept", "a", "--example", "lost.seg.nrrd") == 2
     assert "lost.seg.nrrd does not exist" in capsys.readouterr().err
     assert not Path("out.seg.nrrd").exists()
+
+
+def test_a_series_and_a_modality_are_chosen(
+    here: Path, tiny_model_folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Volume] = []
+    answer = Segmenter.segment
+
+    def noted(self: Segmenter, volume: Volume, *more: object, **named: object) -> object:
+        seen.append(volume)
+        return answer(self, volume, *more, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Segmenter, "segment", noted)
+    for number, count in ((4, 5), (9, 6)):
+        series_files(
+            here / "study" / str(number), places(count), SeriesInstanceUID=f"1.2.{number}", SeriesNumber=number
+        )
+    common = ["--model", str(tiny_model_folder), "--device", "cpu", "--concept", "liver", "--output", "out.seg.nrrd"]
+    assert main(["segment", "study", *common]) == 2
+    said = capfd.readouterr().err
+    assert "2 image series" in said
+    assert "--series" in said
+    assert main(["segment", "study", *common, "--series", "3"]) == 2
+    assert not Path("out.seg.nrrd").exists()
+    assert main(["segment", "study", *common, "--series", "9", "--modality", "mr"]) == 0
+    assert main(["segment", "ct.nii.gz", *common, "--modality", "CT"]) == 0
+    assert main(["segment", "ct.nii.gz", *common, "--modality", "liver"]) == 2
+    assert main(["segment", "ct.nii.gz", *common, "--series", "1"]) == 2
+    assert [(volume.modality, volume.array.shape[0]) for volume in seen] == [("MR", 6), ("CT", SHAPE[0])]
+    assert "it was taken for MR" in seen[0].messages[0]

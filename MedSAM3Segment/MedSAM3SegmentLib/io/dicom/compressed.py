@@ -81,11 +81,12 @@ def decode_color(image: ImageHeader, plain: bytes | None) -> NDArray[Any]:
     Raises:
         InputError: they are damaged, or compressed in a way that is not known.
     """
-    pictures = None if plain is not None else _pictures(image)
-    if image.transfer_syntax in _BY_GDCM and pictures is not None:
-        colors = _by_gdcm(image, pictures)
+    if plain is not None:
+        colors = _by_pydicom(image, plain)
+    elif image.transfer_syntax in _BY_GDCM:
+        colors = _by_gdcm(image, _pictures(image))
     else:
-        colors = _by_pydicom(image, pictures if plain is None else plain)
+        colors = _by_pydicom(image, _pictures(image))
     if text(image.data, "PhotometricInterpretation") == "PALETTE COLOR" and colors.ndim == 3:
         colors = _with_palette(image, colors)
     if colors.ndim != 4 or colors.shape[3] != 3:
@@ -206,7 +207,7 @@ def _pixel_data_set(image: ImageHeader, pixels: bytes) -> Any:
 
 def _by_pydicom(image: ImageHeader, stored: bytes | list[bytes]) -> NDArray[Any]:
     from pydicom.encaps import encapsulate
-    from pydicom.pixels import pixel_array
+    from pydicom.pixels.utils import pixel_array
 
     if isinstance(stored, bytes) and image.pixels is not None and not image.pixels.is_little_endian:
         width = (whole(image.data, "BitsAllocated") or 8) // 8
@@ -249,7 +250,7 @@ def _by_gdcm(image: ImageHeader, pictures: list[bytes]) -> NDArray[Any]:
 
 def _with_palette(image: ImageHeader, stored: NDArray[Any]) -> NDArray[Any]:
     from pydicom.dataset import Dataset
-    from pydicom.pixels import apply_color_lut
+    from pydicom.pixels.processing import apply_color_lut
 
     table = Dataset()
     try:

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -116,7 +117,9 @@ def inflate(path: Path, file: BoundedReader) -> bytes | None:
     from pydicom.filereader import read_file_meta_info
 
     try:
-        meta = read_file_meta_info(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            meta = read_file_meta_info(path)
     except Exception as error:  # no preamble, or damage
         _logger.debug("%s", error)
         return None

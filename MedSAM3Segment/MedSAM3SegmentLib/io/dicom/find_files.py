@@ -58,7 +58,7 @@ def begins_as_dicom(head: bytes) -> bool:
         if group not in _FIRST_GROUPS or element > 0x0070:
             continue
         if representation in _FIRST_REPRESENTATIONS:
-            return short <= _LONGEST_FIRST
+            return bool(short <= _LONGEST_FIRST)
         (length,) = struct.unpack(order + "I", head[4:8])
         # Implicit: the value is text or a group length, so its bytes look like it.
         if order == "<" and 0 < length <= _LONGEST_FIRST and length % 2 == 0:

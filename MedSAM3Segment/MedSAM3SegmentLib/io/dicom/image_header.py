@@ -184,10 +184,13 @@ def read_header(path: Path) -> ImageHeader | None:
 
 def read_elements(header: ImageHeader, tags: tuple[int, ...]) -> Dataset:
     """Further elements of a file whose header could be read, by their tags."""
+    data: Dataset
     if header.inflated is not None:
-        return _read_data(io.BytesIO(header.inflated), tags)
+        data = _read_data(io.BytesIO(header.inflated), tags)
+        return data
     with open_file(header.path) as file:
-        return _read_data(file, tags)
+        data = _read_data(file, tags)
+    return data
 
 
 def _parse(path: Path, source: Any, head: bytes, content: bytes | None) -> ImageHeader | None:

@@ -45,7 +45,7 @@ def check_pixels(image: ImageHeader) -> None:
     Raises:
         InputError: it does not, or they are of a kind that is not known.
     """
-    rows, columns, allocated = image.rows, image.columns, whole(image.data, "BitsAllocated")
+    rows, columns, allocated = image.rows, image.columns, whole(image.data, "BitsAllocated") or 0
     pixels = image.pixels
     if pixels is None or rows < 1 or columns < 1 or image.frame_count < 1:
         raise InputError("{path} holds no DICOM image; check that it is complete.", path=image.path)
@@ -62,7 +62,7 @@ def check_pixels(image: ImageHeader) -> None:
             "or NRRD.",
             path=image.path,
             samples=samples,
-            bits=allocated or 0,
+            bits=allocated,
         )
     needed = rows * columns * samples * image.frame_count * allocated // 8
     if image.transfer_syntax not in _PLAIN or pixels.length is None:

@@ -106,7 +106,7 @@ def _inverted(image: ImageHeader, stored: NDArray[Any]) -> NDArray[Any]:
 def _by_table(image: ImageHeader, stored: NDArray[Any]) -> NDArray[Any]:
     if not _has_table(image):
         return stored
-    from pydicom.pixels import apply_modality_lut
+    from pydicom.pixels.processing import apply_modality_lut
 
     try:
         with warnings.catch_warnings():

@@ -258,7 +258,7 @@ def write_enhanced(case: Case, flaw: str, frames: list[Any], folder: Path) -> No
 
 
 def inner_error(case: Case, volume: Volume) -> float:
-    """How far a resampled volume is from the values of the inner voxels of the slices as they were taken."""
+    """How far a resampled volume is from the values that belong to the inner voxels of the slices as taken."""
     row, column = (axis[2:-2, 2:-2].reshape(-1, 1) for axis in np.indices((6, 8)))
     largest = 0.0
     for position in case.positions[1:-1]:
