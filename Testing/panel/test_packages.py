@@ -53,7 +53,7 @@ def test_what_the_panel_installs_is_what_the_package_needs():
     """The same ranges in both places, but for what Slicer or its PyTorch extension bring."""
     dependencies = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
     installed = set((ROOT / "MedSAM3Segment" / "Resources" / "requirements.txt").read_text().split())
-    brought = ("torch", "SimpleITK", "numpy", "requests", "Pillow")
+    brought = ("torch", "SimpleITK", "numpy", "pydicom", "requests", "Pillow")
 
     assert installed == {line for line in dependencies if not line.startswith(tuple(f"{name}>" for name in brought))}
     assert {str(requirement) for requirement in requirements._REQUIREMENTS.values()} <= {
