@@ -9,7 +9,7 @@ import numpy as np
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.io.itk import StoredImage
-from MedSAM3SegmentLib.messages.message import message
+from MedSAM3SegmentLib.messages.message import Message, message
 
 from .voxel_data import VoxelData, read_head, read_voxels
 
@@ -53,7 +53,7 @@ def read_mgh(path: Path) -> StoredImage:
             path=path,
             count=frames,
         )
-    messages = ()
+    messages: tuple[Message, ...] = ()
     matrix = np.eye(4)
     with np.errstate(all="ignore"):
         if int.from_bytes(head[_GOOD_RAS], "big", signed=True) > 0:
