@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 #: 4x4 matrix from LPS to RAS millimeters, and its own inverse.
 LPS_TO_RAS: Matrix = np.diag([-1.0, -1.0, 1.0, 1.0])
 
+#: No voxel is a kilometre from the scanner.
+_FARTHEST_MM = 1e6
+
 #: How long another process may take to start and to read.
 _START_S = 30.0
 _SLOWEST_BYTES_PER_S = 5e6
@@ -225,6 +228,8 @@ def lps_grid(shape: tuple[int, ...], ijk_to_lps: Matrix, path: Path) -> VoxelGri
         InputError: a spacing is zero or not a number.
     """
     try:
+        if not np.abs(ijk_to_lps).max() < _FARTHEST_MM:
+            raise ValueError("A voxel lies beyond any scanner.")
         # Adding zero turns -0.0 into 0.0.
         return VoxelGrid(shape, LPS_TO_RAS @ ijk_to_lps + 0.0)  # type: ignore[arg-type]
     except ValueError:

@@ -142,6 +142,9 @@ def test_names_of_data_files_are_names_and_no_more(tmp_path: Path, name: str, wo
     [
         (b"ElementSpacing = 1 2 3", b"ElementSpacing = 1 0 3", "repair the spacing"),
         (b"ElementSpacing = 1 2 3", b"ElementSpacing = 1 nan 3", "repair the spacing"),
+        (b"ElementSpacing = 1 2 3", b"ElementSpacing = 1 1e308 3", "repair the spacing"),
+        (b"Offset = 4 5 6", b"Offset = 4 5 1e308", "repair the spacing"),
+        (b"0 1 0 1 0 0 0 0 -1", b"1e308 1e308 0 1 0 0 0 0 -1", "damaged header"),
         (b"0 1 0 1 0 0 0 0 -1", b"0 0 0 0 0 0 0 0 0", "damaged header"),
         (b"DimSize = 5 4 3", b"DimSize = 5 4 0", "is empty"),
         (b"DimSize = 5 4 3", b"DimSize = 20000 20000 20000", "truncated"),

@@ -152,7 +152,8 @@ def _grid(fields: Mapping[str, str], sizes: Sequence[int], path: Path) -> tuple[
         # Axis after axis, each a row of the text.
         directions = np.array(numbers(fields["TransformMatrix"], dimension**2, path)).reshape(dimension, dimension).T
         lps[:spatial, :spatial] = directions[:spatial, :spatial]
-        lengths = np.linalg.norm(lps[:3, :3], axis=0)
+        with np.errstate(over="ignore"):
+            lengths = np.linalg.norm(lps[:3, :3], axis=0)
         if not np.isfinite(lengths).all() or not lengths.all():
             raise broken_header(path)
         lps[:3, :3] /= lengths

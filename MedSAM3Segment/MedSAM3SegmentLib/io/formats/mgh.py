@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
-from MedSAM3SegmentLib.io.itk import StoredImage
-from MedSAM3SegmentLib.messages.message import message
+from MedSAM3SegmentLib.io.itk import LPS_TO_RAS, StoredImage, lps_grid
+from MedSAM3SegmentLib.messages.message import Message, message
 
 from .voxel_data import VoxelData, read_head, read_voxels
 
@@ -53,7 +52,7 @@ def read_mgh(path: Path) -> StoredImage:
             path=path,
             count=frames,
         )
-    messages = ()
+    messages: tuple[Message, ...] = ()
     matrix = np.eye(4)
     with np.errstate(all="ignore"):
         if int.from_bytes(head[_GOOD_RAS], "big", signed=True) > 0:
@@ -63,12 +62,7 @@ def read_mgh(path: Path) -> StoredImage:
             matrix[:3, :3] = [[-1, 0, 0], [0, 0, 1], [0, -1, 0]]
             matrix[:3, 3] = -matrix[:3, :3] @ (np.array(shape) / 2)
             messages = (message("The MGH header does not say how the patient lies, so left and right are a guess."),)
-    try:
-        grid = VoxelGrid((shape[2], shape[1], shape[0]), matrix + 0.0)
-    except ValueError:
-        raise InputError(
-            "{path} has voxels without size or place; repair the spacing in its header.", path=path
-        ) from None
     data = VoxelData(path, [path], "gzip" if compressed else "raw", skip_bytes=_HEADER_BYTES)
     values = read_voxels(data, int(np.prod(shape, dtype=object)), _DTYPES[int(header["type"])])
+    grid = lps_grid((shape[2], shape[1], shape[0]), LPS_TO_RAS @ matrix, path)
     return StoredImage(values.reshape(shape[::-1]), grid, messages=messages)

@@ -99,9 +99,9 @@ def _filled_up(axes: Matrix, count: int) -> Matrix:
         return axes
     if count == 1:
         axes[:, 1] = np.eye(3)[int(np.argmin(np.abs(axes[:, 0])))]
-        axes[:, 1] -= axes[:, 0] * (axes[:, 1] @ axes[:, 0]) / max(axes[:, 0] @ axes[:, 0], 1e-300)
+        axes[:, 1] -= axes[:, 0] * (axes[:, 1] @ axes[:, 0]) / max(float(axes[:, 0] @ axes[:, 0]), 1e-300)
     normal = np.cross(axes[:, 0], axes[:, 1])
-    length = np.linalg.norm(normal)
+    length = float(np.linalg.norm(normal))
     axes[:, 2] = normal / length if length > 0 else 0.0
     # A plain picture lies as it does in ITK.
     if axes[:, 2].tolist() == [0, 0, -1]:
