@@ -154,18 +154,9 @@ def test_an_array_of_a_shape_that_none_can_have_is_refused(engine: Engine, shape
 # --- heads and paths --------------------------------------------------------------------------------------------------
 
 _methods = st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "BREW"])
-_segments = st.sampled_from(
-    [
-        *"hello status proof volumes jobs parents unload complete %00 %ff .. . %2e%2e -1 1.5 %D9%A3 0 1e9 ; {}".split(),
-        "",
-        "0" * 32,
-        "9" * 5000,
-        "²",
-        "%F0%9F%98%80",
-        "x" * 3000,
-        "a%2Fb",
-    ]
-)
+_words = "hello status proof volumes jobs parents unload complete %00 %ff .. . %2e%2e -1 1.5 %D9%A3 0 1e9 ; {}"
+_odd_words = ("", "0" * 32, "9" * 5000, "\u00b2", "%F0%9F%98%80", "x" * 3000, "a%2Fb")
+_segments = st.sampled_from([*_words.split(), *_odd_words])
 _queries = st.sampled_from(["", "?", "?challenge", "?challenge=%ff", "?challenge=" + "0" * 32, "?" + "&" * 500, "?a=b"])
 _values = st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=30)
 _names = "Content-Encoding Content-Type Expect Connection Upgrade Range Accept Cookie Authorization Transfer-Encoding"

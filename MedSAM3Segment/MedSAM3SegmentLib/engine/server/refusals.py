@@ -22,8 +22,8 @@ _log = logging.getLogger(__name__)
 async def _refuse(request: Request, error: Exception) -> Response:
     del request
     assert isinstance(error, MedSAM3Error)
-    statuses = {TooLargeError: 413, BusyError: 503}
-    return _refusal(Failed.of(error), statuses.get(type(error), 400))
+    status = 413 if isinstance(error, TooLargeError) else 503 if isinstance(error, BusyError) else 400
+    return _refusal(Failed.of(error), status)
 
 
 async def _refuse_http(request: Request, error: Exception) -> Response:
