@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from MedSAM3AgentLib.actions import SegmentPhrases
 from MedSAM3AgentLib.backends.protocol import Backend
 from MedSAM3AgentLib.backends.questions import answer_question, plan_question
 from MedSAM3AgentLib.backends.replies import ReplyFault, answer_in, plan_in
@@ -37,14 +36,21 @@ class Agent:
         segmenter: a model in this process, or an engine in another one.
         language: who answers where checks are unsure; the rules by default, which ask nobody.
         vocabulary: knows structures; the shipped one by default.
+        draws_pages: whether each round comes with its picture, also where no model looks at one.
     """
 
     def __init__(
-        self, segmenter: SegmenterProtocol, language: Backend | None = None, vocabulary: Vocabulary | None = None
+        self,
+        segmenter: SegmenterProtocol,
+        language: Backend | None = None,
+        vocabulary: Vocabulary | None = None,
+        *,
+        draws_pages: bool = True,
     ) -> None:
         self.segmenter = segmenter
         self.language: Backend = language or RulesBackend()
         self.vocabulary = vocabulary or Vocabulary.load()
+        self.draws_pages = draws_pages
 
     def ask(
         self,
@@ -77,7 +83,6 @@ class Agent:
         works = [TargetWork.of(target, self.vocabulary) for target in plan.targets]
         first = tuple(dict.fromkeys(phrase for work in works for phrase in work.phrases(self.vocabulary)))
         rounds: list[Round] = []
-        counted = asker.calls
         while True:
             number = len(rounds) + 1
             started, in_model, in_language = time.monotonic(), evidence.seconds, asker.seconds
@@ -102,8 +107,8 @@ class Agent:
                 number,
                 turn.proposals,
                 {work.target.name: best for work in works if (best := work.best) is not None},
-                turn.page(works),
-                asker.calls - before if number > 1 else counted + asker.calls - counted,
+                turn.page(works) if self.draws_pages else b"",
+                asker.calls - before,
                 seconds,
             )
             rounds.append(done)
@@ -154,7 +159,7 @@ class Agent:
         if asker.failure:
             return Stop.LANGUAGE_MODEL
         if not asker.can_ask:
-            return Stop.CALLS if asker.backend.votes else Stop.NOTHING_NEW
+            return Stop.CALLS if asker.backend.votes and not asker.calls_left else Stop.NOTHING_NEW
         if len(rounds) >= request.rounds:
             return Stop.ROUNDS
         return Stop.NOTHING_NEW if len(rounds) > 1 and not turn.proposals else None

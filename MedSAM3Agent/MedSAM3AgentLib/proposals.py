@@ -102,11 +102,17 @@ class Proposer:
     evidence: Evidence
     vocabulary: Vocabulary
     midline: float | None
+    _cuts: dict[tuple[Target, str], BoolMask] = field(default_factory=dict)
+    _structures: dict[Structure, BoolMask] = field(default_factory=dict)
+    _containers: dict[Structure, BoolMask] = field(default_factory=dict)
 
     def opinions(self, work: TargetWork) -> list[Opinion]:
         """What the wordings of a target gave, most supported first."""
         asked = [phrase for phrase in work.wordings if self.evidence.has(phrase)]
-        return opinions_of({phrase: self.cut(work, self.evidence.of(phrase)) for phrase in asked})
+        for phrase in asked:
+            if (work.target, phrase) not in self._cuts:
+                self._cuts[work.target, phrase] = self.cut(work, self.evidence.of(phrase))
+        return opinions_of({phrase: self._cuts[work.target, phrase] for phrase in asked})
 
     def cut(self, work: TargetWork, concept: ConceptResult) -> BoolMask:
         """An answer's objects on the target's side, in its container, without what is excluded, and of these the meant.
@@ -126,13 +132,15 @@ class Proposer:
         return united(pick_objects(objects, target.pick, target.count, grid), grid.shape)
 
     def container_mask(self, work: TargetWork) -> BoolMask | None:
-        """What the target lies in, filled; None where there is none, or where one that is only implied was not found."""
+        """What the target lies in, filled; None where there is none, or one that is only implied was not found."""
         if work.container is None:
             return None
         mask = self._found(work.container)
         if not mask.any():
             return mask if work.is_container_asked else None
-        return without_holes(mask, self.evidence.stack)
+        if work.container not in self._containers:
+            self._containers[work.container] = without_holes(mask, self.evidence.stack)
+        return self._containers[work.container]
 
     def first(self, work: TargetWork, action: Action) -> Proposal:
         """The proposal of the first round: the opinion that most wordings and checks speak for."""
@@ -144,9 +152,10 @@ class Proposer:
 
         def worth(pair: tuple[Opinion, tuple[Check, ...]]) -> tuple[float, bool]:
             opinion, checks = pair
-            hard = sum(check.name in HARD_CHECKS and not check.passed for check in checks)
-            soft = sum(check.name not in HARD_CHECKS and not check.passed for check in checks)
-            return opinion.support - 2.0 * hard - soft, typed in opinion.phrases
+            failed = [check.name for check in checks if not check.passed]
+            # What one similar structure gave is one phrase's word against those of the wordings.
+            hard = sum(name in HARD_CHECKS and name != "confusers" for name in failed)
+            return opinion.support - 2.0 * hard - (len(failed) - hard), typed in opinion.phrases
 
         opinion, checks = max(checked, key=worth)
         proposal = self.proposal(work, action, opinion, checks)
@@ -232,10 +241,13 @@ class Proposer:
 
     def _found(self, structure: Structure) -> BoolMask:
         """The mask of a container or an exclusion, by what most of its wordings gave."""
-        target = Target(structure, pick=Pick.ALL)
-        work = TargetWork(target, wordings_of(structure, None, self.vocabulary), (), None, False)
-        opinions = self.opinions(work)
-        return opinions[0].mask if opinions else np.zeros(self.evidence.volume.grid.shape, bool)
+        if structure not in self._structures:
+            target = Target(structure, pick=Pick.ALL)
+            work = TargetWork(target, wordings_of(structure, None, self.vocabulary), (), None, False)
+            opinions = self.opinions(work)
+            empty = np.zeros(self.evidence.volume.grid.shape, bool)
+            self._structures[structure] = opinions[0].mask if opinions else empty
+        return self._structures[structure]
 
     def _nothing(self, work: TargetWork, action: Action) -> Proposal:
         asked = [phrase for phrase in work.wordings if self.evidence.has(phrase)]

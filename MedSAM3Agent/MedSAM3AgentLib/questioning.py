@@ -38,7 +38,7 @@ class Asker:
     @property
     def can_ask(self) -> bool:
         """Whether a question may be asked and an answer hoped for."""
-        return self.backend.votes > 0 and self.calls_left > 0 and not self.failure
+        return self.backend.answers and self.calls_left > 0 and not self.failure
 
     def ask(self, question: Question) -> str | None:
         """The text of the reply; None where nothing may be asked any more, or the backend failed.

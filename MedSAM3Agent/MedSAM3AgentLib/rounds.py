@@ -102,9 +102,9 @@ class RoundWork:
         """What the language model wants next, and the page that it saw."""
         candidates = self._proposer.candidates(work, MOST_CANDIDATES - 3)
         heading = f"target: {work.target.name}; numbered candidates"
-        page = draw_action_page(self._source(work), candidates, heading)
-        if self._asker.backend.sees_pictures:
-            self._page = page.png
+        sees = self._asker.backend.sees_pictures
+        page = draw_action_page(self._source(work), candidates, heading, drawn=sees)
+        self._page = page.png or self._page
         subject = Subject(
             work.target,
             None if work.best is None else work.best.mask,
@@ -114,8 +114,7 @@ class RoundWork:
             work.wordings,
         )
         words = {number: self._measured(mask) for number, mask in candidates.items()}
-        picture = page.png if self._asker.backend.sees_pictures else b""
-        text = self._asker.ask(action_question(work.target.name, words, work.tried, picture, subject))
+        text = self._asker.ask(action_question(work.target.name, words, work.tried, page.png, subject))
         action = action_in(text) if text is not None else ReplyFault.EMPTY
         if isinstance(action, ReplyFault):
             return None, page

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from MedSAM3AgentLib.actions import action_data
-from MedSAM3AgentLib.backends.protocol import Question, Reply
+from MedSAM3AgentLib.backends.protocol import Backend, Question, Reply
 from MedSAM3AgentLib.session import AgentRequest, AgentResult, Proposal, Round
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
@@ -43,7 +43,7 @@ class Transcript:
     pictures: dict[str, bytes] = field(default_factory=dict)
     _last: str = _START
 
-    def begin(self, request: AgentRequest, volume: Volume, backend: str, votes: int, sees_pictures: bool) -> None:
+    def begin(self, request: AgentRequest, volume: Volume, backend: Backend) -> None:
         """The first line: what is asked, of which voxels, of whom."""
         self._add(
             "session",
@@ -53,9 +53,10 @@ class Transcript:
             calls=request.calls,
             threshold=request.threshold,
             volume=volume.content_hash,
-            backend=backend,
-            votes=votes,
-            sees_pictures=sees_pictures,
+            backend=backend.name,
+            votes=backend.votes,
+            sees_pictures=backend.sees_pictures,
+            answers=backend.answers,
         )
 
     def add_question(self, question: Question, reply: Reply | str) -> None:

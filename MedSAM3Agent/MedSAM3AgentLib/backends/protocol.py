@@ -116,13 +116,15 @@ class Backend(Protocol):
 
     Attributes:
         name: what to call it in reports and transcripts.
-        votes: how many times a verdict is asked for.
+        votes: how many times a verdict is asked for; 0 where it cannot judge.
         sees_pictures: whether a picture is worth drawing for it.
+        answers: whether it can be asked at all.
     """
 
     name: str
     votes: int
     sees_pictures: bool
+    answers: bool
 
     def ask(self, question: Question, cancel: CancelCheck | None = None) -> Reply:
         """The reply to a question.

@@ -24,6 +24,7 @@ class ReplayBackend:
         self.name = str(header.get("backend", "replay"))
         self.votes = int(header.get("votes", 0))
         self.sees_pictures = bool(header.get("sees_pictures", False))
+        self.answers = bool(header.get("answers", False))
         self._questions = [line for line in lines if line.get("kind") == "question"]
         self._next = 0
         self._fields_of = fields_of

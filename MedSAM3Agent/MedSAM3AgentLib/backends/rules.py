@@ -13,6 +13,7 @@ class RulesBackend:
     name = "rules"
     votes = 0
     sees_pictures = False
+    answers = False
 
     def ask(self, question: Question, cancel: CancelCheck | None = None) -> Reply:
         """Nothing is ever asked of the rules.

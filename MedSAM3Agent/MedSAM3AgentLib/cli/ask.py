@@ -90,7 +90,7 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     from MedSAM3AgentLib.transcript import Transcript
 
     transcript = Transcript()
-    transcript.begin(request, volume, backend.name, backend.votes, backend.sees_pictures)
+    transcript.begin(request, volume, backend)
 
     def on_round(done: Round) -> None:
         transcript.add_round(done)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def add_language_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--language``, ``--allow-sending``, ``--policy`` and ``--certificate``."""
+    """Add ``--language``, ``--allow-sending``, ``--allow-text-in-pictures``, ``--policy`` and ``--certificate``."""
     group = parser.add_argument_group(
         "language model",
         "Without one, rules decide and nothing leaves this computer. A key is read from MEDSAM3_LANGUAGE_KEY only.",
@@ -33,6 +33,11 @@ def add_language_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="let pictures drawn from this volume and the request's words go to this host; needed for any that is not "
         "this computer",
+    )
+    group.add_argument(
+        "--allow-text-in-pictures",
+        action="store_true",
+        help="also send pictures that may have text burnt into them, such as ultrasound; look at them first",
     )
     group.add_argument("--policy", metavar="FILE.json", type=Path, help="hosts that the institution allows")
     group.add_argument("--certificate", metavar="FILE.pem", type=Path, help="authority that signed the server")
@@ -62,11 +67,18 @@ def language_of(options: argparse.Namespace, volume: Volume) -> Backend:
             language=text.partition("@")[2] or text,
         )
     from MedSAM3AgentLib.backends.server import ServerBackend
-    from MedSAM3AgentLib.sending.consent import Consent
+    from MedSAM3AgentLib.sending.consent import Consent, dicom_tags
 
     address, _, model = text.partition("#")
     backend = ServerBackend(address, model, certificate=options.certificate)
     consent = Consent.of(options.policy)
-    consent.check_shell(backend.host, backend.is_loopback, volume, options.allow_sending)
+    consent.check_shell(
+        backend.host,
+        backend.is_loopback,
+        volume,
+        options.allow_sending,
+        {} if backend.is_loopback else dicom_tags(options.input),
+        text_is_allowed=options.allow_text_in_pictures,
+    )
     backend.probe()
     return backend

@@ -62,12 +62,19 @@ def smooth(mask: BoolMask, spacing: Spacing, method: SmoothingMethod, mm: float)
 
 
 def hollow(mask: BoolMask, spacing: Spacing, mode: ShellMode, mm: float) -> BoolMask:
-    """Slicer's Hollow: a shell of which the segment's surface is the inside, the middle or the outside."""
-    if mode is ShellMode.INSIDE:
-        return grow(mask, spacing, mm) & ~mask
-    if mode is ShellMode.OUTSIDE:
-        return mask & ~shrink(mask, spacing, mm)
-    return grow(mask, spacing, mm / 2) & ~shrink(mask, spacing, mm / 2)
+    """Slicer's Hollow: a shell of which the segment's surface is the inside, the middle or the outside.
+
+    Distances are from voxel centers, within the mask to its outermost voxels (corners count as neighbors), and the ends
+    of the shell are shifted by the same parts of the smallest spacing as in the effect.
+    """
+    voxel = min(spacing)
+    inner, outer = {
+        ShellMode.INSIDE: (0.1 * voxel, mm + 0.1 * voxel),
+        ShellMode.MEDIAL: (-0.5 * mm + 0.5 * voxel, 0.5 * mm),
+        ShellMode.OUTSIDE: (-mm + voxel, 0.0),
+    }[mode]
+    signed = _signed_squared_distance(mask, spacing)
+    return np.asarray((signed >= inner * abs(inner)) & (signed <= outer * abs(outer)))
 
 
 def fill_holes(mask: BoolMask, slice_axis: int | None) -> BoolMask:
@@ -87,6 +94,15 @@ def kernel_voxels(mm: float, spacing: float) -> int:
 
 def _squared_distance(mask: BoolMask, spacing: Spacing) -> NDArray[np.float64]:
     return np.asarray(np.square(ndimage.distance_transform_edt(mask, sampling=spacing)))
+
+
+def _signed_squared_distance(mask: BoolMask, spacing: Spacing) -> NDArray[np.float64]:
+    """As ITK's signed Maurer map: outside to the mask, inside, below 0, to its border voxels; none where all is one."""
+    if not mask.any() or mask.all():
+        return np.full(mask.shape, -np.inf if mask.any() else np.inf)
+    border = mask & ~ndimage.binary_erosion(mask, np.ones((3, 3, 3)), border_value=1)
+    outside = _squared_distance(~mask, spacing)
+    return np.where(mask, -_squared_distance(~border, spacing), outside)
 
 
 def _ellipsoid(kernel: tuple[int, ...]) -> BoolMask:
@@ -125,9 +141,9 @@ def _box_count(mask: BoolMask, kernel: tuple[int, ...]) -> NDArray[np.int64]:
 
 def _gaussian(mask: BoolMask, spacing: Spacing, mm: float) -> BoolMask:
     values = mask.astype(np.uint8) * 255
-    for axis in (2, 1, 0):
+    for axis in range(3):
         values = _gaussian_pass(values, axis, mm / spacing[axis])
-    return np.asarray(values > 127)
+    return np.asarray(values >= 127)
 
 
 def _gaussian_pass(values: NDArray[np.uint8], axis: int, deviation: float) -> NDArray[np.uint8]:
@@ -138,9 +154,13 @@ def _gaussian_pass(values: NDArray[np.uint8], axis: int, deviation: float) -> ND
     offsets = np.arange(-radius, radius + 1)
     weights = np.exp(-np.square(offsets) / (2.0 * deviation * deviation))
     moved = np.moveaxis(values, axis, 0).astype(float)
-    out = np.empty_like(moved)
-    for index in range(len(moved)):
-        first, end = max(index - radius, 0), min(index + radius + 1, len(moved))
-        used = weights[first - index + radius : end - index + radius]
-        out[index] = np.tensordot(used / used.sum(), moved[first:end], 1)
-    return np.moveaxis(np.trunc(out + 1e-9).astype(np.uint8), 0, axis)
+    length = len(moved)
+    places = np.arange(length)[:, None] + offsets
+    used = np.where((places >= 0) & (places < length), weights, 0.0)
+    used /= np.cumsum(used, axis=1)[:, -1:]
+    total = np.zeros_like(moved)
+    # One after the other, as VTK adds them: another order rounds differently and truncates to another byte.
+    for number in range(len(offsets)):
+        share = used[:, number].reshape(-1, *[1] * (moved.ndim - 1))
+        total += share * moved[np.clip(places[:, number], 0, length - 1)]
+    return np.moveaxis(total.astype(np.uint8), 0, axis)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ from MedSAM3SegmentLib.reporting.preview_labels import SHADOW, TEXT, Color, font
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
+    from PIL.ImageFont import FreeTypeFont, ImageFont
 
 #: Contour colors by candidate number; saturated, never gray, red last.
 COLORS: tuple[Color, ...] = (
@@ -149,6 +151,11 @@ def _draw_bar(draw: ImageDraw, size: tuple[int, int], length: float) -> None:
     _text(draw, (right, y - 4), f"{BAR_MM:g} mm", _SMALL, "rs")
 
 
+@cache
+def _font(size: int) -> FreeTypeFont | ImageFont:
+    return font(size)
+
+
 def _text(
     draw: ImageDraw,
     place: tuple[float, float],
@@ -158,4 +165,4 @@ def _text(
     color: Color = TEXT,
     halo: int = 2,
 ) -> None:
-    draw.text(place, text, color, font(size), anchor=anchor, stroke_width=halo, stroke_fill=SHADOW)
+    draw.text(place, text, color, _font(size), anchor=anchor, stroke_width=halo, stroke_fill=SHADOW)

@@ -74,8 +74,14 @@ def draw_verdict_page(source: PageSource, mask: BoolMask, heading: str) -> Page:
     return Page(_png(drawn, 4 if len(indices) > 2 else 2, heading), tuple(views))
 
 
-def draw_action_page(source: PageSource, candidates: Mapping[int, BoolMask], heading: str) -> Page:
-    """Numbered candidates on up to nine slices with cells A1 to H8; without candidates slices through the container."""
+def draw_action_page(
+    source: PageSource, candidates: Mapping[int, BoolMask], heading: str, *, drawn: bool = True
+) -> Page:
+    """Numbered candidates on up to nine slices with cells A1 to H8; without candidates slices through the container.
+
+    Args:
+        drawn: False for the tiles alone, where nobody looks at the picture.
+    """
     everything = np.zeros(source.volume.grid.shape, bool)
     for mask in candidates.values():
         everything |= mask
@@ -87,11 +93,14 @@ def draw_action_page(source: PageSource, candidates: Mapping[int, BoolMask], hea
     ordered = sorted(indices)
     marked = dict(candidates) if region is None else {**candidates, 0: region}
     view = _view(source, marked, ordered)
-    drawn, views = [], []
-    for number, index in enumerate(ordered, start=1):
-        drawn.append(_tile(source, index, view, candidates, f"tile {number}, slice {index}", grid=True))
-        views.append(TileView(number, index, *view))
-    return Page(_png(drawn, 3, heading), tuple(views))
+    views = tuple(TileView(number, index, *view) for number, index in enumerate(ordered, start=1))
+    if not drawn:
+        return Page(b"", views)
+    tiles = [
+        _tile(source, one.slice_index, view, candidates, f"tile {one.number}, slice {one.slice_index}", grid=True)
+        for one in views
+    ]
+    return Page(_png(tiles, 3, heading), views)
 
 
 def draw_close_page(source: PageSource, mask: BoolMask, tile: TileView, heading: str) -> Page:

@@ -122,7 +122,7 @@ def _targets_in(part: str, vocabulary: Vocabulary) -> list[Target]:
         target = _target_of(one, vocabulary)
         if target is not None:
             targets.append(replace(target, without=tuple(structure for structure in without if structure)))
-    return _with_shared_container(targets, wanted, vocabulary)
+    return _with_shared_container(targets)
 
 
 def _listed(text: str, vocabulary: Vocabulary) -> list[str]:
@@ -163,7 +163,7 @@ def _target_of(text: str, vocabulary: Vocabulary) -> Target | None:
     return Target(structure, inside, (), pick, count if pick in (Pick.LARGEST, Pick.SMALLEST) else 1)
 
 
-def _with_shared_container(targets: list[Target], wanted: str, vocabulary: Vocabulary) -> list[Target]:
+def _with_shared_container(targets: list[Target]) -> list[Target]:
     """``the tumor and the cyst in the kidney``: a finding before the container lies in it too."""
     last = next((target.inside for target in reversed(targets) if target.inside), None)
     if last is None:
