@@ -27,6 +27,7 @@ from MedSAM3AgentLib.judging import judge
 from MedSAM3AgentLib.objects.agreement import Opinion
 from MedSAM3AgentLib.objects.candidates import measure
 from MedSAM3AgentLib.pages.page import Page, PageSource, draw_action_page, draw_close_page, draw_verdict_page
+from MedSAM3AgentLib.planning.wordings import is_finding
 from MedSAM3AgentLib.proposals import Proposer, TargetWork, with_verdict
 from MedSAM3AgentLib.questioning import Asker
 from MedSAM3AgentLib.session import Proposal, Verdict
@@ -71,8 +72,11 @@ class RoundWork:
         if proposal is None:
             work.is_settled = isinstance(action, Accept)
             return
-        if proposal.verdict is Verdict.UNSURE and not proposal.is_absent and self._asker.can_ask:
+        if not proposal.is_absent and self._asker.can_ask and self._is_to_be_judged(work, proposal):
             proposal = self._judged(work, proposal)
+        elif proposal.is_absent and proposal.verdict is Verdict.ACCEPTED and self._is_to_be_judged(work, proposal):
+            # Small findings are missed by all wordings: that one is absent takes a second opinion.
+            proposal = proposal if self.number > 1 else with_verdict(proposal, Verdict.UNSURE, (0, 0), proposal.why)
         work.tried.append(proposal)
         self.proposals[work.target.name] = proposal
         work.is_settled = proposal.verdict is Verdict.ACCEPTED or self._asker.backend.votes == 0
@@ -85,6 +89,15 @@ class RoundWork:
         if shown is None or shown.best is None:
             return b""
         return draw_verdict_page(self._source(shown), shown.best.mask, shown.target.name).png
+
+    def _is_to_be_judged(self, work: TargetWork, proposal: Proposal) -> bool:
+        """Whether votes are worth their price: where checks are unsure, and of findings also where wordings agree.
+
+        A model that is wrong of an organ says so by other wordings; one that is wrong of a tumor is so by all of them.
+        """
+        if self._asker.backend.votes == 0:
+            return False
+        return proposal.verdict is Verdict.UNSURE or is_finding(work.target.structure.phrase)
 
     def _judged(self, work: TargetWork, proposal: Proposal) -> Proposal:
         page = Page(b"", ())
@@ -154,8 +167,9 @@ class RoundWork:
             case LookCloser():
                 return self._look_closer(work, action, page)
             case ReportAbsent():
+                agreed = best is not None and best.is_absent
                 why = message("The language model sees none of it.")
-                return self._proposer.absent(work, action, Verdict.UNSURE, why)
+                return self._proposer.absent(work, action, Verdict.ACCEPTED if agreed else Verdict.UNSURE, why)
         return None
 
     def _segment(self, work: TargetWork, action: SegmentPhrases) -> Proposal | None:

@@ -9,11 +9,11 @@ from MedSAM3SegmentLib.vocabulary.phrases import key_of, prompt_for
 from MedSAM3SegmentLib.vocabulary.terminology import Concept
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
-#: Most phrases for one structure, that which was typed included. An odd number, so that a majority is one.
-MOST_WORDINGS = 5
+#: Most phrases for one structure, that which was typed included. Each costs a pass of the decoder on every slice.
+MOST_WORDINGS = 4
 
 #: Most confusers that are asked for with one structure.
-MOST_CONFUSERS = 4
+MOST_CONFUSERS = 3
 
 #: The adjective of an organ and what its flesh is called, as radiology reports have them.
 _ADJECTIVES = {
