@@ -155,11 +155,12 @@ class Agent:
             is_accepted = all(one is not None and one.verdict is Verdict.ACCEPTED for one in best)
             if is_accepted:
                 return Stop.ABSENT if is_absent else Stop.ACCEPTED
-            return Stop.NOTHING_NEW
         if asker.failure:
             return Stop.LANGUAGE_MODEL
         if not asker.can_ask:
             return Stop.CALLS if asker.backend.votes and not asker.calls_left else Stop.NOTHING_NEW
+        if all(work.is_settled for work in works):
+            return Stop.NOTHING_NEW
         if len(rounds) >= request.rounds:
             return Stop.ROUNDS
         return Stop.NOTHING_NEW if len(rounds) > 1 and not turn.proposals else None

@@ -9,7 +9,7 @@ import numpy as np
 
 from MedSAM3AgentLib.actions import Action
 from MedSAM3AgentLib.evidence import Evidence
-from MedSAM3AgentLib.objects.agreement import Opinion, opinions_of
+from MedSAM3AgentLib.objects.agreement import NEARLY_EQUAL_IOU, Opinion, opinions_of
 from MedSAM3AgentLib.objects.candidates import (
     mean_slice_score,
     objects_of,
@@ -226,7 +226,7 @@ class Proposer:
             masks += objects[:4] if len(objects) > 1 else []
         raw = [self.evidence.of(phrase).mask for phrase in work.wordings if self.evidence.has(phrase)]
         others = [self.evidence.of(phrase).mask for phrase in work.confusers if self.evidence.has(phrase)]
-        unique = opinions_of({str(n): mask for n, mask in enumerate([*masks, *raw, *others])})
+        unique = opinions_of({str(n): mask for n, mask in enumerate([*masks, *raw, *others])}, NEARLY_EQUAL_IOU)
         ordered = sorted(unique, key=lambda opinion: int(opinion.phrases[0]))
         return {n: opinion.mask for n, opinion in enumerate(ordered[:most], start=1)}
 

@@ -34,7 +34,7 @@ from MedSAM3AgentLib.session import Proposal, Verdict
 from MedSAM3AgentLib.targets import Side
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.messages.message import message
+from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.preprocessing.windowing import Window, choose_window, is_ct
 from MedSAM3SegmentLib.units import format_volume
 
@@ -181,19 +181,23 @@ class RoundWork:
         masks = {phrase: self._proposer.cut(work, evidence.of(phrase)) for phrase in action.phrases}
         found = {phrase: mask for phrase, mask in masks.items() if mask.any()}
         if not found:
-            return self._proposer.absent(work, action, Verdict.UNSURE, message("The other phrases found nothing."))
+            return self._nowhere(work, action, message("The other phrases found nothing."))
         phrase = max(found, key=lambda one: self._proposer.score_of(one, found[one]))
         return self._from_mask(work, action, found[phrase], phrase)
 
     def _from_mask(self, work: TargetWork, action: Action, mask: BoolMask, phrase: str = "") -> Proposal:
         if not mask.any():
-            return self._proposer.absent(work, action, Verdict.UNSURE, message("That left nothing."))
+            return self._nowhere(work, action, message("That left nothing."))
         phrase = phrase or max(work.wordings, key=lambda one: self._proposer.score_of(one, mask))
         opinion = Opinion((phrase,), mask)
         proposal = self._proposer.proposal(work, action, opinion, self._proposer.checks(work, opinion))
         if proposal.verdict is Verdict.REJECTED:
             return with_verdict(proposal, Verdict.UNSURE, (0, 0), proposal.why)
         return proposal
+
+    def _nowhere(self, work: TargetWork, action: Action, why: Message) -> Proposal:
+        """An action that leaves nothing; that is no sign of absence, so whatever was there before is kept."""
+        return self._proposer.absent(work, action, Verdict.REJECTED, why)
 
     def _edit(self, work: TargetWork, action: EditMask) -> Proposal | None:
         best = work.best

@@ -13,6 +13,9 @@ from MedSAM3SegmentLib.geometry.mask_ops import mask_iou
 #: Masks that overlap this much (intersection over union) show the same thing.
 SAME_IOU = 0.5
 
+#: And this much where both need not be shown.
+NEARLY_EQUAL_IOU = 0.9
+
 
 @dataclass(frozen=True, eq=False)
 class Opinion:
@@ -32,17 +35,18 @@ class Opinion:
         return len(self.phrases)
 
 
-def opinions_of(masks: Mapping[str, BoolMask]) -> list[Opinion]:
+def opinions_of(masks: Mapping[str, BoolMask], same_iou: float = SAME_IOU) -> list[Opinion]:
     """The opinions of wordings, most supported first, and of equals the one that was asked first.
 
     Args:
         masks: by phrase, in the order they were asked, bool ``[k, j, i]``; empty ones have no opinion.
+        same_iou: from which overlap two masks are one opinion.
     """
     groups: list[tuple[list[str], BoolMask]] = []
     for phrase, mask in masks.items():
         if not mask.any():
             continue
-        same = [group for group in groups if mask_iou(group[1], mask) >= SAME_IOU]
+        same = [group for group in groups if mask_iou(group[1], mask) >= same_iou]
         if same:
             best = max(same, key=lambda group: mask_iou(group[1], mask))
             best[0].append(phrase)

@@ -91,8 +91,11 @@ def draw_action_page(
         if len(indices) < 9:
             indices.add(index)
     ordered = sorted(indices)
-    marked = dict(candidates) if region is None else {**candidates, 0: region}
-    view = _view(source, marked, ordered)
+    # Without a container the target may be anywhere, beside all candidates too.
+    rows, columns = source.stack.slice_shape
+    view = ((0, rows), (0, columns))
+    if region is not None:
+        view = _view(source, {**candidates, 0: region}, ordered)
     views = tuple(TileView(number, index, *view) for number, index in enumerate(ordered, start=1))
     if not drawn:
         return Page(b"", views)

@@ -158,9 +158,24 @@ VALUES = st.recursive(
     max_leaves=10,
 )
 KEYS = st.sampled_from(
-    ["action", "phrases", "phrase", "numbers", "value", "tile", "first", "last", "command", "side", "targets", "verdict"]
+    [
+        "action",
+        "phrases",
+        "phrase",
+        "numbers",
+        "value",
+        "tile",
+        "first",
+        "last",
+        "command",
+        "side",
+        "targets",
+        "verdict",
+    ]
 )
-NAMES = st.sampled_from(["segment", "choose_objects", "threshold", "example_box", "edit", "look_closer", "accept", "fly"])
+NAMES = st.sampled_from(
+    ["segment", "choose_objects", "threshold", "example_box", "edit", "look_closer", "accept", "fly"]
+)
 
 
 @settings(max_examples=3000)
@@ -177,7 +192,11 @@ def test_any_text_is_an_action_or_a_named_fault(text: str) -> None:
 
 
 @settings(max_examples=4000)
-@given(st.lists(st.sampled_from(list('{}[]",:\\ \n') + ["<think>", "</think>", "action", "accept", "null", "1"]), max_size=40))
+@given(
+    st.lists(
+        st.sampled_from(list('{}[]",:\\ \n') + ["<think>", "</think>", "action", "accept", "null", "1"]), max_size=40
+    )
+)
 def test_broken_json_is_an_action_or_a_named_fault(pieces: list[str]) -> None:
     _check("".join(pieces))
 

@@ -158,7 +158,13 @@ def test_a_model_that_sees_no_pictures_is_found_out_at_the_start() -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["http://llm.example.org/v1", "ftp://127.0.0.1/v1", "https://user:pw@llm.example.org/v1", "https://h/v1?key=1", "x"],
+    [
+        "http://llm.example.org/v1",
+        "ftp://127.0.0.1/v1",
+        "https://user:pw@llm.example.org/v1",
+        "https://h/v1?key=1",
+        "x",
+    ],
 )
 def test_an_address_that_would_leak_or_is_none_is_refused(address: str) -> None:
     with pytest.raises(InputError) as caught:

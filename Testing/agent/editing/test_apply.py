@@ -36,7 +36,14 @@ def ball(grid: VoxelGrid, center: tuple[float, float, float], radius: float) -> 
 @pytest.mark.parametrize(("order", "signs"), ALL_48)
 def test_sides_and_parts_are_the_patients(order: tuple[int, ...], signs: tuple[int, ...]) -> None:
     grid = stored(order, signs)
-    at = {"right": (6, 0, 0), "left": (-6, 0, 0), "front": (0, 6, 0), "back": (0, -6, 0), "upper": (0, 0, 6), "lower": (0, 0, -6)}
+    at = {
+        "right": (6, 0, 0),
+        "left": (-6, 0, 0),
+        "front": (0, 6, 0),
+        "back": (0, -6, 0),
+        "upper": (0, 0, 6),
+        "lower": (0, 0, -6),
+    }
     balls = {name: ball(grid, place, 3) for name, place in at.items()}
     for one, other in (("right", "left"), ("front", "back"), ("upper", "lower")):
         both = balls[one] | balls[other]
@@ -68,7 +75,9 @@ def test_other_segments_are_found_by_name_and_a_stranger_is_refused() -> None:
     mask, liver = ball(grid, (0, 0, 0), 6), ball(grid, (4, 0, 0), 5)
     others = {"Liver": liver}
     assert np.array_equal(apply_commands(mask, grid, "only inside the liver", others=others).mask, mask & liver)
-    assert np.array_equal(apply_commands(mask, grid, "remove what lies in the liver", others=others).mask, mask & ~liver)
+    assert np.array_equal(
+        apply_commands(mask, grid, "remove what lies in the liver", others=others).mask, mask & ~liver
+    )
     assert np.array_equal(apply_commands(mask, grid, "add liver", others=others).mask, mask | liver)
     with pytest.raises(InputError, match=r"spleen.*Liver"):
         apply_commands(mask, grid, "without spleen", others=others)
