@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from MedSAM3AgentLib.cli import ask, edit
+from MedSAM3AgentLib.cli import ask, edit, mcp
 
 #: Modules with ``add_parser``, in the order in which ``medsam3 --help`` lists them.
-COMMANDS = (ask, edit)
+COMMANDS = (ask, edit, mcp)
