@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: all packages of engine and agent, and the shared resources as one more beside them."""
+"""What pyproject.toml cannot say: the packages of engine and agent, and the shared resources beside them."""
 
 from setuptools import find_packages, setup
 

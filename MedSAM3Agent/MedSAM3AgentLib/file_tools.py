@@ -1,4 +1,4 @@
-"""What a desktop assistant may do with files: a closed set (segment, ask, edit, measure, show a page) inside of folders.
+"""What a desktop assistant may do with files: a closed set (segment, ask, edit, measure, page) inside of folders.
 
 Every path must lie in a folder that was given at the start; nothing is overwritten. Answers hold numbers and names of
 structures. Pictures are only given out where that was allowed at the start, since an assistant may send them on.
@@ -27,7 +27,6 @@ from MedSAM3SegmentLib.io.segmentation import read_segmentation, write_segmentat
 from MedSAM3SegmentLib.io.segmentation_paths import check_output
 from MedSAM3SegmentLib.preprocessing.windowing import choose_window
 from MedSAM3SegmentLib.prompts.slice_prompts import placed_on
-from MedSAM3SegmentLib.request import SegmentRequest
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +142,8 @@ def _number_of(segments: Sequence[Segment], name: str) -> int:
     found = [n for n, one in enumerate(segments) if one.name.casefold() == name.casefold()]
     if len(found) != 1:
         raise InputError(
-            "Choose one segment by its name; there are: {names}.", names=", ".join(one.name for one in segments) or "none"
+            "Choose one segment by its name; there are: {names}.",
+            names=", ".join(one.name for one in segments) or "none",
         )
     return found[0]
 

@@ -19,12 +19,12 @@ from MedSAM3SegmentLib.volume import Volume
 from support.scripted_segmenter import ACCEPT, GRID, REJECT, ScriptedBackend, ScriptedSegmenter, abdomen
 
 VOLUME, MASKS = abdomen()
-LIVER = {name: MASKS["liver"] for name in ("liver", "hepatic tissue", "liver tissue")}
+LIVER = dict.fromkeys(("liver", "hepatic tissue", "liver tissue"), MASKS["liver"])
 KIDNEYS = {
     "right kidney": MASKS["right kidney"],
-    **{name: MASKS["kidney"] for name in ("kidney", "renal tissue", "kidney tissue")},
+    **dict.fromkeys(("kidney", "renal tissue", "kidney tissue"), MASKS["kidney"]),
 }
-TUMORS = {name: MASKS["kidney tumor"] for name in ("mass", "kidney tumor", "renal mass", "kidney mass")}
+TUMORS = dict.fromkeys(("mass", "kidney tumor", "renal mass", "kidney mass"), MASKS["kidney tumor"])
 
 
 def scores_never_fall(result: AgentResult) -> bool:
@@ -80,7 +80,7 @@ def test_sides_are_right_however_the_voxels_are_stored() -> None:
 
 def test_what_lies_in_a_container_is_cut_to_it_and_exclusions_are_taken_out() -> None:
     beside = np.roll(MASKS["kidney tumor"], 20, axis=0)
-    everywhere = {name: MASKS["kidney tumor"] | beside for name in TUMORS}
+    everywhere = dict.fromkeys(TUMORS, MASKS["kidney tumor"] | beside)
     cyst = MASKS["kidney tumor"] & (np.indices(GRID.shape)[0] > 10)
     segmenter = ScriptedSegmenter({**KIDNEYS, **everywhere, "cyst": cyst})
     result = Agent(segmenter).ask(VOLUME, "the mass in the right kidney, without the cyst")
@@ -189,7 +189,7 @@ def test_what_the_user_cancels() -> None:
         if number == 2:
             raise Cancelled
 
-    def cancel_first(number: int) -> None:
+    def cancel_first(_: int) -> None:
         raise Cancelled
 
     replies = [REJECT, {"action": "segment", "phrases": ["widget"]}]

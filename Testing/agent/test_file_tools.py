@@ -1,4 +1,4 @@
-"""The tools of a desktop assistant: only files inside of the folders, nothing overwritten, pictures only where allowed."""
+"""A desktop assistant's tools: only files inside of the folders, nothing overwritten, pictures only where allowed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tools(tmp_path: Path) -> FileTools:
     for name in (folder / "ct.nii.gz", tmp_path / "secret.nii.gz"):
         SimpleITK.WriteImage(image_on_grid(VOLUME.array, VOLUME.grid), str(name))
     (folder / "link.nii.gz").symlink_to(tmp_path / "secret.nii.gz")
-    answers = {name: MASKS["liver"] for name in ("liver", "hepatic tissue", "liver tissue")}
+    answers = dict.fromkeys(("liver", "hepatic tissue", "liver tissue"), MASKS["liver"])
     return FileTools([folder], ScriptedSegmenter(answers))
 
 

@@ -67,10 +67,10 @@ def language_server(behave: Callable[[dict[str, Any], int], Answer]) -> Iterator
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None: ...
 
-        def do_GET(self) -> None:  # noqa: N802 - http.server's name
+        def do_GET(self) -> None:
             self._send(Answer({"data": [{"id": "a-model"}]}))
 
-        def do_POST(self) -> None:  # noqa: N802 - http.server's name
+        def do_POST(self) -> None:
             data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             head = "\n".join(f"{key}: {value}" for key, value in self.headers.items()).encode()
             server.raw.append(self.path.encode() + b"\n" + head + b"\n\n" + data)

@@ -57,7 +57,5 @@ def make_tiny_language_model(folder: Path) -> None:
     model = Gemma3ForConditionalGeneration(config)
     model.save_pretrained(folder)
     size = {"height": 112, "width": 112}
-    processor = Gemma3Processor(
-        Gemma3ImageProcessor(size=size), fast, chat_template=_TEMPLATE, image_seq_length=16
-    )
+    processor = Gemma3Processor(Gemma3ImageProcessor(size=size), fast, chat_template=_TEMPLATE, image_seq_length=16)
     processor.save_pretrained(folder)

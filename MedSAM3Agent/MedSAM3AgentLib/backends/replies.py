@@ -88,8 +88,8 @@ def verdict_in(text: str) -> bool | None:
     data = json_in(text)
     if isinstance(data, ReplyFault):
         said = _OPEN_THOUGHT.sub("", _THOUGHTS.sub("", text[:MOST_READ])).strip().lower()
-        word = re.fullmatch(r"\W*(accept(?:ed)?|yes|correct|reject(?:ed)?|no|incorrect|wrong)\W*", said[:40])
-        return word[1] in ("accept", "accepted", "yes", "correct") if word else None
+        found = re.fullmatch(r"\W*(accept(?:ed)?|yes|correct|reject(?:ed)?|no|incorrect|wrong)\W*", said[:40])
+        return found[1] in ("accept", "accepted", "yes", "correct") if found else None
     value = next((data[key] for key in ("verdict", "accept", "answer", "decision") if key in data), None)
     if isinstance(value, bool):
         return value

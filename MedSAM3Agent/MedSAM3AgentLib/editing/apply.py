@@ -154,9 +154,7 @@ def _do(edit: _Edit, command: Command) -> Message | None:
             size = np.count_nonzero(edit.mask) * edit.grid.voxel_volume_mm3
             return message("It has {volume}.", volume=format_milliliters(float(size)))
         case _:
-            raise InputError(
-                "A threshold cuts the model's answer, which a segmentation does not hold; segment again with --threshold."
-            )
+            raise InputError("A threshold cuts the model's answer, which is not here; segment again with --threshold.")
     return None
 
 

@@ -24,8 +24,8 @@ EXAMPLES = (
 )  # fmt: skip
 
 _FILLER = re.compile(
-    r"^(?:please|now|and|then|also|next|finally|first|second|ok|okay|can you|could you|would you|kindly|just|simply|let's"
-    r"|lets|i want (?:you )?to|i'd like to|go ahead and)[\s,]+"
+    r"^(?:please|now|and|then|also|next|finally|first|second|ok|okay|can you|could you|would you|kindly|just|simply"
+    r"|let's|lets|i want (?:you )?to|i'd like to|go ahead and)[\s,]+"
 )
 
 

@@ -112,4 +112,5 @@ def _ras(stack: SliceStack, place: tuple[float, float, float]) -> PositionRAS:
 
 
 def _dice(mask: BoolMask, truth: BoolMask) -> float:
-    return 2.0 * np.count_nonzero(mask & truth) / max(np.count_nonzero(mask) + np.count_nonzero(truth), 1)
+    total = int(np.count_nonzero(mask)) + int(np.count_nonzero(truth))
+    return 2.0 * int(np.count_nonzero(mask & truth)) / max(total, 1)

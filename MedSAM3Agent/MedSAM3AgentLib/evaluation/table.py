@@ -96,7 +96,16 @@ def score_phantom(
     for base in bases:
         segmenter: SegmenterProtocol = kept
         if BASES[base]:
-            segmenter = replace(SpoiledBase(kept, seed), present=phantom.present, **BASES[base])
+            changes = BASES[base]
+            segmenter = SpoiledBase(
+                kept,
+                seed,
+                swap=changes.get("swap", 0.0),
+                deaf=changes.get("deaf", 0.0),
+                shift=changes.get("shift", 0.0),
+                inventing=changes.get("inventing", 0.0),
+                present=phantom.present,
+            )
         for concept in CONCEPTS:
             truth = phantom.masks[concept]
             plain = segmenter.segment(phantom.volume, SegmentRequest((concept,), plane=Plane.AXIAL)).concepts[0]

@@ -90,7 +90,7 @@ def within(objects: Sequence[BoolMask], container: BoolMask) -> list[BoolMask]:
     """The objects inside of a container; one that sticks out of it much is cut."""
     kept = []
     for mask in objects:
-        share = np.count_nonzero(mask & container) / max(np.count_nonzero(mask), 1)
+        share = np.count_nonzero(mask & container) / max(int(np.count_nonzero(mask)), 1)
         if share >= MOSTLY:
             kept.append(mask)
         elif share > HARDLY:

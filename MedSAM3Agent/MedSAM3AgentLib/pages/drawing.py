@@ -135,7 +135,7 @@ def _draw_grid(draw: ImageDraw, size: tuple[int, int]) -> None:
 
 
 def _draw_letters(draw: ImageDraw, letters: str, size: tuple[int, int]) -> None:
-    left, right, top, bottom = letters
+    left, right, top, bottom = tuple(letters)
     width, height = size
     _text(draw, (18, height / 2), left, _SMALL, "lm")
     _text(draw, (width - 5, height / 2), right, _SMALL, "rm")

@@ -43,7 +43,7 @@ def test_a_reply_ends_when_the_user_cancels(folder: Path) -> None:
     assert len(calls) < 10
 
 
-def test_a_folder_that_is_none_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"config\.json"):
         LocalBackend(tmp_path / "none")
     (tmp_path / "config.json").write_text("{}")

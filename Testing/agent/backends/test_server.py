@@ -146,7 +146,7 @@ def test_a_user_who_cancels_does_not_wait_for_the_server() -> None:
 
 
 def test_a_model_that_sees_no_pictures_is_found_out_at_the_start() -> None:
-    def blind(body: dict[str, object], _: int) -> Answer:
+    def blind(*_: object) -> Answer:
         return Answer({"error": {"message": "image input is not supported - mmproj is missing"}}, 400)
 
     with language_server(blind) as server:

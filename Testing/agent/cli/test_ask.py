@@ -22,6 +22,8 @@ from support.paths import ROOT
 def ask(image: Path, here: Path, tiny_model_folder: Path) -> Shell:  # noqa: F811
     """``medsam3 ask`` with the tiny model, which sees everything everywhere."""
 
+    assert Path.cwd() == here
+
     def run(text: str, *words: str) -> int:
         options = ["--model", str(tiny_model_folder), "--threshold", "0.4", "--output", "out.seg.nrrd"]
         return main(["ask", str(image), text, *options, *words])
