@@ -96,9 +96,9 @@ def verdict_question(proposal: Proposal, picture: bytes, subject: Subject, vote:
         QuestionKind.VERDICT,
         _ROLE,
         f"Target: {proposal.target.name}. The contour on each tile with a number is what was segmented; the tile "
-        "beside it is the same slice without it. Accept if the contour outlines the target and nothing else of note; reject "
-        "if it is another organ, leaks far, misses most of it, or there is no such thing. Left and right were checked "
-        f"already.\n{_wanted(_VERDICT_SCHEMA)}",
+        "beside it is the same slice without it. Accept if the contour outlines the target and nothing else of note; "
+        "reject if it is another organ, leaks far, misses most of it, or there is no such thing. Left and right were "
+        f"checked already.\n{_wanted(_VERDICT_SCHEMA)}",
         picture,
         _VERDICT_SCHEMA,
         vote,
@@ -123,8 +123,8 @@ def action_question(
         f"Target: {target}. What was tried is not right: {before}.\nCandidates on the page:\n{listed}\n"
         "Choose one action: choose_objects (numbers of candidates that together show the target), segment (other short "
         "phrases), threshold (value 0.05 to 0.95, lower shows more), example_box (a tile's number and the first and "
-        "last cell, such as C3 and E5, around one example of the target), edit (such as 'keep the largest'), report_absent, "
-        "or accept (keep what there is).\n" + _wanted(_ACTION_SCHEMA),
+        "last cell, such as C3 and E5, around one example of the target), edit (such as 'keep the largest'), "
+        "report_absent, or accept (keep what there is).\n" + _wanted(_ACTION_SCHEMA),
         picture,
         _ACTION_SCHEMA,
         0,

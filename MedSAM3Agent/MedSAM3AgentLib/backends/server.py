@@ -7,7 +7,6 @@ abandoned within a second when the user cancels.
 from __future__ import annotations
 
 import ipaddress
-import json
 import os
 import queue
 import threading
@@ -15,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from MedSAM3SegmentLib.errors import Cancelled, EngineError, InputError
@@ -23,7 +22,6 @@ from MedSAM3SegmentLib.progress import CancelCheck
 
 from .dialects import (
     body_of,
-    chat_url,
     content_of,
     models_url,
     parameters_of,
@@ -33,21 +31,10 @@ from .dialects import (
     without_schema,
 )
 from .protocol import BackendError, Question, QuestionKind, Reply
+from .transport import KEY_VARIABLE, Transport
 
-if TYPE_CHECKING:
-    import requests
-
-#: Where the key is read from; it is never an argument and never written anywhere.
-KEY_VARIABLE = "MEDSAM3_LANGUAGE_KEY"
-
-#: Seconds: to connect, to wait for the next bytes, for a whole question, and between looks at the cancel check.
-_CONNECT_S, _READ_S, _WHOLE_S, _POLL_S = 5.0, 120.0, 300.0, 0.2
-
-#: Retries on 429 and 5xx, and the longest pause that a server may ask for, seconds.
-_RETRIES, _LONGEST_PAUSE_S = 2, 30.0
-
-#: More of an answer than this is not read.
-_MOST_BYTES = 4 * 1024 * 1024
+#: Seconds: for a whole question, and between looks at the cancel check.
+_WHOLE_S, _POLL_S = 300.0, 0.2
 
 #: Bodies that are tried for one question: each refused field once, a higher cap, no schema.
 _MOST_BODIES = 6
@@ -104,9 +91,10 @@ class ServerBackend:
         self.votes = votes
         self.sees_pictures = True
         self.answers = True
-        self._address, self._model, self._certificate = address, model, certificate
+        self._address, self._model = address, model
         self._before_sending = before_sending
-        self._key = os.environ.get(KEY_VARIABLE, "") if key is None else key
+        key = os.environ.get(KEY_VARIABLE, "") if key is None else key
+        self._transport = Transport(address, self.host, model, key, certificate)
         # Fields that the server refused once are left out from then on.
         self._refused: list[str] = []
 
@@ -125,7 +113,7 @@ class ServerBackend:
             EngineError: it does not answer.
         """
         try:
-            self._get(models_url(self._address))
+            self._transport.get(models_url(self._address))
             reply = self.ask(Question(QuestionKind.ANSWER, "Reply with one word.", "Which color?", _red_square()))
         except BackendError as error:
             if "picture" in str(error):
@@ -183,7 +171,7 @@ class ServerBackend:
         asked_for_more = False
         answer: Mapping[str, Any] = {}
         for _ in range(_MOST_BODIES):
-            status, answer, text = self._post(body, given_up)
+            status, answer, text = self._transport.post(body, given_up)
             if status in (400, 404, 422):
                 changed = without_refused(body, text)
                 if changed is not None:
@@ -195,7 +183,7 @@ class ServerBackend:
                 ):
                     raise BackendError(f"The model at {self.host} takes no pictures.")
             if status >= 400:
-                raise self._refusal(status, text)
+                raise self._transport.refusal(status, text)
             said, ended = content_of(answer)
             if said.strip() or "choices" not in answer:
                 break
@@ -212,106 +200,6 @@ class ServerBackend:
         milliseconds = round(1000 * (time.monotonic() - started))
         name = model[:200] if isinstance(model, str) else ""
         return Reply(said, name, usage_of(answer), milliseconds, parameters_of(body))
-
-    def _post(self, body: Mapping[str, Any], given_up: threading.Event) -> tuple[int, Mapping[str, Any], str]:
-        """Status, JSON object and text of an answer; 429 and 5xx are tried again."""
-        import requests
-
-        for attempt in range(_RETRIES + 1):
-            try:
-                answer, text = self._exchange("POST", chat_url(self._address), json.dumps(body).encode())
-            except requests.RequestException as error:
-                if attempt < _RETRIES and isinstance(error, requests.ConnectionError) and not _is_final(error):
-                    given_up.wait(0.3)
-                    continue
-                raise BackendError(self._unreachable(error)) from None
-            if answer.status_code not in (429, 500, 502, 503, 504) or attempt == _RETRIES or given_up.is_set():
-                break
-            given_up.wait(_pause(answer.headers.get("Retry-After"), attempt))
-        if 300 <= answer.status_code < 400:
-            raise BackendError(f"{self.host} redirects elsewhere, which is not followed; give the final address.")
-        try:
-            data = json.loads(text)
-        except (ValueError, RecursionError):
-            data = None
-        if not isinstance(data, dict):
-            if answer.status_code < 400:
-                raise BackendError(f"{self.host} answered with something else than JSON; check the address.")
-            data = {}
-        if answer.status_code < 400 and isinstance(data.get("error"), dict | str) and "choices" not in data:
-            return 400, data, text
-        return answer.status_code, data, text
-
-    def _get(self, url: str) -> None:
-        import requests
-
-        try:
-            answer, text = self._exchange("GET", url, None)
-        except requests.RequestException as error:
-            raise BackendError(self._unreachable(error)) from None
-        if answer.status_code in (401, 403):
-            raise self._refusal(answer.status_code, text)
-
-    def _exchange(self, method: str, url: str, data: bytes | None) -> tuple[requests.Response, str]:
-        import requests
-
-        headers = {"Content-Type": "application/json"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-            if self.host.endswith(".azure.com"):
-                headers["api-key"] = self._key
-        with requests.Session() as session:
-            session.trust_env = False
-            answer = session.request(
-                method,
-                url,
-                data=data,
-                headers=headers,
-                timeout=(_CONNECT_S, _READ_S),
-                allow_redirects=False,
-                stream=True,
-                verify=str(self._certificate) if self._certificate else True,
-            )
-            stream = BytesIO()
-            for piece in answer.iter_content(65536):
-                stream.write(piece)
-                if stream.tell() > _MOST_BYTES:
-                    raise BackendError(f"{self.host} sends more than {_MOST_BYTES // 2**20} MB; that is no answer.")
-            return answer, stream.getvalue().decode("utf-8", "replace")
-
-    def _refusal(self, status: int, text: str) -> BackendError:
-        said = " ".join(text.split())[:160]
-        if status in (401, 403):
-            return BackendError(f"{self.host} does not accept the key; put the right one into {KEY_VARIABLE}.")
-        if status == 404:
-            return BackendError(f"{self.host} has no model '{self._model}', or the address is wrong ({said}).")
-        if status == 429:
-            return BackendError(f"{self.host} takes no more questions now (429); try again later.")
-        return BackendError(f"{self.host} answered with HTTP status {status} ({said}).")
-
-    def _unreachable(self, error: Exception) -> str:
-        import requests
-
-        if isinstance(error, requests.exceptions.SSLError):
-            return f"The certificate of {self.host} is not trusted here; give its authority with --certificate."
-        return f"The language model at {self.host} does not answer ({type(error).__name__})."
-
-
-def _is_final(error: Exception) -> bool:
-    """Whether another try would say the same: a wrong certificate, a refused connection."""
-    import requests
-
-    return isinstance(error, requests.exceptions.SSLError | requests.exceptions.ConnectTimeout) or "refused" in str(
-        error
-    )
-
-
-def _pause(asked: str | None, attempt: int) -> float:
-    try:
-        seconds = float(asked) if asked is not None else 0.5 * 2**attempt
-    except ValueError:
-        seconds = 0.5 * 2**attempt
-    return min(max(seconds, 0.0), _LONGEST_PAUSE_S) if seconds == seconds else 1.0
 
 
 def _red_square() -> bytes:

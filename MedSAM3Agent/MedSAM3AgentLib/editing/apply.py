@@ -95,10 +95,9 @@ def apply_commands(
     Raises:
         InputError: a command is not understood, names a segment that is not there, or needs what was not given.
     """
-    parsed = parse_commands(commands) if isinstance(commands, str) else commands
     edit = _Edit(mask.copy(), grid, volume, others or {})
     said = []
-    for command in parsed:
+    for command in parse_commands(commands) if isinstance(commands, str) else commands:
         before = int(np.count_nonzero(edit.mask))
         extra = _do(edit, command)
         after = int(np.count_nonzero(edit.mask))
@@ -133,12 +132,10 @@ def _do(edit: _Edit, command: Command) -> Message | None:
         case Combine():
             _combine(edit, command)
         case KeepSide():
-            sign = command.side.sign if command.keep else -command.side.sign
-            return _keep_half(edit, 0, sign)
+            return _keep_half(edit, 0, command.side.sign * (1 if command.keep else -1))
         case KeepPart():
             axis = 2 if command.part in (Pick.UPPER, Pick.LOWER) else 1
-            sign = 1 if command.part in (Pick.UPPER, Pick.FRONT) else -1
-            return _keep_half(edit, axis, sign if command.keep else -sign)
+            return _keep_half(edit, axis, 1 if (command.part in (Pick.UPPER, Pick.FRONT)) == command.keep else -1)
         case SliceRange():
             _slice_range(edit, command)
         case BeyondSlice():
@@ -153,7 +150,7 @@ def _do(edit: _Edit, command: Command) -> Message | None:
         case Measure():
             size = np.count_nonzero(edit.mask) * edit.grid.voxel_volume_mm3
             return message("It has {volume}.", volume=format_milliliters(float(size)))
-        case _:
+        case _:  # Recut
             raise InputError("A threshold cuts the model's answer, which is not here; segment again with --threshold.")
     return None
 
@@ -253,7 +250,7 @@ def _slice_range(edit: _Edit, command: SliceRange) -> None:
         )
     named = np.zeros(edit.mask.shape, bool)
     stack.extract(named)[first : last + 1] = True
-    edit.mask = edit.mask & named if command.keep else edit.mask & ~named
+    edit.mask = edit.mask & (named if command.keep else ~named)
 
 
 def _beyond_slice(edit: _Edit, command: BeyondSlice) -> Message | None:
