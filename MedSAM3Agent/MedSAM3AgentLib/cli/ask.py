@@ -80,6 +80,8 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     for said in volume.messages:
         terminal.note(said, "yellow")
     backend = _backend(options, volume)
+    if backend.answers and options.replay is None:
+        terminal.note(f"Where checks are unsure, {backend.name} gets pages of the volume and the request's words.")
     with terminal.busy("loading the model"):
         from MedSAM3SegmentLib.segmenter import Segmenter
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.errors import InputError
 
 from .commands import ShellMode, SmoothingMethod
 
@@ -66,8 +67,15 @@ def hollow(mask: BoolMask, spacing: Spacing, mode: ShellMode, mm: float) -> Bool
 
     Distances are from voxel centers, within the mask to its outermost voxels (corners count as neighbors), and the ends
     of the shell are shifted by the same parts of the smallest spacing as in the effect.
+
+    Raises:
+        InputError: the shell would be thinner than a voxel, which Slicer refuses too.
     """
     voxel = min(spacing)
+    if mm < voxel:
+        raise InputError(
+            "A shell of {mm:g} mm is thinner than a voxel; give {voxel:.2f} mm at least.", mm=mm, voxel=voxel
+        )
     inner, outer = {
         ShellMode.INSIDE: (0.1 * voxel, mm + 0.1 * voxel),
         ShellMode.MEDIAL: (-0.5 * mm + 0.5 * voxel, 0.5 * mm),

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from MedSAM3AgentLib.editing.commands import ShellMode, SmoothingMethod
 from MedSAM3AgentLib.editing.filters import grow, hollow, kernel_voxels, label_objects, shrink, smooth
+from MedSAM3SegmentLib.errors import InputError
 
 Mask = NDArray[np.bool_]
 Spacing = tuple[float, float, float]
@@ -100,7 +101,7 @@ def test_margin_smoothing_and_hollow_are_slicers_own_on_random_grids(half: int) 
             ShellMode.OUTSIDE: (0.0, -mm + voxel),
         }
         for mode, (outer, inner) in ends.items():
-            if inner <= outer:  # Slicer offers no thinner shell
+            if mm >= voxel:  # Slicer offers no thinner shell
                 pairs[mode] = (hollow(mask, spacing, mode, mm), slicer_margin(mask, spacing, outer, inner))
         wrong += [(seed, name) for name, (ours, theirs) in pairs.items() if not np.array_equal(ours, theirs)]
     assert not wrong
@@ -140,3 +141,9 @@ def test_empty_and_full_masks_stay_what_they_are() -> None:
 
 def test_a_kernel_is_odd_and_at_least_one_voxel() -> None:
     assert [kernel_voxels(3, spacing) for spacing in (0.5, 1.0, 3.0, 50.0)] == [7, 3, 1, 1]
+
+
+@pytest.mark.parametrize("mode", list(ShellMode))
+def test_a_shell_thinner_than_a_voxel_is_refused_as_in_slicer(mode: ShellMode) -> None:
+    with pytest.raises(InputError, match="thinner"):
+        hollow(np.ones((4, 4, 4), bool), (2.0, 2.0, 2.0), mode, 1.5)
