@@ -1,5 +1,11 @@
-"""What pyproject.toml cannot say: all packages of the engine, and the shared resources as one more beside them."""
+"""What pyproject.toml cannot say: the packages of engine and agent, and the shared resources beside them."""
 
 from setuptools import find_packages, setup
 
-setup(packages=[*find_packages("MedSAM3Segment", include=["MedSAM3SegmentLib*"]), "MedSAM3SegmentLib.Resources"])
+setup(
+    packages=[
+        *find_packages("MedSAM3Segment", include=["MedSAM3SegmentLib*"]),
+        *find_packages("MedSAM3Agent", include=["MedSAM3AgentLib*"]),
+        "MedSAM3SegmentLib.Resources",
+    ]
+)

@@ -138,12 +138,15 @@ print(json.dumps([MedSAM3SegmentLib.__file__, result.provenance.model.is_demo, r
 
 def test_python_packages_are_all_in_the_wheel(monkeypatch):
     monkeypatch.chdir(ROOT)
-    library = ROOT / "MedSAM3Segment" / "MedSAM3SegmentLib"
-    folders = {path.parent for path in library.rglob("*.py")}
+    libraries = (ROOT / "MedSAM3Segment" / "MedSAM3SegmentLib", ROOT / "MedSAM3Agent" / "MedSAM3AgentLib")
 
     packages = run_setup("setup.py", stop_after="init").packages
 
-    there = {".".join(folder.relative_to(library.parent).parts) for folder in folders}
+    there = {
+        ".".join(path.parent.relative_to(library.parent).parts)
+        for library in libraries
+        for path in library.rglob("*.py")
+    }
     assert set(packages) == there | {"MedSAM3SegmentLib.Resources"}
 
 

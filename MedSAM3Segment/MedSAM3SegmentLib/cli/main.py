@@ -14,6 +14,8 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, NoReturn
 
 from MedSAM3SegmentLib import __version__
@@ -38,6 +40,9 @@ from MedSAM3SegmentLib.reporting.packages import find_broken_package
 
 from .signals import Interruption
 from .terminal import Terminal, flush_results
+
+#: The library that brings more commands, in Slicer beside this one.
+_AGENT = "MedSAM3AgentLib"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -130,9 +135,17 @@ def _parser() -> argparse.ArgumentParser:
     talk.add_argument("--verbose", action="store_true", help="show details, and where an error came from")
     talk.add_argument("--quiet", action="store_true", help="print errors only")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (segment, demo, models, train, serve, info):
+    for command in (segment, demo, models, train, serve, info, *_agent_commands()):
         command.add_parser(subparsers, parents=[talk], allow_abbrev=False)
     return parser
+
+
+def _agent_commands() -> Sequence[Any]:
+    """The agent's commands where it is installed; the engine knows it by name only and runs without it."""
+    if find_spec(_AGENT) is None:
+        return ()
+    commands: Sequence[Any] = import_module(f"{_AGENT}.cli.commands").COMMANDS
+    return commands
 
 
 def _with_joined_values(argv: Sequence[str]) -> list[str]:

@@ -1,0 +1,217 @@
+"""The agent: plans, segments, checks, asks where checks are unsure, keeps the best, and stops with a reason."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from MedSAM3AgentLib.backends.protocol import Backend
+from MedSAM3AgentLib.backends.questions import answer_question, plan_question
+from MedSAM3AgentLib.backends.replies import ReplyFault, answer_in, plan_in
+from MedSAM3AgentLib.backends.rules import RulesBackend
+from MedSAM3AgentLib.evidence import Evidence
+from MedSAM3AgentLib.objects.sides import midline_of
+from MedSAM3AgentLib.planning.sentence import is_fully_known, is_implicit_question, plan_by_rules
+from MedSAM3AgentLib.proposals import Proposer, TargetWork
+from MedSAM3AgentLib.questioning import Asker, Recorder
+from MedSAM3AgentLib.rounds import RoundWork
+from MedSAM3AgentLib.session import AgentRequest, AgentResult, Round, Stop, Verdict
+from MedSAM3AgentLib.targets import Plan
+from MedSAM3SegmentLib.backend import SegmenterProtocol
+from MedSAM3SegmentLib.errors import Cancelled, InputError
+from MedSAM3SegmentLib.messages.message import Message, as_message, message
+from MedSAM3SegmentLib.progress import NO_CALLBACKS, RunCallbacks
+from MedSAM3SegmentLib.units import format_volume
+from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
+from MedSAM3SegmentLib.volume import Volume
+
+RoundCallback = Callable[[Round], None]
+
+
+class Agent:
+    """Segments what a sentence describes.
+
+    Args:
+        segmenter: a model in this process, or an engine in another one.
+        language: who answers where checks are unsure; the rules by default, which ask nobody.
+        vocabulary: knows structures; the shipped one by default.
+        draws_pages: whether each round comes with its picture, also where no model looks at one.
+    """
+
+    def __init__(
+        self,
+        segmenter: SegmenterProtocol,
+        language: Backend | None = None,
+        vocabulary: Vocabulary | None = None,
+        *,
+        draws_pages: bool = True,
+    ) -> None:
+        self.segmenter = segmenter
+        self.language: Backend = language or RulesBackend()
+        self.vocabulary = vocabulary or Vocabulary.load()
+        self.draws_pages = draws_pages
+
+    def ask(
+        self,
+        volume: Volume,
+        request: AgentRequest | str,
+        callbacks: RunCallbacks = NO_CALLBACKS,
+        on_round: RoundCallback | None = None,
+        recorder: Recorder | None = None,
+    ) -> AgentResult:
+        """Segment what ``request`` describes in ``volume``.
+
+        A kept proposal is never replaced by one that is worse by the agent's own score. A failing language model ends
+        the rounds and keeps the best.
+
+        Args:
+            on_round: told of each round as soon as it is done.
+            recorder: told of each question and its reply.
+
+        Raises:
+            InputError: nothing to look for was recognized, or the request does not fit the volume.
+            ModelError, EngineError: the segmenter failed in the first round.
+            Cancelled: the user stopped before the first round was done; later the best round is kept.
+        """
+        if isinstance(request, str):
+            request = AgentRequest(request)
+        asker = Asker(self.language, request.calls, recorder, callbacks.cancel)
+        plan = self._plan(request, asker)
+        evidence = Evidence(self.segmenter, volume, request, callbacks)
+        proposer = Proposer(evidence, self.vocabulary, midline_of(volume))
+        works = [TargetWork.of(target, self.vocabulary) for target in plan.targets]
+        first = tuple(dict.fromkeys(phrase for work in works for phrase in work.phrases(self.vocabulary)))
+        rounds: list[Round] = []
+        while True:
+            number = len(rounds) + 1
+            started, in_model, in_language = time.monotonic(), evidence.seconds, asker.seconds
+            before = 0 if number == 1 else asker.calls
+            turn = RoundWork(number, proposer, asker)
+            try:
+                if number == 1:
+                    evidence.ask(first)
+                for work in works:
+                    if not work.is_settled:
+                        turn.propose(work)
+            except Cancelled:
+                if number == 1:
+                    raise
+                return self._result(request, plan, rounds, Stop.USER, evidence, asker)
+            seconds = {
+                "all": time.monotonic() - started,
+                "segmenting": evidence.seconds - in_model,
+                "language model": asker.seconds - in_language,
+            }
+            done = Round(
+                number,
+                turn.proposals,
+                {work.target.name: best for work in works if (best := work.best) is not None},
+                turn.page(works) if self.draws_pages else b"",
+                asker.calls - before,
+                seconds,
+            )
+            rounds.append(done)
+            if on_round is not None:
+                on_round(done)
+            stop = self._stop(request, works, rounds, asker, turn)
+            if stop is not None:
+                return self._result(request, plan, rounds, stop, evidence, asker)
+
+    def _plan(self, request: AgentRequest, asker: Asker) -> Plan:
+        """The vocabulary first; a language model where that does not know it or a question is asked."""
+        is_question = is_implicit_question(request.text, self.vocabulary)
+        plan = None
+        try:
+            plan = plan_by_rules(request.text, self.vocabulary)
+        except InputError:
+            if not asker.can_ask:
+                raise
+        if plan is not None and not is_question and is_fully_known(plan, self.vocabulary):
+            return plan
+        text = asker.ask(plan_question(request.text)) if asker.can_ask else None
+        read = plan_in(text, self.language.name) if text is not None else ReplyFault.EMPTY
+        if isinstance(read, Plan):
+            return read
+        if plan is None:
+            raise InputError(
+                "No structure to look for was recognized in the request, and the language model named none ({fault}); "
+                "name one, such as 'the mass in the right kidney'.",
+                fault=asker.failure or read.value,
+            )
+        return plan
+
+    def _stop(
+        self,
+        request: AgentRequest,
+        works: Sequence[TargetWork],
+        rounds: Sequence[Round],
+        asker: Asker,
+        turn: RoundWork,
+    ) -> Stop | None:
+        if all(work.is_settled for work in works):
+            best = [work.best for work in works]
+            is_absent = all(one is not None and one.is_absent for one in best)
+            is_accepted = all(one is not None and one.verdict is Verdict.ACCEPTED for one in best)
+            if is_accepted:
+                return Stop.ABSENT if is_absent else Stop.ACCEPTED
+        if asker.failure:
+            return Stop.LANGUAGE_MODEL
+        if not asker.can_ask:
+            return Stop.CALLS if asker.backend.votes and not asker.calls_left else Stop.NOTHING_NEW
+        if all(work.is_settled for work in works):
+            return Stop.NOTHING_NEW
+        if len(rounds) >= request.rounds:
+            return Stop.ROUNDS
+        return Stop.NOTHING_NEW if len(rounds) > 1 and not turn.proposals else None
+
+    def _result(
+        self,
+        request: AgentRequest,
+        plan: Plan,
+        rounds: Sequence[Round],
+        stop: Stop,
+        evidence: Evidence,
+        asker: Asker,
+    ) -> AgentResult:
+        said: list[Message] = list(evidence.messages)
+        answer = plan.rationale
+        if is_implicit_question(request.text, self.vocabulary) and asker.can_ask and stop is not Stop.USER:
+            kept = [rounds[-1].kept[target.name] for target in plan.targets]
+            sizes = [format_volume(evidence.volume, int(one.mask.sum())) for one in kept]
+            with suppress(Cancelled):
+                text = asker.ask(answer_question(request.text, kept, sizes, rounds[-1].page))
+                answer = " ".join(filter(None, (answer, answer_in(text or ""))))
+        if asker.failure:
+            said.append(
+                message(
+                    "The language model '{name}' failed: {why} The best round was kept.",
+                    name=self.language.name,
+                    why=asker.failure,
+                )
+            )
+        return AgentResult(
+            request, plan, tuple(rounds), stop, _why(stop, rounds), evidence.provenance, answer, tuple(said)
+        )
+
+
+def _why(stop: Stop, rounds: Sequence[Round]) -> Message:
+    count = len(rounds)
+    match stop:
+        case Stop.ACCEPTED:
+            return message("Accepted in round {number}.", number=count)
+        case Stop.ABSENT:
+            return message("Nothing of what was asked for is there.")
+        case Stop.NOTHING_NEW:
+            return message("There was nothing new to try; the best of {count} rounds was kept.", count=count)
+        case Stop.ROUNDS:
+            return message("All {count} rounds were used; the best was kept.", count=count)
+        case Stop.CALLS:
+            return message(
+                "All calls of the language model were used; the best of {count} rounds was kept.", count=count
+            )
+        case Stop.LANGUAGE_MODEL:
+            return message("The language model failed; the best of {count} rounds was kept.", count=count)
+        case Stop.USER:
+            return message("Stopped; the best of {count} rounds was kept.", count=count)
+    return as_message(stop.value)

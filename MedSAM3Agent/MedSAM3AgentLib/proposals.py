@@ -1,0 +1,277 @@
+"""From the segmenter's answers to proposals: wordings compared, objects cut to side and container, checks made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from MedSAM3AgentLib.actions import Action
+from MedSAM3AgentLib.evidence import Evidence
+from MedSAM3AgentLib.objects.agreement import NEARLY_EQUAL_IOU, Opinion, opinions_of
+from MedSAM3AgentLib.objects.candidates import (
+    mean_slice_score,
+    objects_of,
+    on_side,
+    outside,
+    pick_objects,
+    united,
+    within,
+    without_holes,
+)
+from MedSAM3AgentLib.objects.checks import CheckContext, check_mask
+from MedSAM3AgentLib.planning.wordings import confusers_of, is_finding, organ_of_finding, wordings_of
+from MedSAM3AgentLib.session import Check, OwnScore, Proposal, Verdict
+from MedSAM3AgentLib.targets import Pick, Structure, Target
+from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.messages.message import Message, message
+from MedSAM3SegmentLib.results.result import ConceptResult
+from MedSAM3SegmentLib.vocabulary.phrases import key_of
+from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
+
+#: Checks that by themselves make a proposal doubtful whatever the wordings say.
+HARD_CHECKS = frozenset({"side", "container", "confusers", "extent"})
+
+#: A finding that fails the contrast check needs at least this mean score to be believed.
+_SURE_SCORE = 0.7
+
+
+@dataclass(eq=False)
+class TargetWork:
+    """A target while it is worked on.
+
+    Attributes:
+        target: what is asked for.
+        wordings: phrases that mean it, the typed one first.
+        confusers: phrases for what is easily taken for it.
+        container: what it lies in, asked for or implied by the vocabulary, or None.
+        is_container_asked: whether the request names it.
+        tried: proposals of all rounds so far.
+        is_settled: whether nothing more is to be done for it.
+    """
+
+    target: Target
+    wordings: tuple[str, ...]
+    confusers: tuple[str, ...]
+    container: Structure | None
+    is_container_asked: bool
+    tried: list[Proposal] = field(default_factory=list)
+    is_settled: bool = False
+
+    @classmethod
+    def of(cls, target: Target, vocabulary: Vocabulary) -> TargetWork:
+        container, asked = target.inside, target.inside is not None
+        if container is None and (organ := organ_of_finding(target.structure.phrase, vocabulary)):
+            container = Structure(organ, target.structure.side)
+        return cls(
+            target,
+            wordings_of(target.structure, target.inside, vocabulary),
+            () if is_finding(target.structure.phrase) else confusers_of(target.structure, vocabulary),
+            container,
+            asked,
+        )
+
+    def phrases(self, vocabulary: Vocabulary) -> tuple[str, ...]:
+        """All that is asked for it in the first round."""
+        others = [wordings_of(one, None, vocabulary)[:1] for one in self.target.without]
+        container = wordings_of(self.container, None, vocabulary) if self.container else ()
+        listed = (*self.wordings, *self.confusers, *container, *(phrase for some in others for phrase in some))
+        return tuple(dict.fromkeys(listed))
+
+    @property
+    def best(self) -> Proposal | None:
+        """The proposal with the best own score; the earlier of equals."""
+        best = None
+        for proposal in self.tried:
+            if best is None or proposal.score > best.score:
+                best = proposal
+        return best
+
+
+@dataclass(frozen=True, eq=False)
+class Proposer:
+    """Makes proposals from evidence.
+
+    Attributes:
+        evidence: of the session.
+        vocabulary: knows the structures.
+        midline: R of the body's middle in millimeters, or None.
+    """
+
+    evidence: Evidence
+    vocabulary: Vocabulary
+    midline: float | None
+    _cuts: dict[tuple[Target, str], BoolMask] = field(default_factory=dict)
+    _structures: dict[Structure, BoolMask] = field(default_factory=dict)
+    _containers: dict[Structure, BoolMask] = field(default_factory=dict)
+
+    def opinions(self, work: TargetWork) -> list[Opinion]:
+        """What the wordings of a target gave, most supported first."""
+        asked = [phrase for phrase in work.wordings if self.evidence.has(phrase)]
+        for phrase in asked:
+            if (work.target, phrase) not in self._cuts:
+                self._cuts[work.target, phrase] = self.cut(work, self.evidence.of(phrase))
+        return opinions_of({phrase: self._cuts[work.target, phrase] for phrase in asked})
+
+    def cut(self, work: TargetWork, concept: ConceptResult) -> BoolMask:
+        """An answer's objects on the target's side, in its container, without what is excluded, and of these the meant.
+
+        A container that only the vocabulary implies drops objects beside it but cuts none.
+        """
+        target, grid = work.target, self.evidence.volume.grid
+        objects = objects_of(concept)
+        if target.structure.side and self.midline is not None:
+            objects = on_side(objects, target.structure.side, grid, self.midline)
+        container = self.container_mask(work)
+        if container is not None:
+            inside = within(objects, container)
+            objects = inside if work.is_container_asked else [one for one in objects if within([one], container)]
+        for other in target.without:
+            objects = outside(objects, self._found(other))
+        return united(pick_objects(objects, target.pick, target.count, grid), grid.shape)
+
+    def container_mask(self, work: TargetWork) -> BoolMask | None:
+        """What the target lies in, filled; None where there is none, or one that is only implied was not found."""
+        if work.container is None:
+            return None
+        mask = self._found(work.container)
+        if not mask.any():
+            return mask if work.is_container_asked else None
+        if work.container not in self._containers:
+            self._containers[work.container] = without_holes(mask, self.evidence.stack)
+        return self._containers[work.container]
+
+    def first(self, work: TargetWork, action: Action) -> Proposal:
+        """The proposal of the first round: the opinion that most wordings and checks speak for."""
+        opinions = self.opinions(work)
+        if not opinions:
+            return self._nothing(work, action)
+        checked = [(opinion, self.checks(work, opinion, opinions)) for opinion in opinions]
+        typed = work.wordings[0]
+
+        def worth(pair: tuple[Opinion, tuple[Check, ...]]) -> tuple[float, bool]:
+            opinion, checks = pair
+            failed = [check.name for check in checks if not check.passed]
+            # What one similar structure gave is one phrase's word against those of the wordings.
+            hard = sum(name in HARD_CHECKS and name != "confusers" for name in failed)
+            return opinion.support - 2.0 * hard - (len(failed) - hard), typed in opinion.phrases
+
+        opinion, checks = max(checked, key=worth)
+        proposal = self.proposal(work, action, opinion, checks)
+        if proposal.verdict is Verdict.REJECTED:
+            said = message("What '{phrase}' gave is not believed. {words}", phrase=proposal.phrase, words=proposal.why)
+            return self.absent(work, action, Verdict.UNSURE, said)
+        return proposal
+
+    def checks(self, work: TargetWork, opinion: Opinion, opinions: Sequence[Opinion] = ()) -> tuple[Check, ...]:
+        """The checks of an opinion.
+
+        Args:
+            opinions: all of the same target, or none where wordings do not matter.
+        """
+        concept = self.vocabulary.find(work.target.structure.phrase)
+        others = {
+            phrase: self.evidence.of(phrase).mask
+            for phrase in work.confusers
+            if self.evidence.has(phrase) and phrase not in opinion.phrases
+        }
+        context = CheckContext(
+            volume=self.evidence.volume,
+            stack=self.evidence.stack,
+            target=work.target,
+            organ=concept.phrase if concept else "",
+            is_finding=is_finding(work.target.structure.phrase),
+            midline=self.midline,
+            container=self.container_mask(work),
+            confusers=others,
+            wordings=sum(one.support for one in opinions),
+        )
+        return check_mask(context, opinion)
+
+    def proposal(self, work: TargetWork, action: Action, opinion: Opinion, checks: tuple[Check, ...]) -> Proposal:
+        """A proposal with the verdict that checks alone give.
+
+        Accepted where all pass and several wordings agree; rejected where a finding shows no contrast and little score,
+        or does not lie in its organ; else unsure.
+        """
+        phrase = opinion.phrases[0]
+        mean_score = self.score_of(phrase, opinion.mask)
+        failed = [check for check in checks if not check.passed]
+        verdict, why = Verdict.UNSURE, message("Nothing speaks against it, but one wording alone gave it.")
+        if failed:
+            why = message("Doubtful: {words}", words=failed[0].words)
+            if is_finding(work.target.structure.phrase) and _is_unbelievable(failed, mean_score):
+                verdict = Verdict.REJECTED
+        elif opinion.support > 1:
+            verdict = Verdict.ACCEPTED
+            why = message("{count} wordings agree and all checks passed.", count=opinion.support)
+        score = OwnScore(verdict, sum(1 if check.passed else -1 for check in checks), 0.5, mean_score)
+        return Proposal(work.target, action, opinion.mask, phrase, checks, verdict, (0, 0), why, score)
+
+    def absent(self, work: TargetWork, action: Action, verdict: Verdict, why: Message) -> Proposal:
+        """A proposal that the target is not there."""
+        shape = self.evidence.volume.grid.shape
+        best = max((max(self._scores(phrase).values(), default=0.0) for phrase in work.wordings), default=0.0)
+        score = OwnScore(verdict, 0, 0.5, 1 - best)
+        return Proposal(work.target, action, np.zeros(shape, bool), "", (), verdict, (0, 0), why, score)
+
+    def candidates(self, work: TargetWork, most: int) -> dict[int, BoolMask]:
+        """Different masks by number: what wordings gave, then objects of the first, then what confusers gave."""
+        opinions = self.opinions(work)
+        masks = [opinion.mask for opinion in opinions]
+        if opinions:
+            typed = self.evidence.of(opinions[0].phrases[0])
+            objects = objects_of(typed)
+            masks += objects[:4] if len(objects) > 1 else []
+        raw = [self.evidence.of(phrase).mask for phrase in work.wordings if self.evidence.has(phrase)]
+        others = [self.evidence.of(phrase).mask for phrase in work.confusers if self.evidence.has(phrase)]
+        unique = opinions_of({str(n): mask for n, mask in enumerate([*masks, *raw, *others])}, NEARLY_EQUAL_IOU)
+        ordered = sorted(unique, key=lambda opinion: int(opinion.phrases[0]))
+        return {n: opinion.mask for n, opinion in enumerate(ordered[:most], start=1)}
+
+    def score_of(self, phrase: str, mask: BoolMask) -> float:
+        """Mean slice score of a mask by the phrase it came from; 0 where the phrase was not asked."""
+        if not self.evidence.has(phrase):
+            return 0.0
+        return mean_slice_score(self.evidence.of(phrase), mask, self.evidence.stack_of(phrase))
+
+    def _scores(self, phrase: str) -> Mapping[int, float]:
+        return self.evidence.of(phrase).score_by_slice if self.evidence.has(phrase) else {}
+
+    def _found(self, structure: Structure) -> BoolMask:
+        """The mask of a container or an exclusion, by what most of its wordings gave."""
+        if structure not in self._structures:
+            target = Target(structure, pick=Pick.ALL)
+            work = TargetWork(target, wordings_of(structure, None, self.vocabulary), (), None, False)
+            opinions = self.opinions(work)
+            empty = np.zeros(self.evidence.volume.grid.shape, bool)
+            self._structures[structure] = opinions[0].mask if opinions else empty
+        return self._structures[structure]
+
+    def _nothing(self, work: TargetWork, action: Action) -> Proposal:
+        asked = [phrase for phrase in work.wordings if self.evidence.has(phrase)]
+        dropped = [phrase for phrase in asked if self.evidence.of(phrase).found]
+        best = max((max(self._scores(phrase).values(), default=0.0) for phrase in asked), default=0.0)
+        if dropped:
+            why = message("'{phrase}' gave something, but not where it must lie.", phrase=dropped[0])
+            return self.absent(work, action, Verdict.UNSURE, why)
+        why = message("None of {count} wordings found it; the best score is {score:.2f}.", count=len(asked), score=best)
+        return self.absent(work, action, Verdict.ACCEPTED, why)
+
+
+def with_verdict(proposal: Proposal, verdict: Verdict, votes: tuple[int, int], why: Message) -> Proposal:
+    """A proposal after it was judged; ``votes`` are how many judged, and how many of them in favor."""
+    share = votes[1] / votes[0] if votes[0] else 0.5
+    score = replace(proposal.score, verdict=verdict, votes=share)
+    return replace(proposal, verdict=verdict, votes=votes, why=why, score=score)
+
+
+def same_phrase(one: str, other: str) -> bool:
+    """Whether two phrases are the same to the vocabulary."""
+    return key_of(one) == key_of(other)
+
+
+def _is_unbelievable(failed: Sequence[Check], mean_score: float) -> bool:
+    names = {check.name for check in failed}
+    return bool(names & HARD_CHECKS) or (bool(names & {"contrast", "thickness"}) and mean_score < _SURE_SCORE)

@@ -1,0 +1,193 @@
+"""The typed words of the agent: a request, its rounds, verdicts and why it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+from MedSAM3AgentLib.actions import Action
+from MedSAM3AgentLib.targets import Plan, Target
+from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.geometry.slice_stack import Plane
+from MedSAM3SegmentLib.messages.message import Message
+from MedSAM3SegmentLib.preprocessing.windowing import Window
+from MedSAM3SegmentLib.provenance import Provenance
+
+#: Rounds that a request may have; more do not help (Meta's loop burns 100 generations on what is absent).
+MOST_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class AgentRequest:
+    """What is asked of the agent.
+
+    Attributes:
+        text: one or more sentences, as typed.
+        rounds: most rounds, 1 to 5.
+        calls: most questions to a language model.
+        plane, slices, window, threshold: as in ``request.SegmentRequest``, for every round.
+    """
+
+    text: str
+    rounds: int = 3
+    calls: int = 10
+    plane: Plane = Plane.ACQUIRED
+    slices: tuple[int, int] | None = None
+    window: Window | None = None
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise InputError("The request is empty; say what to find, such as 'the mass in the right kidney'.")
+        if not 1 <= self.rounds <= MOST_ROUNDS:
+            raise InputError(
+                "{rounds} rounds cannot be done; choose 1 to {most}.", rounds=self.rounds, most=MOST_ROUNDS
+            )
+        if not 0 <= self.calls <= 100:
+            raise InputError("{calls} calls of a language model are too many; choose 0 to 100.", calls=self.calls)
+
+
+class Verdict(IntEnum):
+    """What is thought of a proposal; a higher one is kept before a lower one."""
+
+    REJECTED = 0
+    UNSURE = 1
+    ACCEPTED = 2
+
+    @property
+    def words(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was computed of a proposal.
+
+    Attributes:
+        name: of the check (``side``, ``size``).
+        passed: False where it speaks against the proposal.
+        words: what was found, in a sentence.
+    """
+
+    name: str
+    passed: bool
+    words: Message
+
+
+@dataclass(frozen=True, order=True)
+class OwnScore:
+    """How good a proposal is by the agent's own measure; ``<`` compares the fields in this order.
+
+    Attributes:
+        verdict: by checks and votes.
+        checks: passed less failed.
+        votes: share of judging votes in favor, 0.5 where nobody was asked.
+        mean_score: mean over the object's slices of the model's scores.
+    """
+
+    verdict: Verdict
+    checks: int
+    votes: float
+    mean_score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """What one round has for one target.
+
+    Attributes:
+        target: what was asked for.
+        action: what was tried.
+        mask: bool ``[k, j, i]`` on the volume's grid; empty where the target is reported absent.
+        phrase: that it comes from; empty where it is absent.
+        checks: that were computed.
+        verdict: by checks and votes.
+        votes: how many judged, and how many of them in favor.
+        why: the verdict's reason.
+        score: by the agent's own measure.
+    """
+
+    target: Target
+    action: Action
+    mask: BoolMask
+    phrase: str
+    checks: tuple[Check, ...]
+    verdict: Verdict
+    votes: tuple[int, int]
+    why: Message
+    score: OwnScore
+
+    @property
+    def is_absent(self) -> bool:
+        return not self.mask.any()
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """One round.
+
+    Attributes:
+        number: from 1.
+        proposals: of this round, by target.
+        kept: the best of this and all earlier rounds, one for each target.
+        page: the picture that this round was judged by, PNG bytes, or empty.
+        calls: questions asked of a language model in it.
+        seconds: that it took, and how many of them in the segmenter and in the language model.
+    """
+
+    number: int
+    proposals: Mapping[str, Proposal]
+    kept: Mapping[str, Proposal]
+    page: bytes
+    calls: int
+    seconds: Mapping[str, float]
+
+
+class Stop(StrEnum):
+    """Why the agent stopped."""
+
+    ACCEPTED = "accepted"
+    ABSENT = "absent"
+    NOTHING_NEW = "nothing new to try"
+    ROUNDS = "rounds used up"
+    CALLS = "calls used up"
+    LANGUAGE_MODEL = "the language model failed"
+    USER = "stopped by the user"
+
+
+@dataclass(frozen=True, eq=False)
+class AgentResult:
+    """What the agent gives back.
+
+    Attributes:
+        request: as asked.
+        plan: as understood.
+        rounds: all of them, in order.
+        stop: why it ended.
+        why: that in a sentence.
+        provenance: of the segmenter's first run.
+        answer: a language model's own words on the request, or empty; never a finding.
+        messages: what the user should know, one sentence each.
+    """
+
+    request: AgentRequest
+    plan: Plan
+    rounds: Sequence[Round]
+    stop: Stop
+    why: Message
+    provenance: Provenance
+    answer: str = ""
+    messages: tuple[Message, ...] = field(default=())
+
+    @property
+    def kept(self) -> tuple[Proposal, ...]:
+        """The best proposal for each target, in the order of the plan."""
+        kept = self.rounds[-1].kept
+        return tuple(kept[target.name] for target in self.plan.targets)
+
+    @property
+    def calls(self) -> int:
+        """Questions asked of a language model."""
+        return sum(one.calls for one in self.rounds)
