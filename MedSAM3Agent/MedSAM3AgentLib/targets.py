@@ -74,6 +74,12 @@ class Target:
             name = f"{self.pick.value} {name}"
         return f"{name} in {self.inside.name}" if self.inside else name
 
+    @property
+    def description(self) -> str:
+        """The name, and what does not belong to it."""
+        without = ", ".join(one.name for one in self.without)
+        return f"{self.name} without {without}" if without else self.name
+
 
 @dataclass(frozen=True)
 class Plan:

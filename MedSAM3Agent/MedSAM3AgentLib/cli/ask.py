@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from MedSAM3AgentLib.cli.language import add_language_options, language_of
 from MedSAM3SegmentLib.cli.options.model import ModelSection, add_model_options
+from MedSAM3SegmentLib.cli.options.volume import add_reading_options
 from MedSAM3SegmentLib.cli.output_files import check_outputs, written_together
 from MedSAM3SegmentLib.cli.signals import Interruption
 from MedSAM3SegmentLib.cli.terminal import Terminal, duration
@@ -56,6 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     parser.add_argument("--rounds", metavar="N", type=int, default=3, help="most rounds, 1 to 5 (default: 3)")
     parser.add_argument("--calls", metavar="N", type=int, default=10, help="most questions to the model (default: 10)")
     add_language_options(parser)
+    add_reading_options(parser)
     add_model_options(parser)
     parser.add_argument("--plane", choices=[plane.value for plane in Plane], default=Plane.ACQUIRED.value)
     parser.add_argument("--slices", metavar="A:B", help="only slices A to B-1 of the stack")
@@ -76,7 +78,7 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     with terminal.busy(f"reading {options.input}"):
         from MedSAM3SegmentLib.io.read_volume import read_volume
 
-        volume = read_volume(options.input)
+        volume = read_volume(options.input, options.series, options.modality)
     for said in volume.messages:
         terminal.note(said, "yellow")
     backend = _backend(options, volume)
@@ -108,6 +110,8 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
         callbacks = RunCallbacks(progress, cancel=stop)
         result = Agent(segmenter, backend).ask(volume, request, callbacks, on_round, transcript.add_question)
     transcript.end(result)
+    understood = "; ".join(target.description for target in result.plan.targets)
+    terminal.note(f"Looked for, as understood by {result.plan.by}: {understood}.")
     for said in result.messages:
         terminal.note(said, "yellow")
     with terminal.busy("writing"):

@@ -13,11 +13,17 @@ from MedSAM3SegmentLib.cli.terminal import Terminal
 from MedSAM3SegmentLib.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from MedSAM3AgentLib.editing.commands import Command
+    from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
     from MedSAM3SegmentLib.io.segment import Segment
+    from MedSAM3SegmentLib.volume import Volume
 
 _EPILOG = """\
 examples:
   medsam3 edit liver.seg.nrrd "keep the largest; shrink 2 mm" --output liver-edited.seg.nrrd
+  medsam3 edit organs.seg.nrrd "shrink the liver 2 mm; smooth the spleen 3 mm" --output smoother.seg.nrrd
   medsam3 edit organs.seg.nrrd "remove what lies in the liver" --segment tumor --output tumor.seg.nrrd
   medsam3 edit bone.nii.gz "only above 150 HU, then smooth 3 mm" --image ct.nii.gz --output bone-2.nii.gz
 
@@ -38,7 +44,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     parser.add_argument("input", metavar="FILE", type=Path, help="segmentation: .seg.nrrd or a label map")
     parser.add_argument("text", metavar="TEXT", help="one or more commands, with ';' between them")
     parser.add_argument("--output", metavar="OUT", type=Path, required=True, help="file to write")
-    parser.add_argument("--segment", metavar="NAME", help="which segment to change (default: the only one)")
+    parser.add_argument(
+        "--segment", metavar="NAME", help="segment to change where a command names none (default: the only one)"
+    )
     parser.add_argument("--image", metavar="FILE", type=Path, help="image for commands by intensity")
     parser.set_defaults(run=run)
 
@@ -46,18 +54,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
 def run(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
     """Do what ``medsam3 edit`` was asked to."""
     del interruption
-    from MedSAM3AgentLib.editing.apply import apply_commands
-    from MedSAM3AgentLib.editing.grammar import parse_commands
-    from MedSAM3SegmentLib.io.labelmap_nifti import color_of_label
+    from MedSAM3AgentLib.editing.grammar import parse_addressed
     from MedSAM3SegmentLib.io.read_volume import read_volume
     from MedSAM3SegmentLib.io.segmentation import read_segmentation, write_segmentation
     from MedSAM3SegmentLib.io.segmentation_paths import check_output
 
-    commands = parse_commands(options.text)
     check_output(options.output)
     check_outputs([options.output], options.input, *([options.image] if options.image else []))
     segments, grid = read_segmentation(options.input)
-    number = _chosen(segments, options.segment, options.input)
+    commands = parse_addressed(options.text, [one.name for one in segments])
     volume = None
     if options.image is not None:
         volume = read_volume(options.image)
@@ -67,20 +72,34 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
                 image=options.image,
                 path=options.input,
             )
-    others = {one.name: one.mask for n, one in enumerate(segments) if n != number}
-    edited = apply_commands(segments[number].mask, grid, commands, volume=volume, others=others)
-    changed = replace(segments[number], mask=edited.mask, name=edited.name or segments[number].name)
-    written = [*segments[:number], changed, *segments[number + 1 :]]
-    if edited.pieces:
-        pieces = [
-            replace(changed, mask=mask, name=f"{changed.name} {n}", color=color_of_label(n))
-            for n, mask in enumerate(edited.pieces, start=1)
-        ]
-        written = [*segments[:number], *pieces, *segments[number + 1 :]]
-    write_segmentation(options.output, written, grid, {"edited_from": "segments of a file", "commands": len(commands)})
-    for said in edited.said:
-        terminal.result(said)
+    name = options.segment
+    for addressed in commands:
+        # What names no segment is said of the one before.
+        name = addressed.segment or name
+        place = _chosen(segments, name, options.input)
+        segments, said = _edit(segments, place, addressed.command, grid, volume)
+        name = segments[place].name
+        terminal.result(f"{name}: {said}")
+    provenance = {"edited_from": options.input.name, "commands": [str(one.command) for one in commands]}
+    write_segmentation(options.output, segments, grid, provenance)
     terminal.result(f"Wrote {options.output}.")
+
+
+def _edit(
+    segments: Sequence[Segment], place: int, command: Command, grid: VoxelGrid, volume: Volume | None
+) -> tuple[list[Segment], str]:
+    """All segments after a command, and what it did."""
+    from MedSAM3AgentLib.editing.apply import apply_commands
+    from MedSAM3SegmentLib.io.labelmap_nifti import color_of_label
+
+    others = {one.name: one.mask for n, one in enumerate(segments) if n != place}
+    edited = apply_commands(segments[place].mask, grid, (command,), volume=volume, others=others)
+    changed = replace(segments[place], mask=edited.mask, name=edited.name or segments[place].name)
+    pieces = [
+        replace(changed, mask=mask, name=f"{changed.name} {n}", color=color_of_label(n))
+        for n, mask in enumerate(edited.pieces, start=1)
+    ]
+    return [*segments[:place], *(pieces or [changed]), *segments[place + 1 :]], " ".join(map(str, edited.said))
 
 
 def _chosen(segments: list[Segment], name: str | None, path: Path) -> int:
@@ -91,7 +110,9 @@ def _chosen(segments: list[Segment], name: str | None, path: Path) -> int:
     if name is None:
         if len(segments) > 1:
             raise InputError(
-                "{path} holds several segments; choose one with --segment: {names}.", path=path, names=names
+                "{path} holds several segments; name one in the command or with --segment: {names}.",
+                path=path,
+                names=names,
             )
         return 0
     found = [n for n, one in enumerate(segments) if one.name.casefold() == name.casefold()]

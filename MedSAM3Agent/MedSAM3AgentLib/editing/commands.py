@@ -177,3 +177,15 @@ Command = (
     Margin | KeepLargest | RemoveSmall | SelectObject | SplitObjects | Smooth | FillHoles | Hollow | Combine | KeepSide
     | KeepPart | SliceRange | BeyondSlice | BeyondSegment | IntensityRange | Recut | Rename | Measure
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AddressedCommand:
+    """A command, and the segment that it was said of.
+
+    Attributes:
+        segment: its name; empty where the clause named none.
+    """
+
+    command: Command
+    segment: str = ""

@@ -6,11 +6,12 @@ A clause is one command; ``;``, ``then`` and commas stand between clauses. Lengt
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 from MedSAM3SegmentLib.errors import InputError
 
-from .commands import Command
+from .commands import AddressedCommand, Command, Rename
 from .patterns import PATTERNS
 
 #: What is understood, as people may type it; the nearest is offered where something is not.
@@ -39,6 +40,39 @@ def parse_commands(text: str) -> tuple[Command, ...]:
     if not commands:
         raise InputError("No command was given; type one, such as 'keep the largest; shrink 2 mm'.")
     return tuple(commands)
+
+
+def parse_addressed(text: str, names: Sequence[str]) -> tuple[AddressedCommand, ...]:
+    """As ``parse_commands``, where a clause may name the segment that it changes, as in ``shrink the liver 3 mm``.
+
+    Args:
+        names: of the segments that there are.
+
+    Raises:
+        InputError: as ``parse_commands``.
+    """
+    addressed = []
+    for clause in split_clauses(text):
+        command = _match(clause)
+        said_of_it = None if command is None else AddressedCommand(command)
+        # A name alone may be what another segment is added to or taken from; in a new name it is the old one.
+        if said_of_it is None or isinstance(said_of_it.command, Rename):
+            said_of_it = _address(_plain(clause), names) or said_of_it
+        addressed.append(said_of_it or AddressedCommand(parse_clause(clause)))
+    if not addressed:
+        raise InputError("No command was given; type one, such as 'keep the largest; shrink 2 mm'.")
+    return tuple(addressed)
+
+
+def _address(words: str, names: Sequence[str]) -> AddressedCommand | None:
+    """The command that ``words`` give when a segment's name in them is read as *it*."""
+    # Longest first: "left kidney" is not "kidney".
+    for name in sorted(names, key=len, reverse=True):
+        said, found = re.subn(rf"(?:\bthe )?(?<!\w){re.escape(name.lower())}(?!\w)", "it", words, count=1)
+        command = _match(said) if found else None
+        if command is not None:
+            return AddressedCommand(command, name)
+    return None
 
 
 def split_clauses(text: str) -> list[str]:

@@ -55,8 +55,9 @@ def plan_by_rules(text: str, vocabulary: Vocabulary) -> Plan:
     """
     targets: dict[str, Target] = {}
     for part in re.split(r"[;\n!]|\.(?:\s|$)|,?\s+(?:as well as|and also|then also)\s+", text):
-        for target in _targets_in(part, vocabulary):
-            targets.setdefault(target.name, target)
+        for clause in _split_after_exclusion(part):
+            for target in _targets_in(clause, vocabulary):
+                targets.setdefault(target.name, target)
     if is_implicit_question(text, vocabulary):
         targets = {target.name: target for target in _targets_of_question(text, vocabulary)}
     if not targets:
@@ -106,6 +107,21 @@ def _known(phrase: str, vocabulary: Vocabulary) -> str:
     if known and key_of(known.phrase) == key_of(one):
         return known.phrase
     return one if known or is_finding(one) else phrase
+
+
+def _split_after_exclusion(text: str) -> list[str]:
+    """``the liver without the tumor, and the kidney`` asks for the kidney; after a list it is one more exclusion.
+
+    So ``the liver without vessels, tumor, and cyst`` stays as it is.
+    """
+    clauses: list[str] = []
+    for piece in re.split(r"\s*,\s+and\s+", text, flags=re.IGNORECASE):
+        excluded = _WITHOUT.split(clauses[-1].lower())[1:] if clauses else []
+        if clauses and not (excluded and "," not in excluded[-1].strip(" ,")):
+            clauses[-1] += f", and {piece}"
+        else:
+            clauses.append(piece)
+    return clauses
 
 
 def _targets_in(part: str, vocabulary: Vocabulary) -> list[Target]:

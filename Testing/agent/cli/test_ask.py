@@ -94,6 +94,18 @@ def test_edit_changes_a_segment_and_leaves_the_others(ask: Shell, here: Path) ->
     assert not (here / "f.seg.nrrd").exists()
 
 
+def test_edit_takes_the_segment_that_a_command_names(ask: Shell, here: Path) -> None:  # noqa: F811
+    assert ask("gadget; widget") == 0
+    before, _ = read_segmentation(here / "out.seg.nrrd")
+    names = [segment.name for segment in before]
+    text = f"clear the {names[1]}, then how big is it; rename {names[0]} to thing"
+    assert main(["edit", "out.seg.nrrd", text, "--output", "e.seg.nrrd"]) == 0
+    after, _ = read_segmentation(here / "e.seg.nrrd")
+    assert [segment.name for segment in after] == ["thing", names[1]]
+    assert np.array_equal(after[0].mask, before[0].mask)
+    assert not after[1].mask.any()
+
+
 def test_the_engine_is_imported_without_the_agent_and_the_agent_without_slicer_or_torch() -> None:
     program = (
         "import sys; import MedSAM3SegmentLib.cli.main as m; assert 'MedSAM3AgentLib' not in sys.modules;"

@@ -31,6 +31,21 @@ LEFT, RIGHT = Side.LEFT, Side.RIGHT
             "the mass in the right kidney, without the cyst",
             [Target(Structure("mass"), Structure("kidney", RIGHT), (Structure("cyst"),))],
         ),
+        (
+            "the liver without the tumor, and the left kidney",
+            [Target(Structure("liver"), None, (Structure("tumor"),)), Target(Structure("kidney", LEFT))],
+        ),
+        (
+            "liver without vessels, tumor, and cyst",
+            [Target(Structure("liver"), None, (Structure("vessel"), Structure("tumor"), Structure("cyst")))],
+        ),
+        (
+            "liver without tumor, and right kidney without cyst",
+            [
+                Target(Structure("liver"), None, (Structure("tumor"),)),
+                Target(Structure("kidney", RIGHT), None, (Structure("cyst"),)),
+            ],
+        ),
         ("the largest lesion of the liver", [Target(Structure("lesion"), Structure("liver"), (), Pick.LARGEST)]),
         ("two largest liver metastases", [Target(Structure("liver metastasis"), None, (), Pick.LARGEST, 2)]),
         ("is there a tumour in the liver?", [Target(Structure("tumor"), Structure("liver"))]),
