@@ -95,3 +95,8 @@ class Plan:
     targets: tuple[Target, ...]
     by: str = "rules"
     rationale: str = ""
+
+    @property
+    def description(self) -> str:
+        """All targets in words."""
+        return "; ".join(target.description for target in self.targets)

@@ -110,8 +110,7 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
         callbacks = RunCallbacks(progress, cancel=stop)
         result = Agent(segmenter, backend).ask(volume, request, callbacks, on_round, transcript.add_question)
     transcript.end(result)
-    understood = "; ".join(target.description for target in result.plan.targets)
-    terminal.note(f"Looked for, as understood by {result.plan.by}: {understood}.")
+    terminal.note(f"Looked for, as understood by {result.plan.by}: {result.plan.description}.")
     for said in result.messages:
         terminal.note(said, "yellow")
     with terminal.busy("writing"):

@@ -47,7 +47,8 @@ def _heading(result: AgentResult, volume: Volume) -> Iterator[str]:
     yield f"<h1>{_text(result.request.text)}</h1>"
     if run.model.is_demo:
         yield '<p class="demo">Demo model, trained on synthetic pictures: this says nothing about a real patient.</p>'
-    yield f'<p class="note">{_text(volume.name)} · {_text(run.model.name)} · understood by {_text(result.plan.by)}</p>'
+    yield f'<p class="note">{_text(volume.name)} · {_text(run.model.name)}</p>'
+    yield f"<p>Looked for, as understood by {_text(result.plan.by)}: {_text(result.plan.description)}.</p>"
     yield f"<p><b>{_text(result.why)}</b></p>"
     if result.answer:
         yield (
