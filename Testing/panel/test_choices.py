@@ -99,7 +99,8 @@ def test_drawn_slices_are_asked_for_by_the_names_of_their_segments(bench):
     (request,) = segmenter.requests
     assert request.mode is Mode.FROM_PROMPTS
     (mark,) = request.prompts["liver"].masks
-    assert mark.slices == (5,)
+    # Nobody remembers which slices were drawn on, so all with something on them count.
+    assert mark.slices is None
     assert (mark.mask == only).all()
 
 

@@ -72,7 +72,7 @@ def read_isolated(
         try:
             answer = json.loads((Path(folder) / _ANSWER).read_text(encoding="ascii"))
         except (OSError, ValueError):
-            _logger.debug("The reader of a file ended with code %s.", code)
+            _logger.debug("reader ended with code %s", code)
             raise InputError(
                 "{path} made its reader crash, so it is damaged or not what it says it is; export it again.", path=path
             ) from None

@@ -123,7 +123,8 @@ def test_a_liver_that_goes_on_beyond_the_slices_is_marked(
     liver = concepts_of("r.json")["liver"]
     assert liver["cut_off"] == liver["instances"][0]["cut_off"] == ends
     assert any("cut off" in sentence for sentence in liver["messages"])
-    assert "cut off: inferior, superior" in said.out
+    assert "liver: cut off: inferior, superior" in said.out
+    assert "≥" in said.out
     assert "(inferior, slice 20; superior, slice 21)" in said.err
     ((segment,), _) = read_segmentation("part.seg.nrrd")
     assert json.loads(segment.tags[PROVENANCE_TAG])["cut_off"] == ends
@@ -139,7 +140,8 @@ def test_of_a_whole_organ_nothing_is_said(abdomen: Path, capsys: pytest.CaptureF
     assert concepts_of("r.json")["spleen"]["cut_off"] == []
     said = capsys.readouterr()
     assert "cut off" not in said.out + said.err
-    assert "notes" not in said.out
+    assert "cut off" not in said.out
+    assert "≥" not in said.out
 
 
 @pytest.mark.usefixtures("here")

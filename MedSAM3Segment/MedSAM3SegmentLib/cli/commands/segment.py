@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -159,7 +160,9 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
         options.modality,
     )
     volume, result, covered = segment_file(job, terminal, interruption)
-    terminal.result(_table(volume, result, covered))
+    terminal.result(_table(volume, result))
+    for remark in _remarks(volume, result, covered):
+        terminal.result(remark)
     for concept in result.concepts:
         for sentence in describe_cut_off(concept):
             terminal.note(sentence, "yellow")
@@ -175,8 +178,8 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     terminal.result(f"Wrote {', '.join(map(str, job.outputs))} in {duration(time.monotonic() - started)}.")
 
 
-def _table(volume: Volume, result: SegmentResult, covered: Covered) -> Table:
-    """What was found of each concept; with a column of notes where there are any."""
+def _table(volume: Volume, result: SegmentResult) -> Table:
+    """What was found of each concept; narrow enough for 80 columns."""
     from rich.table import Table
 
     table = Table()
@@ -184,13 +187,21 @@ def _table(volume: Volume, result: SegmentResult, covered: Covered) -> Table:
     table.add_column("result")
     for heading in ("size", "objects", "slices", "best score"):
         table.add_column(heading, justify="right")
-    table.add_column("window", overflow="fold")
-    notes = [_notes(volume, concept, covered) for concept in result.concepts]
-    if any(notes):
-        table.add_column("notes", overflow="fold")
-    for concept, note in zip(result.concepts, notes, strict=True):
-        table.add_row(*_row(volume, concept), *((note,) if any(notes) else ()))
+    for concept in result.concepts:
+        table.add_row(*_row(volume, concept))
     return table
+
+
+def _remarks(volume: Volume, result: SegmentResult, covered: Covered) -> Iterator[str]:
+    """What belongs to the table and has no room in it: the windows and why, what is cut off, what is covered."""
+    by_window: dict[str, list[str]] = {}
+    for concept in result.concepts:
+        by_window.setdefault(window_label(concept.window), []).append(concept.concept)
+    for label, names in by_window.items():
+        yield f"{', '.join(names)}: window {label}"
+    for concept in result.concepts:
+        if notes := _notes(volume, concept, covered):
+            yield f"{concept.concept}: {notes}"
 
 
 def _notes(volume: Volume, concept: ConceptResult, covered: Covered) -> str:
@@ -205,21 +216,19 @@ def _notes(volume: Volume, concept: ConceptResult, covered: Covered) -> str:
 def _row(volume: Volume, concept: ConceptResult) -> tuple[str | Text, ...]:
     from rich.text import Text
 
-    window = window_label(concept.window)
     best = f"{max(concept.score_by_slice.values(), default=0.0):.2f}"
     if not concept.found:
-        return concept.concept, Text("not found", "yellow"), "", "", "", best, window
+        return concept.concept, Text("not found", "yellow"), "", "", "", best
     first = min(instance.first_slice for instance in concept.instances)
     last = max(instance.last_slice for instance in concept.instances)
     slices = str(first) if first == last else f"{first}-{last}"
     return (
         concept.concept,
         Text("found", "green"),
-        format_volume(volume, concept.voxels),
+        f"{'≥ ' if concept.cut_off else ''}{format_volume(volume, concept.voxels)}",
         str(len(concept.instances)),
         slices,
         best,
-        window,
     )
 
 
