@@ -19,6 +19,7 @@ PARTS = {
     "engine_sentences": tuple(
         f"MedSAM3SegmentLib/{package}/" for package in ("engine", "model_store", "models", "checkpoints")
     ),
+    "reading_sentences": ("MedSAM3SegmentLib/io/",),
     "segmenter_sentences": ("MedSAM3SegmentLib/",),
 }
 

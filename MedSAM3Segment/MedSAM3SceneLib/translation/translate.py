@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from MedSAM3SegmentLib.messages.message import Message
 
-from . import engine_sentences, scene_sentences, segmenter_sentences
+from . import engine_sentences, reading_sentences, scene_sentences, segmenter_sentences
 
 #: Under what Slicer's translations have them.
 CONTEXT = "MedSAM3SceneLib.translation"
 
-SENTENCES = engine_sentences.SENTENCES | scene_sentences.SENTENCES | segmenter_sentences.SENTENCES
+SENTENCES = frozenset().union(
+    *(one.SENTENCES for one in (engine_sentences, reading_sentences, scene_sentences, segmenter_sentences))
+)
 
 
 def translated(text: str) -> str:
