@@ -61,10 +61,9 @@ class Transcript:
 
     def add_question(self, question: Question, reply: Reply | str) -> None:
         """A question with its reply, or the sentence that stands in place of one."""
-        picture = hashlib.sha256(question.picture).hexdigest() if question.picture else ""
-        if picture:
-            self.pictures[picture] = question.picture
         asked = question_fields(question)
+        if question.picture:
+            self.pictures[asked["picture"]] = question.picture
         if isinstance(reply, str):
             self._add("question", **asked, failure=reply)
             return

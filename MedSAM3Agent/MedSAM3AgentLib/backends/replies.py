@@ -157,25 +157,27 @@ def _objects_in(text: str) -> Iterator[str]:
         start = text.find("{", start + 1 if end >= len(text) else end)
 
 
-def _end_of(text: str, start: int) -> int:
-    depth, quoted, escaped = 0, False, False
-    for place in range(start, min(len(text), start + _LONGEST_OBJECT)):
-        char = text[place]
-        if quoted:
-            if escaped:
-                escaped = False
-            elif char == "\\":
-                escaped = True
-            elif char == '"':
-                quoted = False
+def _unquoted(text: str) -> Iterator[tuple[int, str]]:
+    """The characters outside of strings, by place; the quotes around strings are among them."""
+    quoted = escaped = False
+    for place, char in enumerate(text):
+        if escaped:
+            escaped = False
+        elif quoted and char == "\\":
+            escaped = True
         elif char == '"':
-            quoted = True
-        elif char == "{":
-            depth += 1
-        elif char == "}":
-            depth -= 1
-            if depth == 0:
-                return place + 1
+            quoted = not quoted
+            yield place, char
+        elif not quoted:
+            yield place, char
+
+
+def _end_of(text: str, start: int) -> int:
+    depth = 0
+    for place, char in _unquoted(text[start : start + _LONGEST_OBJECT]):
+        depth += (char == "{") - (char == "}")
+        if char == "}" and depth == 0:
+            return start + place + 1
     return len(text)
 
 
@@ -218,21 +220,13 @@ def _mended(piece: str) -> str:
 def _closed(piece: str) -> str:
     """A cut-off object with its quotes and brackets closed."""
     stack: list[str] = []
-    quoted = escaped = False
-    for char in piece:
-        if quoted:
-            if escaped:
-                escaped = False
-            elif char == "\\":
-                escaped = True
-            elif char == '"':
-                quoted = False
-        elif char == '"':
-            quoted = True
-        elif char in "{[":
+    quotes = 0
+    for _, char in _unquoted(piece):
+        quotes += char == '"'
+        if char in "{[":
             stack.append("}" if char == "{" else "]")
         elif char in "}]" and stack:
             stack.pop()
-    text = piece + ('"' if quoted else "")
+    text = piece + ('"' if quotes % 2 else "")
     text = re.sub(r"[,:]\s*$", "", text)
     return text + "".join(reversed(stack))

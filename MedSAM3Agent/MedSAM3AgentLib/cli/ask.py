@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from MedSAM3AgentLib.cli.language import add_language_options, language_of
 from MedSAM3SegmentLib.cli.options.model import ModelSection, add_model_options
+from MedSAM3SegmentLib.cli.options.values import parse_slices
 from MedSAM3SegmentLib.cli.options.volume import add_reading_options
 from MedSAM3SegmentLib.cli.output_files import check_outputs, written_together
 from MedSAM3SegmentLib.cli.signals import Interruption
@@ -125,17 +126,12 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
 def _request(options: argparse.Namespace) -> AgentRequest:
     from MedSAM3AgentLib.session import AgentRequest
 
-    slices = None
-    if options.slices is not None:
-        from MedSAM3SegmentLib.cli.commands.segment import _parse_slices
-
-        slices = _parse_slices(options.slices)
     return AgentRequest(
         options.text,
         options.rounds,
         options.calls,
         Plane(options.plane),
-        slices,
+        None if options.slices is None else parse_slices(options.slices),
         None if options.window is None else Window.parse(options.window),
         options.threshold,
     )

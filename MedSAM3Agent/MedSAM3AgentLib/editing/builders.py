@@ -30,10 +30,6 @@ from .commands import (
 )
 
 WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
-_ORDINALS = {
-    "first": 1, "1st": 1, "second": 2, "2nd": 2, "third": 3, "3rd": 3, "fourth": 4, "4th": 4, "fifth": 5, "5th": 5,
-    "last": -1, "smallest": -1,
-}  # fmt: skip
 ORDINALS = {
     "first": 1, "1st": 1, "second": 2, "2nd": 2, "third": 3, "3rd": 3, "fourth": 4, "4th": 4, "fifth": 5, "5th": 5,
     "last": -1, "smallest": -1,
@@ -119,9 +115,8 @@ def build_smooth(method: SmoothingMethod) -> Callable[[Match[str]], Command]:
 
 def build_hollow(found: Match[str]) -> Command:
     words = found.group(0)
+    # Slicer names the surface that the segment's own becomes: a shell outward has it inside, which is usual.
     mode = ShellMode.INSIDE
-    if re.search(r"\b(?:outward|outwards|outside|around it|around)\b", words):
-        mode = ShellMode.INSIDE
     if re.search(r"\b(?:inward|inwards|inside|within)\b", words):
         mode = ShellMode.OUTSIDE
     if re.search(r"\b(?:medial|middle|both sides|centered|centred)\b", words):
@@ -156,18 +151,17 @@ def build_slice_range(keep: bool) -> Callable[[Match[str]], Command]:
     return build
 
 
-def build_beyond(found: Match[str]) -> Command:
-    above = found["d"] in ("above", "superior to", "cranial to", "over", "higher than")
-    if found["n"] is not None:
-        return BeyondSlice(int(found["n"]), above)
-    return BeyondSegment(_segment_name(found["x"]), above)
+def build_beyond(keep: bool) -> Callable[[Match[str]], Command]:
+    """Of what is above or below: kept, or removed."""
 
+    def build(found: Match[str]) -> Command:
+        is_above = found["d"] in ("above", "superior to", "cranial to", "over", "higher than")
+        removes_above = is_above is not keep
+        if found["n"] is not None:
+            return BeyondSlice(int(found["n"]), removes_above)
+        return BeyondSegment(_segment_name(found["x"]), removes_above)
 
-def build_keep_beyond(found: Match[str]) -> Command:
-    above = found["d"] in ("above", "superior to", "cranial to", "over", "higher than")
-    if found["n"] is not None:
-        return BeyondSlice(int(found["n"]), not above)
-    return BeyondSegment(_segment_name(found["x"]), not above)
+    return build
 
 
 def build_before_after(found: Match[str]) -> Command:
@@ -211,17 +205,3 @@ def build_recut(found: Match[str]) -> Command:
 
 def names_intensity(words: str) -> bool:
     return bool(re.search(INTENSITY, words)) or bool(re.search(r"-\d", words))
-
-
-class _Renamed:
-    """A match whose group ``y`` stands in for ``x``."""
-
-    def __init__(self, found: Match[str]) -> None:
-        self._found = found
-
-    def __getitem__(self, name: str) -> str:
-        return str(self._found["x"] if self._found["x"] is not None else self._found["y"])
-
-
-def with_either_name(found: Match[str]) -> Match[str]:
-    return _Renamed(found)  # type: ignore[return-value]

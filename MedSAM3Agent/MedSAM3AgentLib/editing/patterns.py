@@ -22,7 +22,6 @@ from .builders import (
     build_hollow,
     build_intensity_limit,
     build_intensity_range,
-    build_keep_beyond,
     build_part,
     build_recut,
     build_remove_small,
@@ -33,7 +32,6 @@ from .builders import (
     build_smooth,
     names_intensity,
     object_count,
-    with_either_name,
 )
 from .commands import (
     Combine,
@@ -59,8 +57,10 @@ _SIDE_OR_PART = "left|right|" + "|".join(PARTS)
 _HALF = r"(?:-?(?:most|hand))?(?: (?:part|half|side|piece|one|portion|object|lobe|end)s?)?"
 _IT = r"(?: (?:it|this|that|the (?:segment|mask|contour|result|outline|surface|segmentation)|everything|all|them))?"
 _BY = rf"{_IT}(?: (?:by|with|of|to|using|a bit|slightly|a little|about|around|outwards?|inwards?))*(?: (?:a |an )?(?:margin|kernel|radius|size)(?: of)?)?"
-_N_U = r"(?: ?(?P<n>[-+]?\d+(?:[.,]\d+)?) ?-?(?P<u>mm|millimet(?:er|re)s?|cm|centimet(?:er|re)s?)?)?(?: (?:kernel|margin|radius|more|all around|in all directions|everywhere|outwards?|inwards?))*"
-_NEED_N_U = _N_U.replace(")?(?: (?:kernel", ")(?: (?:kernel", 1)
+_LENGTH = r" ?(?P<n>[-+]?\d+(?:[.,]\d+)?) ?-?(?P<u>mm|millimet(?:er|re)s?|cm|centimet(?:er|re)s?)?"
+_LENGTH_REMARK = r"(?: (?:kernel|margin|radius|more|all around|in all directions|everywhere|outwards?|inwards?))*"
+_N_U = rf"(?:{_LENGTH})?{_LENGTH_REMARK}"
+_NEED_N_U = rf"(?:{_LENGTH}){_LENGTH_REMARK}"
 _DIRECTION = (
     r"(?P<d>above|below|under|beneath|over|superior to|inferior to|cranial to|caudal to|higher than|lower than)"
 )
@@ -103,14 +103,14 @@ PATTERNS = _compiled(
     (rf"(?:hollow|shell)(?: out)?(?: (?:it|this|the segment))?(?: out)?(?: (?:by|of|with|to|inwards?|outwards?|inside|outside|medial|a|shell|wall))*{_N_U}(?: (?:thick|shell|wall|inside|outside))*", build_hollow),
     # Margin
     (rf"(?:shrink|erode|tighten|contract|deflate|trim|peel|thin|make{_IT} (?:smaller|thinner|tighter)|smaller|tighter|thinner|reduce|decrease|move{_IT} in){_BY}{_N_U}", build_shrink),
-    (rf"(?:{_REMOVE}|take) {_NEED_N_U.strip('?')} ?(?:from|off|of)(?: (?:the|its))? (?:edge|border|surface|outside|margin)s?", build_shrink),
+    (rf"(?:{_REMOVE}|take) {_NEED_N_U} ?(?:from|off|of)(?: (?:the|its))? (?:edge|border|surface|outside|margin)s?", build_shrink),
     (rf"(?:grow|expand|dilate|enlarge|extend|inflate|thicken|widen|fatten|make{_IT} (?:bigger|larger|thicker|wider)|bigger|larger|wider|increase|pad|move{_IT} out){_BY}{_N_U}", build_grow),
     (rf"(?:add|apply|put|with|use)(?: a| an)?(?: safety)?{_NEED_N_U}(?: (?:safety )?margin)(?: around(?: it)?)?", build_grow),
     (rf"(?:add|apply|put|with|use)(?: a| an)?(?: safety)? margin of{_NEED_N_U}(?: around(?: it)?)?", build_grow),
     (rf"margin{_NEED_N_U}", build_signed_margin),
     # Slices
-    (rf"(?:nothing|no voxels?|cut(?: off)?{_IT}|{_REMOVE}(?: {_ELSE})?|clear(?: {_ELSE})?|stop) {_DIRECTION} (?:slice (?P<n>\d+)|(?P<x>(?!-?\d)[\w' -]+?))", build_beyond),
-    (rf"{_ONLY}(?: {_ELSE})? {_DIRECTION} (?:slice (?P<n>\d+)|(?P<x>(?!-?\d)[\w' -]+?))", build_keep_beyond),
+    (rf"(?:nothing|no voxels?|cut(?: off)?{_IT}|{_REMOVE}(?: {_ELSE})?|clear(?: {_ELSE})?|stop) {_DIRECTION} (?:slice (?P<n>\d+)|(?P<x>(?!-?\d)[\w' -]+?))", build_beyond(False)),
+    (rf"{_ONLY}(?: {_ELSE})? {_DIRECTION} (?:slice (?P<n>\d+)|(?P<x>(?!-?\d)[\w' -]+?))", build_beyond(True)),
     (rf"(?:nothing|{_REMOVE}(?: {_ELSE})?|{_REMOVE} (?:all )?slices) (?P<d>before|after) slice (?P<n>\d+)", build_before_after),
     (rf"(?:{_ONLY}|limit{_IT} to|restrict{_IT} to|crop{_IT} to)(?: the)?(?: {_ELSE} (?:on|in|between))? ?slices? (?P<a>\d+)(?: ?(?:to|-|through|until|and|:|\.\.) ?(?:slice )?(?P<b>\d+))?(?: only)?", build_slice_range(True)),
     (r"(?:between )?slices? (?P<a>\d+) ?(?:to|-|through|until|and) ?(?P<b>\d+) only", build_slice_range(True)),
@@ -133,7 +133,8 @@ PATTERNS = _compiled(
     (r"(?:nothing) (?:outside(?: of)?) (?P<x>.+)", build_combine(Operation.INTERSECT)),
     (rf"(?:{_REMOVE}|subtract|exclude)(?: {_ELSE}| the part| parts?| the overlap)? (?:in|inside(?: of)?|within|overlapping(?: with)?|that overlaps(?: with)?|with) (?P<x>.+)", build_combine(Operation.SUBTRACT)),
     (rf"(?:{_ONLY}|limit{_IT}|restrict{_IT}|clip{_IT}|crop{_IT}|mask{_IT}|confine{_IT})(?: {_ELSE}| the part| parts?)? (?:that (?:is|are) )?(?:to|in|inside(?: of)?|within|by|with|overlapping) (?P<x>.+?)(?: only)?", build_combine(Operation.INTERSECT)),
-    (r"(?:inside(?: of)?|within) (?P<x>.+?)(?: only)?|(?:intersect|intersection)(?: (?:it|this))?(?: with)? (?P<y>.+)", lambda f: build_combine(Operation.INTERSECT)(with_either_name(f))),
+    (r"(?:inside(?: of)?|within) (?P<x>.+?)(?: only)?", build_combine(Operation.INTERSECT)),
+    (r"(?:intersect|intersection)(?: (?:it|this))?(?: with)? (?P<x>.+)", build_combine(Operation.INTERSECT)),
     (r"(?:without|minus|subtract|exclude|less|but not|except|not) (?P<x>.+?)(?: from it)?", build_combine(Operation.SUBTRACT)),
     (r"nothing (?:in|inside(?: of)?|within) (?P<x>.+)", build_combine(Operation.SUBTRACT)),
     (r"(?:add|include|plus|union with|unite with|merge(?: it)? with|join(?: it)? with|combine(?: it)? with|also) (?P<x>.+?)(?: to it| too| as well)?", build_combine(Operation.UNION)),

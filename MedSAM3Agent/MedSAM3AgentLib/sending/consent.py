@@ -50,7 +50,7 @@ class Policy:
             InputError: it cannot be read; nothing is allowed by a broken policy.
         """
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = json.loads(path.read_bytes())
             hosts = data["allowed_hosts"]
             if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
                 raise TypeError

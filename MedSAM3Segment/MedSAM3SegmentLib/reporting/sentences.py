@@ -179,28 +179,24 @@ def _side_of(part: CutOff) -> Message:
     return side if part.slice_index is None else message("{side}, slice {slice}", side=side, slice=part.slice_index)
 
 
+#: Sides in a sentence.
+_SIDES = {
+    Side.LEFT: message("left"),
+    Side.RIGHT: message("right"),
+    Side.POSTERIOR: message("posterior"),
+    Side.ANTERIOR: message("anterior"),
+    Side.INFERIOR: message("inferior"),
+    Side.SUPERIOR: message("superior"),
+    Side.PICTURE_LEFT: message("left in the picture"),
+    Side.PICTURE_RIGHT: message("right in the picture"),
+    Side.PICTURE_TOP: message("top of the picture"),
+    Side.PICTURE_BOTTOM: message("bottom of the picture"),
+}
+
+
 def words_of_side(side: Side) -> Message:
     """A side in a sentence."""
-    match side:
-        case Side.LEFT:
-            return message("left")
-        case Side.RIGHT:
-            return message("right")
-        case Side.POSTERIOR:
-            return message("posterior")
-        case Side.ANTERIOR:
-            return message("anterior")
-        case Side.INFERIOR:
-            return message("inferior")
-        case Side.SUPERIOR:
-            return message("superior")
-        case Side.PICTURE_LEFT:
-            return message("left in the picture")
-        case Side.PICTURE_RIGHT:
-            return message("right in the picture")
-        case Side.PICTURE_TOP:
-            return message("top of the picture")
-    return message("bottom of the picture")
+    return _SIDES[side]
 
 
 def _listed(indices: Collection[int]) -> Message:

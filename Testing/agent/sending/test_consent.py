@@ -47,6 +47,8 @@ def test_an_institutions_policy_outranks_a_users_yes(tmp_path: Path) -> None:
         Consent(Policy.read(path)).check_shell("llm.example.org", False, VOLUME, ALLOWED)
     path.write_text(json.dumps({"allowed_hosts": ["llm.example.org"]}))
     Consent(Policy.read(path)).check_shell("llm.example.org", False, VOLUME, ALLOWED)
+    path.write_text(json.dumps({"allowed_hosts": ["llm.example.org"]}), encoding="utf-16")
+    assert Policy.read(path).hosts == {"llm.example.org"}
     both = Policy.read(path).both(Policy(frozenset({"other"})))
     assert both.hosts == frozenset()
 

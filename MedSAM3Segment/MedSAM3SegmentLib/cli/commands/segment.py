@@ -17,6 +17,7 @@ from MedSAM3SegmentLib.cli.options.prompt import (
     concepts_of,
     prompts_of,
 )
+from MedSAM3SegmentLib.cli.options.values import parse_slices
 from MedSAM3SegmentLib.cli.options.volume import add_reading_options, add_volume_options, with_volume_options
 from MedSAM3SegmentLib.cli.segment_file import SegmentJob, segment_file
 from MedSAM3SegmentLib.cli.signals import Interruption
@@ -134,7 +135,7 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     request = SegmentRequest(
         concepts=concepts_of(options, named) or ((NAMELESS,) if options.example else ()),
         plane=Plane(options.plane),
-        slices=_parse_slices(options.slices),
+        slices=None if options.slices is None else parse_slices(options.slices),
         window=None if options.window is None else Window.parse(options.window),
         threshold=options.threshold,
     )
@@ -230,15 +231,3 @@ def _row(volume: Volume, concept: ConceptResult) -> tuple[str | Text, ...]:
         slices,
         best,
     )
-
-
-def _parse_slices(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    try:
-        first, end = (int(part) for part in text.split(":"))
-    except ValueError:
-        raise InputError(f"The slice range '{text}' is not A:B with two whole numbers, such as 40:90.") from None
-    if not 0 <= first < end:
-        raise InputError(f"The slice range '{text}' is empty; A:B needs 0 <= A < B, and B is not part of it.")
-    return first, end

@@ -1,4 +1,4 @@
-"""What the values of the shell's options mean: places, boxes, and what a file shows."""
+"""What the values of the shell's options mean: places, boxes, slices, and what a file shows."""
 
 from __future__ import annotations
 
@@ -73,6 +73,21 @@ def mask_on(
     if placed is None:
         raise InputError(f"{path} does not lie on the volume's voxels; resample it to the volume.")
     return placed
+
+
+def parse_slices(text: str) -> tuple[int, int]:
+    """The first slice and the one after the last, from ``A:B``.
+
+    Raises:
+        InputError: it is something else, or empty.
+    """
+    try:
+        first, end = (int(part) for part in text.split(":"))
+    except ValueError:
+        raise InputError(f"The slice range '{text}' is not A:B with two whole numbers, such as 40:90.") from None
+    if not 0 <= first < end:
+        raise InputError(f"The slice range '{text}' is empty; A:B needs 0 <= A < B, and B is not part of it.")
+    return first, end
 
 
 def _numbers(text: str) -> PositionRAS:
