@@ -200,7 +200,9 @@ def test_units_of_length(tmp_path: Path, unit: int, factor: float, codes: tuple)
 
 
 def itk_grid(path: Path) -> VoxelGrid:
-    return grid_of(SimpleITK.ReadImage(str(path)), path)
+    with quiet_itk():  # its inverse of a matrix may warn of equal spacings
+        image = SimpleITK.ReadImage(str(path))
+    return grid_of(image, path)
 
 
 _SCALES = [(0.5, -100), (2, 0), (1, 3), (-1, 0), (1, 0), (2, np.inf), (1, np.nan), (3.3, 7.7), (np.inf, 0)]
