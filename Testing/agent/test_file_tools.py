@@ -11,7 +11,7 @@ import SimpleITK
 from MedSAM3AgentLib.cli.mcp import assistant_server
 from MedSAM3AgentLib.file_tools import FileTools
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.io.itk import image_on_grid
+from support.images import image_on_grid
 from support.scripted_segmenter import ScriptedSegmenter, abdomen
 
 VOLUME, MASKS = abdomen()

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from MedSAM3SegmentLib.cli.main import main
-from MedSAM3SegmentLib.io.itk import image_on_grid
 from MedSAM3SegmentLib.synthetic.phantom import make_phantom, tilted_grid
+from support.images import image_on_grid
 
 from .paths import ROOT
 from .tiny_model import TINY_ARCHITECTURE, TINY_SCORE

@@ -13,6 +13,8 @@ import SimpleITK
 from scipy.ndimage import map_coordinates
 
 from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.io.itk import LPS_TO_RAS
 from MedSAM3SegmentLib.io.read_volume import read_volume
 from MedSAM3SegmentLib.volume import Volume
 
@@ -110,3 +112,13 @@ def write_series(folder: Path, heights: Any, lean: float = 0.0, **tags: Any) -> 
         name = f"{(n * 7) % len(heights):03d}.dcm"
         write_dicom(folder / name, stack[n] + 1000, (-30.0, -40.0 + lean * z, z), **tags)
     return stack
+
+
+def image_on_grid(array: Array, grid: VoxelGrid) -> SimpleITK.Image:
+    """The ITK image of scalar ``array`` ``[k, j, i]`` on ``grid``."""
+    image = SimpleITK.GetImageFromArray(array)
+    lps = LPS_TO_RAS @ grid.ijk_to_ras
+    image.SetSpacing(grid.spacing)
+    image.SetOrigin(tuple(lps[:3, 3].tolist()))
+    image.SetDirection(tuple((lps[:3, :3] / np.asarray(grid.spacing)).ravel().tolist()))
+    return image

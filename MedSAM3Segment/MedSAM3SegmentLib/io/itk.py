@@ -236,15 +236,3 @@ def lps_grid(shape: tuple[int, ...], ijk_to_lps: Matrix, path: Path) -> VoxelGri
         raise InputError(
             "{path} has voxels without size or place; repair the spacing in its header.", path=path
         ) from None
-
-
-def image_on_grid(array: NDArray[Any], grid: VoxelGrid) -> SimpleITK.Image:
-    """The ITK image of scalar ``array`` ``[k, j, i]`` on ``grid``."""
-    import SimpleITK
-
-    image = SimpleITK.GetImageFromArray(array)
-    lps = LPS_TO_RAS @ grid.ijk_to_ras
-    image.SetSpacing(grid.spacing)
-    image.SetOrigin(tuple(lps[:3, 3].tolist()))
-    image.SetDirection(tuple((lps[:3, :3] / np.asarray(grid.spacing)).ravel().tolist()))
-    return image

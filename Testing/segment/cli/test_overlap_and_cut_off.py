@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from MedSAM3SegmentLib.cli.main import main
-from MedSAM3SegmentLib.io.itk import image_on_grid
 from MedSAM3SegmentLib.io.segment import PROVENANCE_TAG
 from MedSAM3SegmentLib.io.segmentation import read_segmentation
 from MedSAM3SegmentLib.synthetic.phantom import make_phantom
+from support.images import image_on_grid
 
 WORDS = ("--concept", "tumor; liver", "--slices", "27:32")
 

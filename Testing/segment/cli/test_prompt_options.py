@@ -11,7 +11,6 @@ import pytest
 from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.cli.options.prompt import add_prompt_options, concepts_of, prompts_of
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.io.itk import image_on_grid
 from MedSAM3SegmentLib.io.read_volume import read_volume
 from MedSAM3SegmentLib.io.segment import Segment
 from MedSAM3SegmentLib.io.segmentation import read_segmentation, write_segmentation
@@ -19,6 +18,7 @@ from MedSAM3SegmentLib.prompts.prompts import BoxReading, TargetPrompts
 from MedSAM3SegmentLib.synthetic.phantom import make_phantom
 from support.cli_runs import files_in, write_phantom
 from support.external_data import SHARED, needs_shared
+from support.images import image_on_grid
 from support.results import axial_grid
 from support.tiny_model import TINY_SCORE
 

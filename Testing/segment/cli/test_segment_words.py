@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from MedSAM3SegmentLib.io.itk import image_on_grid
 from MedSAM3SegmentLib.io.read_volume import read_volume
 from MedSAM3SegmentLib.io.segment import PROVENANCE_TAG
 from MedSAM3SegmentLib.io.segmentation import read_segmentation
 from support.cli_runs import Shell, files_in
+from support.images import image_on_grid
 
 
 def test_pasted_phrases_are_asked_and_named_without_their_decoration(segment: Shell) -> None:

@@ -20,9 +20,9 @@ from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.cli.output_files import written_together
 from MedSAM3SegmentLib.cli.signals import Interruption
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.io.itk import image_on_grid
 from MedSAM3SegmentLib.synthetic.phantom import tilted_grid
 from support.cli_runs import LIBRARY, files_in, start
+from support.images import image_on_grid
 
 
 def interrupt_when(process: subprocess.Popen[str], line: str) -> tuple[int, str]:

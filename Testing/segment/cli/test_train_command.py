@@ -11,9 +11,9 @@ import SimpleITK
 
 from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.cli.main import main
-from MedSAM3SegmentLib.io.itk import image_on_grid
 from MedSAM3SegmentLib.synthetic.phantom import make_phantom
 from support.cli_runs import GRID, files_in, write_phantom
+from support.images import image_on_grid
 from support.tiny_model import TINY_ARCHITECTURE
 
 

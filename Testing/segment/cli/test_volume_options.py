@@ -12,7 +12,6 @@ import SimpleITK
 from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.cli.write_result import write_result
 from MedSAM3SegmentLib.geometry.slice_stack import Plane
-from MedSAM3SegmentLib.io.itk import image_on_grid
 from MedSAM3SegmentLib.io.labelmap_nifti import write_label_map
 from MedSAM3SegmentLib.io.segment import PROVENANCE_TAG, Segment
 from MedSAM3SegmentLib.io.segmentation import read_segmentation, write_segmentation
@@ -21,6 +20,7 @@ from MedSAM3SegmentLib.results.result import ConceptResult, Instance, SegmentRes
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.volume import Volume
 from support.dicom_files import places, series_files
+from support.images import image_on_grid
 from support.results import axial_grid, result_of
 from support.scripted_tracker import CopyingTracker
 from support.tiny_model import TINY_SCORE

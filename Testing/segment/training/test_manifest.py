@@ -16,13 +16,13 @@ from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
-from MedSAM3SegmentLib.io.itk import image_on_grid
 from MedSAM3SegmentLib.io.segment import Segment
 from MedSAM3SegmentLib.io.segmentation import write_segmentation
 from MedSAM3SegmentLib.synthetic.phantom import tilted_grid
 from MedSAM3SegmentLib.training.dataset import LabelledStack
 from MedSAM3SegmentLib.training.manifest import manifest_stacks
 from support.external_data import SHARED, needs_shared
+from support.images import image_on_grid
 
 GRID = tilted_grid((5, 8, 7), (1.0, 1.5, 4.0), (4.0, -3.0, 5.0))
 CASES = SHARED / "cases"
