@@ -61,16 +61,19 @@ class ScriptedSegmenter:
     Attributes:
         answers: masks by phrase.
         requests: that were made, in order.
+        volumes: that they were made of.
     """
 
     def __init__(self, answers: Mapping[str, Mask], fails: Callable[[int], None] | None = None) -> None:
         self.answers = dict(answers)
         self.requests: list[SegmentRequest] = []
+        self.volumes: list[Volume] = []
         self._fails = fails
 
     def segment(self, volume: Volume, request: SegmentRequest, callbacks: RunCallbacks = NO_CALLBACKS) -> SegmentResult:
         del callbacks
         self.requests.append(request)
+        self.volumes.append(volume)
         if self._fails is not None:
             self._fails(len(self.requests))
         empty = np.zeros(volume.grid.shape, bool)

@@ -21,6 +21,7 @@ from MedSAM3AgentLib.planning.wordings import wordings_of
 from MedSAM3AgentLib.session import AgentRequest
 from MedSAM3SegmentLib.backend import SegmenterProtocol
 from MedSAM3SegmentLib.evaluation.metrics import dice
+from MedSAM3SegmentLib.evaluation.mode_comparison import spoiled
 from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.synthetic.phantom import CONCEPTS, Phantom
@@ -42,6 +43,7 @@ BASES: Mapping[str, Mapping[str, float]] = {
     "threshold +.3": {"shift": 0.3},
     "threshold -.3": {"shift": -0.3},
     "inventing .50": {"inventing": 0.5},
+    "spoiled slices .33": {"slices": 1 / 3},
 }
 
 MakeBackend = Callable[[Mapping[str, np.ndarray], SliceStack, int], Backend]
@@ -90,12 +92,16 @@ class Case:
 def score_phantom(
     kept: KeptAnswers, phantom: Phantom, seed: int, bases: Sequence[str], backends: Sequence[str]
 ) -> Iterator[Case]:
-    """All cases of a phantom; its slices are segmented once."""
+    """All cases of a phantom; its slices, and its spoiled ones, are segmented once."""
     stack = SliceStack.along(phantom.volume.grid, Plane.AXIAL)
     vocabulary = Vocabulary.load()
+    whole = phantom
     for base in bases:
         segmenter: SegmenterProtocol = kept
-        if BASES[base]:
+        phantom = whole
+        if share := BASES[base].get("slices"):
+            phantom = replace(whole, volume=spoiled(whole, stack, seed, share))
+        elif BASES[base]:
             changes = BASES[base]
             segmenter = SpoiledBase(
                 kept,

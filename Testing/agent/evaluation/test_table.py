@@ -69,3 +69,14 @@ def test_a_phantom_goes_through_every_backend_and_policy() -> None:
     assert not any(one.score_fell for one in cases)
     organs = [one for one in cases if one.base == "clean" and one.concept in ("liver", "left kidney", "right kidney")]
     assert all(one.after == 1 for one in organs)
+
+
+def test_spoiled_slices_are_given_to_the_model_and_the_truth_stays() -> None:
+    model = perfect()
+    phantom = Phantom(VOLUME, TRUTHS)
+    cases = list(score_phantom(KeptAnswers(model), phantom, 5, ["clean", "spoiled slices .33"], ["rules"]))
+    whole, changed = {one.content_hash: one for one in model.volumes}.values()
+    slices = [not np.array_equal(a, b) for a, b in zip(whole.array, changed.array, strict=True)]
+    # Those without organs have no organ's contrast to lose.
+    assert len(slices) / 4 < sum(slices) <= round(len(slices) / 3)
+    assert all(one.after == 1 for one in cases if one.concept == "liver")
