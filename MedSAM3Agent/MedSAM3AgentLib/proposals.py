@@ -33,7 +33,7 @@ from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 #: Checks that by themselves make a proposal doubtful whatever the wordings say.
 HARD_CHECKS = frozenset({"side", "container", "confusers", "extent"})
 
-#: A finding that fails the contrast check needs at least this mean score to be believed.
+#: A finding that one wording gave and that fails the contrast check needs at least this mean score to be believed.
 _SURE_SCORE = 0.7
 
 
@@ -132,8 +132,8 @@ class Proposer:
         return united(pick_objects(objects, target.pick, target.count, grid), grid.shape)
 
     def container_mask(self, work: TargetWork) -> BoolMask | None:
-        """What the target lies in, filled; None where there is none, or one that is only implied was not found."""
-        if work.container is None:
+        """What the target lies in, filled; None where there is none, or an implied one was not found surely."""
+        if work.container is None or not (work.is_container_asked or self._is_agreed(work.container)):
             return None
         mask = self._found(work.container)
         if not mask.any():
@@ -149,6 +149,13 @@ class Proposer:
             return self._nothing(work, action)
         checked = [(opinion, self.checks(work, opinion, opinions)) for opinion in opinions]
         typed = work.wordings[0]
+        if _is_one_against_typed(typed, opinions):
+            said = message(
+                "'{typed}' found nothing, and '{phrase}' alone gave something, which is not believed.",
+                typed=typed,
+                phrase=opinions[0].phrases[0],
+            )
+            return self.absent(work, action, Verdict.UNSURE, said)
 
         def worth(pair: tuple[Opinion, tuple[Check, ...]]) -> tuple[float, bool]:
             opinion, checks = pair
@@ -201,7 +208,7 @@ class Proposer:
         verdict, why = Verdict.UNSURE, message("Nothing speaks against it, but one wording alone gave it.")
         if failed:
             why = message("Doubtful: {words}", words=failed[0].words)
-            if is_finding(work.target.structure.phrase) and _is_unbelievable(failed, mean_score):
+            if is_finding(work.target.structure.phrase) and _is_unbelievable(failed, mean_score, opinion.support):
                 verdict = Verdict.REJECTED
         elif opinion.support > 1:
             verdict = Verdict.ACCEPTED
@@ -242,12 +249,19 @@ class Proposer:
     def _found(self, structure: Structure) -> BoolMask:
         """The mask of a container or an exclusion, by what most of its wordings gave."""
         if structure not in self._structures:
-            target = Target(structure, pick=Pick.ALL)
-            work = TargetWork(target, wordings_of(structure, None, self.vocabulary), (), None, False)
-            opinions = self.opinions(work)
+            opinions = self._opinions_of(structure)
             empty = np.zeros(self.evidence.volume.grid.shape, bool)
             self._structures[structure] = opinions[0].mask if opinions else empty
         return self._structures[structure]
+
+    def _is_agreed(self, structure: Structure) -> bool:
+        """Whether the wordings of a structure do not contradict each other to the last one."""
+        opinions = self._opinions_of(structure)
+        return len(opinions) == 1 or any(opinion.support > 1 for opinion in opinions)
+
+    def _opinions_of(self, structure: Structure) -> list[Opinion]:
+        target = Target(structure, pick=Pick.ALL)
+        return self.opinions(TargetWork(target, wordings_of(structure, None, self.vocabulary), (), None, False))
 
     def _nothing(self, work: TargetWork, action: Action) -> Proposal:
         asked = [phrase for phrase in work.wordings if self.evidence.has(phrase)]
@@ -272,6 +286,13 @@ def same_phrase(one: str, other: str) -> bool:
     return key_of(one) == key_of(other)
 
 
-def _is_unbelievable(failed: Sequence[Check], mean_score: float) -> bool:
+def _is_one_against_typed(typed: str, opinions: Sequence[Opinion]) -> bool:
+    """Whether the typed phrase gave nothing and no two others agree: one wording's word against it is not enough."""
+    gave = {phrase for opinion in opinions for phrase in opinion.phrases}
+    return typed not in gave and all(opinion.support < 2 for opinion in opinions)
+
+
+def _is_unbelievable(failed: Sequence[Check], mean_score: float, support: int) -> bool:
     names = {check.name for check in failed}
-    return bool(names & HARD_CHECKS) or (bool(names & {"contrast", "thickness"}) and mean_score < _SURE_SCORE)
+    is_faint = support < 2 and bool(names & {"contrast", "thickness"}) and mean_score < _SURE_SCORE
+    return bool(names & HARD_CHECKS) or is_faint

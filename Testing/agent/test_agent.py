@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,9 @@ from MedSAM3AgentLib.session import AgentRequest, AgentResult, Stop, Verdict
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
-from MedSAM3SegmentLib.progress import RunCallbacks
+from MedSAM3SegmentLib.progress import NO_CALLBACKS, RunCallbacks
+from MedSAM3SegmentLib.request import SegmentRequest
+from MedSAM3SegmentLib.results.result import SegmentResult
 from MedSAM3SegmentLib.volume import Volume
 from support.scripted_segmenter import ACCEPT, GRID, REJECT, ScriptedBackend, ScriptedSegmenter, abdomen
 
@@ -101,6 +105,54 @@ def test_what_no_wording_finds_is_absent() -> None:
     assert result.stop is Stop.ABSENT
     assert result.kept[0].is_absent
     assert "None of" in result.kept[0].why
+
+
+def test_one_other_wording_is_not_believed_against_the_typed_phrase_but_two_that_agree_are() -> None:
+    alone = {"hepatic tissue": MASKS["spleen"]}
+    result = Agent(ScriptedSegmenter(alone)).ask(VOLUME, "the liver")
+    assert not result.kept[0].mask.any()
+    assert result.kept[0].verdict is Verdict.UNSURE
+    assert "'liver' found nothing, and 'hepatic tissue' alone" in str(result.kept[0].why)
+
+    contradicting = alone | {"liver tissue": MASKS["left kidney"]}
+    assert not Agent(ScriptedSegmenter(contradicting)).ask(VOLUME, "the liver").kept[0].mask.any()
+    agreeing = {"hepatic tissue": MASKS["liver"], "liver tissue": MASKS["liver"]}
+    assert np.array_equal(Agent(ScriptedSegmenter(agreeing)).ask(VOLUME, "the liver").kept[0].mask, MASKS["liver"])
+
+
+def test_an_implied_organ_whose_wordings_contradict_each_other_drops_nothing() -> None:
+    tumors = dict.fromkeys(("kidney tumor", "kidney mass", "renal tumor"), MASKS["kidney tumor"])
+    wrong = {"kidney": MASKS["spleen"], "renal tissue": MASKS["liver"]}
+    result = Agent(ScriptedSegmenter(tumors | wrong)).ask(VOLUME, "kidney tumor")
+    assert np.array_equal(result.kept[0].mask, MASKS["kidney tumor"])
+
+    agreed = {"kidney": MASKS["spleen"], "renal tissue": MASKS["spleen"]}
+    assert not Agent(ScriptedSegmenter(tumors | agreed)).ask(VOLUME, "kidney tumor").kept[0].mask.any()
+    named = Agent(ScriptedSegmenter(tumors | wrong)).ask(VOLUME, "the tumor in the kidney")
+    assert not named.kept[0].mask.any()
+
+
+def test_a_faint_finding_is_believed_where_wordings_agree() -> None:
+    inside = MASKS["liver"] & np.roll(MASKS["liver"], (6, 6, 6), (0, 1, 2)) & np.roll(MASKS["liver"], -6, 0)
+    assert inside.any()
+    words = ("liver tumor", "liver mass", "liver lesion", "hepatic tumor")
+
+    class Unsure(ScriptedSegmenter):
+        """Scores below what is believed by itself."""
+
+        def segment(
+            self, volume: Volume, request: SegmentRequest, callbacks: RunCallbacks = NO_CALLBACKS
+        ) -> SegmentResult:
+            result = super().segment(volume, request, callbacks)
+            faint = tuple(replace(one, evidence=tuple(replace(e, score=e.score * 0.5) for e in one.evidence))
+                          for one in result.concepts)  # fmt: skip
+            return replace(result, concepts=faint)
+
+    agreed = Agent(Unsure({**LIVER, **dict.fromkeys(words, inside)})).ask(VOLUME, "liver tumor")
+    assert np.array_equal(agreed.kept[0].mask, inside)
+    assert agreed.kept[0].verdict is Verdict.UNSURE
+    alone = Agent(Unsure({**LIVER, "liver tumor": inside})).ask(VOLUME, "liver tumor")
+    assert not alone.kept[0].mask.any()
 
 
 def test_a_rejected_mask_is_replaced_by_the_candidate_that_is_chosen() -> None:
