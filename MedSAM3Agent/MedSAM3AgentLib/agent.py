@@ -6,21 +6,27 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from MedSAM3AgentLib.backends.protocol import Backend
+from MedSAM3AgentLib.backends.protocol import Backend, BackendError
 from MedSAM3AgentLib.backends.questions import answer_question, plan_question
 from MedSAM3AgentLib.backends.replies import ReplyFault, answer_in, plan_in
 from MedSAM3AgentLib.backends.rules import RulesBackend
 from MedSAM3AgentLib.evidence import Evidence
 from MedSAM3AgentLib.objects.sides import midline_of
+from MedSAM3AgentLib.pages.page import PageSource, draw_action_page
 from MedSAM3AgentLib.planning.sentence import is_fully_known, is_implicit_question, plan_by_rules
 from MedSAM3AgentLib.proposals import Proposer, TargetWork
 from MedSAM3AgentLib.questioning import Asker, Recorder
 from MedSAM3AgentLib.rounds import RoundWork
+from MedSAM3AgentLib.sending.consent import Consent
+from MedSAM3AgentLib.sending.disclosure import OnConsent
+from MedSAM3AgentLib.sending.gate import SendingGate
 from MedSAM3AgentLib.session import AgentRequest, AgentResult, Round, Stop, Verdict
 from MedSAM3AgentLib.targets import Plan
 from MedSAM3SegmentLib.backend import SegmenterProtocol
 from MedSAM3SegmentLib.errors import Cancelled, InputError
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.messages.message import Message, as_message, message
+from MedSAM3SegmentLib.preprocessing.windowing import choose_window
 from MedSAM3SegmentLib.progress import NO_CALLBACKS, RunCallbacks
 from MedSAM3SegmentLib.units import format_volume
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
@@ -37,6 +43,9 @@ class Agent:
         language: who answers where checks are unsure; the rules by default, which ask nobody.
         vocabulary: knows structures; the shipped one by default.
         draws_pages: whether each round comes with its picture, also where no model looks at one.
+        on_consent: asks a person before anything of a volume leaves for another computer, once for host and volume;
+            without one the answer is no.
+        consent: what was agreed to before, and the institution's policy; a new one with the site's by default.
     """
 
     def __init__(
@@ -46,11 +55,15 @@ class Agent:
         vocabulary: Vocabulary | None = None,
         *,
         draws_pages: bool = True,
+        on_consent: OnConsent | None = None,
+        consent: Consent | None = None,
     ) -> None:
         self.segmenter = segmenter
         self.language: Backend = language or RulesBackend()
         self.vocabulary = vocabulary or Vocabulary.load()
         self.draws_pages = draws_pages
+        self.on_consent = on_consent
+        self.consent = consent
 
     def ask(
         self,
@@ -70,13 +83,15 @@ class Agent:
             recorder: told of each question and its reply.
 
         Raises:
-            InputError: nothing to look for was recognized, or the request does not fit the volume.
+            InputError: nothing to look for was recognized, the request does not fit the volume, or the institution's
+                policy does not allow the language model's host.
             ModelError, EngineError: the segmenter failed in the first round.
             Cancelled: the user stopped before the first round was done; later the best round is kept.
         """
         if isinstance(request, str):
             request = AgentRequest(request)
-        asker = Asker(self.language, request.calls, recorder, callbacks.cancel)
+        gate = self._gate(volume, request)
+        asker = Asker(self.language, request.calls, recorder, callbacks.cancel, gate.check if gate else None)
         plan = self._plan(request, asker)
         evidence = Evidence(self.segmenter, volume, request, callbacks)
         proposer = Proposer(evidence, self.vocabulary, midline_of(volume))
@@ -118,6 +133,22 @@ class Agent:
             if stop is not None:
                 return self._result(request, plan, rounds, stop, evidence, asker)
 
+    def _gate(self, volume: Volume, request: AgentRequest) -> SendingGate | None:
+        """What questions pass where they leave this computer; None where they do not."""
+        # Backends of other programs may know of no host.
+        host = getattr(self.language, "sends_to", "")
+        if not host:
+            return None
+        self.consent = self.consent or Consent.of()
+        self.consent.check_policy(host)
+
+        def draw_volume() -> bytes:
+            stack = SliceStack.along(volume.grid, request.plane)
+            source = PageSource(volume, stack, request.window or choose_window(volume), {})
+            return draw_action_page(source, {}, "slices through the volume").png
+
+        return SendingGate(host, volume, request.text, self.consent, self.on_consent, draw_volume)
+
     def _plan(self, request: AgentRequest, asker: Asker) -> Plan:
         """The vocabulary first; a language model where that does not know it or a question is asked."""
         is_question = is_implicit_question(request.text, self.vocabulary)
@@ -137,7 +168,7 @@ class Agent:
             raise InputError(
                 "No structure to look for was recognized in the request, and the language model named none ({fault}); "
                 "name one, such as 'the mass in the right kidney'.",
-                fault=asker.failure or read.value,
+                fault=read.value if asker.ended is None else str(asker.ended),
             )
         return plan
 
@@ -155,8 +186,8 @@ class Agent:
             is_accepted = all(one is not None and one.verdict is Verdict.ACCEPTED for one in best)
             if is_accepted:
                 return Stop.ABSENT if is_absent else Stop.ACCEPTED
-        if asker.failure:
-            return Stop.LANGUAGE_MODEL
+        if asker.ended is not None:
+            return asker.ended.stop
         if not asker.can_ask:
             return Stop.CALLS if asker.backend.votes and not asker.calls_left else Stop.NOTHING_NEW
         if all(work.is_settled for work in works):
@@ -182,17 +213,19 @@ class Agent:
             with suppress(Cancelled):
                 text = asker.ask(answer_question(request.text, kept, sizes, rounds[-1].page))
                 answer = " ".join(filter(None, (answer, answer_in(text or ""))))
-        if asker.failure:
-            said.append(
-                message(
-                    "The language model '{name}' failed: {why} The best round was kept.",
-                    name=self.language.name,
-                    why=asker.failure,
-                )
-            )
+        if asker.ended is not None:
+            said.append(_why_ended(self.language.name, asker.ended))
         return AgentResult(
             request, plan, tuple(rounds), stop, _why(stop, rounds), evidence.provenance, answer, tuple(said)
         )
+
+
+def _why_ended(name: str, ended: BackendError) -> Message:
+    if ended.stop is Stop.LANGUAGE_MODEL:
+        return message("The language model '{name}' failed: {why} The best round was kept.", name=name, why=str(ended))
+    return message(
+        "The language model '{name}' was not asked: {why} The best round was kept.", name=name, why=str(ended)
+    )
 
 
 def _why(stop: Stop, rounds: Sequence[Round]) -> Message:
@@ -212,6 +245,11 @@ def _why(stop: Stop, rounds: Sequence[Round]) -> Message:
             )
         case Stop.LANGUAGE_MODEL:
             return message("The language model failed; the best of {count} rounds was kept.", count=count)
+        case Stop.NOT_AGREED:
+            return message(
+                "Sending was not agreed to and nothing left this computer; the best of {count} rounds was kept.",
+                count=count,
+            )
         case Stop.USER:
             return message("Stopped; the best of {count} rounds was kept.", count=count)
     return as_message(stop.value)

@@ -1,4 +1,4 @@
-"""Asking a language model: what is counted against the budget, recorded, agreed to and timed, in one place."""
+"""Asking a language model: what is counted against the budget, agreed to, recorded and timed, in one place."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from MedSAM3AgentLib.backends.protocol import Backend, BackendError, Question, Reply
 from MedSAM3SegmentLib.progress import CancelCheck
 
-#: Told of each question and its reply, or of the sentence in place of one.
-Recorder = Callable[[Question, Reply | str], None]
+#: Told of each question and its reply, or of why there is none.
+Recorder = Callable[[Question, Reply | BackendError], None]
 
 
 @dataclass(eq=False)
@@ -22,23 +22,25 @@ class Asker:
         calls_left: questions that may still be asked.
         recorder: is told of each, or None.
         cancel: ends a question.
+        check: raises ``BackendError`` where a question may not leave, or None where all stay on this computer.
         calls: that were asked.
         seconds: that they took.
-        failure: why the backend no longer answers, or empty; it is not asked again then.
+        ended: why nothing is asked any more, or None.
     """
 
     backend: Backend
     calls_left: int
     recorder: Recorder | None = None
     cancel: CancelCheck | None = None
+    check: Callable[[Question], None] | None = None
     calls: int = 0
     seconds: float = 0.0
-    failure: str = ""
+    ended: BackendError | None = None
 
     @property
     def can_ask(self) -> bool:
         """Whether a question may be asked and an answer hoped for."""
-        return self.backend.answers and self.calls_left > 0 and not self.failure
+        return self.backend.answers and self.calls_left > 0 and self.ended is None
 
     def ask(self, question: Question) -> str | None:
         """The text of the reply; None where nothing may be asked any more, or the backend failed.
@@ -48,18 +50,24 @@ class Asker:
         """
         if not self.can_ask:
             return None
+        try:
+            reply = self._reply(question)
+        except BackendError as error:
+            self.ended = error
+            if self.recorder is not None:
+                self.recorder(question, error)
+            return None
+        if self.recorder is not None:
+            self.recorder(question, reply)
+        return reply.text
+
+    def _reply(self, question: Question) -> Reply:
+        if self.check is not None:
+            self.check(question)
         self.calls += 1
         self.calls_left -= 1
         started = time.monotonic()
         try:
-            reply = self.backend.ask(question, self.cancel)
-        except BackendError as error:
-            self.failure = str(error)
-            if self.recorder is not None:
-                self.recorder(question, str(error))
-            return None
+            return self.backend.ask(question, self.cancel)
         finally:
             self.seconds += time.monotonic() - started
-        if self.recorder is not None:
-            self.recorder(question, reply)
-        return reply.text

@@ -154,6 +154,7 @@ class Stop(StrEnum):
     ROUNDS = "rounds used up"
     CALLS = "calls used up"
     LANGUAGE_MODEL = "the language model failed"
+    NOT_AGREED = "sending was not agreed to"
     USER = "stopped by the user"
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from MedSAM3AgentLib.actions import action_data
-from MedSAM3AgentLib.backends.protocol import Backend, Question, Reply
+from MedSAM3AgentLib.backends.protocol import Backend, BackendError, Question, Reply
 from MedSAM3AgentLib.session import AgentRequest, AgentResult, Proposal, Round
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
@@ -59,13 +59,13 @@ class Transcript:
             answers=backend.answers,
         )
 
-    def add_question(self, question: Question, reply: Reply | str) -> None:
-        """A question with its reply, or the sentence that stands in place of one."""
+    def add_question(self, question: Question, reply: Reply | BackendError) -> None:
+        """A question with its reply, or with why there is none; then it was perhaps not sent at all."""
         asked = question_fields(question)
         if question.picture:
             self.pictures[asked["picture"]] = question.picture
-        if isinstance(reply, str):
-            self._add("question", **asked, failure=reply)
+        if isinstance(reply, BackendError):
+            self._add("question", **asked, failure=str(reply), stop=reply.stop.value)
             return
         self._add(
             "question",

@@ -107,6 +107,7 @@ class ScriptedBackend:
         self.votes = votes
         self.sees_pictures = sees_pictures
         self.answers = True
+        self.sends_to = ""
         self.questions: list[Question] = []
         self._replies = list(replies)
 

@@ -35,6 +35,7 @@ class LocalBackend:
 
     sees_pictures = True
     answers = True
+    sends_to = ""
 
     def __init__(self, folder: Path, device: str = "auto", votes: int = 1) -> None:
         if not (folder / "config.json").is_file():

@@ -34,6 +34,7 @@ class OracleBackend:
 
     sees_pictures = False
     answers = True
+    sends_to = ""
 
     def __init__(
         self,
@@ -131,6 +132,7 @@ class RandomBackend:
     votes = 3
     sees_pictures = False
     answers = True
+    sends_to = ""
 
     def __init__(self, seed: int = 0) -> None:
         self._rng = np.random.default_rng(seed)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from MedSAM3AgentLib.session import Stop
 from MedSAM3AgentLib.targets import Target
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.progress import CancelCheck
@@ -108,7 +109,12 @@ class BackendError(Exception):
 
     Args:
         words: one sentence.
+        stop: why the agent stops, where it is another thing than a failure.
     """
+
+    def __init__(self, words: str, stop: Stop = Stop.LANGUAGE_MODEL) -> None:
+        super().__init__(words)
+        self.stop = stop
 
 
 class Backend(Protocol):
@@ -119,12 +125,14 @@ class Backend(Protocol):
         votes: how many times a verdict is asked for; 0 where it cannot judge.
         sees_pictures: whether a picture is worth drawing for it.
         answers: whether it can be asked at all.
+        sends_to: the host that questions leave this computer for, or empty where they stay.
     """
 
     name: str
     votes: int
     sees_pictures: bool
     answers: bool
+    sends_to: str
 
     def ask(self, question: Question, cancel: CancelCheck | None = None) -> Reply:
         """The reply to a question.

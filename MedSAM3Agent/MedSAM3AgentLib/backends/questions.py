@@ -73,7 +73,7 @@ _ACTION_SCHEMA = {
 _ANSWER_SCHEMA = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
 
 #: Most characters of the request that go into a question.
-_QUOTED = 200
+MOST_QUOTED = 200
 
 
 def plan_question(text: str) -> Question:
@@ -156,7 +156,7 @@ def checks_in_words(checks: Sequence[Check]) -> str:
 
 def _quoted(text: str) -> str:
     """Typed text as data: one line, cut, between quotes of JSON."""
-    return json.dumps(clean_text(text, _QUOTED), ensure_ascii=False)
+    return json.dumps(clean_text(text, MOST_QUOTED), ensure_ascii=False)
 
 
 def _wanted(schema: Mapping[str, Any]) -> str:

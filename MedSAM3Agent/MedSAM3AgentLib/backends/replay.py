@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from MedSAM3AgentLib.session import Stop
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.progress import CancelCheck
 
@@ -18,6 +19,8 @@ class ReplayBackend:
         lines: of ``transcript.read_transcript``.
         fields_of: what identifies a question (``transcript.question_fields``).
     """
+
+    sends_to = ""
 
     def __init__(self, lines: Sequence[Mapping[str, Any]], fields_of: Any) -> None:
         header = lines[0]
@@ -53,7 +56,7 @@ class ReplayBackend:
                     field=field,
                 )
         if "failure" in recorded:
-            raise BackendError(str(recorded["failure"]))
+            raise BackendError(str(recorded["failure"]), _stop_of(recorded))
         usage = recorded.get("usage")
         return Reply(
             str(recorded.get("reply", "")),
@@ -62,3 +65,10 @@ class ReplayBackend:
             int(recorded.get("milliseconds", 0)),
             dict(recorded.get("parameters") or {}),
         )
+
+
+def _stop_of(recorded: Mapping[str, Any]) -> Stop:
+    try:
+        return Stop(recorded.get("stop", Stop.LANGUAGE_MODEL))
+    except ValueError:
+        return Stop.LANGUAGE_MODEL

@@ -14,6 +14,7 @@ class RulesBackend:
     votes = 0
     sees_pictures = False
     answers = False
+    sends_to = ""
 
     def ask(self, question: Question, cancel: CancelCheck | None = None) -> Reply:
         """Nothing is ever asked of the rules.

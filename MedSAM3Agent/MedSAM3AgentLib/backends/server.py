@@ -11,7 +11,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,6 @@ class ServerBackend:
         model: name of the model, as the server knows it; for Azure the deployment.
         certificate: PEM file of the authority that signed it, or None for the well-known ones.
         votes: how often a verdict is asked for.
-        before_sending: is given each question before it leaves and raises ``BackendError`` where it may not.
         key: the server's key; from the environment by default.
 
     Raises:
@@ -62,7 +61,6 @@ class ServerBackend:
         *,
         certificate: Path | None = None,
         votes: int = 3,
-        before_sending: Callable[[Question], None] | None = None,
         key: str | None = None,
     ) -> None:
         parts = urlsplit(address)
@@ -92,11 +90,15 @@ class ServerBackend:
         self.sees_pictures = True
         self.answers = True
         self._address, self._model = address, model
-        self._before_sending = before_sending
         key = os.environ.get(KEY_VARIABLE, "") if key is None else key
         self._transport = Transport(address, self.host, model, key, certificate)
         # Fields that the server refused once are left out from then on.
         self._refused: list[str] = []
+
+    @property
+    def sends_to(self) -> str:
+        """The server where it is another computer; whoever asks sees to it that somebody agreed."""
+        return "" if self.is_loopback else self.host
 
     @property
     def is_loopback(self) -> bool:
@@ -129,11 +131,9 @@ class ServerBackend:
         """The reply to a question.
 
         Raises:
-            BackendError: the server does not answer, refuses, or may not be sent to.
+            BackendError: the server does not answer, or refuses.
             Cancelled: ``cancel`` said so; the call is abandoned.
         """
-        if self._before_sending is not None and question.subject is not None:
-            self._before_sending(question)
         answers: queue.Queue[Reply | BackendError | Exception] = queue.Queue()
         given_up = threading.Event()
 

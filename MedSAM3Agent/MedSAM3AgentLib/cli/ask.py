@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from MedSAM3AgentLib.cli.language import add_language_options, language_of
+from MedSAM3AgentLib.cli.language import ChosenLanguage, add_language_options, language_of
 from MedSAM3SegmentLib.cli.options.model import ModelSection, add_model_options
 from MedSAM3SegmentLib.cli.options.values import parse_slices
 from MedSAM3SegmentLib.cli.options.volume import add_reading_options
@@ -22,7 +22,6 @@ from MedSAM3SegmentLib.progress import Progress, RunCallbacks, Stage
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from MedSAM3AgentLib.backends.protocol import Backend
     from MedSAM3AgentLib.session import AgentRequest, AgentResult, Round
     from MedSAM3AgentLib.transcript import Transcript
     from MedSAM3SegmentLib.volume import Volume
@@ -82,7 +81,8 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
         volume = read_volume(options.input, options.series, options.modality)
     for said in volume.messages:
         terminal.note(said, "yellow")
-    backend = _backend(options, volume)
+    language = _language(options, volume, terminal, interruption)
+    backend = language.backend
     if backend.answers and options.replay is None:
         terminal.note(f"Where checks are unsure, {backend.name} gets pages of the volume and the request's words.")
     with terminal.busy("loading the model"):
@@ -109,7 +109,8 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
             show(step.stage, step.done, step.total, unit, step.seconds_left)
 
         callbacks = RunCallbacks(progress, cancel=stop)
-        result = Agent(segmenter, backend).ask(volume, request, callbacks, on_round, transcript.add_question)
+        agent = Agent(segmenter, backend, on_consent=language.on_consent, consent=language.consent)
+        result = agent.ask(volume, request, callbacks, on_round, transcript.add_question)
     transcript.end(result)
     terminal.note(f"Looked for, as understood by {result.plan.by}: {result.plan.description}.")
     for said in result.messages:
@@ -159,9 +160,11 @@ def _check(options: argparse.Namespace) -> list[Path]:
     return outputs
 
 
-def _backend(options: argparse.Namespace, volume: Volume) -> Backend:
+def _language(
+    options: argparse.Namespace, volume: Volume, terminal: Terminal, interruption: Interruption
+) -> ChosenLanguage:
     if options.replay is None:
-        return language_of(options, volume)
+        return language_of(options, volume, terminal, interruption)
     from MedSAM3AgentLib.backends.replay import ReplayBackend
     from MedSAM3AgentLib.transcript import question_fields, read_transcript
 
@@ -173,7 +176,7 @@ def _backend(options: argparse.Namespace, volume: Volume) -> Backend:
                 path=options.replay,
                 field=field,
             )
-    return ReplayBackend(lines, question_fields)
+    return ChosenLanguage(ReplayBackend(lines, question_fields))
 
 
 def _write(

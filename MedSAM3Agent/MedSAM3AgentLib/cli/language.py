@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from MedSAM3SegmentLib.cli.signals import Interrupted, Interruption
+from MedSAM3SegmentLib.cli.terminal import Terminal
 from MedSAM3SegmentLib.errors import InputError
 
 if TYPE_CHECKING:
     from MedSAM3AgentLib.backends.protocol import Backend
+    from MedSAM3AgentLib.sending.consent import Consent
+    from MedSAM3AgentLib.sending.disclosure import Disclosure, OnConsent
     from MedSAM3SegmentLib.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenLanguage:
+    """What was chosen after ``--language``.
+
+    Attributes:
+        backend: that answers.
+        consent: what the options agree to, or None where nothing leaves.
+        on_consent: asks at the terminal, or None where nobody is there or all was agreed to.
+    """
+
+    backend: Backend
+    consent: Consent | None = None
+    on_consent: OnConsent | None = None
 
 
 def add_language_options(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +51,8 @@ def add_language_options(parser: argparse.ArgumentParser) -> None:
         metavar="HOST",
         action="append",
         default=[],
-        help="let pictures drawn from this volume and the request's words go to this host; needed for any that is not "
-        "this computer",
+        help="let pictures drawn from this volume and the request's words go to this host without being asked; needed "
+        "for any that is not this computer where nobody is at the terminal to be asked",
     )
     group.add_argument(
         "--allow-text-in-pictures",
@@ -43,8 +63,10 @@ def add_language_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--certificate", metavar="FILE.pem", type=Path, help="authority that signed the server")
 
 
-def language_of(options: argparse.Namespace, volume: Volume) -> Backend:
-    """The backend that was chosen, once its host may be sent to.
+def language_of(
+    options: argparse.Namespace, volume: Volume, terminal: Terminal, interruption: Interruption
+) -> ChosenLanguage:
+    """The backend that was chosen, once its host may be sent to or somebody is there to be asked.
 
     Raises:
         InputError: it cannot be understood, or sending is not allowed.
@@ -55,11 +77,11 @@ def language_of(options: argparse.Namespace, volume: Volume) -> Backend:
     if text == "rules":
         from MedSAM3AgentLib.backends.rules import RulesBackend
 
-        return RulesBackend()
+        return ChosenLanguage(RulesBackend())
     if text.startswith("local:"):
         from MedSAM3AgentLib.backends.local import LocalBackend
 
-        return LocalBackend(Path(text.removeprefix("local:")))
+        return ChosenLanguage(LocalBackend(Path(text.removeprefix("local:"))))
     if "#" not in text or "://" not in text:
         raise InputError(
             "'{language}' is no language model; give rules, local:FOLDER or URL#MODEL, such as "
@@ -72,13 +94,52 @@ def language_of(options: argparse.Namespace, volume: Volume) -> Backend:
     address, _, model = text.partition("#")
     backend = ServerBackend(address, model, certificate=options.certificate)
     consent = Consent.of(options.policy)
-    consent.check_shell(
-        backend.host,
-        backend.is_loopback,
-        volume,
-        options.allow_sending,
-        {} if backend.is_loopback else dicom_tags(options.input),
-        text_is_allowed=options.allow_text_in_pictures,
-    )
+    on_consent = None
+    if backend.sends_to:
+        consent.check_policy(backend.host)
+        consent.note_tags(volume, dicom_tags(options.input))
+        try:
+            consent.check_shell(
+                backend.host, False, volume, options.allow_sending, text_is_allowed=options.allow_text_in_pictures
+            )
+        except InputError:
+            if not terminal.can_ask:
+                raise
+            on_consent = _asking(terminal, interruption, options.output)
     backend.probe()
-    return backend
+    return ChosenLanguage(backend, consent, on_consent)
+
+
+def _asking(terminal: Terminal, interruption: Interruption, output: Path) -> OnConsent:
+    """Asks at the terminal, with the picture in a file beside the output; it is kept after a yes only."""
+
+    def ask(disclosure: Disclosure) -> bool:
+        from MedSAM3SegmentLib.io.atomic_write import atomic_write
+
+        path = _free_name(output)
+        with atomic_write(path) as draft:
+            draft.write_bytes(disclosure.picture)
+        is_agreed = False
+        try:
+            with interruption.at_once():
+                is_agreed = terminal.ask(f"{disclosure.what} The picture is in {path}. Send it to {disclosure.host}?")
+        except Interrupted:
+            pass  # a no; the agent sees that the user stopped
+        finally:
+            if not is_agreed:
+                path.unlink(missing_ok=True)
+        return is_agreed
+
+    return ask
+
+
+def _free_name(output: Path) -> Path:
+    """A name beside the output that no file has."""
+    stem = output.name
+    for ending in (".seg.nrrd", ".nii.gz", ".nii", ".nrrd"):
+        stem = stem.removesuffix(ending)
+    number, path = 1, output.with_name(f"{stem}-to-be-sent.png")
+    while path.exists():
+        number += 1
+        path = output.with_name(f"{stem}-to-be-sent-{number}.png")
+    return path

@@ -79,6 +79,7 @@ class Consent:
 
     policy: Policy = Policy()
     _agreed: set[tuple[str, str]] = field(default_factory=set)
+    _tags: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, path: Path | None = None) -> Consent:
@@ -113,20 +114,26 @@ class Consent:
         """Whether the user agreed for this host and this very volume."""
         return (host.lower(), volume.content_hash) in self._agreed
 
+    def note_tags(self, volume: Volume, tags: Mapping[str, str]) -> None:
+        """Note the DICOM elements of a volume that tell of text in its pictures, as ``dicom_tags`` has them."""
+        self._tags[volume.content_hash] = tags
+
+    def doubt_of(self, volume: Volume) -> Message | None:
+        """Why pictures of a volume may have text in them, by itself and its noted elements; None where nothing does."""
+        return text_in_pictures(volume, self._tags.get(volume.content_hash, {}))
+
     def check_shell(
         self,
         host: str,
         is_loopback: bool,
         volume: Volume,
         allowed: Sequence[str],
-        tags: Mapping[str, str] | None = None,
         *,
         text_is_allowed: bool = False,
     ) -> None:
         """The shell's yes: the host must be named after ``--allow-sending``.
 
         Args:
-            tags: DICOM elements of the input by keyword, or None.
             text_is_allowed: the second yes, for pictures that may have text in them.
 
         Raises:
@@ -142,7 +149,7 @@ class Consent:
                 volume="this volume",
                 host=host,
             )
-        doubt = text_in_pictures(volume, tags or {})
+        doubt = self.doubt_of(volume)
         if doubt is not None and not text_is_allowed:
             raise InputError(
                 "{doubt} Nothing is sent to {host}; look at it, and repeat with --allow-text-in-pictures if it shows "

@@ -57,6 +57,15 @@ class Interruption:
         finally:
             self._gentle = before
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Let the first signal end the block also within ``gently``, as where a person is asked something."""
+        before, self._gentle = self._gentle, False
+        try:
+            yield
+        finally:
+            self._gentle = before
+
     def _receive(self, number: int, frame: FrameType | None) -> Any:
         del number, frame
         repeated, self.happened = self.happened, True

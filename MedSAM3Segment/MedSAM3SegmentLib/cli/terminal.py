@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
 #: Columns to print where there is no terminal to ask, so that a log has whole lines.
 LOG_WIDTH = 120
@@ -38,6 +39,25 @@ class Terminal:
         self._results = _console(sys.stdout)
         self._log = _console(sys.stderr)
         self._said: set[str] = set()
+        self._bars: Progress | None = None
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether somebody is there to answer a question."""
+        return sys.stdin is not None and sys.stdin.isatty()
+
+    def ask(self, question: str) -> bool:
+        """Ask a person, on standard error and also when quiet; only ``y`` and ``yes`` are a yes."""
+        if self._bars is not None:
+            self._bars.stop()
+        try:
+            _print(self._log, f"{question} [y/N]")
+            return input().strip().lower() in ("y", "yes")
+        except EOFError:
+            return False
+        finally:
+            if self._bars is not None:
+                self._bars.start()
 
     @property
     def shows_progress(self) -> bool:
@@ -105,7 +125,11 @@ class Terminal:
                     remark=remark,
                 )
 
-            yield show
+            self._bars = bars
+            try:
+                yield show
+            finally:
+                self._bars = None
 
 
 def duration(seconds: float) -> str:

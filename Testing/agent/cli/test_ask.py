@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from MedSAM3AgentLib.backends.server import ServerBackend
 from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.io.segment import PROVENANCE_TAG
 from MedSAM3SegmentLib.io.segmentation import read_segmentation
@@ -62,6 +65,42 @@ def test_ask_with_a_server_and_its_replay(ask: Shell, here: Path) -> None:  # no
     (here / "first.seg.nrrd").write_bytes(first)
     assert np.array_equal(masks[0], read_segmentation(here / "first.seg.nrrd")[0][0].mask)
     assert ask("another", "--replay", "t.jsonl") == 2
+
+
+class Typed(io.StringIO):
+    """What a person types at a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("typed", "agreed"), [("y\n", True), ("n\n", False), ("\n", False), ("", False)])
+def test_a_person_at_a_terminal_sees_the_picture_in_a_file_and_is_asked_once(
+    ask: Shell,
+    here: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    typed: str,
+    agreed: bool,
+) -> None:
+    # A server on this machine stands for one elsewhere.
+    monkeypatch.setattr(ServerBackend, "sends_to", "127.0.0.1")
+    monkeypatch.setattr(sys, "stdin", Typed(typed))
+    (here / "out-to-be-sent.png").write_bytes(b"mine")
+    with language_server(lambda *_: Answer(said('{"verdict": "accept", "color": "red"}'))) as server:
+        assert ask("gadget", "--language", f"{server.address}#m") == 0
+    pictures = [body for body in server.requests if "Target" in str(body)]
+    asked = capsys.readouterr().err
+    assert asked.count("[y/N]") == 1
+    assert "out-to-be-sent-2.png" in asked
+    assert bool(pictures) == agreed
+    assert (here / "out-to-be-sent.png").read_bytes() == b"mine"
+    assert (here / "out-to-be-sent-2.png").exists() == agreed
+    if agreed:
+        shown = base64.b64encode((here / "out-to-be-sent-2.png").read_bytes()).decode()
+        assert shown in str(pictures[0])
+    segments, _ = read_segmentation(here / "out.seg.nrrd")
+    assert [one.name for one in segments] == ["gadget"]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +16,20 @@ from MedSAM3AgentLib.backends.server import ServerBackend
 from MedSAM3AgentLib.sending.consent import Consent, Policy, dicom_tags, text_in_pictures
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.messages.message import as_message
+from MedSAM3SegmentLib.volume import Volume
 from support.dicom_files import series_files
 from support.language_server import Answer, language_server, said
 from support.scripted_segmenter import ScriptedSegmenter, abdomen
 
 VOLUME, MASKS = abdomen()
 ALLOWED = ["llm.example.org"]
+
+
+def noted(volume: Volume, tags: Mapping[str, str]) -> Consent:
+    """Nothing agreed to yet, with what a volume's DICOM elements tell."""
+    consent = Consent()
+    consent.note_tags(volume, tags)
+    return consent
 
 
 def test_this_computer_is_free_and_any_other_host_needs_a_yes_by_name() -> None:
@@ -78,8 +87,8 @@ def test_pictures_that_may_have_text_in_them_need_a_second_yes(
     volume = replace(VOLUME, **changes)  # type: ignore[arg-type]
     assert text_in_pictures(volume, tags) is not None
     with pytest.raises(InputError, match="--allow-text-in-pictures"):
-        Consent().check_shell("llm.example.org", False, volume, ALLOWED, tags)
-    Consent().check_shell("llm.example.org", False, volume, ALLOWED, tags, text_is_allowed=True)
+        noted(volume, tags).check_shell("llm.example.org", False, volume, ALLOWED)
+    noted(volume, tags).check_shell("llm.example.org", False, volume, ALLOWED, text_is_allowed=True)
     assert text_in_pictures(VOLUME, {"ImageType": "ORIGINAL\\PRIMARY", "BurnedInAnnotation": "NO"}) is None
 
 
