@@ -93,8 +93,8 @@ class Agent:
         works = [self._work(target, seeds, asker) for target in plan.targets]
         if all(work.is_settled for work in works):
             raise InputError(
-                "There is nothing to go on with: edit a slice, delete or rename a segment, choose a region, or type what "
-                "to change."
+                "There is nothing to go on with: edit a slice, delete or rename a segment, choose a region, or type "
+                "what to change."
             )
         open_works = [work for work in works if not work.is_settled]
         first = tuple(dict.fromkeys(phrase for work in open_works for phrase in work.phrases(self.vocabulary)))
@@ -127,6 +127,8 @@ class Agent:
                 turn.page(works) if self.draws_pages else b"",
                 asker.calls - before,
                 seconds,
+                tuple(proposal for work in works for proposal in work.rejected),
+                evidence.provenance,
             )
             rounds.append(done)
             if on_round is not None:

@@ -122,6 +122,7 @@ class Proposer:
         opinion, checks = max(checked, key=worth)
         proposal = self.proposal(work, action, opinion, checks)
         if proposal.verdict is Verdict.REJECTED:
+            work.dropped.append(proposal)
             said = message("What '{phrase}' gave is not believed. {words}", phrase=proposal.phrase, words=proposal.why)
             return self.absent(work, action, Verdict.UNSURE, said)
         return proposal

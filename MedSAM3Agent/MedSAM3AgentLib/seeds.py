@@ -27,7 +27,8 @@ class TargetSeed:
     Attributes:
         target: what was asked for, by its new phrase where its segment was renamed.
         mask: bool ``[k, j, i]``, what its segment holds now; empty where it was absent or deleted.
-        edited: slices of the request's stack that a person drew, corrected or emptied.
+        edited: slices of the request's stack that a person drew, corrected or emptied, in this round or one before.
+        is_edited: whether any of that was done since the round.
         scores: how sure the other slices were, where that is known.
         rejected: bool ``[k, j, i]``, what a person said is not meant, or None.
         earlier: the round's own proposal, or None where a person made the segment.
@@ -39,6 +40,7 @@ class TargetSeed:
     target: Target
     mask: BoolMask
     edited: tuple[int, ...] = ()
+    is_edited: bool = False
     scores: Mapping[int, float] = field(default_factory=dict)
     rejected: BoolMask | None = None
     earlier: Proposal | None = None
@@ -48,7 +50,7 @@ class TargetSeed:
     @property
     def is_changed(self) -> bool:
         """Whether there is anything to do for it before a language model is asked."""
-        return bool(self.edited or self.is_sought or self.command or self.earlier is None)
+        return bool(self.is_edited or self.is_sought or self.command or self.earlier is None)
 
     def with_edits(self, mask: BoolMask, stack: SliceStack) -> BoolMask:
         """``mask`` with the edited slices as the person left them; the same where there are none."""

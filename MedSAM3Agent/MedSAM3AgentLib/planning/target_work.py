@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from MedSAM3AgentLib.actions import Action, CarryEdits, EditMask, SegmentPhrases
 from MedSAM3AgentLib.seeds import TargetSeed
-from MedSAM3AgentLib.session import Proposal
+from MedSAM3AgentLib.session import Proposal, Verdict
 from MedSAM3AgentLib.targets import Structure, Target
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
@@ -25,6 +25,7 @@ class TargetWork:
         container: what it lies in, asked for or implied by the vocabulary, or None.
         is_container_asked: whether the request names it.
         tried: proposals of all rounds so far.
+        dropped: proposals that were not believed from the start, and were replaced by one that it is absent.
         is_settled: whether nothing more is to be done for it.
         seed: what a person left of it in an earlier round, or None.
         bounds: drawn by a person, bool ``[k, j, i]`` that it must lie in, or None.
@@ -36,6 +37,7 @@ class TargetWork:
     container: Structure | None
     is_container_asked: bool
     tried: list[Proposal] = field(default_factory=list)
+    dropped: list[Proposal] = field(default_factory=list)
     is_settled: bool = False
     seed: TargetSeed | None = None
     bounds: BoolMask | None = None
@@ -72,6 +74,13 @@ class TargetWork:
         if self.seed is not None and self.seed.edited:
             return CarryEdits(self.seed.edited)
         return SegmentPhrases(self.wordings)
+
+    @property
+    def rejected(self) -> list[Proposal]:
+        """What was found and is not believed."""
+        tried = [*self.dropped, *self.tried]
+        best = self.best
+        return [one for one in tried if one.verdict is Verdict.REJECTED and not one.is_absent and one is not best]
 
     @property
     def best(self) -> Proposal | None:
