@@ -1,4 +1,4 @@
-"""The agent in a scene for tests: a synthetic body as a volume node, scripted answers, and edits as a person makes them."""
+"""The agent in a scene, for tests: a body as a volume node, scripted answers, and edits as a person makes them."""
 
 from __future__ import annotations
 
@@ -34,6 +34,14 @@ def add_abdomen(parent: Any = None, name: str = "ct") -> Any:
     node = add_volume(ABDOMEN.array, ijk_to_ras=LATTICE, parent=parent, name=name)
     node.SetAttribute("DICOM.Modality", "CT")
     return node
+
+
+def renew_hierarchy(scene: Any) -> None:
+    """Empty the subject hierarchy and put it into a scene that was cleared, as Slicer's window does."""
+    hierarchy = boot().vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    hierarchy.RemoveAllItems(False)
+    if not scene.IsNodePresent(hierarchy):
+        scene.AddNode(hierarchy)
 
 
 def make_logic(answers: Mapping[str, Mask] | None = None, fails: Callable[[int], None] | None = None) -> Any:
@@ -105,5 +113,6 @@ def save_and_load(scene: Any, folder: Path) -> None:
     scene.SetURL(str(folder / "scene.mrml"))
     assert scene.Commit()
     scene.Clear(False)
+    renew_hierarchy(scene)
     scene.SetURL(str(folder / "scene.mrml"))
     assert scene.Import()
