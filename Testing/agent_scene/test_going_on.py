@@ -1,4 +1,4 @@
-"""Going on from a round as a person left it: edited slices, deleted, renamed and added segments, regions, typed text."""
+"""Going on from a round as a person left it: edited slices, segments deleted, renamed or added, regions, typed text."""
 
 from __future__ import annotations
 
@@ -273,16 +273,18 @@ def test_branches_keep_their_parent_and_nothing_is_overwritten():
 
 
 def test_a_language_model_is_asked_of_what_was_unsure_and_cannot_undo_an_edit():
-    logic, node, _ = asked("gadget", answers={"gadget": MASKS["spleen"], "widget": MASKS["liver"]})
-    edited = edit_slice(node, "gadget", 26)
+    name = "gadget tumor"
+    logic, node, _ = asked(name, answers={name: MASKS["spleen"], "widget": MASKS["liver"]})
+    edited = edit_slice(node, name, 26)
     backend = ScriptedBackend([REJECT, {"action": "segment", "phrases": ["widget"]}, ACCEPT])
 
     run = logic.goOn(node, language=backend)
 
     for one in run.rounds:
-        assert np.array_equal(mask_of(one.node, "gadget")[26], edited[26])
+        assert np.array_equal(mask_of(one.node, name)[26], edited[26])
+    assert [one.verdicts[0].verdict for one in run.rounds] == ["unsure", "accepted"]
     others = np.arange(GRID.shape[0]) != 26
-    assert np.array_equal(mask_of(run.rounds[-1].node, "gadget")[others], MASKS["liver"][others])
+    assert np.array_equal(mask_of(run.rounds[-1].node, name)[others], MASKS["liver"][others])
 
 
 def test_options_of_the_round_hold_where_none_are_given():
