@@ -5,6 +5,7 @@ from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
@@ -39,6 +40,237 @@ class MedSAM3AgentWidget(ScriptedLoadableModuleWidget):
         label.wordWrap = True
         self.layout.addWidget(label)
         self.layout.addStretch(1)
+
+
+class MedSAM3AgentLogic(ScriptedLoadableModuleLogic):
+    """The agent, for the panel and for Slicer's Python console.
+
+    In the console, waiting for the result while the window stays alive::
+
+        from MedSAM3Agent import MedSAM3AgentLogic
+        logic = MedSAM3AgentLogic()
+        run = logic.ask(slicer.util.getNode("CT"), "the mass in the right kidney")
+        print(run.why, run.rounds[-1].node.GetName())
+
+    and, once a slice of it was corrected in the Segment Editor::
+
+        logic.goOn(run.rounds[-1].node)
+        logic.goOn(run.rounds[-1].node, "without the cyst")
+
+    or going on at once::
+
+        job = logic.start(slicer.util.getNode("CT"), "liver and spleen", onRound=lambda one: print(one.tried))
+        job.cancel()
+
+    Args:
+        segmenter: used in this process instead of the engine (anything with ``Segmenter.segment``).
+        engine: who takes the requests (anything with ``EngineClient.submit``); None for the engine of the settings.
+    """
+
+    def __init__(self, segmenter=None, engine=None):
+        ScriptedLoadableModuleLogic.__init__(self)
+        from MedSAM3AgentWidgetsLib.agent_runs import AgentRuns
+
+        self._runs = AgentRuns(segmenter, engine)
+
+    segmenter = property(lambda self: self._runs.segmenter, lambda self, given: setattr(self._runs, "segmenter", given))
+
+    def ask(
+        self,
+        volumeNode,
+        text,
+        language="rules",
+        rounds=3,
+        onRound=None,
+        progress=None,
+        cancel=None,
+        onConsent=None,
+        calls=10,
+        plane="acquired",
+        window=None,
+        threshold=None,
+        slices=None,
+        model="demo",
+        device="auto",
+        policy=None,
+        certificate=None,
+    ):
+        """Segment what ``text`` describes, round by round in the scene, and return; the window stays alive.
+
+        :param volumeNode: scalar or color volume node.
+        :param text: one or more sentences, such as ``"the mass in the right kidney, without the cyst"``.
+        :param language: ``rules``, ``local:FOLDER``, ``URL#MODEL``, a MedSAM3AgentLib backend, or
+            ``{"replay": PATH}`` for the recorded replies of a transcript.
+        :param rounds: most rounds, 1 to 5.
+        :param onRound: called with a MedSAM3AgentSceneLib.rounds.scene_round.SceneRound once it is in the scene.
+        :param progress: called with a MedSAM3SegmentLib.progress.Progress.
+        :param cancel: asked between steps; returning True ends the run, and the rounds that are done stay.
+        :param onConsent: asked with a MedSAM3AgentSceneLib.languages.disclosure.Disclosure before the first question
+            on a volume goes to a host that is not this computer; without it the answer is no.
+        :param calls: most questions to the language model.
+        :param plane, window, threshold, slices, model, device: as ``MedSAM3SegmentLogic.segment`` takes them.
+        :param policy: JSON file of hosts that the institution allows, besides the one for all users.
+        :param certificate: PEM file of the authority that signed the language model's server.
+        :return: the MedSAM3AgentSceneLib.rounds.agent_run.AgentRun.
+        :raises MedSAM3SegmentLib.errors.MedSAM3Error: with one sentence that says what to do; no round was made.
+        """
+        from MedSAM3AgentSceneLib.rounds.agent_spec import ask_spec
+
+        spec = ask_spec(
+            volumeNode,
+            text,
+            self._language(language, policy, certificate),
+            rounds=rounds,
+            calls=calls,
+            plane=plane,
+            window=window,
+            threshold=threshold,
+            slices=slices,
+            model=model,
+            device=device,
+        )
+        return self._runs.finish(spec, onRound, progress, cancel, onConsent)
+
+    def start(
+        self,
+        volumeNode,
+        text,
+        onProgress=None,
+        onRound=None,
+        onDone=None,
+        onFailed=None,
+        onConsent=None,
+        language="rules",
+        policy=None,
+        certificate=None,
+        key=None,
+        **options,
+    ):
+        """Begin a request and return at once; a request of this logic that is on its way is ended, its rounds stay.
+
+        :param onProgress: called with a MedSAM3SegmentLib.progress.Progress.
+        :param onRound: called with a MedSAM3AgentSceneLib.rounds.scene_round.SceneRound once it is in the scene.
+        :param onDone: called with the AgentRun.
+        :param onFailed: called with the error, a MedSAM3SegmentLib.errors.Cancelled when somebody ended it before the
+            first round, a node was removed or the scene closed.
+        :param key: of the language model's server; None for that of the environment. Scenes, logs and transcripts
+            never have it.
+        :param options: as ``ask`` takes them.
+        :return: a MedSAM3WidgetsLib.run_timer.RunTimer with ``cancel()``, ``ended`` and ``run``.
+        :raises MedSAM3SegmentLib.errors.MedSAM3Error: the request cannot begin.
+        """
+        from MedSAM3AgentSceneLib.rounds.agent_spec import ask_spec
+
+        spec = ask_spec(volumeNode, text, self._language(language, policy, certificate, key), **options)
+        return self._runs.start(spec, onProgress, onRound, onDone, onFailed, onConsent)
+
+    def goOn(
+        self,
+        roundNode,
+        text="",
+        language="rules",
+        rounds=3,
+        onRound=None,
+        progress=None,
+        cancel=None,
+        onConsent=None,
+        calls=10,
+        roi=None,
+        policy=None,
+        certificate=None,
+        **options,
+    ):
+        """Go on from a round as it stands now: what was edited, deleted, renamed or typed counts; returns as ``ask``.
+
+        Slices that were changed by hand come back as they are, to the voxel. A segment that was deleted is not proposed
+        again. One that was renamed is looked for by its new name, and one that was added is followed. The round itself
+        is not changed; new rounds have it as their parent.
+
+        :param roundNode: segmentation node of a round.
+        :param text: an edit command such as ``shrink 2 mm``, or a further request such as ``without the cyst``,
+            ``only inside the liver``, ``instead the spleen`` or ``also the spleen``.
+        :param roi: a markups ROI node that everything that is looked for must lie in.
+        :param options: ``plane``, ``window``, ``threshold``, ``slices``, ``model`` and ``device``; those of the round
+            where they are not given.
+        """
+        from MedSAM3AgentSceneLib.rounds.agent_spec import go_on_spec
+
+        chosen = self._language(language, policy, certificate)
+        spec = go_on_spec(roundNode, text, chosen, roi=roi, rounds=rounds, calls=calls, **options)
+        return self._runs.finish(spec, onRound, progress, cancel, onConsent)
+
+    def startGoOn(
+        self,
+        roundNode,
+        text="",
+        onProgress=None,
+        onRound=None,
+        onDone=None,
+        onFailed=None,
+        onConsent=None,
+        language="rules",
+        policy=None,
+        certificate=None,
+        key=None,
+        **options,
+    ):
+        """Begin to go on from a round and return at once; see ``goOn`` and ``start``."""
+        from MedSAM3AgentSceneLib.rounds.agent_spec import go_on_spec
+
+        spec = go_on_spec(roundNode, text, self._language(language, policy, certificate, key), **options)
+        return self._runs.start(spec, onProgress, onRound, onDone, onFailed, onConsent)
+
+    def keep(self, roundNode):
+        """Make what a round found ordinary segments of a segmentation of their own, as one undo.
+
+        :return: the new segmentation node; its segments are named as asked.
+        :raises MedSAM3SegmentLib.errors.MedSAM3Error: there is nothing to keep.
+        """
+        return self._runs.keep(roundNode)
+
+    def command(self, segmentationNode, text, segments=None):
+        """Do edit commands such as ``keep the largest; shrink 2 mm`` to segments, as one undo.
+
+        :param segments: names or IDs of segments, or None for those that the text names or else the only one.
+        :return: a MedSAM3AgentSceneLib.editing.run_command.CommandOutcome.
+        """
+        from MedSAM3AgentSceneLib.editing.run_command import run_command
+
+        self._runs.hold_history()
+        return run_command(segmentationNode, text, segments)
+
+    def undo(self):
+        """Take back what was done last to segmentations of the scene, by this logic or another; False for nothing."""
+        return self._runs.undo()
+
+    def redo(self):
+        """Do again what ``undo`` took back; False when there is nothing to redo."""
+        return self._runs.redo()
+
+    def canUndo(self):
+        """Whether ``undo`` has something to take back."""
+        return self._runs.can_undo
+
+    def canRedo(self):
+        """Whether ``redo`` has something to do again."""
+        return self._runs.can_redo
+
+    def close(self):
+        """End what is on its way, because the module goes away."""
+        self._runs.close()
+
+    @staticmethod
+    def _language(given, policy=None, certificate=None, key=None):
+        from pathlib import Path
+
+        from MedSAM3AgentLib.sending.consent import Policy
+        from MedSAM3AgentSceneLib.languages.choose_language import LanguageChoice
+        from MedSAM3AgentWidgetsLib.agent_runs import consent_of_session
+
+        consent = consent_of_session()
+        if policy is not None:
+            consent = consent.narrowed(Policy.read(Path(policy)))
+        return LanguageChoice(given, None if certificate is None else Path(certificate), key, consent)
 
 
 class MedSAM3AgentTest(ScriptedLoadableModuleTest):

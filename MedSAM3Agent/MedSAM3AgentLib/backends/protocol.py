@@ -132,7 +132,9 @@ class Backend(Protocol):
     votes: int
     sees_pictures: bool
     answers: bool
-    sends_to: str
+
+    @property
+    def sends_to(self) -> str: ...
 
     def ask(self, question: Question, cancel: CancelCheck | None = None) -> Reply:
         """The reply to a question.

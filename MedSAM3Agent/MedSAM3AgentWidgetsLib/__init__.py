@@ -1,0 +1,1 @@
+"""Qt parts and timers that the agent's panel and console share."""
