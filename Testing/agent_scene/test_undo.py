@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from support.agent_scene import MASKS, add_abdomen, edit_slice, make_logic, mask_of, round_content
+from MedSAM3SceneLib.coroutines import run_steps_to_end
+from support.agent_scene import LATTICE, MASKS, add_abdomen, edit_slice, make_logic, mask_of, round_content
 from support.nodes import add_segmentation, segments, snapshot
 from support.slicer_modules import load_module
 
@@ -31,6 +31,7 @@ def test_undo_and_redo_over_a_whole_session(scene):
     from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 
     volume = add_abdomen()
+    drawn = add_segmentation(volume, {"mine": MASKS["spleen"]})
     logic = make_logic()
     states = [state_of(scene)]
 
@@ -38,10 +39,10 @@ def test_undo_and_redo_over_a_whole_session(scene):
         states.append(state_of(scene))
 
     first = logic.ask(volume, "the liver and the spleen")
-    did()
     node = first.rounds[-1].node
+    # By hand, which Slicer's own undo takes back.
     edit_slice(node, "liver", 25)
-    states[-1] = state_of(scene)  # by hand, with Slicer's own undo
+    did()
     second = logic.goOn(node)
     did()
     logic.goOn(node, "also the right kidney")
@@ -49,26 +50,19 @@ def test_undo_and_redo_over_a_whole_session(scene):
     logic.keep(second.rounds[-1].node)
     did()
     # Another module writes into the same scene.
-    drawn = add_segmentation(volume, {"mine": MASKS["spleen"]})
-    states[-1] = state_of(scene)
     load_module("MedSAM3Segment").MedSAM3SegmentLogic(FakeSegmenter({"liver": 7})).segment(volume, "liver", drawn)
     did()
     logic.ask(volume, "spleen")
     did()
 
-    # What Slicer's own tools added is not ours to take back.
-    for before in states[-2:2:-1]:
+    for before in states[-2::-1]:
         assert logic.undo()
         assert state_of(scene) == before
-    for after in states[4:]:
+    assert not logic.undo()
+    for after in states[1:]:
         assert logic.redo()
         assert state_of(scene) == after
-    while logic.undo():
-        pass
-    assert list(state_of(scene)[0]) == ["drawn"]
-    while logic.redo():
-        pass
-    assert state_of(scene) == states[-1]
+    assert not logic.redo()
 
 
 def test_an_edit_made_since_comes_back_with_redo(scene):
@@ -98,19 +92,28 @@ def test_undoing_a_branch_shows_what_was_shown_before():
     assert not node.GetDisplayNode().GetVisibility()
 
 
-def test_a_command_on_a_round_is_undone_in_its_place():
-    pytest.importorskip("MedSAM3AgentSceneLib.editing.run_command")
+def test_what_is_written_into_a_round_is_undone_in_its_place(scene):
+    from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
+
+    volume = add_abdomen()
     logic = make_logic()
-    node = logic.ask(add_abdomen(), "liver").rounds[0].node
-    before = snapshot(node)
-    logic.command(node, "shrink 6 mm")
-    after = snapshot(node)
-    assert after != before
+    node = logic.ask(volume, "liver").rounds[0].node
+    before = state_of(scene)
+    writer = SegmentWriter.shared()
+    with writer.action(node, volume):
+        run_steps_to_end(writer.write(segments(node)["liver"], MASKS["spleen"], LATTICE))
+    written = state_of(scene)
+    branch = logic.goOn(node).rounds[0].node
+    after = state_of(scene)
+    assert not np.array_equal(mask_of(branch, "liver"), MASKS["liver"])
+
+    for expected in (written, before):
+        assert logic.undo()
+        assert state_of(scene) == expected
     assert logic.undo()
-    assert snapshot(node) == before
-    assert logic.redo()
-    assert snapshot(node) == after
-    assert segments(node)
+    for expected in (before, written, after):
+        assert logic.redo()
+        assert state_of(scene) == expected
 
 
 def test_a_new_logic_finds_what_another_did():
