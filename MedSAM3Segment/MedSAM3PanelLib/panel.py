@@ -18,6 +18,7 @@ from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
 from MedSAM3WidgetsLib.preview_display import PreviewDisplay
 from MedSAM3WidgetsLib.progress_bar import ProgressBar
 from MedSAM3WidgetsLib.scrolling import scroll_into_view
+from MedSAM3WidgetsLib.wrapped_labels import keep_labels_readable
 
 from .concept_completer import ConceptCompleter, remember_concepts
 from .dialogs import confirm_replace
@@ -26,7 +27,6 @@ from .request_form import RequestForm
 from .results_section import ResultsSection
 from .slice_view_selector import SliceViewSelector
 from .threshold_slider import ThresholdSlider
-from .wrapped_labels import keep_labels_readable
 
 
 class Panel:
