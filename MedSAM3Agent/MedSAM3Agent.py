@@ -168,50 +168,119 @@ class MedSAM3AgentLogic(ScriptedLoadableModuleLogic):
         :return: the MedSAM3AgentSceneLib.rounds.agent_run.AgentRun.
         :raises MedSAM3SegmentLib.errors.MedSAM3Error: with one sentence that says what to do; no round was made.
         """
-        spec = self._spec(volumeNode, text, language, onConsent, locals())
-        return self._runs.finish(spec, onRound, progress, cancel)
+        from MedSAM3AgentSceneLib.rounds.agent_spec import ask_spec
+
+        spec = ask_spec(
+            volumeNode,
+            text,
+            self._language(language, policy, certificate),
+            rounds=rounds,
+            calls=calls,
+            plane=plane,
+            window=window,
+            threshold=threshold,
+            slices=slices,
+            model=model,
+            device=device,
+        )
+        return self._runs.finish(spec, onRound, progress, cancel, onConsent)
 
     def start(
-        self, volumeNode, text, onProgress=None, onRound=None, onDone=None, onFailed=None, onConsent=None, **options
+        self,
+        volumeNode,
+        text,
+        onProgress=None,
+        onRound=None,
+        onDone=None,
+        onFailed=None,
+        onConsent=None,
+        language="rules",
+        policy=None,
+        certificate=None,
+        key=None,
+        **options,
     ):
         """Begin a request and return at once; a request of this logic that is on its way is ended, its rounds stay.
 
+        :param onProgress: called with a MedSAM3SegmentLib.progress.Progress.
+        :param onRound: called with a MedSAM3AgentSceneLib.rounds.scene_round.SceneRound once it is in the scene.
         :param onDone: called with the AgentRun.
         :param onFailed: called with the error, a MedSAM3SegmentLib.errors.Cancelled when somebody ended it before the
             first round, a node was removed or the scene closed.
+        :param key: of the language model's server; None for that of the environment. Scenes, logs and transcripts
+            never have it.
         :param options: as ``ask`` takes them.
         :return: a MedSAM3WidgetsLib.run_timer.RunTimer with ``cancel()``, ``ended`` and ``run``.
         :raises MedSAM3SegmentLib.errors.MedSAM3Error: the request cannot begin.
         """
-        raise NotImplementedError
+        from MedSAM3AgentSceneLib.rounds.agent_spec import ask_spec
 
-    def goOn(self, roundNode, text="", language="rules", rounds=3, roi=None, **options):
+        spec = ask_spec(volumeNode, text, self._language(language, policy, certificate, key), **options)
+        return self._runs.start(spec, onProgress, onRound, onDone, onFailed, onConsent)
+
+    def goOn(
+        self,
+        roundNode,
+        text="",
+        language="rules",
+        rounds=3,
+        onRound=None,
+        progress=None,
+        cancel=None,
+        onConsent=None,
+        calls=10,
+        roi=None,
+        policy=None,
+        certificate=None,
+        **options,
+    ):
         """Go on from a round as it stands now: what was edited, deleted, renamed or typed counts; returns as ``ask``.
 
         Slices that were changed by hand come back as they are, to the voxel. A segment that was deleted is not proposed
-        again. One that was renamed is looked for by its new name. The round itself is not changed; new rounds have it
-        as their parent.
+        again. One that was renamed is looked for by its new name, and one that was added is followed. The round itself
+        is not changed; new rounds have it as their parent.
 
         :param roundNode: segmentation node of a round.
-        :param text: an edit command such as ``shrink 2 mm``, or a further request such as ``without the cyst`` or
-            ``also the spleen``.
-        :param roi: a markups ROI node that everything must lie in.
-        :param options: as ``ask`` takes them.
+        :param text: an edit command such as ``shrink 2 mm``, or a further request such as ``without the cyst``,
+            ``only inside the liver``, ``instead the spleen`` or ``also the spleen``.
+        :param roi: a markups ROI node that everything that is looked for must lie in.
+        :param options: ``plane``, ``window``, ``threshold``, ``slices``, ``model`` and ``device``; those of the round
+            where they are not given.
         """
-        raise NotImplementedError
+        from MedSAM3AgentSceneLib.rounds.agent_spec import go_on_spec
+
+        chosen = self._language(language, policy, certificate)
+        spec = go_on_spec(roundNode, text, chosen, roi=roi, rounds=rounds, calls=calls, **options)
+        return self._runs.finish(spec, onRound, progress, cancel, onConsent)
 
     def startGoOn(
-        self, roundNode, text="", onProgress=None, onRound=None, onDone=None, onFailed=None, onConsent=None, **options
+        self,
+        roundNode,
+        text="",
+        onProgress=None,
+        onRound=None,
+        onDone=None,
+        onFailed=None,
+        onConsent=None,
+        language="rules",
+        policy=None,
+        certificate=None,
+        key=None,
+        **options,
     ):
         """Begin to go on from a round and return at once; see ``goOn`` and ``start``."""
-        raise NotImplementedError
+        from MedSAM3AgentSceneLib.rounds.agent_spec import go_on_spec
+
+        spec = go_on_spec(roundNode, text, self._language(language, policy, certificate, key), **options)
+        return self._runs.start(spec, onProgress, onRound, onDone, onFailed, onConsent)
 
     def keep(self, roundNode):
-        """Make the kept objects of a round ordinary segments of a segmentation of their own, as one undo.
+        """Make what a round found ordinary segments of a segmentation of their own, as one undo.
 
         :return: the new segmentation node; its segments are named as asked.
+        :raises MedSAM3SegmentLib.errors.MedSAM3Error: there is nothing to keep.
         """
-        raise NotImplementedError
+        return self._runs.keep(roundNode)
 
     def command(self, segmentationNode, text, segments=None):
         """Do edit commands such as ``keep the largest; shrink 2 mm`` to segments, as one undo.
@@ -221,6 +290,7 @@ class MedSAM3AgentLogic(ScriptedLoadableModuleLogic):
         """
         from MedSAM3AgentSceneLib.editing.run_command import run_command
 
+        self._runs.hold_history()
         return run_command(segmentationNode, text, segments)
 
     def undo(self):
@@ -242,6 +312,19 @@ class MedSAM3AgentLogic(ScriptedLoadableModuleLogic):
     def close(self):
         """End what is on its way, because the module goes away."""
         self._runs.close()
+
+    @staticmethod
+    def _language(given, policy=None, certificate=None, key=None):
+        from pathlib import Path
+
+        from MedSAM3AgentLib.sending.consent import Policy
+        from MedSAM3AgentSceneLib.languages.choose_language import LanguageChoice
+        from MedSAM3AgentWidgetsLib.agent_runs import consent_of_session
+
+        consent = consent_of_session()
+        if policy is not None:
+            consent = consent.narrowed(Policy.read(Path(policy)))
+        return LanguageChoice(given, None if certificate is None else Path(certificate), key, consent)
 
 
 class MedSAM3AgentTest(ScriptedLoadableModuleTest):

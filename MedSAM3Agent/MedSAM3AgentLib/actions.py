@@ -108,7 +108,28 @@ class Accept:
     answer: str = ""
 
 
-Action = SegmentPhrases | ChooseObjects | SetThreshold | ExampleBox | EditMask | LookCloser | ReportAbsent | Accept
+@dataclass(frozen=True)
+class CarryEdits:
+    """Carry slices that a person edited through the stack; no reply can name it.
+
+    Attributes:
+        slices: along the stack.
+    """
+
+    slices: tuple[int, ...]
+
+
+Action = (
+    SegmentPhrases
+    | ChooseObjects
+    | SetThreshold
+    | ExampleBox
+    | EditMask
+    | LookCloser
+    | ReportAbsent
+    | Accept
+    | CarryEdits
+)
 
 
 class UnknownActionError(ValueError):
@@ -191,6 +212,9 @@ def action_words(action: Action) -> str:
             return "report absent"
         case Accept():
             return "accept"
+        case CarryEdits():
+            listed = ", ".join(map(str, action.slices[:8])) + (", ..." if len(action.slices) > 8 else "")
+            return f"go on from edited slices {listed}"
 
 
 def action_data(action: Action) -> dict[str, Any]:
@@ -220,6 +244,22 @@ def action_data(action: Action) -> dict[str, Any]:
             return {"action": "report_absent", "reason": action.reason}
         case Accept():
             return {"action": "accept", "answer": action.answer}
+        case CarryEdits():
+            return {"action": "carry_edits", "slices": list(action.slices)}
+
+
+def recorded_action(data: Mapping[str, Any]) -> Action:
+    """The action that ``action_data`` wrote, also one that no reply can name.
+
+    Raises:
+        UnknownActionError: it is none.
+    """
+    if data.get("action") != "carry_edits":
+        return action_of(data)
+    try:
+        return CarryEdits(tuple(int(index) for index in data["slices"]))
+    except (KeyError, TypeError, ValueError):
+        raise UnknownActionError("no edited slices are named") from None
 
 
 def _segment(data: Mapping[str, Any]) -> SegmentPhrases:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from MedSAM3AgentLib.backends.protocol import Backend
 from MedSAM3AgentLib.backends.questions import answer_question, plan_question
 from MedSAM3AgentLib.backends.replies import ReplyFault, answer_in, plan_in
 from MedSAM3AgentLib.backends.rules import RulesBackend
 from MedSAM3AgentLib.evidence import Evidence
+from MedSAM3AgentLib.going_on import with_text
 from MedSAM3AgentLib.objects.sides import midline_of
 from MedSAM3AgentLib.planning.sentence import is_fully_known, is_implicit_question, plan_by_rules
-from MedSAM3AgentLib.proposals import Proposer, TargetWork
+from MedSAM3AgentLib.planning.target_work import TargetWork
+from MedSAM3AgentLib.proposals import Proposer
 from MedSAM3AgentLib.questioning import Asker, Recorder
 from MedSAM3AgentLib.rounds import RoundWork
+from MedSAM3AgentLib.seeds import Seeds
 from MedSAM3AgentLib.session import AgentRequest, AgentResult, Round, Stop, Verdict
-from MedSAM3AgentLib.targets import Plan
+from MedSAM3AgentLib.targets import Plan, Target
 from MedSAM3SegmentLib.backend import SegmenterProtocol
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.messages.message import Message, as_message, message
@@ -59,6 +63,7 @@ class Agent:
         callbacks: RunCallbacks = NO_CALLBACKS,
         on_round: RoundCallback | None = None,
         recorder: Recorder | None = None,
+        seeds: Seeds | None = None,
     ) -> AgentResult:
         """Segment what ``request`` describes in ``volume``.
 
@@ -68,20 +73,32 @@ class Agent:
         Args:
             on_round: told of each round as soon as it is done.
             recorder: told of each question and its reply.
+            seeds: an earlier round as a person left it, to go on from; None to begin.
 
         Raises:
-            InputError: nothing to look for was recognized, or the request does not fit the volume.
+            InputError: nothing to look for was recognized, the request does not fit the volume, or there is nothing
+                to go on with.
             ModelError, EngineError: the segmenter failed in the first round.
             Cancelled: the user stopped before the first round was done; later the best round is kept.
         """
         if isinstance(request, str):
             request = AgentRequest(request)
         asker = Asker(self.language, request.calls, recorder, callbacks.cancel)
-        plan = self._plan(request, asker)
-        evidence = Evidence(self.segmenter, volume, request, callbacks)
+        if seeds is not None:
+            seeds = self._with_text(seeds, volume, asker)
+        plan = self._plan(request, asker) if seeds is None else seeds.plan
+        earlier = None if seeds is None else seeds.provenance
+        evidence = Evidence(self.segmenter, volume, request, callbacks, earlier=earlier)
         proposer = Proposer(evidence, self.vocabulary, midline_of(volume))
-        works = [TargetWork.of(target, self.vocabulary) for target in plan.targets]
-        first = tuple(dict.fromkeys(phrase for work in works for phrase in work.phrases(self.vocabulary)))
+        works = [self._work(target, seeds, asker) for target in plan.targets]
+        if all(work.is_settled for work in works):
+            raise InputError(
+                "There is nothing to go on with: edit a slice, delete or rename a segment, choose a region, or type "
+                "what to change."
+            )
+        open_works = [work for work in works if not work.is_settled]
+        first = tuple(dict.fromkeys(phrase for work in open_works for phrase in work.phrases(self.vocabulary)))
+        offset = 0 if seeds is None else seeds.first_number - 1
         rounds: list[Round] = []
         while True:
             number = len(rounds) + 1
@@ -104,12 +121,14 @@ class Agent:
                 "language model": asker.seconds - in_language,
             }
             done = Round(
-                number,
+                offset + number,
                 turn.proposals,
                 {work.target.name: best for work in works if (best := work.best) is not None},
                 turn.page(works) if self.draws_pages else b"",
                 asker.calls - before,
                 seconds,
+                tuple(proposal for work in works for proposal in work.rejected),
+                evidence.provenance,
             )
             rounds.append(done)
             if on_round is not None:
@@ -140,6 +159,30 @@ class Agent:
                 fault=asker.failure or read.value,
             )
         return plan
+
+    def _with_text(self, seeds: Seeds, volume: Volume, asker: Asker) -> Seeds:
+        """What was typed, by rules; a language model where they do not know it names what else to look for."""
+        try:
+            return with_text(seeds, volume, self.vocabulary)
+        except InputError:
+            text = asker.ask(plan_question(seeds.text)) if asker.can_ask else None
+            read = plan_in(text, self.language.name) if text is not None else ReplyFault.EMPTY
+            if not isinstance(read, Plan):
+                raise
+            known = {target.name for target in seeds.plan.targets}
+            added = tuple(target for target in read.targets if target.name not in known)
+            plan = replace(seeds.plan, targets=(*seeds.plan.targets, *added), by=read.by, rationale=read.rationale)
+            return replace(seeds, plan=plan)
+
+    def _work(self, target: Target, seeds: Seeds | None, asker: Asker) -> TargetWork:
+        work = TargetWork.of(target, self.vocabulary)
+        seed = None if seeds is None else seeds.targets.get(target.name)
+        work.seed = seed
+        work.bounds = None if seeds is None else seeds.container
+        if seed is not None and not seed.is_changed and seed.earlier is not None:
+            work.tried.append(seed.earlier)
+            work.is_settled = seed.earlier.verdict is Verdict.ACCEPTED or not asker.can_ask
+        return work
 
     def _stop(
         self,
@@ -197,9 +240,10 @@ class Agent:
 
 def _why(stop: Stop, rounds: Sequence[Round]) -> Message:
     count = len(rounds)
+    last = rounds[-1].number
     match stop:
         case Stop.ACCEPTED:
-            return message("Accepted in round {number}.", number=count)
+            return message("Accepted in round {number}.", number=last)
         case Stop.ABSENT:
             return message("Nothing of what was asked for is there.")
         case Stop.NOTHING_NEW:

@@ -19,7 +19,7 @@ from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.progress import NO_CALLBACKS, RunCallbacks
 from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS, BoxReading, TargetPrompts
 from MedSAM3SegmentLib.provenance import Provenance
-from MedSAM3SegmentLib.request import SegmentRequest
+from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
 from MedSAM3SegmentLib.vocabulary.phrases import key_of
 from MedSAM3SegmentLib.volume import Volume
@@ -36,6 +36,7 @@ class Evidence:
         callbacks: of every run.
         seconds: that the segmenter took.
         messages: of the runs, each once.
+        earlier: provenance of the round that the session goes on from, or None.
     """
 
     segmenter: SegmenterProtocol
@@ -44,6 +45,8 @@ class Evidence:
     callbacks: RunCallbacks = NO_CALLBACKS
     seconds: float = 0.0
     messages: list[Message] = field(default_factory=list)
+    earlier: Provenance | None = None
+    _first: Provenance | None = None
     _results: dict[str, tuple[SegmentResult, ConceptResult]] = field(default_factory=dict)
 
     @property
@@ -53,8 +56,11 @@ class Evidence:
 
     @property
     def provenance(self) -> Provenance:
-        """Of the first run."""
-        return next(iter(self._results.values()))[0].provenance
+        """Of the first run, or of the earlier round where no model was asked."""
+        if self._first is not None:
+            return self._first
+        assert self.earlier is not None
+        return self.earlier
 
     def ask(self, phrases: Iterable[str], plane: Plane | None = None, window: Window | None = None) -> bool:
         """Ask for those phrases that were not asked yet, all in one request; whether there were any.
@@ -93,6 +99,19 @@ class Evidence:
         drawn = TargetPrompts(boxes=(box,), reading=BoxReading.THINGS_LIKE_THIS)
         return self._run((phrase,), {phrase: drawn}, keep=False).concepts[0]
 
+    def with_drawn(self, phrase: str, drawn: TargetPrompts) -> ConceptResult:
+        """The answer to a phrase together with slices of the object, which are carried through the stack.
+
+        Raises:
+            MissingTrackerError: the model cannot follow what is drawn.
+        """
+        return self._run((phrase,), {phrase: drawn}, mode=Mode.PROPAGATE, keep=False).concepts[0]
+
+    def say(self, said: Message) -> None:
+        """Keep a sentence for the user, once."""
+        if said not in self.messages:
+            self.messages.append(said)
+
     def _run(
         self,
         phrases: Sequence[str],
@@ -100,6 +119,7 @@ class Evidence:
         *,
         plane: Plane | None = None,
         window: Window | None = None,
+        mode: Mode = Mode.SLICES,
         keep: bool = True,
     ) -> SegmentResult:
         request = SegmentRequest(
@@ -108,6 +128,7 @@ class Evidence:
             slices=self.request.slices if plane is None else None,
             window=window or self.request.window,
             threshold=self.request.threshold,
+            mode=mode,
             prompts=prompts or {},
         )
         started = time.monotonic()
@@ -115,6 +136,7 @@ class Evidence:
             result = self.segmenter.segment(self.volume, request, self.callbacks)
         finally:
             self.seconds += time.monotonic() - started
+        self._first = self._first or result.provenance
         if keep:
             for concept in result.concepts:
                 self._results[_key(concept.concept)] = (result, concept)

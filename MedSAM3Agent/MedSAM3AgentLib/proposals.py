@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from MedSAM3AgentLib.actions import Action
+from MedSAM3AgentLib.actions import Action, CarryEdits, EditMask
 from MedSAM3AgentLib.evidence import Evidence
 from MedSAM3AgentLib.objects.agreement import NEARLY_EQUAL_IOU, Opinion, opinions_of
 from MedSAM3AgentLib.objects.candidates import (
@@ -21,10 +21,12 @@ from MedSAM3AgentLib.objects.candidates import (
     without_holes,
 )
 from MedSAM3AgentLib.objects.checks import CheckContext, check_mask
-from MedSAM3AgentLib.planning.wordings import confusers_of, is_finding, organ_of_finding, wordings_of
+from MedSAM3AgentLib.planning.target_work import TargetWork
+from MedSAM3AgentLib.planning.wordings import is_finding, wordings_of
 from MedSAM3AgentLib.session import Check, OwnScore, Proposal, Verdict
 from MedSAM3AgentLib.targets import Pick, Structure, Target
 from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.errors import MissingTrackerError
 from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.results.result import ConceptResult
 from MedSAM3SegmentLib.vocabulary.phrases import key_of
@@ -35,58 +37,6 @@ HARD_CHECKS = frozenset({"side", "container", "confusers", "extent"})
 
 #: A finding that fails the contrast check needs at least this mean score to be believed.
 _SURE_SCORE = 0.7
-
-
-@dataclass(eq=False)
-class TargetWork:
-    """A target while it is worked on.
-
-    Attributes:
-        target: what is asked for.
-        wordings: phrases that mean it, the typed one first.
-        confusers: phrases for what is easily taken for it.
-        container: what it lies in, asked for or implied by the vocabulary, or None.
-        is_container_asked: whether the request names it.
-        tried: proposals of all rounds so far.
-        is_settled: whether nothing more is to be done for it.
-    """
-
-    target: Target
-    wordings: tuple[str, ...]
-    confusers: tuple[str, ...]
-    container: Structure | None
-    is_container_asked: bool
-    tried: list[Proposal] = field(default_factory=list)
-    is_settled: bool = False
-
-    @classmethod
-    def of(cls, target: Target, vocabulary: Vocabulary) -> TargetWork:
-        container, asked = target.inside, target.inside is not None
-        if container is None and (organ := organ_of_finding(target.structure.phrase, vocabulary)):
-            container = Structure(organ, target.structure.side)
-        return cls(
-            target,
-            wordings_of(target.structure, target.inside, vocabulary),
-            () if is_finding(target.structure.phrase) else confusers_of(target.structure, vocabulary),
-            container,
-            asked,
-        )
-
-    def phrases(self, vocabulary: Vocabulary) -> tuple[str, ...]:
-        """All that is asked for it in the first round."""
-        others = [wordings_of(one, None, vocabulary)[:1] for one in self.target.without]
-        container = wordings_of(self.container, None, vocabulary) if self.container else ()
-        listed = (*self.wordings, *self.confusers, *container, *(phrase for some in others for phrase in some))
-        return tuple(dict.fromkeys(listed))
-
-    @property
-    def best(self) -> Proposal | None:
-        """The proposal with the best own score; the earlier of equals."""
-        best = None
-        for proposal in self.tried:
-            if best is None or proposal.score > best.score:
-                best = proposal
-        return best
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +79,10 @@ class Proposer:
             objects = inside if work.is_container_asked else [one for one in objects if within([one], container)]
         for other in target.without:
             objects = outside(objects, self._found(other))
+        if work.seed is not None and work.seed.rejected is not None:
+            objects = outside(objects, work.seed.rejected)
+        if work.bounds is not None:
+            objects = [one & work.bounds for one in objects]
         return united(pick_objects(objects, target.pick, target.count, grid), grid.shape)
 
     def container_mask(self, work: TargetWork) -> BoolMask | None:
@@ -143,7 +97,15 @@ class Proposer:
         return self._containers[work.container]
 
     def first(self, work: TargetWork, action: Action) -> Proposal:
-        """The proposal of the first round: the opinion that most wordings and checks speak for."""
+        """The proposal of the first round: the opinion that most wordings and checks speak for, or what a person did.
+
+        Raises:
+            InputError, ModelError, EngineError, Cancelled: as ``Evidence.ask``.
+        """
+        if isinstance(action, EditMask):
+            return self._as_typed(work, action)
+        if isinstance(action, CarryEdits):
+            return self._from_edits(work, action)
         opinions = self.opinions(work)
         if not opinions:
             return self._nothing(work, action)
@@ -160,6 +122,7 @@ class Proposer:
         opinion, checks = max(checked, key=worth)
         proposal = self.proposal(work, action, opinion, checks)
         if proposal.verdict is Verdict.REJECTED:
+            work.dropped.append(proposal)
             said = message("What '{phrase}' gave is not believed. {words}", phrase=proposal.phrase, words=proposal.why)
             return self.absent(work, action, Verdict.UNSURE, said)
         return proposal
@@ -211,10 +174,14 @@ class Proposer:
 
     def absent(self, work: TargetWork, action: Action, verdict: Verdict, why: Message) -> Proposal:
         """A proposal that the target is not there."""
-        shape = self.evidence.volume.grid.shape
+        mask = self.as_left(work, np.zeros(self.evidence.volume.grid.shape, bool))
         best = max((max(self._scores(phrase).values(), default=0.0) for phrase in work.wordings), default=0.0)
         score = OwnScore(verdict, 0, 0.5, 1 - best)
-        return Proposal(work.target, action, np.zeros(shape, bool), "", (), verdict, (0, 0), why, score)
+        return Proposal(work.target, action, mask, "", (), verdict, (0, 0), why, score)
+
+    def as_left(self, work: TargetWork, mask: BoolMask) -> BoolMask:
+        """A mask with the slices that a person edited as they were left."""
+        return mask if work.seed is None else work.seed.with_edits(mask, self.evidence.stack)
 
     def candidates(self, work: TargetWork, most: int) -> dict[int, BoolMask]:
         """Different masks by number: what wordings gave, then objects of the first, then what confusers gave."""
@@ -248,6 +215,36 @@ class Proposer:
             empty = np.zeros(self.evidence.volume.grid.shape, bool)
             self._structures[structure] = opinions[0].mask if opinions else empty
         return self._structures[structure]
+
+    def _as_typed(self, work: TargetWork, action: EditMask) -> Proposal:
+        """What a typed command left; who typed it has decided."""
+        assert work.seed is not None
+        earlier = work.seed.earlier
+        phrase, mean_score = (earlier.phrase, earlier.score.mean_score) if earlier else ("", 0.0)
+        why = message("Changed by a typed command.")
+        score = OwnScore(Verdict.ACCEPTED, 0, 0.5, mean_score)
+        return Proposal(work.target, action, work.seed.mask, phrase, (), Verdict.ACCEPTED, (0, 0), why, score)
+
+    def _from_edits(self, work: TargetWork, action: CarryEdits) -> Proposal:
+        """Edited slices carried through the stack; without a tracker the phrase's own answer around them."""
+        seed, phrase = work.seed, work.wordings[0]
+        assert seed is not None
+        try:
+            concept = self.evidence.with_drawn(phrase, seed.drawn(self.evidence.stack))
+        except MissingTrackerError:
+            self.evidence.say(message("The model cannot follow what was edited; only the edited slices changed."))
+            mask = seed.mask
+        else:
+            mask = self.as_left(work, self.cut(work, concept))
+        if not mask.any():
+            return self.absent(work, action, Verdict.ACCEPTED, message("Nothing was left on the edited slices."))
+        opinion = Opinion((phrase,), mask)
+        proposal = self.proposal(work, action, opinion, self.checks(work, opinion))
+        failed = [check for check in proposal.checks if not check.passed]
+        if failed:
+            return with_verdict(proposal, Verdict.UNSURE, (0, 0), message("Doubtful: {words}", words=failed[0].words))
+        why = message("Goes on from {count} edited slices; all checks passed.", count=len(seed.edited))
+        return with_verdict(proposal, Verdict.ACCEPTED, (0, 0), why)
 
     def _nothing(self, work: TargetWork, action: Action) -> Proposal:
         asked = [phrase for phrase in work.wordings if self.evidence.has(phrase)]

@@ -10,6 +10,7 @@ from MedSAM3AgentLib.actions import (
     MOST_CANDIDATES,
     Accept,
     Action,
+    CarryEdits,
     ChooseObjects,
     EditMask,
     ExampleBox,
@@ -27,8 +28,9 @@ from MedSAM3AgentLib.judging import judge
 from MedSAM3AgentLib.objects.agreement import Opinion
 from MedSAM3AgentLib.objects.candidates import measure
 from MedSAM3AgentLib.pages.page import Page, PageSource, draw_action_page, draw_close_page, draw_verdict_page
+from MedSAM3AgentLib.planning.target_work import TargetWork
 from MedSAM3AgentLib.planning.wordings import is_finding
-from MedSAM3AgentLib.proposals import Proposer, TargetWork, with_verdict
+from MedSAM3AgentLib.proposals import Proposer, with_verdict
 from MedSAM3AgentLib.questioning import Asker
 from MedSAM3AgentLib.session import Proposal, Verdict
 from MedSAM3AgentLib.targets import Side
@@ -64,16 +66,20 @@ class RoundWork:
         Raises:
             Cancelled: the user stopped.
         """
-        action, page = (SegmentPhrases(work.wordings), None) if self.number == 1 else self._next_action(work)
+        is_first = self.number == 1 and not work.tried
+        action, page = (work.first_action, None) if is_first else self._next_action(work)
         if action is None:
             work.is_settled = True
             return
-        proposal = self._proposer.first(work, action) if self.number == 1 else self._perform(work, action, page)
+        proposal = self._proposer.first(work, action) if is_first else self._perform(work, action, page)
         if proposal is None:
             work.is_settled = isinstance(action, Accept)
             return
         if not proposal.is_absent and self._asker.can_ask and self._is_to_be_judged(work, proposal):
             proposal = self._judged(work, proposal)
+            if isinstance(action, CarryEdits) and proposal.verdict is Verdict.REJECTED:
+                # What a person did outranks the votes.
+                proposal = with_verdict(proposal, Verdict.UNSURE, proposal.votes, proposal.why)
         elif proposal.is_absent and proposal.verdict is Verdict.ACCEPTED and self._is_to_be_judged(work, proposal):
             # Small findings are missed by all wordings: that one is absent takes a second opinion.
             proposal = proposal if self.number > 1 else with_verdict(proposal, Verdict.UNSURE, (0, 0), proposal.why)
@@ -95,7 +101,7 @@ class RoundWork:
 
         A model that is wrong of an organ says so by other wordings; one that is wrong of a tumor is so by all of them.
         """
-        if self._asker.backend.votes == 0:
+        if self._asker.backend.votes == 0 or (work.seed is not None and work.seed.command):
             return False
         return proposal.verdict is Verdict.UNSURE or is_finding(work.target.structure.phrase)
 
@@ -186,6 +192,7 @@ class RoundWork:
         return self._from_mask(work, action, found[phrase], phrase)
 
     def _from_mask(self, work: TargetWork, action: Action, mask: BoolMask, phrase: str = "") -> Proposal:
+        mask = self._proposer.as_left(work, mask)
         if not mask.any():
             return self._nowhere(work, action, message("That left nothing."))
         phrase = phrase or max(work.wordings, key=lambda one: self._proposer.score_of(one, mask))

@@ -132,6 +132,8 @@ class Round:
         number: from 1.
         proposals: of this round, by target.
         kept: the best of this and all earlier rounds, one for each target.
+        rejected: of this and all earlier rounds, what was found and is not believed.
+        provenance: of the segmenter's first run.
         page: the picture that this round was judged by, PNG bytes, or empty.
         calls: questions asked of a language model in it.
         seconds: that it took, and how many of them in the segmenter and in the language model.
@@ -143,6 +145,8 @@ class Round:
     page: bytes
     calls: int
     seconds: Mapping[str, float]
+    rejected: tuple[Proposal, ...] = ()
+    provenance: Provenance | None = None
 
 
 class Stop(StrEnum):

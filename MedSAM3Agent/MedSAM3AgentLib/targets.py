@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Side(StrEnum):
@@ -100,3 +102,37 @@ class Plan:
     def description(self) -> str:
         """All targets in words."""
         return "; ".join(target.description for target in self.targets)
+
+
+def target_data(target: Target) -> dict[str, Any]:
+    """A target as plain JSON values; ``target_of`` reads them."""
+    return {
+        "structure": _structure_data(target.structure),
+        "inside": _structure_data(target.inside) if target.inside else None,
+        "without": [_structure_data(one) for one in target.without],
+        "pick": target.pick.value,
+        "count": target.count,
+    }
+
+
+def target_of(data: Mapping[str, Any]) -> Target:
+    """The target that ``target_data`` wrote.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is none.
+    """
+    return Target(
+        _structure_of(data["structure"]),
+        _structure_of(data["inside"]) if data["inside"] else None,
+        tuple(_structure_of(one) for one in data["without"]),
+        Pick(data["pick"]),
+        int(data["count"]),
+    )
+
+
+def _structure_data(structure: Structure) -> dict[str, Any]:
+    return {"phrase": structure.phrase, "side": structure.side.value if structure.side else None}
+
+
+def _structure_of(data: Mapping[str, Any]) -> Structure:
+    return Structure(str(data["phrase"]), Side(data["side"]) if data["side"] else None)

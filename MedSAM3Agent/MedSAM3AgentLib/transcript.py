@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from MedSAM3AgentLib.actions import action_data
+from MedSAM3AgentLib.actions import action_data, recorded_action
 from MedSAM3AgentLib.backends.protocol import Backend, Question, Reply
-from MedSAM3AgentLib.session import AgentRequest, AgentResult, Proposal, Round
+from MedSAM3AgentLib.session import AgentRequest, AgentResult, Check, OwnScore, Proposal, Round, Verdict
+from MedSAM3AgentLib.targets import Target
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.messages.message import as_message
 from MedSAM3SegmentLib.volume import Volume
 
 #: Of the lines; a change that older readers cannot read raises it.
@@ -131,6 +133,26 @@ def proposal_data(proposal: Proposal) -> dict[str, Any]:
         "voxels": int(np.count_nonzero(proposal.mask)),
         "mask": mask_hash(proposal.mask),
     }
+
+
+def recorded_proposal(data: Mapping[str, Any], target: Target, mask: BoolMask) -> Proposal:
+    """The proposal that ``proposal_data`` wrote, with a mask in place of its hash.
+
+    Raises:
+        ValueError, KeyError, TypeError, IndexError: it is none.
+    """
+    verdict, checks, votes, mean_score = data["score"]
+    return Proposal(
+        target,
+        recorded_action(data["action"]),
+        mask,
+        str(data["phrase"]),
+        tuple(Check(name, bool(passed), as_message(words)) for name, (passed, words) in data["checks"].items()),
+        Verdict[str(data["verdict"]).upper()],
+        (int(data["votes"][0]), int(data["votes"][1])),
+        as_message(data["why"]),
+        OwnScore(Verdict(verdict), int(checks), float(votes), float(mean_score)),
+    )
 
 
 def mask_hash(mask: BoolMask) -> str:

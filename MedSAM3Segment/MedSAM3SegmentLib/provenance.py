@@ -61,6 +61,29 @@ class Provenance:
     prompts: Mapping[str, str] = field(default_factory=dict)
     inside: str = ""
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Provenance:
+        """The provenance that ``as_dict`` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is none.
+        """
+        model = data["model"]
+        adapters = tuple(AdapterIdentity(str(one["name"]), str(one["sha256"])) for one in model["adapters"])
+        return cls(
+            ModelIdentity(str(model["name"]), str(model["sha256"]), bool(model["demo"]), adapters),
+            str(data["device"]),
+            str(data["plane"]),
+            float(data["threshold"]),
+            str(data["input"]["name"]),
+            str(data["input"]["sha256"]),
+            str(data["created"]),
+            dict(data["versions"]),
+            str(data["mode"]),
+            dict(data["prompts"]),
+            str(data["inside"]),
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {

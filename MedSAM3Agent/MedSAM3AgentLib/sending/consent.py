@@ -90,6 +90,10 @@ class Consent:
         policy = Policy.read(site_policy()) if site_policy().exists() else Policy()
         return cls(policy if path is None else policy.both(Policy.read(path)))
 
+    def narrowed(self, policy: Policy) -> Consent:
+        """The same consent under one more policy; what is agreed to under either is agreed to."""
+        return Consent(self.policy.both(policy), self._agreed)
+
     def check_policy(self, host: str) -> None:
         """Make sure that the institution allows a host.
 

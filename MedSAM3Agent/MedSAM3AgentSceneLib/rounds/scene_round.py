@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import slicer
+
+from .round_record import (
+    END,
+    PARENT,
+    SESSION,
+    SUMMARY,
+    VOLUME_ROLE,
+    is_round,
+    number_of,
+    page_of,
+    read_json,
+    read_record,
+    round_nodes,
+)
 
 
 @dataclass(frozen=True)
@@ -82,9 +98,59 @@ def scene_rounds(volume_node: Any | None = None) -> list[SceneRound]:
     Args:
         volume_node: only rounds of this volume.
     """
-    raise NotImplementedError
+    nodes = round_nodes(slicer.mrmlScene)
+    if volume_node is not None:
+        nodes = [node for node in nodes if node.GetNodeReference(VOLUME_ROLE) is volume_node]
+    return [found for node in nodes if (found := round_of(node)) is not None]
 
 
 def round_of(node: Any) -> SceneRound | None:
     """The round that a segmentation node holds; None where it is none."""
-    raise NotImplementedError
+    if not is_round(node):
+        return None
+    summary, end, record = read_json(node, SUMMARY), read_json(node, END), read_record(node)
+    try:
+        return SceneRound(
+            node=node,
+            session=str(node.GetAttribute(SESSION)),
+            number=number_of(node),
+            parent=str(node.GetAttribute(PARENT) or ""),
+            tried=str(summary["tried"]),
+            verdicts=tuple(_verdict_of(data) for data in summary["verdicts"]),
+            page=page_of(record),
+            calls=int(summary["calls"]),
+            seconds={str(name): float(value) for name, value in summary["seconds"].items()},
+            request=str(record.get("request", "")),
+            stop=str(end.get("stop", "")),
+            why=str(end.get("why", "")),
+            answer=str(end.get("answer", "")),
+            messages=tuple(map(str, end.get("messages", ()))),
+            transcript=(*map(str, record.get("transcript", ())), *map(str, end.get("transcript", ()))),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        return None
+
+
+def summary_of(
+    tried: str, verdicts: Sequence[TargetVerdict], calls: int, seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    """What the attribute ``SUMMARY`` of a node holds."""
+    return {
+        "tried": tried,
+        "verdicts": [asdict(one) for one in verdicts],
+        "calls": calls,
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+    }
+
+
+def _verdict_of(data: Mapping[str, Any]) -> TargetVerdict:
+    return TargetVerdict(
+        str(data["name"]),
+        str(data["verdict"]),
+        str(data["why"]),
+        (int(data["votes"][0]), int(data["votes"][1])),
+        float(data["volume_ml"]),
+        float(data["change_ml"]),
+        str(data["phrase"]),
+        str(data["segment_id"]),
+    )

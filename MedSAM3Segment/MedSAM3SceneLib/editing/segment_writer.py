@@ -15,6 +15,7 @@ from MedSAM3SceneLib.mrml.nodes import call_on_close
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.geometry.voxel_grid import Matrix
 
+from .history import History, UndoStep
 from .masking import as_far_as_editable, editable_part
 from .overwrite import (
     is_masking,
@@ -33,7 +34,7 @@ _EDITOR_CLASS = "vtkMRMLSegmentEditorNode"
 class SegmentWriter:
     """Writes masks into one segmentation after another, and undoes it.
 
-    Like Slicer's Segment Editor it remembers the undo states of the segmentation it worked on last.
+    What it did to several segmentations is undone in the order it was done, whichever it was.
     """
 
     _shared: ClassVar[Callable[[], SegmentWriter | None]] = lambda: None
@@ -43,7 +44,7 @@ class SegmentWriter:
 
     def __init__(self) -> None:
         self._logic = slicer.vtkSlicerSegmentEditorLogic()
-        self._undone = 0
+        self._history = History()
         self._written: set[str] = set()
         call_on_close(slicer.mrmlScene, self._forget)
 
@@ -77,7 +78,7 @@ class SegmentWriter:
         if self.is_writing:
             raise RuntimeError("an action is on its way already")
         SegmentWriter._at_work_on = segmentation_node
-        undone = self._undone
+        done, undone = [*self._history.done], [*self._history.undone]
         try:
             self.begin(segmentation_node, volume_node)
             with _changes_of(segmentation_node.GetSegmentation()) as changes:
@@ -86,10 +87,10 @@ class SegmentWriter:
                 except BaseException:
                     if not changes:
                         # Slicer would take back the action before, whose state is the same.
-                        self._undone = undone
+                        self._history.done, self._history.undone = done, undone
                     elif self._logic.GetSegmentationNode() is segmentation_node:
                         # Without its node there is nothing to restore.
-                        self._logic.Undo()
+                        self._history.done.pop().undo()
                     raise
         finally:
             if SegmentWriter._at_work_on is segmentation_node:
@@ -116,8 +117,7 @@ class SegmentWriter:
         editor.SetSourceVolumeIntensityMaskRange(settings.GetSourceVolumeIntensityMaskRange())
         editor.SetOverwriteMode(theirs.GetOverwriteMode() if theirs else settings.OverwriteNone)
         self._logic.SetSegmentEditorNode(editor)
-        self._logic.SaveStateForUndo()
-        self._undone = 0
+        self._history.begin(segmentation_node)
         self._written.clear()
 
     def write(self, segment_id: str, mask: BoolMask, ijk_to_ras: Matrix) -> StepGenerator[bool]:
@@ -187,31 +187,30 @@ class SegmentWriter:
     @property
     def can_undo(self) -> bool:
         """Whether there is an action to undo."""
-        return bool(not self.is_writing and self._logic.GetSegmentationNode() and self._logic.CanUndo())
+        return not self.is_writing and self._history.can_undo
 
     @property
     def can_redo(self) -> bool:
         """Whether there is an undone action to do again."""
-        # Slicer would offer what was broken off, too.
-        return bool(
-            not self.is_writing and self._undone and self._logic.GetSegmentationNode() and self._logic.CanRedo()
-        )
+        return not self.is_writing and self._history.can_redo
 
     def undo(self) -> bool:
-        """Restore the segmentation to what it was before the last action; False when there is nothing to undo."""
+        """Restore what the last action changed to what it was before; False when there is nothing to undo."""
         available = self.can_undo
         if available:
-            self._logic.Undo()
-            self._undone += 1
+            self._history.undo()
         return available
 
     def redo(self) -> bool:
         """Do again what was undone; False when there is nothing to redo."""
         available = self.can_redo
         if available:
-            self._logic.Redo()
-            self._undone -= 1
+            self._history.redo()
         return available
+
+    def add_step(self, step: UndoStep) -> None:
+        """Remember an action of another kind, such as nodes that were added, in its place in the history."""
+        self._history.add(step)
 
     def add_voxels(self, segment_id: str, labelmap: Any) -> None:
         """See ``VoxelTool``."""
@@ -224,7 +223,7 @@ class SegmentWriter:
     def _forget(self) -> None:
         """Have nothing to undo any more: the scene is closed, and in the next one a node may have the same ID."""
         self._logic = slicer.vtkSlicerSegmentEditorLogic()
-        self._undone = 0
+        self._history = History()
         if SegmentWriter.shared_if_held() is self:
             # Whoever holds on to it would keep it for all that follow.
             SegmentWriter._shared = lambda: None
