@@ -9,7 +9,8 @@ import slicer
 from MedSAM3AgentWidgetsLib.command_line import CommandLine
 from slicer.i18n import tr as _
 
-from MedSAM3AgentSceneLib.rounds.scene_round import SceneRound, scene_rounds
+from MedSAM3AgentSceneLib.rounds.round_record import VOLUME_ROLE, round_nodes
+from MedSAM3AgentSceneLib.rounds.scene_round import SceneRound, round_of
 from MedSAM3SceneLib.failure_log import log_failure
 from MedSAM3SceneLib.translation.translate import translated
 from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
@@ -43,6 +44,8 @@ class AgentPanel:
         self.ui = ui
         self.logic = logic
         self._job: Any = None
+        #: Of the request on its way; who calls back with another one is of an earlier request.
+        self._turn: object = None
         self._is_closed = False
         self.display = RunDisplay(ui.progressBar, ui.progressLabel, ui.budgetLabel)
         self.answer = AnswerSection(ui)
@@ -84,7 +87,7 @@ class AgentPanel:
 
     def scene_closes(self) -> None:
         """Let go of all that is in the scene."""
-        self._job = None
+        self._job = self._turn = None
         self.display.end()
         self.form.disconnect()
         self._follow_timer.stop()
@@ -103,7 +106,7 @@ class AgentPanel:
     def close(self) -> None:
         """The panel goes away."""
         self._is_closed = True
-        self._job = None
+        self._job = self._turn = None
         self._follow_timer.stop()
         self.display.end()
         self.beside.hide()
@@ -163,16 +166,17 @@ class AgentPanel:
     def follow_rounds(self) -> None:
         """Show the rounds of the chosen volume that are in the scene now."""
         volume = self.form.volume
-        rounds = scene_rounds(volume) if volume is not None else []
-        self.rounds.show(rounds)
+        self.rounds.show(_round_nodes(volume), round_of)
         self._shown_volume = volume
         newest = self.rounds.newest
         if self.is_busy:
             return
-        if newest is None or not newest.round.stop:
+        # Why a request ended is written into its last round later than its card is made.
+        last = round_of(newest.round.node) if newest is not None else None
+        if last is None or not last.stop:
             self.answer.clear()
         else:
-            self.answer.show(newest.round)
+            self.answer.show(last)
 
     def update(self) -> None:
         """Enable what can be pressed, and let the rest say why it cannot."""
@@ -197,24 +201,29 @@ class AgentPanel:
         self._say("")
         self.answer.clear()
         self.display.begin(self.form.parameters.rounds, self.form.parameters.calls)
+        turn = self._turn = object()
+
+        def if_wanted(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+            return lambda news: call(news) if self._turn is turn else None
+
+        def may_send(disclosure: Any) -> bool:
+            # The window goes on while the question waits: the scene may be closed meanwhile.
+            return self._turn is turn and ask_consent(disclosure) and self._turn is turn
+
         told = {
-            "onProgress": self.display.show,
-            "onRound": self._round_done,
-            "onDone": self._done,
-            "onFailed": self._failed,
-            "onConsent": self._may_send,
+            "onProgress": if_wanted(self.display.show),
+            "onRound": if_wanted(self._round_done),
+            "onDone": if_wanted(self._done),
+            "onFailed": if_wanted(self._failed),
+            "onConsent": may_send,
             **self.form.options(),
         }
         try:
-            self._job = start({"language": self.language.option(), **told})
+            self._job = start({**self.language.options(), **told})
         except Exception as error:
             self._failed(error)
             return
         self.update()
-
-    def _may_send(self, disclosure: Any) -> bool:
-        """Ask the person in front of the window; a panel that is gone says no."""
-        return not self._is_closed and ask_consent(disclosure)
 
     def _round_done(self, done: SceneRound) -> None:
         self.display.count_round(done)
@@ -222,11 +231,9 @@ class AgentPanel:
         self.update()
         self._scroll_to_newest()
 
-    def _done(self, run: Any) -> None:
+    def _done(self, _run: Any) -> None:
         self._end_job()
         self.follow_rounds()
-        if run.rounds:
-            self.answer.show(run.rounds[-1])
         self.update()
         scroll_into_view(self.ui.answerSection, self.ui.answerSection)
 
@@ -242,7 +249,7 @@ class AgentPanel:
         self.update()
 
     def _end_job(self) -> None:
-        self._job = None
+        self._job = self._turn = None
         self.display.end()
 
     def _tried(self, work: Callable[[], Any]) -> Any:
@@ -291,3 +298,9 @@ class AgentPanel:
         """Show ``words`` below the buttons; nothing takes no room."""
         self.ui.messageLabel.text = words
         self.ui.messageLabel.visible = bool(words)
+
+
+def _round_nodes(volume: Any | None) -> list[Any]:
+    """The nodes of the rounds of a volume, from the oldest to the newest."""
+    nodes = round_nodes(slicer.mrmlScene) if volume is not None else []
+    return [node for node in nodes if node.GetNodeReference(VOLUME_ROLE) is volume]

@@ -10,7 +10,6 @@ import keyring
 import pytest
 from keyring.backend import KeyringBackend
 
-from MedSAM3AgentLib.backends.server import ServerBackend
 from MedSAM3SceneLib.engine import token_store
 from support.agent_panel import begin, open_agent_panel, phantom
 from support.language_server import Answer, language_server, said
@@ -123,21 +122,20 @@ def test_the_choice_is_there_again_and_in_no_scene(bench, monkeypatch, system_ke
 
 
 def test_a_key_goes_to_its_server_only(bench, monkeypatch, system_keyring):
-    monkeypatch.setenv("MEDSAM3_LANGUAGE_KEY", "from-the-environment")
     widget, logic = open_agent_panel(bench, monkeypatch)
     phantom()
     choose(bench, widget, "https://one.example.org/v1")
     enter_key(bench, widget, KEY)
     begin(widget)
-    backend = logic.asked[-1][3]["language"]
-    assert isinstance(backend, ServerBackend)
-    assert (backend.host, backend._transport.key) == ("one.example.org", KEY)
+    told = logic.asked[-1][3]
+    assert (told["language"], told["key"]) == ("https://one.example.org/v1#a-model", KEY)
     logic.end()
 
     choose(bench, widget, "https://two.example.org/v1")
     assert widget.ui.keyEdit.text == ""
     begin(widget)
-    assert logic.asked[-1][3]["language"]._transport.key == "from-the-environment"
+    told = logic.asked[-1][3]
+    assert (told["language"], told["key"]) == ("https://two.example.org/v1#a-model", None)
     logic.end()
     choose(bench, widget, "https://one.example.org/v2")
     assert widget.ui.keyEdit.text == KEY
@@ -154,7 +152,7 @@ def test_without_a_keyring_the_key_lasts_until_slicer_ends_and_that_is_said(benc
     enter_key(bench, widget, KEY)
     assert "until Slicer ends" in widget.ui.testLabel.text
     begin(widget)
-    assert logic.asked[-1][3]["language"]._transport.key == KEY
+    assert logic.asked[-1][3]["key"] == KEY
     assert KEY not in json.dumps([str(bench.settings.value(name)) for name in bench.settings.allKeys()])
     assert KEY not in caplog.text
 

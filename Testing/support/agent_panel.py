@@ -73,6 +73,9 @@ class ScriptedLogic:
     def rounds_of(self, volume_node: Any) -> list[SceneRound]:
         return [one for volume, one in self.rounds if volume is volume_node and one.node.GetScene() is not None]
 
+    def round_of(self, node: Any) -> SceneRound:
+        return next(one for _volume, one in self.rounds if one.node is node)
+
     def start(self, volume: Any, text: str, **told: Any) -> Any:
         return self._begin("start", volume, text, told)
 
@@ -140,7 +143,8 @@ def open_agent_panel(bench: Any, monkeypatch: Any) -> tuple[Any, ScriptedLogic]:
     monkeypatch.setattr(module, "MedSAM3AgentLogic", make)
     import MedSAM3AgentPanelLib.panel as panel
 
-    monkeypatch.setattr(panel, "scene_rounds", lambda volume: made[-1].rounds_of(volume))
+    monkeypatch.setattr(panel, "_round_nodes", lambda volume: [one.node for one in made[-1].rounds_of(volume)])
+    monkeypatch.setattr(panel, "round_of", lambda node: made[-1].round_of(node))
     return bench.open_panel("MedSAM3Agent"), made[-1]
 
 

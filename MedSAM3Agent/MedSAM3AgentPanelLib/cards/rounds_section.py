@@ -40,21 +40,26 @@ class RoundsSection:
         """The card of the newest round."""
         return next(reversed(self._cards.values()), None)
 
-    def show(self, rounds: Sequence[SceneRound]) -> None:
-        """Show these rounds, from the oldest to the newest; one that was not there before is opened."""
-        wanted = {one.node.GetID(): one for one in rounds}
-        if list(wanted) == list(self._cards):
-            return
+    def show(self, nodes: Sequence[Any], read: Callable[[Any], SceneRound | None]) -> None:
+        """Show the rounds in these nodes, from the oldest to the newest; a newest that is new is opened.
+
+        Args:
+            read: the round in a node; called for those that have no card yet, since pages are large.
+        """
+        wanted = {node.GetID(): node for node in nodes}
         for node_id in [node_id for node_id in self._cards if node_id not in wanted]:
             self._cards.pop(node_id).remove()
-        kept = [node_id for node_id in wanted if node_id in self._cards]
-        if kept != list(self._cards) or list(wanted)[: len(kept)] != kept:
+        kept = list(self._cards)
+        if list(wanted)[: len(kept)] != kept:
             # Others come in between, as when a scene is loaded into this one: all in order anew.
             self.clear()
-        for node_id, one in wanted.items():
-            if node_id not in self._cards:
-                self._cards[node_id] = RoundCard(one, self._ui.roundsPlace.layout(), self._actions, is_open=False)
-        if self.newest is not None and rounds and rounds[-1].node.GetID() not in kept:
+            kept = []
+        for node_id in list(wanted)[len(kept) :]:
+            one = read(wanted[node_id])
+            if one is not None:
+                place = self._ui.roundsPlace.layout()
+                self._cards[node_id] = RoundCard(one, place, self._actions, is_open=False)
+        if len(self._cards) > len(kept) and self.newest is not None:
             self._only(self.newest)
         self._ui.noRoundsLabel.visible = not self._cards
 

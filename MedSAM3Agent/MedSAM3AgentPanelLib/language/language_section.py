@@ -22,7 +22,7 @@ from .language_settings import (
     LanguageChoice,
     LanguageSettings,
     keep_settings,
-    language_option,
+    language_options,
     read_settings,
 )
 from .probe_language_model import TestedModel, probe_language_model
@@ -91,13 +91,9 @@ class LanguageSection:
             return _("The keyring is being asked for the server's key.")
         return ""
 
-    def option(self) -> Any:
-        """What ``MedSAM3AgentLogic.ask`` takes as ``language``.
-
-        Raises:
-            InputError: what was entered cannot be used.
-        """
-        return language_option(self._settings, self._keys.known(self._settings))
+    def options(self) -> dict[str, Any]:
+        """What ``MedSAM3AgentLogic.ask`` takes of a language model."""
+        return language_options(self._settings, self._keys.known(self._settings))
 
     def test(self) -> None:
         """Find out within 5 seconds whether the language model answers."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -104,26 +103,23 @@ class KeyRing:
         return True
 
 
-def language_option(settings: LanguageSettings, key: str) -> Any:
-    """What ``MedSAM3AgentLogic.ask`` takes as ``language``.
+def language_options(settings: LanguageSettings, key: str) -> dict[str, Any]:
+    """What ``MedSAM3AgentLogic.ask`` takes of a language model: ``language``, and of a server certificate and key.
 
     Args:
         key: of the server; where it is empty, the one in the environment is used.
-
-    Raises:
-        InputError: what was entered cannot be used.
     """
     if settings.choice is LanguageChoice.LOCAL:
-        return f"local:{settings.folder}"
+        return {"language": f"local:{settings.folder}"}
     if settings.choice is LanguageChoice.RECORDED:
-        return {"replay": settings.record}
+        return {"language": {"replay": settings.record}}
     if settings.choice is LanguageChoice.SERVER:
-        from MedSAM3AgentLib.backends.server import ServerBackend
-
-        certificate = Path(settings.certificate) if settings.certificate else None
-        # None lets it look into the environment.
-        return ServerBackend(settings.address, settings.model, certificate=certificate, key=key or None)
-    return "rules"
+        return {
+            "language": f"{settings.address}#{settings.model}",
+            "certificate": settings.certificate or None,
+            "key": key or None,
+        }
+    return {"language": "rules"}
 
 
 def _account(settings: LanguageSettings) -> str:

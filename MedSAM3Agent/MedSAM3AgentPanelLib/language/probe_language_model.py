@@ -8,7 +8,7 @@ from pathlib import Path
 
 from MedSAM3SegmentLib.errors import ModelError
 
-from .language_settings import LanguageChoice, LanguageSettings, language_option
+from .language_settings import LanguageChoice, LanguageSettings
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,12 @@ def probe_language_model(settings: LanguageSettings, key: str) -> TestedModel:
         return _test_folder(Path(settings.folder))
     if settings.choice is LanguageChoice.RECORDED:
         return _test_record(Path(settings.record))
+    from MedSAM3AgentLib.backends.server import ServerBackend
     from MedSAM3AgentLib.sending.consent import Consent
 
-    backend = language_option(settings, key)
+    certificate = Path(settings.certificate) if settings.certificate else None
+    # None lets it look into the environment.
+    backend = ServerBackend(settings.address, settings.model, certificate=certificate, key=key or None)
     if not backend.is_loopback:
         Consent.of().check_policy(backend.host)
     backend.probe()
