@@ -13,6 +13,7 @@ from MedSAM3AgentSceneLib.languages.disclosure import OnConsent
 from MedSAM3AgentSceneLib.rounds.agent_run import AgentRun
 from MedSAM3AgentSceneLib.rounds.agent_spec import AgentSpec
 from MedSAM3AgentSceneLib.rounds.keep_round import keep_round
+from MedSAM3AgentSceneLib.rounds.removed_rounds import RemovedRounds
 from MedSAM3AgentSceneLib.rounds.scene_round import SceneRound
 from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
 from MedSAM3SceneLib.engine.connection import engine_from_settings
@@ -57,6 +58,7 @@ class AgentRuns:
         self._writer: SegmentWriter | None = None
         self._job: Any = None
         self._is_waiting = False
+        self._removed_rounds = RemovedRounds(slicer.mrmlScene)
         call_on_close(slicer.mrmlScene, self.forget)
 
     def finish(

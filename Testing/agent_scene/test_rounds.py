@@ -18,7 +18,9 @@ pytestmark = pytest.mark.usefixtures("scene")
 
 
 def hierarchy(scene):
-    return scene.GetFirstNodeByClass("vtkMRMLSubjectHierarchyNode")
+    import slicer
+
+    return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
 
 
 def shown(node):
@@ -42,10 +44,11 @@ def test_each_round_is_a_segmentation_in_the_folder_of_its_request(scene):
     tree = hierarchy(scene)
     assert tree.GetItemName(run.folder) == "Agent 1: gadget"
     assert [tree.GetItemParent(tree.GetItemByDataNode(one.node)) for one in run.rounds] == [run.folder] * 2
-    assert np.array_equal(mask_of(second.node, "gadget"), MASKS["liver"])
+    assert np.array_equal(mask_of(second.node, "gadget"), MASKS["spleen"])
     (verdict,) = second.verdicts
     assert (verdict.verdict, verdict.votes, verdict.name) == ("accepted", (1, 1), "gadget")
-    assert verdict.volume_ml == pytest.approx(MASKS["liver"].sum() * 0.125)
+    assert verdict.volume_ml == pytest.approx(MASKS["spleen"].sum() * 0.125)
+    assert verdict.change_ml == pytest.approx(-MASKS["liver"].sum() * 0.125)
     assert second.tried == "choose object 2"
     assert first.page.startswith(b"\x89PNG")
     assert second.calls == 2
@@ -250,7 +253,7 @@ def test_nothing_is_kept_of_a_round_that_found_nothing_or_is_none():
             logic.keep(wrong)
 
 
-def test_answers_are_those_of_the_library(scene):
+def test_answers_are_those_of_the_library():
     from MedSAM3AgentLib.agent import Agent
     from support.agent_scene import ABDOMEN
     from support.scripted_segmenter import ScriptedSegmenter

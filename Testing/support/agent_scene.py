@@ -1,7 +1,9 @@
-"""The agent in a scene for tests: a synthetic body as a volume node, scripted answers, and edits as a person makes them."""
+"""The agent in a scene, for tests: a body as a volume node, scripted answers, and edits as a person makes them."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,9 @@ from typing import Any
 import numpy as np
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
+
+from MedSAM3SegmentLib.errors import Cancelled
+from MedSAM3SegmentLib.progress import NO_CALLBACKS, RunCallbacks
 
 from .nodes import add_volume, segments
 from .scene import boot
@@ -34,6 +39,14 @@ def add_abdomen(parent: Any = None, name: str = "ct") -> Any:
     node = add_volume(ABDOMEN.array, ijk_to_ras=LATTICE, parent=parent, name=name)
     node.SetAttribute("DICOM.Modality", "CT")
     return node
+
+
+def renew_hierarchy(scene: Any) -> None:
+    """Empty the subject hierarchy and put it into a scene that was cleared, as Slicer's window does."""
+    hierarchy = boot().vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    hierarchy.RemoveAllItems(False)
+    if not scene.IsNodePresent(hierarchy):
+        scene.AddNode(hierarchy)
 
 
 def make_logic(answers: Mapping[str, Mask] | None = None, fails: Callable[[int], None] | None = None) -> Any:
@@ -90,7 +103,8 @@ def round_content(node: Any) -> list[tuple[Any, ...]]:
     for name, segment_id in segments(node).items():
         segment = node.GetSegmentation().GetSegment(segment_id)
         shown = bool(display.GetSegmentVisibility(segment_id))
-        found.append((segment_id, name, segment.GetColor(), shown, mask_of(node, name).tobytes()))
+        color = tuple(round(part, 5) for part in segment.GetColor())  # as files have it
+        found.append((segment_id, name, color, shown, mask_of(node, name).tobytes()))
     return found
 
 
@@ -105,5 +119,33 @@ def save_and_load(scene: Any, folder: Path) -> None:
     scene.SetURL(str(folder / "scene.mrml"))
     assert scene.Commit()
     scene.Clear(False)
+    renew_hierarchy(scene)
     scene.SetURL(str(folder / "scene.mrml"))
     assert scene.Import()
+
+
+class HeldScripted(ScriptedSegmenter):
+    """Answers as the scripted one, and waits before one request until it may go on or is cancelled.
+
+    Args:
+        hold: number of that request, from 1.
+
+    Attributes:
+        asked: set when it waits.
+        may: lets it go on.
+    """
+
+    def __init__(self, answers: Mapping[str, Mask], hold: int) -> None:
+        super().__init__(answers)
+        self._hold = hold
+        self.asked, self.may = threading.Event(), threading.Event()
+
+    def segment(self, volume: Any, request: Any, callbacks: RunCallbacks = NO_CALLBACKS) -> Any:
+        if len(self.requests) + 1 == self._hold:
+            self.asked.set()
+            until = time.monotonic() + 60
+            while not self.may.wait(0.005):
+                if callbacks.cancel is not None and callbacks.cancel():
+                    raise Cancelled
+                assert time.monotonic() < until, "nobody let it go on"
+        return super().segment(volume, request, callbacks)

@@ -7,7 +7,8 @@ from typing import Any
 
 from MedSAM3SceneLib.mrml.segmentation_nodes import remove_segmentation, visibilities_kept
 
-from .request_folder import existing_hierarchy, folder_of, put_into, take_out
+from .request_folder import folder_of, hierarchy_of, put_into, take_out
+from .round_record import SESSION
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,7 @@ class AddedNodes:
                 take_out(one.record)
                 self.scene.RemoveNode(one.record)
         if self.folder_name and (folder := folder_of(self.scene, self.session)):
-            existing_hierarchy(self.scene).RemoveItem(folder, False, False)
+            hierarchy_of(self.scene).RemoveItem(folder, False, False)
         self._set_hidden(False)
         self.is_undone = True
 
@@ -93,11 +94,9 @@ class AddedNodes:
         self.is_undone = False
 
     def _make_folder(self) -> None:
-        hierarchy = existing_hierarchy(self.scene)
-        if hierarchy is None or folder_of(self.scene, self.session):
+        hierarchy = hierarchy_of(self.scene)
+        if folder_of(self.scene, self.session):
             return
-        from .round_record import SESSION
-
         place = self.place if hierarchy.GetItemParent(self.place) or self.place == hierarchy.GetSceneItemID() else 0
         folder = hierarchy.CreateFolderItem(place or hierarchy.GetSceneItemID(), self.folder_name)
         hierarchy.SetItemAttribute(folder, SESSION, self.session)

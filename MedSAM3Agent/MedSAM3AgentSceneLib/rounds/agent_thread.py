@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from MedSAM3AgentLib.agent import Agent
 from MedSAM3AgentLib.session import AgentResult, Round
@@ -130,6 +130,8 @@ class AgentThread:
             targets = [proposal.target for proposal in done.kept.values()]
             assert done.provenance is not None
             prepared = prepare_round(self._context, done, targets, done.provenance, transcript.lines)
+            volumes = {one["name"]: one["volume_ml"] for one in prepared.summary["verdicts"]}
+            self._context = replace(self._context, before_ml=volumes)
             self._events.put(RoundDone(done, prepared))
 
         callbacks = RunCallbacks(self._events.put, None, self._cancelled.is_set)

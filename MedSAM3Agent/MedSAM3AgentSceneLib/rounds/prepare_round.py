@@ -83,7 +83,7 @@ class RoundContext:
         to_segmentation: 4x4 from the frame of the grid to that of the round's node.
         vocabulary: gives colors and terminology.
         seeds: what the run goes on from, or None.
-        before_ml: volume of each target in the round that it goes on from.
+        before_ml: volume of each target in the round before.
         earlier_provenance: of segments by target, for what is taken over as it is.
     """
 

@@ -14,8 +14,8 @@ _LONGEST_NAME = 60
 
 def folder_of(scene: Any, session: str) -> int:
     """The item of a session's folder, 0 where there is none."""
-    hierarchy = existing_hierarchy(scene)
-    for item in _items_below(hierarchy, hierarchy.GetSceneItemID()) if hierarchy is not None else ():
+    hierarchy = hierarchy_of(scene)
+    for item in _items_below(hierarchy, hierarchy.GetSceneItemID()):
         if hierarchy.GetItemAttribute(item, SESSION) == session and hierarchy.GetItemDataNode(item) is None:
             return item
     return 0
@@ -23,7 +23,7 @@ def folder_of(scene: Any, session: str) -> int:
 
 def add_folder(volume_node: Any, session: str, name: str) -> int:
     """A new folder for a session."""
-    hierarchy = _hierarchy(volume_node.GetScene())
+    hierarchy = hierarchy_of(volume_node.GetScene())
     shown = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 3] + "..."
     folder = int(hierarchy.CreateFolderItem(place_beside(volume_node), shown))
     hierarchy.SetItemAttribute(folder, SESSION, session)
@@ -32,33 +32,29 @@ def add_folder(volume_node: Any, session: str, name: str) -> int:
 
 def place_beside(volume_node: Any) -> int:
     """The item that results of a volume belong under: its study, or what the volume itself lies in."""
-    hierarchy = _hierarchy(volume_node.GetScene())
+    hierarchy = hierarchy_of(volume_node.GetScene())
     item = hierarchy.GetItemByDataNode(volume_node)
     if not item:
         return int(hierarchy.GetSceneItemID())
-    level = slicer.vtkMRMLSubjectHierarchyConstants.GetSubjectHierarchyLevelStudy()
+    level = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelStudy()
     return int(hierarchy.GetItemAncestorAtLevel(item, level) or hierarchy.GetItemParent(item))
 
 
 def put_into(item: int, node: Any) -> None:
     """Place a node of the scene below an item."""
-    _hierarchy(node.GetScene()).CreateItem(item, node)
+    hierarchy_of(node.GetScene()).CreateItem(item, node)
 
 
 def take_out(node: Any) -> None:
     """Remove the item of a node that is about to leave the scene."""
-    hierarchy = existing_hierarchy(node.GetScene())
-    item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
+    hierarchy = hierarchy_of(node.GetScene())
+    item = hierarchy.GetItemByDataNode(node)
     if item:
         hierarchy.RemoveItem(item, False, False)
 
 
-def existing_hierarchy(scene: Any) -> Any | None:
-    """The subject hierarchy of a scene, without making one."""
-    return scene.GetFirstNodeByClass("vtkMRMLSubjectHierarchyNode")
-
-
-def _hierarchy(scene: Any) -> Any:
+def hierarchy_of(scene: Any) -> Any:
+    """The subject hierarchy of a scene."""
     return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
 
 
