@@ -52,7 +52,9 @@ def test_a_begun_command_is_completed(text: str, offered: str) -> None:
     assert offered in complete_command(text, ["liver", "left kidney"])
 
 
-@given(text=st.sampled_from(["s", "k", "re", "only i", "without ", "nothing ab", "gr", "add"]), name=st.text(max_size=12))
+@given(
+    text=st.sampled_from(["s", "k", "re", "only i", "without ", "nothing ab", "gr", "add"]), name=st.text(max_size=12)
+)
 def test_what_is_offered_is_understood(text: str, name: str) -> None:
     names = ["liver", "left kidney", "Tumor (2)"]
     for offered in complete_command(text, names):
