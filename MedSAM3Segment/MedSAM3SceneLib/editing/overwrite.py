@@ -94,6 +94,21 @@ def replace_content(
                     )
 
 
+def remove_content(editor: Any, segment_id: str, tool: VoxelTool) -> None:
+    """Make a segment hold nothing, whatever is masked.
+
+    Args:
+        editor, tool: as of ``replace_content``.
+    """
+    segmentation = editor.GetSegmentationNode().GetSegmentation()
+    segment = segmentation.GetSegment(segment_id)
+    if not _has_voxels(segment):
+        return
+    last = _first_voxel(binary_labelmap(segment), segment.GetLabelValue())
+    with _labelmap_replaced(segmentation, segment_id, last), without_masks(editor, overwriting=False):
+        tool.remove_voxels(segment_id, last)
+
+
 @contextmanager
 def without_masks(editor: Any, overwriting: bool) -> Iterator[None]:
     """Switch the masks of a vtkMRMLSegmentEditorNode off for a moment, of which no widget hears.
@@ -187,11 +202,16 @@ def _lost_by_neighbours(segmentation: Any, labelmap: Any, neighbours: Sequence[s
     return _at(lost, first, lattice_of(labelmap)) if lost.any() else None
 
 
-def _first_voxel(labelmap: Any) -> Any:
-    """A labelmap of the first voxel that is set in ``labelmap``."""
-    voxels, first = block_of(labelmap)
-    place = np.array(np.unravel_index(int(voxels.argmax()), voxels.shape))[::-1]
-    return _at(np.ones((1, 1, 1), bool), first + place, lattice_of(labelmap))
+def _first_voxel(labelmap: Any, value: int = 1) -> Any:
+    """A labelmap of the first voxel that has the label ``value`` in ``labelmap``, which has one."""
+    # Slice by slice, so that the first voxel ends it.
+    for index, part in enumerate(voxels_of(labelmap)):
+        is_set = part == value
+        if is_set.any():
+            row, column = np.unravel_index(int(is_set.argmax()), is_set.shape)
+            first = np.array(labelmap.GetExtent()[::2]) + np.array([column, row, index])
+            return _at(np.ones((1, 1, 1), bool), first, lattice_of(labelmap))
+    raise ValueError("the labelmap holds no such voxel")
 
 
 def _at(voxels: BoolMask, first: NDArray[np.int64], lattice: Matrix) -> Any:

@@ -21,6 +21,7 @@ from .overwrite import (
     is_masking,
     overwritten_segments,
     reference_image,
+    remove_content,
     replace_content,
     without_masks,
 )
@@ -106,7 +107,7 @@ class SegmentWriter:
         scene = segmentation_node.GetScene()
         self._logic.SetMRMLScene(scene)
         editor = _own_editor(scene)
-        theirs = _open_editor(scene, segmentation_node)
+        theirs = open_editor(scene, segmentation_node)
         settings = theirs or slicer.vtkMRMLSegmentEditorNode()
         editor.SetAndObserveSegmentationNode(segmentation_node)
         source = theirs.GetSourceVolumeNode() if theirs else None
@@ -160,6 +161,12 @@ class SegmentWriter:
         replace_content(self._logic.GetSegmentEditorNode(), segment_id, labelmap, taken, self, frozenset(self._written))
         self._written.add(segment_id)
         return True
+
+    def remove_all(self, segment_id: str) -> None:
+        """Make a segment hold nothing, at once and whatever is masked; see ``overwrite.remove_content``."""
+        self._logic.SetCurrentSegmentID(segment_id)
+        remove_content(self._logic.GetSegmentEditorNode(), segment_id, self)
+        self._written.add(segment_id)
 
     def overwritten_by(self, segment_id: str) -> list[str]:
         """The segments that lose what ``replace`` writes into ``segment_id``."""
@@ -260,7 +267,7 @@ def _own_editor(scene: Any) -> Any:
     return editor
 
 
-def _open_editor(scene: Any, segmentation_node: Any) -> Any | None:
+def open_editor(scene: Any, segmentation_node: Any) -> Any | None:
     """The segment editor node of the scene that has ``segmentation_node`` open, this project's own left out."""
     for number in range(scene.GetNumberOfNodesByClass(_EDITOR_CLASS)):
         editor = scene.GetNthNodeByClass(number, _EDITOR_CLASS)
