@@ -65,11 +65,12 @@ class AddedNodes:
         for one in self.added:
             count = one.node.GetNumberOfDisplayNodes()
             self._displays.append([one.node.GetNthDisplayNode(number) for number in range(count)])
-            take_out(one.node)
             remove_segmentation(one.node)
-            if one.record is not None and one.record.GetScene() is self.scene:
-                take_out(one.record)
-                self.scene.RemoveNode(one.record)
+            take_out(self.scene, one.node)
+            if one.record is not None:
+                if one.record.GetScene() is self.scene:
+                    self.scene.RemoveNode(one.record)
+                take_out(self.scene, one.record)
         if self.folder_name and (folder := folder_of(self.scene, self.session)):
             hierarchy_of(self.scene).RemoveItem(folder, False, False)
         self._set_hidden(False)

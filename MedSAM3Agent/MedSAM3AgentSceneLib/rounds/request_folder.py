@@ -45,9 +45,12 @@ def put_into(item: int, node: Any) -> None:
     hierarchy_of(node.GetScene()).CreateItem(item, node)
 
 
-def take_out(node: Any) -> None:
-    """Remove the item of a node that is about to leave the scene."""
-    hierarchy = hierarchy_of(node.GetScene())
+def take_out(scene: Any, node: Any) -> None:
+    """Remove the item of a node that has left the scene, where Slicer has not done so.
+
+    Not before it left: Slicer complains of every change of a segmentation that has no item.
+    """
+    hierarchy = hierarchy_of(scene)
     item = hierarchy.GetItemByDataNode(node)
     if item:
         hierarchy.RemoveItem(item, False, False)
