@@ -14,10 +14,10 @@ from MedSAM3AgentLib.agent import Agent
 from MedSAM3AgentLib.backends.protocol import Question, QuestionKind, Reply
 from MedSAM3AgentLib.session import AgentRequest, AgentResult
 from MedSAM3AgentLib.transcript import Transcript
-from MedSAM3SceneLib.mrml.sample_data import synthetic_abdomen
-from MedSAM3SceneLib.mrml.sample_source import SAMPLES
 from MedSAM3SegmentLib.progress import CancelCheck
 from MedSAM3SegmentLib.segmenter import Segmenter
+from MedSAM3SegmentLib.volume import Volume
+from support.scene import boot
 
 RECORD = Path(__file__).resolve().parents[1] / "MedSAM3Agent/Resources/Tutorial/organ-that-makes-bile.jsonl"
 
@@ -46,15 +46,23 @@ class ScriptedReplies:
 
 def record() -> tuple[str, AgentResult]:
     """The transcript's text and what came of the session."""
-    name, contrast, seed = SAMPLES[0]
-    assert name == "MedSAM3SyntheticCT"
-    volume = synthetic_abdomen(contrast, seed)
+    volume = sample()
     transcript, replies, request = Transcript(), ScriptedReplies(), AgentRequest(REQUEST)
     transcript.begin(request, volume, replies)
     agent = Agent(Segmenter.load("demo", "cpu"), replies, draws_pages=False)
     result = agent.ask(volume, request, on_round=transcript.add_round, recorder=transcript.add_question)
     transcript.end(result)
     return transcript.text(), result
+
+
+def sample() -> Volume:
+    """The sample of the tutorial as the scene gives it, which rounds the last digit of its directions."""
+    boot()
+    from MedSAM3SceneLib.coroutines import run_steps_to_end
+    from MedSAM3SceneLib.mrml.sample_data import add_synthetic_abdomen
+    from MedSAM3SceneLib.mrml.volumes import read_in_steps
+
+    return run_steps_to_end(read_in_steps(add_synthetic_abdomen("MedSAM3SyntheticCT"))).volume
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ _CATEGORY = "MedSAM3"
 
 
 #: What is offered: name, contrast, and the seed of an anatomy with all organs and a tumour.
-SAMPLES = (("MedSAM3SyntheticCT", "CT", 24), ("MedSAM3SyntheticMR", "MR", 24))
+_SAMPLES = (("MedSAM3SyntheticCT", "CT", 24), ("MedSAM3SyntheticMR", "MR", 24))
 
 
 def register_sample_data(thumbnail: str) -> None:
@@ -35,10 +35,10 @@ def register_sample_data(thumbnail: str) -> None:
     if not hasattr(slicer.modules, "sampleDataSources"):
         slicer.modules.sampleDataSources = {}
     sources = slicer.modules.sampleDataSources.setdefault(_CATEGORY, [])
-    if any(source.sampleName == SAMPLES[0][0] for source in sources):
+    if any(source.sampleName == _SAMPLES[0][0] for source in sources):
         return
     # Slicer's own function for this would compare the sources, and for that ask for their addresses.
-    sources += [made_sample(name, contrast, seed, thumbnail) for name, contrast, seed in SAMPLES]
+    sources += [made_sample(name, contrast, seed, thumbnail) for name, contrast, seed in _SAMPLES]
 
 
 def made_sample(name: str, contrast: str, seed: int, thumbnail: str) -> Any:
