@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from record_tutorial import PLAN, RECORD, REQUEST, ScriptedReplies
 
 from MedSAM3AgentLib.transcript import read_transcript
 from MedSAM3SceneLib.mrml.sample_data import add_synthetic_abdomen
 from MedSAM3SegmentLib.synthetic.phantom import Contrast, make_phantom
+from record_tutorial import PLAN, RECORD, REQUEST, ScriptedReplies
 from support.scripted_segmenter import ScriptedSegmenter
 
 RECORDED = 3

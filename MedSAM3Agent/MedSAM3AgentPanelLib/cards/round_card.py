@@ -102,6 +102,10 @@ class RoundCard:
     def is_open(self) -> bool:
         return not self._section.collapsed
 
+    def enlarge_page(self) -> Any | None:
+        """Open a window with the page at full size; None without a page."""
+        return self._picture.enlarge()
+
     def switch(self, is_open: bool) -> None:
         """Open or close it, without calling ``opened``."""
         self._is_switching = True
