@@ -29,6 +29,7 @@ from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import MissingTrackerError
 from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.results.result import ConceptResult
+from MedSAM3SegmentLib.tracking.correction import slice_scores
 from MedSAM3SegmentLib.vocabulary.phrases import key_of
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
@@ -170,7 +171,8 @@ class Proposer:
             verdict = Verdict.ACCEPTED
             why = message("{count} wordings agree and all checks passed.", count=opinion.support)
         score = OwnScore(verdict, sum(1 if check.passed else -1 for check in checks), 0.5, mean_score)
-        return Proposal(work.target, action, opinion.mask, phrase, checks, verdict, (0, 0), why, score)
+        known = self._scores(phrase)
+        return Proposal(work.target, action, opinion.mask, phrase, checks, verdict, (0, 0), why, score, known)
 
     def absent(self, work: TargetWork, action: Action, verdict: Verdict, why: Message) -> Proposal:
         """A proposal that the target is not there."""
@@ -229,6 +231,7 @@ class Proposer:
         """Edited slices carried through the stack; without a tracker the phrase's own answer around them."""
         seed, phrase = work.seed, work.wordings[0]
         assert seed is not None
+        concept = None
         try:
             concept = self.evidence.with_drawn(phrase, seed.drawn(self.evidence.stack))
         except MissingTrackerError:
@@ -240,6 +243,8 @@ class Proposer:
             return self.absent(work, action, Verdict.ACCEPTED, message("Nothing was left on the edited slices."))
         opinion = Opinion((phrase,), mask)
         proposal = self.proposal(work, action, opinion, self.checks(work, opinion))
+        if concept is not None:
+            proposal = replace(proposal, slice_scores=slice_scores(concept))
         failed = [check for check in proposal.checks if not check.passed]
         if failed:
             return with_verdict(proposal, Verdict.UNSURE, (0, 0), message("Doubtful: {words}", words=failed[0].words))

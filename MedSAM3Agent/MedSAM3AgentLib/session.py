@@ -107,6 +107,7 @@ class Proposal:
         votes: how many judged, and how many of them in favor.
         why: the verdict's reason.
         score: by the agent's own measure.
+        slice_scores: how sure the model was of each slice, where that is known.
     """
 
     target: Target
@@ -118,6 +119,7 @@ class Proposal:
     votes: tuple[int, int]
     why: Message
     score: OwnScore
+    slice_scores: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def is_absent(self) -> bool:

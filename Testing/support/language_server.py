@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,12 +38,14 @@ class LanguageServer:
         requests: bodies of the questions, in order.
         headers: of each.
         raw: bytes of each request, headers and body.
+        connections: that were made to it, whatever came of them.
     """
 
     address: str
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
+    connections: int = 0
 
 
 def said(text: str | None, finish: str = "stop", **more: Any) -> dict[str, Any]:
@@ -56,11 +59,15 @@ def said(text: str | None, finish: str = "stop", **more: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def language_server(behave: Callable[[dict[str, Any], int], Answer]) -> Iterator[LanguageServer]:
+def language_server(
+    behave: Callable[[dict[str, Any], int], Answer], tls: tuple[str, str] | None = None, host: str = "127.0.0.1"
+) -> Iterator[LanguageServer]:
     """Serve until the block ends.
 
     Args:
         behave: given the body of a question and how many came before it; lists of models are always answered.
+        tls: PEM files of a certificate and its key, or None for plain HTTP.
+        host: what the address calls this computer.
     """
     server = LanguageServer("")
 
@@ -97,9 +104,19 @@ def language_server(behave: Callable[[dict[str, Any], int], Answer]) -> Iterator
             except OSError:
                 pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as service:
+    class Service(ThreadingHTTPServer):
+        def verify_request(self, *_: object) -> bool:
+            server.connections += 1
+            return True
+
+    with Service(("127.0.0.1", 0), Handler) as service:
         service.daemon_threads = True
-        server.address = f"http://127.0.0.1:{service.server_address[1]}/v1"
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            service.socket = context.wrap_socket(service.socket, server_side=True, do_handshake_on_connect=False)
+        scheme = "http" if tls is None else "https"
+        server.address = f"{scheme}://{host}:{service.server_address[1]}/v1"
         threading.Thread(target=service.serve_forever, daemon=True).start()
         try:
             yield server

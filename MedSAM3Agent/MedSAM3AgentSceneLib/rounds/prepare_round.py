@@ -155,7 +155,7 @@ def _kept_segment(
     is_taken_over = seed is not None and proposal is seed.earlier and name in context.earlier_provenance
     whole = context.earlier_provenance[name] if is_taken_over else {**provenance.as_dict(), **own, **where}
     drawn = () if seed is None else seed.edited
-    return _segment(context, segment_id, name, KEPT, proposal.target, proposal.mask, whole, drawn)
+    return _segment(context, segment_id, KEPT, proposal.target, proposal.mask, whole, drawn, proposal.slice_scores)
 
 
 def _left_out(context: RoundContext, done: Round, provenance: Provenance) -> list[PreparedSegment]:
@@ -164,34 +164,31 @@ def _left_out(context: RoundContext, done: Round, provenance: Provenance) -> lis
     for number, proposal in enumerate(done.rejected, start=1):
         whole = {**provenance.as_dict(), "concept": proposal.target.name, "prompt": proposal.phrase}
         whole |= {"verdict": proposal.verdict.words, "why": str(proposal.why)}
-        one = _segment(
-            context, f"not_{number}", proposal.target.name, DISBELIEVED, proposal.target, proposal.mask, whole, ()
-        )
+        one = _segment(context, f"not_{number}", DISBELIEVED, proposal.target, proposal.mask, whole)
         segments.append(one)
     for number, seed in enumerate(context.seeds.targets.values() if context.seeds else (), start=1):
         if seed.rejected is not None and seed.rejected.any():
             whole = {**provenance.as_dict(), "concept": seed.target.name, "verdict": "rejected by a person"}
-            name, mask = seed.target.name, seed.rejected
-            segments.append(_segment(context, f"rejected_{number}", name, REJECTED, seed.target, mask, whole, ()))
+            segments.append(_segment(context, f"rejected_{number}", REJECTED, seed.target, seed.rejected, whole))
     return segments
 
 
 def _segment(
     context: RoundContext,
     segment_id: str,
-    name: str,
     role: str,
     target: Target,
     mask: BoolMask,
     provenance: dict[str, Any],
-    drawn: tuple[int, ...],
+    drawn: tuple[int, ...] = (),
+    scores: Mapping[int, float] | None = None,
 ) -> PreparedSegment:
+    name = target.name
     block, ijk_to_ras = cropped(mask, context.grid.ijk_to_ras)
     lattice = context.to_segmentation @ context.grid.ijk_to_ras
     labelmap = labelmap_on_lattice(block, context.to_segmentation @ ijk_to_ras, lattice)
     vocabulary, structure = context.vocabulary, target.structure
     concept = vocabulary.find(structure.name) or vocabulary.find(structure.phrase)
-    seed = None if context.seeds is None or role != KEPT else context.seeds.targets.get(name)
     return PreparedSegment(
         segment_id,
         name if role == KEPT else f"{NOT}{name}",
@@ -201,7 +198,7 @@ def _segment(
         vocabulary.color_for(structure.name),
         terminology_entry(concept),
         provenance,
-        written_slices(mask, context.stack, drawn, None if seed is None else seed.scores),
+        written_slices(mask, context.stack, drawn, scores),
     )
 
 

@@ -243,6 +243,7 @@ class _Seeding:
         else:
             is_edited = False
         scores = {} if segment.written is None else segment.written.scores
+        earlier = replace(earlier, slice_scores=scores)
         return TargetSeed(target, mask, edited, is_edited, scores, rejected, earlier, is_sought)
 
     def _drawn(self, target: Target, segment: HeldSegment) -> TargetSeed:
