@@ -57,9 +57,13 @@ def write_segments(
     require_present(segmentation_node)
     if writer.is_writing:
         raise InputError("Another change is being written; wait until it is done.")
+    # Slicer copies what the segments hold, of large ones as long as a step may take.
     save_state()
+    yield WORKING
+    require_present(segmentation_node)
     counts = {}
     with writer.action(segmentation_node, volume_node), geometry_kept(segmentation_node):
+        yield WORKING
         for place, count in changed.items():
             one = edits.segments[place]
             require_present(segmentation_node)
@@ -71,7 +75,7 @@ def write_segments(
             if labelmap is None:
                 writer.remove_all(one.segment_id)
             else:
-                writer.replace(one.segment_id, labelmap, taken)
+                writer.replace(one.segment_id, labelmap, taken, is_own=True)
             counts[one.segment_id] = count
             yield WORKING
         for one in edits.renamed():

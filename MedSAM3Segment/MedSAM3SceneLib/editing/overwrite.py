@@ -63,6 +63,7 @@ def replace_content(
     taken: Any | None,
     tool: VoxelTool,
     spared: Collection[str] = (),
+    is_own: bool = False,
 ) -> None:
     """Make a segment hold ``labelmap`` and nothing else, and take from neighbors as overwriting wants.
 
@@ -74,6 +75,7 @@ def replace_content(
         taken: the voxels of it that neighbors may lose, on the same lattice; None where they lose none.
         tool: changes the voxels. It is asked once, unless neighbors stand on other lattices or some are spared.
         spared: segments that lose nothing, whatever the overwrite mode says. Completed ones do not either.
+        is_own: whether nobody else holds the voxels of ``labelmap``, so that the segment need not have a copy.
     """
     segmentation = editor.GetSegmentationNode().GetSegmentation()
     spared = {*spared, *completed_segments(segmentation)} - {segment_id}
@@ -81,7 +83,10 @@ def replace_content(
     # The editor would resample a whole neighbor to erase a part of it, and knows of none that is spared.
     apart = bool(spared) or not all(_is_on_lattice(segmentation, other, lattice_of(labelmap)) for other in overwritten)
     lost = None if apart or taken is None else _lost_by_neighbours(segmentation, taken, overwritten)
-    with _labelmap_replaced(segmentation, segment_id, labelmap), without_masks(editor, overwriting=lost is not None):
+    with (
+        _labelmap_replaced(segmentation, segment_id, labelmap, is_own),
+        without_masks(editor, overwriting=lost is not None),
+    ):
         tool.add_voxels(segment_id, _first_voxel(labelmap) if lost is None else lost)
     if apart:
         with without_masks(editor, overwriting=False):
@@ -105,7 +110,7 @@ def remove_content(editor: Any, segment_id: str, tool: VoxelTool) -> None:
     if not _has_voxels(segment):
         return
     last = _first_voxel(binary_labelmap(segment), segment.GetLabelValue())
-    with _labelmap_replaced(segmentation, segment_id, last), without_masks(editor, overwriting=False):
+    with _labelmap_replaced(segmentation, segment_id, last, True), without_masks(editor, overwriting=False):
         tool.remove_voxels(segment_id, last)
 
 
@@ -165,7 +170,7 @@ def _is_on_lattice(segmentation: Any, segment_id: str, lattice: Matrix) -> bool:
 
 
 @contextmanager
-def _labelmap_replaced(segmentation: Any, segment_id: str, labelmap: Any) -> Iterator[None]:
+def _labelmap_replaced(segmentation: Any, segment_id: str, labelmap: Any, is_own: bool) -> Iterator[None]:
     """Give a segment a labelmap of its own that holds ``labelmap``, of which others hear by what is done inside.
 
     Whatever breaks that off gives it back the labelmap that it had.
@@ -176,7 +181,7 @@ def _labelmap_replaced(segmentation: Any, segment_id: str, labelmap: Any) -> Ite
     before, value = binary_labelmap(segment), segment.GetLabelValue()
     own = slicer.vtkOrientedImageData()
     # The voxels may be those of a result, which must not change when the segment is edited.
-    own.DeepCopy(labelmap)
+    own.ShallowCopy(labelmap) if is_own else own.DeepCopy(labelmap)
     segment.AddRepresentation(binary_labelmap_name(), own)
     segment.SetLabelValue(1)
     try:

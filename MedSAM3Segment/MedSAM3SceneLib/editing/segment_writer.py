@@ -149,16 +149,18 @@ class SegmentWriter:
         """See ``masking.as_far_as_editable``, by the settings that ``begin`` took over."""
         return (yield from as_far_as_editable(labelmap, written, self._logic.GetSegmentEditorNode(), segment_id))
 
-    def replace(self, segment_id: str, labelmap: Any | None, taken: Any | None) -> bool:
+    def replace(self, segment_id: str, labelmap: Any | None, taken: Any | None, is_own: bool = False) -> bool:
         """Make a segment hold what ``as_far_as_editable`` left of a labelmap, at once; returns as ``write``.
 
         Args:
             taken: what that left of the part that is new, which neighbors lose as the overwrite mode says.
+            is_own: see ``overwrite.replace_content``.
         """
         if labelmap is None:
             return False
         self._logic.SetCurrentSegmentID(segment_id)
-        replace_content(self._logic.GetSegmentEditorNode(), segment_id, labelmap, taken, self, frozenset(self._written))
+        editor = self._logic.GetSegmentEditorNode()
+        replace_content(editor, segment_id, labelmap, taken, self, frozenset(self._written), is_own)
         self._written.add(segment_id)
         return True
 
