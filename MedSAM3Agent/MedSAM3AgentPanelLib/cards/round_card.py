@@ -48,6 +48,7 @@ class RoundCard:
     def __init__(self, one: SceneRound, layout: Any, actions: CardActions, is_open: bool) -> None:
         self.round = one
         self._actions = actions
+        self._layout = layout
         self._is_switching = False
         self._has_picture = False
         self._section = ctk.ctkCollapsibleButton()
@@ -125,8 +126,9 @@ class RoundCard:
 
     def remove(self) -> None:
         """Take it out of the panel."""
+        # Qt frees it once whoever called is done: a button of the card itself may have.
         self._section.visible = False
-        self._section.setParent(None)
+        self._layout.removeWidget(self._section)
         self._section.deleteLater()
 
     def _go_on(self) -> None:

@@ -34,6 +34,7 @@ def check_agent(session: Session) -> Steps:
     yield from _compare(session, widget)
     yield from _command(session, widget, abdomen)
     yield from _keep(session, widget)
+    yield from _undo_all(session, widget)
     yield from _recorded(session, widget)
     session.close_scene()
     yield pause(1.0)
@@ -150,7 +151,10 @@ def _command(session: Session, widget: Any, abdomen: Abdomen) -> Steps:
     yield pause(0.3)
     after = held(node, liver, abdomen.node)
     shrunk = bool((after & ~before).sum() == 0) and 0 < after.sum() < before.sum()
-    checks.check("6 the command shrinks the liver", shrunk, f"{before.sum()} voxels, {after.sum()} after it")
+    said = f"{before.sum()} voxels, {after.sum()} after it: {widget.panel.command.label.text}"
+    checks.check("6 the command shrinks the liver", shrunk, said)
+    if not shrunk:
+        return  # Undo would take back something else
     session.press(widget.ui.undoButton)
     yield pause(0.3)
     checks.equal("6 Undo takes it back", bool((held(node, liver, abdomen.node) == before).all()), True)
@@ -167,6 +171,21 @@ def _keep(session: Session, widget: Any) -> Steps:
     session.checks.check("7 its segments are named as asked", names == set(_ORGANS), sorted(names))
 
 
+def _undo_all(session: Session, widget: Any) -> Steps:
+    """Undo takes back Keep and whole requests with their cards; Redo brings them back."""
+    cards = [card.section.text for card in widget.panel.rounds.cards]
+    count = 0
+    while widget.ui.undoButton.enabled and widget.panel.rounds.cards:
+        session.press(widget.ui.undoButton)
+        count += 1
+        yield pause(0.5)
+    session.checks.equal("8 Undo takes all rounds back", len(widget.panel.rounds.cards), 0)
+    for _ in range(count):
+        session.press(widget.ui.redoButton)
+        yield pause(0.5)
+    session.checks.equal("8 Redo brings them back", [card.section.text for card in widget.panel.rounds.cards], cards)
+
+
 def _recorded(session: Session, widget: Any) -> Steps:
     """The recorded session."""
     ui, checks = widget.ui, session.checks
@@ -174,15 +193,15 @@ def _recorded(session: Session, widget: Any) -> Steps:
     yield pause(0.2)
     session.press(ui.testButton)
     yield Until(lambda: ui.testButton.enabled, "an end of the test")
-    checks.equal("8 Test types the recorded request", ui.requestEdit.plainText, _RECORDED)
+    checks.equal("9 Test types the recorded request", ui.requestEdit.plainText, _RECORDED)
     before = len(widget.panel.rounds.cards)
     session.press(ui.askButton)
     yield from _wait(widget)
     cards = widget.panel.rounds.cards
-    checks.equal("8 the recorded session makes a round", len(cards), before + 1)
-    checks.equal("8 it is of the liver", [verdict.name for verdict in cards[-1].round.verdicts], ["liver"])
+    checks.equal("9 the recorded session makes a round", len(cards), before + 1)
+    checks.equal("9 it is of the liver", [verdict.name for verdict in cards[-1].round.verdicts], ["liver"])
     words = "The language model wrote (not a finding): Bile is made by the liver"
-    checks.check("8 the reply's words are marked", ui.answerLabel.text.startswith(words), ui.answerLabel.text)
+    checks.check("9 the reply's words are marked", ui.answerLabel.text.startswith(words), ui.answerLabel.text)
     ui.languageSelector.setCurrentIndex(0)
 
 
