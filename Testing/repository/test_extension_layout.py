@@ -29,7 +29,7 @@ LIBRARIES = {
         "MedSAM3PanelLib",
         "SegmentEditorMedSAM3Lib",
     ),
-    "MedSAM3Agent": ("MedSAM3AgentLib",),
+    "MedSAM3Agent": ("MedSAM3AgentLib", "MedSAM3AgentSceneLib", "MedSAM3AgentWidgetsLib"),
 }
 TOP_LEVEL = {
     ".ci", ".github", ".gitignore", "CHANGELOG.md", "CITATION.cff", "CMakeLists.txt", "CONTRIBUTING.md", "LICENSE",
@@ -193,6 +193,7 @@ def test_a_module_file_imports_nothing_heavy_when_slicer_starts(module):
         ("MedSAM3Segment/MedSAM3SegmentLib", {"slicer", "qt", "ctk", "vtk", "vtkmodules", "PythonQt"}),
         ("MedSAM3Segment/MedSAM3SceneLib", {"qt", "ctk", "PythonQt"}),
         ("MedSAM3Agent/MedSAM3AgentLib", {"slicer", "qt", "ctk", "PythonQt"}),
+        ("MedSAM3Agent/MedSAM3AgentSceneLib", {"qt", "ctk", "PythonQt"}),
     ],
 )
 def test_libraries_keep_to_their_side(library, forbidden):

@@ -24,6 +24,8 @@ SOURCES = [
     *((path, None) for path in sorted(SEGMENT.glob("MedSAM3SceneLib/**/*.py"))),
     (AGENT / "MedSAM3Agent.py", next(iter(AGENT.glob("Resources/UI/MedSAM3Agent.ui")), None)),
     *((path, None) for path in sorted(AGENT.glob("MedSAM3AgentLib/**/*.py"))),
+    *((path, None) for path in sorted(AGENT.glob("MedSAM3AgentSceneLib/**/*.py"))),
+    *((path, None) for path in sorted(AGENT.glob("MedSAM3AgentWidgetsLib/**/*.py"))),
 ]
 
 #: Names that stand for the same object wherever they are used.

@@ -188,28 +188,33 @@ def _differences(first: Named, second: Named, second_to_first: Matrix) -> list[A
 def _difference_node(first_node: Any, images: Sequence[Any | None], views: Sequence[Any]) -> Any:
     """A temporary segmentation of the differences, which is never saved and shown in these views only."""
     scene = first_node.GetScene()
+    display = slicer.vtkMRMLSegmentationDisplayNode()
+    display.SetSaveWithScene(False)
+    display.SetVisibility3D(False)
+    display.SetOpacity2DFill(0.6)
+    display = scene.AddNode(display)
+    _show_in(display, views)
+    node = slicer.vtkMRMLSegmentationNode()
+    node.SetName("MedSAM3 difference")
+    node.SetAttribute(DIFFERENCE_ATTRIBUTE, "1")
+    node.SetSaveWithScene(False)
+    node.SetHideFromEditors(True)
+    node.SetSelectable(False)
+    node.SetAndObserveTransformNodeID(first_node.GetTransformNodeID())
+    node.SetAndObserveDisplayNodeID(display.GetID())
+    segmentation = node.GetSegmentation()
+    segmentation.SetSourceRepresentationName(binary_labelmap_name())
+    for (name, color), image in zip(DIFFERENCES, images, strict=True):
+        segment = slicer.vtkSegment()
+        segment.SetName(name)
+        segment.SetColor(*color)
+        segment.AddRepresentation(binary_labelmap_name(), image or slicer.vtkOrientedImageData())
+        segmentation.AddSegment(segment, name)
+    # Last, when all is in it: the subject hierarchy has no item for a node that is hidden from editors.
+    node.SetScene(scene)
+    node.GetDisplayNode()
     with visibilities_kept(scene):
-        node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "MedSAM3 difference")
-        node.SetAttribute(DIFFERENCE_ATTRIBUTE, "1")
-        node.SetSaveWithScene(False)
-        node.SetHideFromEditors(True)
-        node.SetSelectable(False)
-        node.SetAndObserveTransformNodeID(first_node.GetTransformNodeID())
-        node.CreateDefaultDisplayNodes()
-        display = node.GetDisplayNode()
-        display.SetSaveWithScene(False)
-        _show_in(display, views)
-        display.SetVisibility3D(False)
-        display.SetOpacity2DFill(0.6)
-        segmentation = node.GetSegmentation()
-        segmentation.SetSourceRepresentationName(binary_labelmap_name())
-        for (name, color), image in zip(DIFFERENCES, images, strict=True):
-            segment = slicer.vtkSegment()
-            segment.SetName(name)
-            segment.SetColor(*color)
-            segment.AddRepresentation(binary_labelmap_name(), image or slicer.vtkOrientedImageData())
-            segmentation.AddSegment(segment, name)
-    return node
+        return scene.AddNode(node)
 
 
 def _show_in(display: Any, views: Sequence[Any]) -> None:
