@@ -27,6 +27,8 @@ SOURCES = [
     *((path, None) for path in sorted(AGENT.glob("MedSAM3AgentWidgetsLib/**/*.py"))),
     *((path, None) for path in sorted(AGENT.glob("MedSAM3AgentSceneLib/**/*.py"))),
     *((path, None) for path in sorted(AGENT.glob("MedSAM3AgentLib/**/*.py"))),
+    *((path, None) for path in sorted(AGENT.glob("MedSAM3AgentSceneLib/**/*.py"))),
+    *((path, None) for path in sorted(AGENT.glob("MedSAM3AgentWidgetsLib/**/*.py"))),
 ]
 
 #: Names that stand for the same object wherever they are used.
