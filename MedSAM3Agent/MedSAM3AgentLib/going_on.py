@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from MedSAM3AgentLib.editing.apply import apply_commands
 from MedSAM3AgentLib.editing.commands import AddressedCommand, Combine, Rename
-from MedSAM3AgentLib.editing.grammar import parse_addressed
+from MedSAM3AgentLib.editing.grammar import parse_addressed, parse_commands
 from MedSAM3AgentLib.planning.sentence import plan_by_rules
 from MedSAM3AgentLib.seeds import Seeds, TargetSeed
 from MedSAM3AgentLib.targets import Plan, Structure, Target
@@ -18,11 +18,20 @@ from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 from MedSAM3SegmentLib.volume import Volume
 
 _WITHOUT = re.compile(
-    r"^(?:but\s+)?(?:without|not|except(?:\s+for)?|excluding|leave out|minus|no)\s+(?P<rest>.+)", re.I
+    r"^(?:but\s+)?(?:without|not|except(?:\s+for)?|exclud(?:e|ing)|leave out|take out|remove|minus|no)\s+(?P<rest>.+)",
+    re.I,
 )
 _INSIDE = re.compile(r"^(?:but\s+)?(?:only\s+)?(?:inside(?:\s+of)?|within|in)\s+(?P<rest>.+)", re.I)
 _INSTEAD = re.compile(r"^(?:instead|rather)[\s,:]+(?P<rest>.+)|^(?P<first>.+?)\s+instead$", re.I)
 _ALSO = re.compile(r"^(?:also|and|plus|add|then|as well as|in addition)[\s,:]+(?P<rest>.+)", re.I)
+
+
+#: What begins a command, so that one that is not understood is no request for a structure of that name.
+_ORDER = re.compile(
+    r"^(?:please\s+)?(?:grow|expand|dilate|shrink|erode|keep|remove|delete|drop|split|smooth|gaussian|median|close|fill"
+    r"|make|nothing|invert|clear|rename|call|undo|redo|cut|erase|threshold|more|less)\b|\d\s*(?:mm|cm|ml|hu|voxels?)\b",
+    re.I,
+)
 
 
 def with_text(seeds: Seeds, volume: Volume, vocabulary: Vocabulary) -> Seeds:
@@ -53,26 +62,40 @@ def with_text(seeds: Seeds, volume: Volume, vocabulary: Vocabulary) -> Seeds:
         plan = plan_by_rules(found["rest"] or found["first"], vocabulary)
         return replace(seeds, plan=plan, targets={name: seeds.targets[name] for name in _known(seeds, plan)})
     found = _ALSO.match(text)
-    more = plan_by_rules(found["rest"] if found else text, vocabulary).targets
-    known = {target.name for target in seeds.plan.targets}
-    added = tuple(target for target in more if target.name not in known)
-    sought = {
-        target.name: replace(seeds.targets[target.name], is_sought=True)
-        for target in more
-        if target.name in seeds.targets
-    }
-    return replace(
-        seeds,
-        plan=replace(seeds.plan, targets=(*seeds.plan.targets, *added)),
-        targets={**seeds.targets, **sought},
+    if _ORDER.search(text) and not found:
+        # What it names is no segment; the grammar says so better than a search for it would.
+        parse_commands(text)
+        raise InputError("'{text}' names a segment that the round does not hold; name one that it does.", text=text)
+    return _with_more(seeds, plan_by_rules(found["rest"] if found else text, vocabulary).targets)
+
+
+def _with_more(seeds: Seeds, more: Sequence[Target]) -> Seeds:
+    """The seeds with more to look for; what they have by the same name is looked for as it was said now."""
+    said = {target.name: target for target in more}
+    plan = replace(
+        seeds.plan,
+        targets=(
+            *(said.get(target.name, target) for target in seeds.plan.targets),
+            *(target for name, target in said.items() if name not in seeds.targets),
+        ),
     )
+    again = {
+        name: replace(seed, target=said[name], is_sought=True) for name, seed in seeds.targets.items() if name in said
+    }
+    return replace(seeds, plan=plan, targets={**seeds.targets, **again})
 
 
 def _commands(text: str, targets: Mapping[str, TargetSeed]) -> tuple[AddressedCommand, ...] | None:
-    """The commands that a text is, or None where it is none, or speaks of what is no segment yet."""
+    """The commands that a text is, or None where it is none, or speaks of what is no segment yet.
+
+    Raises:
+        InputError: it begins like one, or holds a length, and is not understood.
+    """
     try:
         commands = parse_addressed(text, list(targets))
     except InputError:
+        if _ORDER.search(text):
+            raise
         return None
     others = [one.command.other for one in commands if isinstance(one.command, Combine) and one.command.other]
     names = {key_of(name) for name in targets}
