@@ -1,6 +1,7 @@
 """The MedSAM3 Agent module of 3D Slicer: registration, panel, self-test. The agent itself is MedSAM3AgentLib."""
 
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -9,6 +10,7 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
+from slicer.util import VTKObservationMixin
 
 
 class MedSAM3Agent(ScriptedLoadableModule):
@@ -19,8 +21,6 @@ class MedSAM3Agent(ScriptedLoadableModule):
         self.parent.title = _("MedSAM3 Agent")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         self.parent.dependencies = ["MedSAM3Segment"]
-        # Nobody shall find it in the menu before there is an agent.
-        self.parent.hidden = True
         self.parent.contributors = ["MedSAM3 for 3D Slicer contributors"]
         self.parent.helpText = _(
             "Describe a finding in a sentence, and an agent proposes a segmentation, looks at it and refines it."
@@ -29,17 +29,71 @@ class MedSAM3Agent(ScriptedLoadableModule):
         self.parent.acknowledgementText = _("For research, not for clinical use.")
 
 
-class MedSAM3AgentWidget(ScriptedLoadableModuleWidget):
-    """The panel."""
+class MedSAM3AgentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel's life in Slicer; what it does is in MedSAM3AgentPanelLib."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self.panel = None
 
     def setup(self):
-        import qt
-
+        # First what a developer needs when nothing else can be loaded.
         ScriptedLoadableModuleWidget.setup(self)
-        label = qt.QLabel(_("The agent is not part of this version; segment by phrase in the MedSAM3 Segment module."))
-        label.wordWrap = True
-        self.layout.addWidget(label)
-        self.layout.addStretch(1)
+        from MedSAM3AgentPanelLib.panel import AgentPanel
+
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedSAM3Agent.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+
+        self.logic = MedSAM3AgentLogic()
+        self.panel = AgentPanel(self.ui, self.logic, self.resourcePath("Tutorial/organ-that-makes-bile.jsonl"))
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEnd)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEnd)
+        self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAddedOrRemoved)
+        self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeAddedOrRemoved)
+        self.panel.connect_scene()
+
+    def cleanup(self):
+        """Called when Slicer closes the module, and before it is loaded again."""
+        self.removeObservers()
+        if self.panel is not None:
+            self.panel.close()
+        if self.logic is not None:
+            self.logic.close()
+
+    def onReload(self):
+        """Load this file again, and what the agent is made of."""
+        from MedSAM3AgentPanelLib.reloading import packages_loaded_again
+
+        with packages_loaded_again():
+            ScriptedLoadableModuleWidget.onReload(self)
+
+    def enter(self):
+        self.panel.connect_scene()
+
+    def exit(self):
+        self.panel.disconnect_scene()
+
+    def onSceneStartClose(self, _caller=None, _event=None):
+        self.panel.scene_closes()
+
+    def onSceneStartImport(self, _caller=None, _event=None):
+        self.panel.scene_is_imported()
+
+    def onSceneEnd(self, _caller=None, _event=None):
+        if self.parent.isEntered:
+            self.panel.connect_scene()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAddedOrRemoved(self, _caller, _event, node):
+        if node.IsA("vtkMRMLSegmentationNode"):
+            self.panel.nodes_changed()
 
 
 class MedSAM3AgentLogic(ScriptedLoadableModuleLogic):

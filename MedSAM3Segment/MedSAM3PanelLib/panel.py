@@ -10,7 +10,6 @@ from slicer.i18n import tr as _
 from MedSAM3PanelLib.setup.setup_section import SetupSection
 from MedSAM3SceneLib.failure_log import log_failure
 from MedSAM3SceneLib.runs.listener import PlacedPartial
-from MedSAM3SceneLib.runs.oblique_sentences import reason_on_cut
 from MedSAM3SceneLib.runs.segmentation_run import ResultRun, SegmentationRun
 from MedSAM3SceneLib.translation.translate import translated
 from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
@@ -18,15 +17,16 @@ from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
 from MedSAM3WidgetsLib.preview_display import PreviewDisplay
 from MedSAM3WidgetsLib.progress_bar import ProgressBar
 from MedSAM3WidgetsLib.scrolling import scroll_into_view
+from MedSAM3WidgetsLib.wrapped_labels import keep_labels_readable
 
+from .command_section import CommandSection
 from .concept_completer import ConceptCompleter, remember_concepts
 from .dialogs import confirm_replace
 from .phrase_advice import PhraseAdvice
 from .request_form import RequestForm
-from .results_section import ResultsSection
+from .results_section import ResultsSection, words_on_preview
 from .slice_view_selector import SliceViewSelector
 from .threshold_slider import ThresholdSlider
-from .wrapped_labels import keep_labels_readable
 
 
 class Panel:
@@ -52,6 +52,7 @@ class Panel:
         self.views = SliceViewSelector(ui.viewSelector)
         self.setup = SetupSection(ui, requirements, self.update, lambda: self.is_busy)
         self.labels = keep_labels_readable(ui)
+        self.command = CommandSection(ui, self.form, self.update)
         for button, does in (
             (ui.applyButton, self.apply),
             (ui.cancelButton, self.cancel),
@@ -101,6 +102,7 @@ class Panel:
 
     def scene_closes(self) -> None:
         """Let go of all that is in the scene."""
+        self.command.scene_closes()
         self._drop_job(_("The scene was closed; nothing was written."))
         self._let_go_of_choices()
         self.form.forget()
@@ -112,6 +114,7 @@ class Panel:
         """The panel goes away."""
         self._drop_job(_("The module was closed; nothing was written."))
         self.advice.close()
+        self.command.close()
         self._let_go_of_choices()
         self.previews.remove()
         self.threshold.follow(None)
@@ -164,7 +167,7 @@ class Panel:
 
     def preview_slice(self) -> None:
         """Segment the slice that the chosen view shows, and show the answer over it."""
-        if self.is_busy or self._why_no_preview():
+        if self.is_busy or self._why_not() or self.form.why_no_preview(self.views.node):
             return
         parameters = self.form.parameters
         self._begin(
@@ -236,9 +239,7 @@ class Panel:
         concepts = [concept.concept for concept in run.result.concepts]
         self.previews.show_labels(run.volume_node, run.placed, concepts, run.labels)
         self.threshold.follow(self.results.run)
-        reasons = [reason_on_cut(concept) if run.is_cut else concept.reason for concept in run.result.concepts]
-        said = [f"{concept}: {translated(reason)}" for concept, reason in zip(concepts, reasons, strict=True)]
-        self._say("\n".join([*said, *map(translated, run.messages)]))
+        self._say(words_on_preview(run))
         self.update()
 
     def _failed(self, error: Exception) -> None:
@@ -279,7 +280,7 @@ class Panel:
         ui.applyButton.enabled = not reason
         ui.applyButton.toolTip = reason or _("Make one segment per concept.")
         ui.cancelButton.enabled = self.is_busy
-        view_reason = reason or self._why_no_preview()
+        view_reason = reason or self.form.why_no_preview(self.views.node)
         ui.previewButton.enabled = not view_reason
         ui.previewButton.toolTip = view_reason or _(
             "Show what Apply would give on the slice that the view shows, at any angle, as far as that slice alone can"
@@ -292,9 +293,7 @@ class Panel:
         ui.show3DButton.setSegmentationNode(self.form.parameters.segmentation if self.form.parameters else None)
         ui.thresholdSlider.enabled = not self.is_busy and self.results.is_in_scene
         self.setup.update()
+        self.command.set_enabled(not self.is_busy)
 
     def _why_not(self) -> str:
         return self.form.why_not(self.views.node)
-
-    def _why_no_preview(self) -> str:
-        return self._why_not() or self.form.why_no_preview(self.views.node)

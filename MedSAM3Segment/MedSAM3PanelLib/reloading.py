@@ -17,6 +17,10 @@ _LOADED_AGAIN = (
     "MedSAM3SceneLib",
     "MedSAM3SegmentLib",
     "SegmentEditorMedSAM3Lib",
+    # What stands on these, so that all write into the scene through the same one.
+    "MedSAM3AgentLib",
+    "MedSAM3AgentSceneLib",
+    "MedSAM3AgentWidgetsLib",
 )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from MedSAM3SceneLib.mrml.slice_planes import jump_to_slice
-from MedSAM3SceneLib.runs.segmentation_run import ResultRun
+from MedSAM3SceneLib.runs.oblique_sentences import reason_on_cut
+from MedSAM3SceneLib.runs.segmentation_run import ResultRun, SegmentationRun
+from MedSAM3SceneLib.translation.translate import translated
 
 from .results_table import ResultsTable
 from .score_plot import ScorePlot
@@ -56,3 +58,10 @@ class ResultsSection:
         run = self.run
         if run is not None and run.result is not None and run.volume_node.GetScene() is not None:
             jump_to_slice(run.volume_node, run.placed, run.result.stack, index)
+
+
+def words_on_preview(run: SegmentationRun) -> str:
+    """What there is to say of a previewed slice, one line for each concept and message."""
+    reasons = [reason_on_cut(concept) if run.is_cut else concept.reason for concept in run.result.concepts]
+    said = [f"{one.concept}: {translated(why)}" for one, why in zip(run.result.concepts, reasons, strict=True)]
+    return "\n".join([*said, *map(translated, run.messages)])

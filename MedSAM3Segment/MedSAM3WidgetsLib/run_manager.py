@@ -9,6 +9,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from MedSAM3SceneLib.editing.editor_state import editor_state_saver
 from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
 from MedSAM3SceneLib.editing.write_result import WrittenResult
 from MedSAM3SceneLib.engine.connection import engine_from_settings
@@ -118,7 +119,7 @@ class RunManager:
         """
         if self.last is None or self.written is None:
             return None
-        save_state = _editor_state_saver(self.written.segmentation_node)
+        save_state = editor_state_saver(self.written.segmentation_node)
         listener = self._listener(done, failed, {})
         writer = self._segment_writer()
         return self._follow(
@@ -176,7 +177,7 @@ class RunManager:
         return engine_from_settings() if self._engine is None else self._engine
 
     def _task(self, spec: RequestSpec) -> RunTask:
-        return build_task(spec, _editor_state_saver(spec.segmentation_node))
+        return build_task(spec, editor_state_saver(spec.segmentation_node))
 
     def _run(self, task: RunTask, listener: RunListener) -> SegmentationRun:
         return SegmentationRun(task, self.engine(), self._segment_writer(), listener)
@@ -214,15 +215,3 @@ class RunManager:
         if self._writer is None:
             self._writer = SegmentWriter.shared()
         return self._writer
-
-
-def _editor_state_saver(segmentation_node: Any) -> Callable[[], None]:
-    """Lets the Undo button of Slicer's Segment Editor take a run back too, when it has this segmentation open."""
-
-    def save_state() -> None:
-        panel = getattr(slicer.modules, "SegmentEditorWidget", None)
-        editor = panel.editor if panel is not None else None
-        if editor is not None and segmentation_node is not None and editor.segmentationNode() == segmentation_node:
-            editor.saveStateForUndo()
-
-    return save_state

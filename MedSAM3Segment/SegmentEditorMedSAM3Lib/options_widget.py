@@ -12,9 +12,11 @@ from MedSAM3SceneLib.runs.edit_actions import EditAction
 from MedSAM3SceneLib.segments.prompts import Prompt
 from MedSAM3SceneLib.translation.translate import translated
 from MedSAM3SegmentLib.prompts.prompts import BoxReading
+from MedSAM3WidgetsLib.agent_parts import new_command_line
 from MedSAM3WidgetsLib.progress_bar import ProgressBar
 from MedSAM3WidgetsLib.scrolling import scroll_into_view
 
+from .command_target import command_target
 from .prompt_list import PromptList
 
 #: Pixels below the actions in which progress or a sentence of some lines is shown.
@@ -29,6 +31,7 @@ class OptionsWidget:
 
     Attributes:
         progress: the progress bar, a MedSAM3WidgetsLib.progress_bar.ProgressBar.
+        command: the line for commands; None without the agent's module.
     """
 
     def __init__(self, scripted_effect: Any) -> None:
@@ -36,11 +39,13 @@ class OptionsWidget:
         self._connections: list[tuple[Any, str, Callable[..., Any]]] = []
         self._unready = ""
         self._is_running = False
+        self.command: Any | None = None
         self._add_phrase(scripted_effect)
         self._add_drawing(scripted_effect)
         self._add_actions(scripted_effect)
         self._add_progress(scripted_effect)
         self._add_marks(scripted_effect)
+        self._add_command(scripted_effect)
 
     def connect(self, event: str, listener: Callable[..., Any]) -> None:
         """Call ``listener`` when something was clicked.
@@ -57,6 +62,8 @@ class OptionsWidget:
         for widget, signal, slot in self._connections:
             widget.disconnect(signal, slot)
         self._connections.clear()
+        if self.command is not None:
+            self.command.close()
 
     @property
     def positive(self) -> bool:
@@ -121,6 +128,8 @@ class OptionsWidget:
         self._update_actions()
         self.cancelButton.enabled = running
         self.cancelButton.visible = running
+        if self.command is not None:
+            self.command.set_enabled(not running)
         if running:
             self.progress.begin()
         else:
@@ -147,6 +156,11 @@ class OptionsWidget:
         """Show sentences for the user, in place of earlier ones."""
         self.messageLabel.text = "\n".join(map(translated, messages))
         self.messageLabel.visible = bool(messages)
+
+    def stop_command(self, why: str) -> None:
+        """End a typed command that is on its way, without a change; ``why`` is one sentence for the user."""
+        if self.command is not None:
+            self.command.stop(why)
 
     def bring_into_sight(self) -> None:
         """Scroll the Segment Editor so far that the actions are seen, and what they have to say below them."""
@@ -251,6 +265,11 @@ class OptionsWidget:
             scripted_effect.addOptionsWidget(part)
         self.show_running(False)
         self.show_messages([])
+
+    def _add_command(self, scripted_effect: Any) -> None:
+        self.command = new_command_line(lambda: command_target(scripted_effect, self.command.widget))
+        if self.command is not None:
+            scripted_effect.addOptionsWidget(self.command.widget)
 
 
 def _action_help(action: EditAction) -> str:

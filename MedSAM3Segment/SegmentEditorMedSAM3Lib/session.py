@@ -83,6 +83,7 @@ class EffectSession(VTKObservationMixin):
             why: one sentence, for an action that is on its way.
         """
         self._jobs.close(why)
+        self._options.stop_command(why)
         self._drawing.cancel()
         self.removeObservers()
         for actors in self._actors:

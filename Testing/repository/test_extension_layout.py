@@ -29,7 +29,7 @@ LIBRARIES = {
         "MedSAM3PanelLib",
         "SegmentEditorMedSAM3Lib",
     ),
-    "MedSAM3Agent": ("MedSAM3AgentLib",),
+    "MedSAM3Agent": ("MedSAM3AgentLib", "MedSAM3AgentSceneLib", "MedSAM3AgentWidgetsLib", "MedSAM3AgentPanelLib"),
 }
 TOP_LEVEL = {
     ".ci", ".github", ".gitignore", "CHANGELOG.md", "CITATION.cff", "CMakeLists.txt", "CONTRIBUTING.md", "LICENSE",
@@ -37,8 +37,23 @@ TOP_LEVEL = {
     "pyproject.toml", "scripts", "setup.py",
 }  # fmt: skip
 
-#: Libraries that work with Qt.
-WITH_WIDGETS = ("MedSAM3WidgetsLib", "MedSAM3PanelLib", "SegmentEditorMedSAM3Lib")
+#: Libraries that work with Qt, by their module.
+WITH_WIDGETS = {
+    "MedSAM3Segment": ("MedSAM3WidgetsLib", "MedSAM3PanelLib", "SegmentEditorMedSAM3Lib"),
+    "MedSAM3Agent": ("MedSAM3AgentWidgetsLib", "MedSAM3AgentPanelLib"),
+}
+
+#: The panel's library of each module, and the class of its choices.
+PANELS = {
+    "MedSAM3Segment": ("MedSAM3PanelLib", "PanelParameters"),
+    "MedSAM3Agent": ("MedSAM3AgentPanelLib", "AgentParameters"),
+}
+
+
+def with_widgets() -> list[Path]:
+    """The files of all libraries that work with Qt."""
+    folders = [ROOT / module / library for module, libraries in WITH_WIDGETS.items() for library in libraries]
+    return [path for folder in folders for path in sorted(folder.rglob("*.py"))]
 
 
 def cmake_list(module: str, name: str) -> list[str]:
@@ -132,7 +147,10 @@ print(json.dumps([MedSAM3SegmentLib.__file__, result.provenance.model.is_demo, r
     assert Path(library).is_relative_to(folder)
     assert is_demo
     assert found
-    for name in ("Resources/UI/MedSAM3Segment.ui", "Resources/Icons/SegmentEditorMedSAM3.png"):
+    for name in (
+        *("Resources/UI/MedSAM3Segment.ui", "Resources/UI/MedSAM3Agent.ui"),
+        "Resources/Icons/SegmentEditorMedSAM3.png",
+    ):
         assert (folder / name).is_file()
 
 
@@ -193,6 +211,7 @@ def test_a_module_file_imports_nothing_heavy_when_slicer_starts(module):
         ("MedSAM3Segment/MedSAM3SegmentLib", {"slicer", "qt", "ctk", "vtk", "vtkmodules", "PythonQt"}),
         ("MedSAM3Segment/MedSAM3SceneLib", {"qt", "ctk", "PythonQt"}),
         ("MedSAM3Agent/MedSAM3AgentLib", {"slicer", "qt", "ctk", "PythonQt"}),
+        ("MedSAM3Agent/MedSAM3AgentSceneLib", {"qt", "ctk", "PythonQt"}),
     ],
 )
 def test_libraries_keep_to_their_side(library, forbidden):
@@ -205,7 +224,7 @@ def test_libraries_keep_to_their_side(library, forbidden):
 def test_the_panel_and_the_effect_open_before_anything_is_installed():
     """Packages are what the panel is there to install; Slicer must not wait for PyTorch's import either."""
     files = [ROOT / "MedSAM3Segment" / "MedSAM3Segment.py"]
-    for library in WITH_WIDGETS:
+    for library in WITH_WIDGETS["MedSAM3Segment"]:
         files += (ROOT / "MedSAM3Segment" / library).rglob("*.py")
     scene = (ROOT / "MedSAM3Segment" / "MedSAM3SceneLib").rglob("*.py")
     used = {
@@ -233,10 +252,7 @@ def test_the_panel_and_the_effect_open_before_anything_is_installed():
 
 
 TRANSLATED = [ROOT / module / f"{module}.py" for module in MODULES] + [
-    path
-    for library in WITH_WIDGETS
-    for path in sorted((ROOT / "MedSAM3Segment" / library).rglob("*.py"))
-    if "from slicer.i18n import tr as _" in path.read_text()
+    path for path in with_widgets() if "from slicer.i18n import tr as _" in path.read_text()
 ]
 
 
@@ -250,10 +266,11 @@ def test_every_translatable_text_is_one_literal(path):
     assert all(isinstance(call.args[0], ast.Constant) for call in calls)
 
 
-def test_the_panel_and_its_ui_file_agree():
-    library = ROOT / "MedSAM3Segment" / "MedSAM3PanelLib"
+@pytest.mark.parametrize("module", MODULES)
+def test_the_panel_and_its_ui_file_agree(module):
+    library = ROOT / module / PANELS[module][0]
     source = "".join(path.read_text() for path in library.rglob("*.py"))
-    ui = ElementTree.parse(ROOT / "MedSAM3Segment" / "Resources" / "UI" / "MedSAM3Segment.ui").getroot()
+    ui = ElementTree.parse(ROOT / module / "Resources" / "UI" / f"{module}.ui").getroot()
     names = {widget.get("name") for widget in ui.iter("widget")}
 
     assert set(re.findall(r"\bui\.(\w+)", source)) <= names
@@ -264,12 +281,14 @@ def test_the_panel_and_its_ui_file_agree():
             assert selector.get("name") in ends, "a node selector without a scene stays empty"
 
 
-def test_the_panels_parameters_are_those_its_ui_file_is_connected_to():
+@pytest.mark.parametrize("module", MODULES)
+def test_the_panels_parameters_are_those_its_ui_file_is_connected_to(module):
     """Slicer connects widgets and parameters by this name, and says nothing of a name that does not exist."""
-    source = (ROOT / "MedSAM3Segment" / "MedSAM3PanelLib" / "parameter_node.py").read_text()
-    (parameters,) = [n for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and n.name == "PanelParameters"]
+    library, name = PANELS[module]
+    source = (ROOT / module / library / "parameter_node.py").read_text()
+    (parameters,) = [n for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and n.name == name]
     fields = {item.target.id for item in parameters.body if isinstance(item, ast.AnnAssign)}
-    ui = ElementTree.parse(ROOT / "MedSAM3Segment" / "Resources" / "UI" / "MedSAM3Segment.ui").getroot()
+    ui = ElementTree.parse(ROOT / module / "Resources" / "UI" / f"{module}.ui").getroot()
 
     connected = {p.findtext("string") for p in ui.iter("property") if p.get("name") == "SlicerParameterName"}
 
@@ -279,8 +298,7 @@ def test_the_panels_parameters_are_those_its_ui_file_is_connected_to():
 
 
 def test_no_widget_brings_colors_of_its_own():
-    ui = ROOT / "MedSAM3Segment" / "Resources" / "UI" / "MedSAM3Segment.ui"
-    files = [ui, *(path for library in WITH_WIDGETS for path in (ROOT / "MedSAM3Segment" / library).rglob("*.py"))]
+    files = [*(ROOT / module / "Resources" / "UI" / f"{module}.ui" for module in MODULES), *with_widgets()]
     assert len(files) > 40
     assert not [path.name for path in files if "styleSheet" in path.read_text()]
 

@@ -22,8 +22,13 @@ SOURCES = [
     *((path, None) for path in sorted(SEGMENT.glob("SegmentEditorMedSAM3Lib/*.py"))),
     (SEGMENT / "MedSAM3Segment.py", SEGMENT / "Resources/UI/MedSAM3Segment.ui"),
     *((path, None) for path in sorted(SEGMENT.glob("MedSAM3SceneLib/**/*.py"))),
-    (AGENT / "MedSAM3Agent.py", next(iter(AGENT.glob("Resources/UI/MedSAM3Agent.ui")), None)),
+    (AGENT / "MedSAM3Agent.py", AGENT / "Resources/UI/MedSAM3Agent.ui"),
+    *((path, AGENT / "Resources/UI/MedSAM3Agent.ui") for path in sorted(AGENT.glob("MedSAM3AgentPanelLib/**/*.py"))),
+    *((path, None) for path in sorted(AGENT.glob("MedSAM3AgentWidgetsLib/**/*.py"))),
+    *((path, None) for path in sorted(AGENT.glob("MedSAM3AgentSceneLib/**/*.py"))),
     *((path, None) for path in sorted(AGENT.glob("MedSAM3AgentLib/**/*.py"))),
+    *((path, None) for path in sorted(AGENT.glob("MedSAM3AgentSceneLib/**/*.py"))),
+    *((path, None) for path in sorted(AGENT.glob("MedSAM3AgentWidgetsLib/**/*.py"))),
 ]
 
 #: Names that stand for the same object wherever they are used.

@@ -12,7 +12,7 @@ from MedSAM3AgentLib.objects.sides import centroid_ras
 from MedSAM3AgentLib.targets import Pick
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.units import format_milliliters
@@ -42,6 +42,8 @@ from .commands import (
 )
 from .filters import fill_holes, grow, hollow, label_objects, shrink, smooth
 from .grammar import parse_commands
+from .regions import grid_of, region_of
+from .slices import cut_beyond_segment, cut_beyond_slice, keep_slice_range
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,7 @@ class _Edit:
     grid: VoxelGrid
     volume: Volume | None
     others: Mapping[str, BoolMask]
+    slice_axis: int  # of the array, along which the slices were acquired; a part of it may have but one of another
     name: str = ""
     pieces: tuple[BoolMask, ...] = ()
 
@@ -95,14 +98,35 @@ def apply_commands(
     Raises:
         InputError: a command is not understood, names a segment that is not there, or needs what was not given.
     """
-    edit = _Edit(mask.copy(), grid, volume, others or {})
+    edit = _Edit(mask.copy(), grid, volume, others or {}, SliceStack.along(grid).array_axes[0])
     said = []
     for command in parse_commands(commands) if isinstance(commands, str) else commands:
         before = int(np.count_nonzero(edit.mask))
-        extra = _do(edit, command)
+        extra = _do_where_it_counts(edit, command)
         after = int(np.count_nonzero(edit.mask))
         said.append(extra or _changed(before, after, grid.voxel_volume_mm3))
     return EditResult(edit.mask, edit.name, edit.pieces, tuple(said))
+
+
+def _do_where_it_counts(edit: _Edit, command: Command) -> Message | None:
+    """As ``_do``, on the part of the mask that decides, which of a fine CT is small."""
+    region = region_of(command, edit.mask, edit.spacing)
+    if region is None or edit.mask[region].shape == edit.mask.shape:
+        return _do(edit, command)
+    volume = None
+    if edit.volume is not None and isinstance(command, IntensityRange):
+        volume = Volume(edit.volume.array[region], grid_of(edit.grid, region))
+    part = _Edit(edit.mask[region], grid_of(edit.grid, region), volume, {}, edit.slice_axis)
+    said = _do(part, command)
+
+    def whole(mask: BoolMask) -> BoolMask:
+        placed = np.zeros(edit.mask.shape, bool)
+        placed[region] = mask
+        return placed
+
+    edit.mask = whole(part.mask)
+    edit.pieces = tuple(map(whole, part.pieces)) or edit.pieces
+    return said
 
 
 def _do(edit: _Edit, command: Command) -> Message | None:
@@ -125,8 +149,7 @@ def _do(edit: _Edit, command: Command) -> Message | None:
         case Smooth():
             edit.mask = smooth(edit.mask, edit.spacing, command.method, command.mm)
         case FillHoles():
-            axis = SliceStack.along(edit.grid).array_axes[0] if command.per_slice else None
-            edit.mask = fill_holes(edit.mask, axis)
+            edit.mask = fill_holes(edit.mask, edit.slice_axis if command.per_slice else None)
         case Hollow():
             edit.mask = hollow(edit.mask, edit.spacing, command.mode, command.mm)
         case Combine():
@@ -137,11 +160,12 @@ def _do(edit: _Edit, command: Command) -> Message | None:
             axis = 2 if command.part in (Pick.UPPER, Pick.LOWER) else 1
             return _keep_half(edit, axis, 1 if (command.part in (Pick.UPPER, Pick.FRONT)) == command.keep else -1)
         case SliceRange():
-            _slice_range(edit, command)
+            edit.mask = keep_slice_range(edit.mask, edit.grid, command)
         case BeyondSlice():
-            return _beyond_slice(edit, command)
+            edit.mask, said = cut_beyond_slice(edit.mask, edit.grid, command)
+            return said
         case BeyondSegment():
-            _beyond_segment(edit, command)
+            edit.mask = cut_beyond_segment(edit.mask, edit.grid, _other(edit, command.other), command)
         case IntensityRange():
             _intensity(edit, command)
         case Rename():
@@ -223,10 +247,12 @@ def _keep_half(edit: _Edit, axis: int, sign: int) -> Message | None:
     else:
         means = sorted(centroid_ras(labels == number, edit.grid)[axis] for number in range(1, count + 1))
         gaps = np.diff(means)
-        widest = int(np.argmax(gaps))
+        # Of equal gaps the first, whatever rounding does.
+        widest = int(np.argmax(gaps > gaps.max() - 1e-6))
         middle = (means[widest] + means[widest + 1]) / 2
     beyond = np.zeros(edit.mask.shape, bool)
-    beyond[edit.mask] = (centers - middle) * sign > 0
+    # Rounding must not decide of a layer of voxels that lies in the middle.
+    beyond[edit.mask] = (centers - middle) * sign > 1e-6
     kept, cut = np.zeros_like(beyond), False
     for number in range(1, count + 1):
         one = labels == number
@@ -238,54 +264,6 @@ def _keep_half(edit: _Edit, axis: int, sign: int) -> Message | None:
             cut = True
     edit.mask = kept
     return message("A piece lay across the middle and was cut there.") if cut else None
-
-
-def _slice_range(edit: _Edit, command: SliceRange) -> None:
-    stack = SliceStack.along(edit.grid)
-    first = 0 if command.first is None else command.first
-    last = stack.count - 1 if command.last is None else command.last
-    if first >= stack.count:
-        raise InputError(
-            "There is no slice {index}; the stack has the slices 0 to {last}.", index=first, last=stack.count - 1
-        )
-    named = np.zeros(edit.mask.shape, bool)
-    stack.extract(named)[first : last + 1] = True
-    edit.mask = edit.mask & (named if command.keep else ~named)
-
-
-def _beyond_slice(edit: _Edit, command: BeyondSlice) -> Message | None:
-    """Above is superior, whichever way the slices are stored; of other planes it is the higher number."""
-    stack = SliceStack.along(edit.grid)
-    if not 0 <= command.index < stack.count:
-        raise InputError(
-            "There is no slice {index}; the stack has the slices 0 to {last}.",
-            index=command.index,
-            last=stack.count - 1,
-        )
-    is_axial = stack.plane is Plane.AXIAL
-    rises = not is_axial or edit.grid.directions[2, stack.axis] > 0
-    edit.mask = edit.mask.copy()
-    slices = stack.extract(edit.mask)
-    if command.above == rises:
-        slices[command.index + 1 :] = False
-    else:
-        slices[: command.index] = False
-    if is_axial:
-        return None
-    return message("The slices are {plane}, so above means a higher slice number.", plane=stack.plane.words)
-
-
-def _beyond_segment(edit: _Edit, command: BeyondSegment) -> None:
-    other = _other(edit, command.other)
-    if not other.any():
-        raise InputError("The segment '{name}' is empty.", name=command.other)
-    row = edit.grid.ijk_to_ras[2]
-    k, j, i = (np.arange(n, dtype=float) for n in edit.grid.shape)
-    superior = row[2] * k[:, None, None] + row[1] * j[None, :, None] + row[0] * i + row[3]
-    if command.above:
-        edit.mask = edit.mask & (superior <= superior[other].max() + 1e-6)
-    else:
-        edit.mask = edit.mask & (superior >= superior[other].min() - 1e-6)
 
 
 def _intensity(edit: _Edit, command: IntensityRange) -> None:

@@ -7,6 +7,8 @@ vtkImageGaussianSmooth are done one after the other with its truncation to bytes
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -17,7 +19,10 @@ from MedSAM3SegmentLib.errors import InputError
 from .commands import ShellMode, SmoothingMethod
 
 #: vtkImageGaussianSmooth looks this many standard deviations far; Slicer leaves it at 4.
-_RADIUS_FACTOR = 4.0
+RADIUS_FACTOR = 4.0
+
+#: So many voxels are worked on at once where that needs much memory.
+_VOXELS_AT_ONCE = 2**23
 
 #: Spacing along ``(k, j, i)`` in millimeters.
 Spacing = tuple[float, float, float]
@@ -27,14 +32,14 @@ def grow(mask: BoolMask, spacing: Spacing, mm: float) -> BoolMask:
     """Slicer's Margin outward: voxels whose center is within ``mm`` of the center of one of the mask's."""
     if not mask.any():
         return mask.copy()
-    return np.asarray(_squared_distance(~mask, spacing) <= mm * mm)
+    return _within(mask, spacing, mm)
 
 
 def shrink(mask: BoolMask, spacing: Spacing, mm: float) -> BoolMask:
     """Slicer's Margin inward; the edge of the image is no surface."""
     if mask.all():
         return mask.copy()
-    return np.asarray(_squared_distance(mask, spacing) > mm * mm)
+    return mask & ~_within(~mask, spacing, mm)
 
 
 def label_objects(mask: BoolMask) -> tuple[NDArray[np.int32], int]:
@@ -52,14 +57,14 @@ def label_objects(mask: BoolMask) -> tuple[NDArray[np.int32], int]:
 def smooth(mask: BoolMask, spacing: Spacing, method: SmoothingMethod, mm: float) -> BoolMask:
     """Slicer's Smoothing; ``mm`` is the kernel size, of Gaussian the standard deviation."""
     if method is SmoothingMethod.GAUSSIAN:
-        return _gaussian(mask, spacing, mm)
+        return _in_slabs(mask, int(mm / spacing[0] * RADIUS_FACTOR), lambda part: _gaussian(part, spacing, mm))
     kernel = tuple(kernel_voxels(mm, along) for along in spacing)
     if method is SmoothingMethod.MEDIAN:
-        return _median(mask, kernel)
+        return _in_slabs(mask, kernel[0] // 2, lambda part: _median(part, kernel))
     ellipsoid = _ellipsoid(kernel)
     if method is SmoothingMethod.OPENING:
-        return _dilate(_erode(mask, ellipsoid), ellipsoid)
-    return _erode(_dilate(mask, ellipsoid), ellipsoid)
+        return _in_slabs(mask, kernel[0], lambda part: _dilate(_erode(part, ellipsoid), ellipsoid))
+    return _in_slabs(mask, kernel[0], lambda part: _erode(_dilate(part, ellipsoid), ellipsoid))
 
 
 def hollow(mask: BoolMask, spacing: Spacing, mode: ShellMode, mm: float) -> BoolMask:
@@ -81,23 +86,60 @@ def hollow(mask: BoolMask, spacing: Spacing, mode: ShellMode, mm: float) -> Bool
         ShellMode.MEDIAL: (-0.5 * mm + 0.5 * voxel, 0.5 * mm),
         ShellMode.OUTSIDE: (-mm + voxel, 0.0),
     }[mode]
-    signed = _signed_squared_distance(mask, spacing)
-    return np.asarray((signed >= inner * abs(inner)) & (signed <= outer * abs(outer)))
+
+    def shell(part: BoolMask) -> BoolMask:
+        signed = _signed_squared_distance(part, spacing)
+        return np.asarray((signed >= inner * abs(inner)) & (signed <= outer * abs(outer)))
+
+    return _in_slabs(mask, int((mm + voxel) / spacing[0]) + 3, shell)
 
 
 def fill_holes(mask: BoolMask, slice_axis: int | None) -> BoolMask:
     """What is enclosed by faces, in three dimensions, or on each slice along an array axis."""
-    if slice_axis is None:
-        return np.asarray(ndimage.binary_fill_holes(mask))
-    filled = np.moveaxis(mask.copy(), slice_axis, 0)
-    for index in np.flatnonzero(filled.any(axis=(1, 2))):
-        filled[index] = ndimage.binary_fill_holes(filled[index])
-    return np.ascontiguousarray(np.moveaxis(filled, 0, slice_axis))
+    neighbors = ndimage.generate_binary_structure(3, 1)
+    axes = [axis for axis in range(3) if axis != slice_axis]
+    if slice_axis is not None:
+        neighbors[tuple(1 if axis != slice_axis else slice(None, None, 2) for axis in range(3))] = False
+    # Not binary_fill_holes, which creeps in from the edge voxel by voxel.
+    labels, count = ndimage.label(~mask, neighbors)
+    is_open = np.zeros(count + 1, bool)
+    for axis in axes:
+        for end in (0, -1):
+            is_open[labels.take(end, axis)] = True
+    is_open[0] = True
+    return np.asarray(mask | ~is_open[labels])
 
 
 def kernel_voxels(mm: float, spacing: float) -> int:
     """Slicer's odd kernel size in voxels for one in millimeters."""
     return max(int(round((mm / spacing + 1) / 2) * 2 - 1), 1)
+
+
+def _within(mask: BoolMask, spacing: Spacing, mm: float) -> BoolMask:
+    """Which voxels are within ``mm`` of one of the mask's."""
+
+    def near(part: BoolMask) -> BoolMask:
+        if not part.any():
+            return np.zeros_like(part)
+        return np.asarray(_squared_distance(~part, spacing) <= mm * mm)
+
+    return _in_slabs(mask, int(mm / spacing[0]) + 2, near)
+
+
+def _in_slabs(mask: BoolMask, reach: int, work: Callable[[BoolMask], BoolMask]) -> BoolMask:
+    """``work`` done slab by slab: it needs up to fifty bytes a voxel, which of a whole fine CT would be gigabytes.
+
+    Args:
+        reach: slices on either side that decide about a voxel.
+    """
+    slab = max(_VOXELS_AT_ONCE // max(1, mask[0].size), reach, 1)
+    if len(mask) <= slab:
+        return work(mask)
+    done = np.empty_like(mask)
+    for first in range(0, len(mask), slab):
+        start = max(0, first - reach)
+        done[first : first + slab] = work(mask[start : first + slab + reach])[first - start :][:slab]
+    return done
 
 
 def _squared_distance(mask: BoolMask, spacing: Spacing) -> NDArray[np.float64]:
@@ -156,7 +198,7 @@ def _gaussian(mask: BoolMask, spacing: Spacing, mm: float) -> BoolMask:
 
 def _gaussian_pass(values: NDArray[np.uint8], axis: int, deviation: float) -> NDArray[np.uint8]:
     """One axis: the kernel is cut at the image's edge and made to sum to one there, the result truncated."""
-    radius = int(deviation * _RADIUS_FACTOR)
+    radius = int(deviation * RADIUS_FACTOR)
     if radius == 0:
         return values
     offsets = np.arange(-radius, radius + 1)

@@ -57,11 +57,19 @@ def parse_addressed(text: str, names: Sequence[str]) -> tuple[AddressedCommand, 
         said_of_it = None if command is None else AddressedCommand(command)
         # A name alone may be what another segment is added to or taken from; in a new name it is the old one.
         if said_of_it is None or isinstance(said_of_it.command, Rename):
-            said_of_it = _address(_plain(clause), names) or said_of_it
+            named = _address(_plain(clause), names)
+            said_of_it = named if named is not None and _keeps_name(named.command, command) else said_of_it
         addressed.append(said_of_it or AddressedCommand(parse_clause(clause)))
     if not addressed:
         raise InputError("No command was given; type one, such as 'keep the largest; shrink 2 mm'.")
     return tuple(addressed)
+
+
+def _keeps_name(named: Command, command: Command | None) -> bool:
+    """Whether a new name is still the whole one when the name of a segment before it is left out."""
+    if not isinstance(named, Rename) or not isinstance(command, Rename):
+        return True
+    return command.name.endswith(f" {named.name}")
 
 
 def _address(words: str, names: Sequence[str]) -> AddressedCommand | None:

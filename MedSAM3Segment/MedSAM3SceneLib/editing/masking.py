@@ -77,6 +77,23 @@ def editable_part(labelmap: Any, editor: Any, segment_id: str) -> StepGenerator[
     return editable
 
 
+def protected_voxels(
+    editor: Any, segment_id: str, lattice: Matrix, first: NDArray[np.int64], shape: tuple[int, ...]
+) -> StepGenerator[BoolMask]:
+    """Which voxels of a block must not be edited, bool ``[k, j, i]``.
+
+    Args:
+        editor, segment_id: as of ``as_far_as_editable``.
+        lattice: ``(i, j, k, 1)`` to RAS of the segmentation's frame.
+        first: the index ``(i, j, k)`` of the lattice at which the block begins.
+        shape: of the block, ``(k, j, i)``.
+
+    Raises:
+        Cancelled: as ``as_far_as_editable``.
+    """
+    return (yield from _protected_block(editor, segment_id, lattice, first, shape)).voxels
+
+
 def _protected_block(
     editor: Any, segment_id: str, lattice: Matrix, first: NDArray[np.int64], shape: tuple[int, ...]
 ) -> StepGenerator[VoxelBlock]:

@@ -63,6 +63,7 @@ def replace_content(
     taken: Any | None,
     tool: VoxelTool,
     spared: Collection[str] = (),
+    is_own: bool = False,
 ) -> None:
     """Make a segment hold ``labelmap`` and nothing else, and take from neighbors as overwriting wants.
 
@@ -74,6 +75,7 @@ def replace_content(
         taken: the voxels of it that neighbors may lose, on the same lattice; None where they lose none.
         tool: changes the voxels. It is asked once, unless neighbors stand on other lattices or some are spared.
         spared: segments that lose nothing, whatever the overwrite mode says. Completed ones do not either.
+        is_own: whether nobody else holds the voxels of ``labelmap``, so that the segment need not have a copy.
     """
     segmentation = editor.GetSegmentationNode().GetSegmentation()
     spared = {*spared, *completed_segments(segmentation)} - {segment_id}
@@ -81,7 +83,10 @@ def replace_content(
     # The editor would resample a whole neighbor to erase a part of it, and knows of none that is spared.
     apart = bool(spared) or not all(_is_on_lattice(segmentation, other, lattice_of(labelmap)) for other in overwritten)
     lost = None if apart or taken is None else _lost_by_neighbours(segmentation, taken, overwritten)
-    with _labelmap_replaced(segmentation, segment_id, labelmap), without_masks(editor, overwriting=lost is not None):
+    with (
+        _labelmap_replaced(segmentation, segment_id, labelmap, is_own),
+        without_masks(editor, overwriting=lost is not None),
+    ):
         tool.add_voxels(segment_id, _first_voxel(labelmap) if lost is None else lost)
     if apart:
         with without_masks(editor, overwriting=False):
@@ -92,6 +97,21 @@ def replace_content(
                     tool.remove_voxels(
                         other, taken if is_on_lattice else resampled_labelmap(taken, lattice_of(present))
                     )
+
+
+def remove_content(editor: Any, segment_id: str, tool: VoxelTool) -> None:
+    """Make a segment hold nothing, whatever is masked.
+
+    Args:
+        editor, tool: as of ``replace_content``.
+    """
+    segmentation = editor.GetSegmentationNode().GetSegmentation()
+    segment = segmentation.GetSegment(segment_id)
+    if not _has_voxels(segment):
+        return
+    last = _first_voxel(binary_labelmap(segment), segment.GetLabelValue())
+    with _labelmap_replaced(segmentation, segment_id, last, True), without_masks(editor, overwriting=False):
+        tool.remove_voxels(segment_id, last)
 
 
 @contextmanager
@@ -150,7 +170,7 @@ def _is_on_lattice(segmentation: Any, segment_id: str, lattice: Matrix) -> bool:
 
 
 @contextmanager
-def _labelmap_replaced(segmentation: Any, segment_id: str, labelmap: Any) -> Iterator[None]:
+def _labelmap_replaced(segmentation: Any, segment_id: str, labelmap: Any, is_own: bool) -> Iterator[None]:
     """Give a segment a labelmap of its own that holds ``labelmap``, of which others hear by what is done inside.
 
     Whatever breaks that off gives it back the labelmap that it had.
@@ -161,7 +181,7 @@ def _labelmap_replaced(segmentation: Any, segment_id: str, labelmap: Any) -> Ite
     before, value = binary_labelmap(segment), segment.GetLabelValue()
     own = slicer.vtkOrientedImageData()
     # The voxels may be those of a result, which must not change when the segment is edited.
-    own.DeepCopy(labelmap)
+    own.ShallowCopy(labelmap) if is_own else own.DeepCopy(labelmap)
     segment.AddRepresentation(binary_labelmap_name(), own)
     segment.SetLabelValue(1)
     try:
@@ -187,11 +207,16 @@ def _lost_by_neighbours(segmentation: Any, labelmap: Any, neighbours: Sequence[s
     return _at(lost, first, lattice_of(labelmap)) if lost.any() else None
 
 
-def _first_voxel(labelmap: Any) -> Any:
-    """A labelmap of the first voxel that is set in ``labelmap``."""
-    voxels, first = block_of(labelmap)
-    place = np.array(np.unravel_index(int(voxels.argmax()), voxels.shape))[::-1]
-    return _at(np.ones((1, 1, 1), bool), first + place, lattice_of(labelmap))
+def _first_voxel(labelmap: Any, value: int = 1) -> Any:
+    """A labelmap of the first voxel that has the label ``value`` in ``labelmap``, which has one."""
+    # Slice by slice, so that the first voxel ends it.
+    for index, part in enumerate(voxels_of(labelmap)):
+        is_set = part == value
+        if is_set.any():
+            row, column = np.unravel_index(int(is_set.argmax()), is_set.shape)
+            first = np.array(labelmap.GetExtent()[::2]) + np.array([column, row, index])
+            return _at(np.ones((1, 1, 1), bool), first, lattice_of(labelmap))
+    raise ValueError("the labelmap holds no such voxel")
 
 
 def _at(voxels: BoolMask, first: NDArray[np.int64], lattice: Matrix) -> Any:

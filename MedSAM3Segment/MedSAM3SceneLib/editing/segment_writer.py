@@ -21,6 +21,7 @@ from .overwrite import (
     is_masking,
     overwritten_segments,
     reference_image,
+    remove_content,
     replace_content,
     without_masks,
 )
@@ -106,7 +107,7 @@ class SegmentWriter:
         scene = segmentation_node.GetScene()
         self._logic.SetMRMLScene(scene)
         editor = _own_editor(scene)
-        theirs = _open_editor(scene, segmentation_node)
+        theirs = open_editor(scene, segmentation_node)
         settings = theirs or slicer.vtkMRMLSegmentEditorNode()
         editor.SetAndObserveSegmentationNode(segmentation_node)
         source = theirs.GetSourceVolumeNode() if theirs else None
@@ -148,18 +149,26 @@ class SegmentWriter:
         """See ``masking.as_far_as_editable``, by the settings that ``begin`` took over."""
         return (yield from as_far_as_editable(labelmap, written, self._logic.GetSegmentEditorNode(), segment_id))
 
-    def replace(self, segment_id: str, labelmap: Any | None, taken: Any | None) -> bool:
+    def replace(self, segment_id: str, labelmap: Any | None, taken: Any | None, is_own: bool = False) -> bool:
         """Make a segment hold what ``as_far_as_editable`` left of a labelmap, at once; returns as ``write``.
 
         Args:
             taken: what that left of the part that is new, which neighbors lose as the overwrite mode says.
+            is_own: see ``overwrite.replace_content``.
         """
         if labelmap is None:
             return False
         self._logic.SetCurrentSegmentID(segment_id)
-        replace_content(self._logic.GetSegmentEditorNode(), segment_id, labelmap, taken, self, frozenset(self._written))
+        editor = self._logic.GetSegmentEditorNode()
+        replace_content(editor, segment_id, labelmap, taken, self, frozenset(self._written), is_own)
         self._written.add(segment_id)
         return True
+
+    def remove_all(self, segment_id: str) -> None:
+        """Make a segment hold nothing, at once and whatever is masked; see ``overwrite.remove_content``."""
+        self._logic.SetCurrentSegmentID(segment_id)
+        remove_content(self._logic.GetSegmentEditorNode(), segment_id, self)
+        self._written.add(segment_id)
 
     def overwritten_by(self, segment_id: str) -> list[str]:
         """The segments that lose what ``replace`` writes into ``segment_id``."""
@@ -260,7 +269,7 @@ def _own_editor(scene: Any) -> Any:
     return editor
 
 
-def _open_editor(scene: Any, segmentation_node: Any) -> Any | None:
+def open_editor(scene: Any, segmentation_node: Any) -> Any | None:
     """The segment editor node of the scene that has ``segmentation_node`` open, this project's own left out."""
     for number in range(scene.GetNumberOfNodesByClass(_EDITOR_CLASS)):
         editor = scene.GetNthNodeByClass(number, _EDITOR_CLASS)

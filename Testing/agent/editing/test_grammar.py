@@ -31,7 +31,7 @@ from MedSAM3AgentLib.editing.commands import (
     SmoothingMethod,
     SplitObjects,
 )
-from MedSAM3AgentLib.editing.grammar import EXAMPLES, parse_commands
+from MedSAM3AgentLib.editing.grammar import EXAMPLES, parse_addressed, parse_commands
 from MedSAM3AgentLib.targets import Pick, Side
 from MedSAM3SegmentLib.errors import InputError
 
@@ -181,3 +181,18 @@ def test_any_text_is_understood_or_refused(text: str) -> None:
     except InputError:
         return
     assert commands
+
+
+@pytest.mark.parametrize(
+    ("text", "segment", "name"),
+    [
+        ("rename the liver to organ", "liver", "organ"),
+        ("rename liver to liver left", "liver", "liver left"),
+        ("rename it to liver left", "", "liver left"),
+        ("rename to liver", "", "liver"),
+        ("call the left kidney kidney", "left kidney", "kidney"),
+    ],
+)
+def test_a_new_name_may_hold_that_of_another_segment(text: str, segment: str, name: str) -> None:
+    (addressed,) = parse_addressed(text, ["liver", "left kidney", "kidney"])
+    assert (addressed.segment, addressed.command) == (segment, Rename(name))

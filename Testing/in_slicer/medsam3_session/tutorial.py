@@ -26,7 +26,7 @@ def check_tutorial(session: Session) -> Steps:
     session.close_scene()
     yield pause(1.0)
     log = ErrorLog()
-    yield from _sample(session)
+    yield from load_sample(session)
     abdomen = sample_as_shown(slicer.util.getNode(_SAMPLE))
     yield from _segment(session, abdomen)
     yield from _threshold(session, abdomen)
@@ -40,7 +40,7 @@ def check_tutorial(session: Session) -> Steps:
     yield from _other_ways_to_the_sample(session)
 
 
-def _sample(session: Session) -> Steps:
+def load_sample(session: Session) -> Steps:
     """1. Load the sample by its button."""
     slicer.util.selectModule("SampleData")
     yield pause(0.5)

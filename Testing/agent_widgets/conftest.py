@@ -1,0 +1,7 @@
+"""Fixtures for tests of the agent's Qt parts."""
+
+from __future__ import annotations
+
+from support.slicer_fixtures import bench, letters
+
+__all__ = ["bench", "letters"]
