@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import queue
 import threading
 import time
 from collections.abc import Mapping
@@ -32,9 +31,10 @@ from .dialects import (
 )
 from .protocol import BackendError, Question, QuestionKind, Reply
 from .transport import KEY_VARIABLE, Transport
+from .waiting import wait_for
 
-#: Seconds: for a whole question, and between looks at the cancel check.
-_WHOLE_S, _POLL_S = 300.0, 0.2
+#: Seconds for a whole question.
+_WHOLE_S = 300.0
 
 #: Bodies that are tried for one question: each refused field once, a higher cap, no schema.
 _MOST_BODIES = 6
@@ -89,16 +89,13 @@ class ServerBackend:
         self.votes = votes
         self.sees_pictures = True
         self.answers = True
+        # Whoever asks sees to it that somebody agreed.
+        self.sends_to = "" if self.is_loopback else self.host
         self._address, self._model = address, model
         key = os.environ.get(KEY_VARIABLE, "") if key is None else key
         self._transport = Transport(address, self.host, model, key, certificate)
         # Fields that the server refused once are left out from then on.
         self._refused: list[str] = []
-
-    @property
-    def sends_to(self) -> str:
-        """The server where it is another computer; whoever asks sees to it that somebody agreed."""
-        return "" if self.is_loopback else self.host
 
     @property
     def is_loopback(self) -> bool:
@@ -134,33 +131,14 @@ class ServerBackend:
             BackendError: the server does not answer, or refuses.
             Cancelled: ``cancel`` said so; the call is abandoned.
         """
-        answers: queue.Queue[Reply | BackendError | Exception] = queue.Queue()
-        given_up = threading.Event()
-
-        def work() -> None:
-            try:
-                answers.put(self._converse(question, given_up))
-            except Exception as error:  # handed over to the thread that waits
-                answers.put(error)
-
-        threading.Thread(target=work, name="language model", daemon=True).start()
-        deadline = time.monotonic() + _WHOLE_S
-        while True:
-            try:
-                answer = answers.get(timeout=_POLL_S)
-            except queue.Empty:
-                if cancel is not None and cancel():
-                    given_up.set()
-                    raise Cancelled from None
-                if time.monotonic() > deadline:
-                    given_up.set()
-                    raise BackendError(f"{self.host} did not answer within {_WHOLE_S:g} seconds.") from None
-                continue
-            if isinstance(answer, BackendError):
-                raise answer
-            if isinstance(answer, Exception):
-                raise BackendError(f"{self.host} gave an answer that cannot be read ({type(answer).__name__}).")
-            return answer
+        try:
+            return wait_for(lambda given_up: self._converse(question, given_up), cancel, _WHOLE_S)
+        except (BackendError, Cancelled):
+            raise
+        except TimeoutError:
+            raise BackendError(f"{self.host} did not answer within {_WHOLE_S:g} seconds.") from None
+        except Exception as error:  # whatever an answer leads to ends the questions, not the session
+            raise BackendError(f"{self.host} gave an answer that cannot be read ({type(error).__name__}).") from None
 
     def _converse(self, question: Question, given_up: threading.Event) -> Reply:
         """Ask until there is a text, with what the server refuses left out."""

@@ -8,10 +8,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from MedSAM3AgentLib.backends import server as server_module
 from MedSAM3AgentLib.backends.server import ServerBackend
 from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.io.segment import PROVENANCE_TAG
@@ -83,8 +85,14 @@ def test_a_person_at_a_terminal_sees_the_picture_in_a_file_and_is_asked_once(
     typed: str,
     agreed: bool,
 ) -> None:
-    # A server on this machine stands for one elsewhere.
-    monkeypatch.setattr(ServerBackend, "sends_to", "127.0.0.1")
+    class FarServer(ServerBackend):
+        """A server on this machine stands for one elsewhere."""
+
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            self.sends_to = self.host
+
+    monkeypatch.setattr(server_module, "ServerBackend", FarServer)
     monkeypatch.setattr(sys, "stdin", Typed(typed))
     (here / "out-to-be-sent.png").write_bytes(b"mine")
     with language_server(lambda *_: Answer(said('{"verdict": "accept", "color": "red"}'))) as server:
