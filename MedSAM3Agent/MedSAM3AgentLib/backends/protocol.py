@@ -95,6 +95,7 @@ class Reply:
         usage: tokens in and out, None where that was not said.
         milliseconds: that it took.
         parameters: that it was asked with (temperature, most tokens).
+        exchanges: replies that were paid for until there was this one.
     """
 
     text: str
@@ -102,6 +103,7 @@ class Reply:
     usage: tuple[int, int] | None = None
     milliseconds: int = 0
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    exchanges: int = 1
 
 
 class BackendError(Exception):

@@ -64,6 +64,7 @@ class ReplayBackend:
             (int(usage[0]), int(usage[1])) if usage else None,
             int(recorded.get("milliseconds", 0)),
             dict(recorded.get("parameters") or {}),
+            int(recorded.get("exchanges", 1)),
         )
 
 

@@ -148,6 +148,7 @@ class ServerBackend:
         started = time.monotonic()
         asked_for_more = False
         answer: Mapping[str, Any] = {}
+        used: list[tuple[int, int] | None] = []
         for _ in range(_MOST_BODIES):
             status, answer, text = self._transport.post(body, given_up)
             if status in (400, 404, 422):
@@ -162,6 +163,7 @@ class ServerBackend:
                     raise BackendError(f"The model at {self.host} takes no pictures.")
             if status >= 400:
                 raise self._transport.refusal(status, text)
+            used.append(usage_of(answer))
             said, ended = content_of(answer)
             if said.strip() or "choices" not in answer:
                 break
@@ -177,7 +179,11 @@ class ServerBackend:
         model = answer.get("model")
         milliseconds = round(1000 * (time.monotonic() - started))
         name = model[:200] if isinstance(model, str) else ""
-        return Reply(said, name, usage_of(answer), milliseconds, parameters_of(body))
+        reported = [one for one in used if one is not None]
+        usage = (sum(one[0] for one in reported), sum(one[1] for one in reported)) if reported else None
+        if len(reported) < len(used):
+            usage = None
+        return Reply(said, name, usage, milliseconds, parameters_of(body), len(used))
 
 
 def _red_square() -> bytes:
