@@ -52,7 +52,9 @@ class Budget:
             BackendError: it cannot; nothing is asked any more then.
         """
         if question.picture and self.pictures >= self.request.pictures:
-            raise BackendError(f"All {self.request.pictures} pictures of the session were used.", Stop.PICTURES)
+            raise BackendError(
+                "All {count} pictures of the session were used.", stop=Stop.PICTURES, count=self.request.pictures
+            )
         if self.is_over_time:
             raise self.time_is_up()
         most = self.request.money
@@ -61,13 +63,17 @@ class Budget:
             if (self._cost(*more) or 0.0) > most:
                 spent = self._cost(self.tokens_in, self.tokens_out) or 0.0
                 raise BackendError(
-                    f"Another question could cost more than the {most:g} that may be spent; {spent:.4g} were.",
-                    Stop.MONEY,
+                    "Another question could cost more than the {most} that may be spent; {spent} were.",
+                    stop=Stop.MONEY,
+                    most=f"{most:g}",
+                    spent=f"{spent:.4g}",
                 )
 
     def time_is_up(self) -> BackendError:
         """Why nothing is asked any more once the seconds are used."""
-        return BackendError(f"The {self.request.seconds:g} seconds of the session were used.", Stop.SECONDS)
+        return BackendError(
+            "The {count} seconds of the session were used.", stop=Stop.SECONDS, count=f"{self.request.seconds:g}"
+        )
 
     def add(self, question: Question, reply: Reply) -> None:
         """Count a question that was answered; what was not reported is estimated."""

@@ -202,26 +202,30 @@ class Spent:
     @property
     def words(self) -> Message:
         """One sentence for people."""
-        counts: dict[str, int] = {
-            "calls": self.calls,
-            "pictures": self.pictures,
-            "sent": self.tokens_in,
-            "received": self.tokens_out,
-        }
         if self.cost is None:
             return message(
-                "{calls} questions with {pictures} pictures took {sent} tokens in and {received} out.", **counts
+                "{calls} questions with {pictures} pictures took {sent} tokens in and {received} out.",
+                calls=self.calls,
+                pictures=self.pictures,
+                sent=self.tokens_in,
+                received=self.tokens_out,
             )
         if self.is_estimated:
             return message(
                 "{calls} questions with {pictures} pictures took about {sent} tokens in and {received} out and cost "
                 "about {cost:.4f}; the server does not report tokens, so they were estimated.",
-                **counts,
+                calls=self.calls,
+                pictures=self.pictures,
+                sent=self.tokens_in,
+                received=self.tokens_out,
                 cost=self.cost,
             )
         return message(
             "{calls} questions with {pictures} pictures took {sent} tokens in and {received} out and cost {cost:.4f}.",
-            **counts,
+            calls=self.calls,
+            pictures=self.pictures,
+            sent=self.tokens_in,
+            received=self.tokens_out,
             cost=self.cost,
         )
 

@@ -87,7 +87,9 @@ class LocalBackend:
             raise BackendError(str(error)) from None
         except Exception as error:  # whatever a model's code raises ends the questions, not the session
             self.unload()
-            raise BackendError(f"The {self.name} failed ({type(error).__name__}).") from None
+            raise BackendError(
+                "The language model in {folder} failed ({kind}).", folder=self._folder.name, kind=type(error).__name__
+            ) from None
         return Reply(
             answer.text,
             self._folder.name,

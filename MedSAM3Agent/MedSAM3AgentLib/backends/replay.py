@@ -56,7 +56,7 @@ class ReplayBackend:
                     field=field,
                 )
         if "failure" in recorded:
-            raise BackendError(str(recorded["failure"]), _stop_of(recorded))
+            raise BackendError(str(recorded["failure"]), stop=_stop_of(recorded))
         usage = recorded.get("usage")
         return Reply(
             str(recorded.get("reply", "")),

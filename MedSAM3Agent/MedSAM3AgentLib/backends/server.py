@@ -29,7 +29,8 @@ from .dialects import (
     without_refused,
     without_schema,
 )
-from .protocol import BackendError, Question, QuestionKind, Reply
+from .protocol import BackendError, Question, Reply
+from .questions import color_question
 from .transport import KEY_VARIABLE, Transport
 from .waiting import wait_for
 
@@ -113,12 +114,12 @@ class ServerBackend:
         """
         try:
             self._transport.get(models_url(self._address))
-            reply = self.ask(Question(QuestionKind.ANSWER, "Reply with one word.", "Which color?", _red_square()))
+            reply = self.ask(color_question(_red_square()))
         except BackendError as error:
             if "picture" in str(error):
                 self.sees_pictures, self.votes = False, 0
                 return
-            raise EngineError("{why}", why=str(error)) from None
+            raise EngineError(str(error)) from None
         if not reply.text.strip():
             return
         if "red" not in reply.text.lower():
@@ -136,9 +137,13 @@ class ServerBackend:
         except (BackendError, Cancelled):
             raise
         except TimeoutError:
-            raise BackendError(f"{self.host} did not answer within {_WHOLE_S:g} seconds.") from None
+            raise BackendError(
+                "{host} did not answer within {count} seconds.", host=self.host, count=round(_WHOLE_S)
+            ) from None
         except Exception as error:  # whatever an answer leads to ends the questions, not the session
-            raise BackendError(f"{self.host} gave an answer that cannot be read ({type(error).__name__}).") from None
+            raise BackendError(
+                "{host} gave an answer that cannot be read ({kind}).", host=self.host, kind=type(error).__name__
+            ) from None
 
     def _converse(self, question: Question, given_up: threading.Event) -> Reply:
         """Ask until there is a text, with what the server refuses left out."""
@@ -160,7 +165,7 @@ class ServerBackend:
                 if question.picture and any(
                     word in text.lower() for word in ("image", "vision", "multimodal", "mmproj")
                 ):
-                    raise BackendError(f"The model at {self.host} takes no pictures.")
+                    raise BackendError("The model at {host} takes no pictures.", host=self.host)
             if status >= 400:
                 raise self._transport.refusal(status, text)
             used.append(usage_of(answer))
@@ -174,7 +179,7 @@ class ServerBackend:
             else:
                 break
         if "choices" not in answer:
-            raise BackendError(f"{self.host} answered, but not as /chat/completions does; check the address.")
+            raise BackendError("{host} answered, but not as /chat/completions does; check the address.", host=self.host)
         said, _ = content_of(answer)
         model = answer.get("model")
         milliseconds = round(1000 * (time.monotonic() - started))
