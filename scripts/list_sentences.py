@@ -1,4 +1,4 @@
-"""Lists every sentence of the engine and the scene library in files where Qt's lupdate finds it for translators.
+"""Lists every sentence of engine, scene library and agent in files where Qt's lupdate finds it for translators.
 
 Run ``python scripts/list_sentences.py`` after a sentence was changed; ``--check`` only says whether that is needed.
 """
@@ -13,6 +13,10 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parents[1] / "MedSAM3Segment"
 CATALOG = FOLDER / "MedSAM3SceneLib" / "translation"
 
+#: The agent stands above both, and has a list of its own, of what they do not say.
+AGENT_FOLDER = FOLDER.parent / "MedSAM3Agent"
+AGENT_CATALOG = AGENT_FOLDER / "MedSAM3AgentSceneLib" / "translation"
+
 #: The files of the list, by which code they are from; a sentence that several say is in the first of theirs.
 PARTS = {
     "scene_sentences": ("MedSAM3SceneLib/",),
@@ -25,6 +29,7 @@ PARTS = {
 
 #: Under what Slicer's translations have all of them.
 CONTEXT = "MedSAM3SceneLib.translation"
+AGENT_CONTEXT = "MedSAM3AgentSceneLib.translation"
 
 #: Errors whose first argument is a sentence; see ``MedSAM3SegmentLib.errors``.
 ERRORS = frozenset(
@@ -37,11 +42,15 @@ ERRORS = frozenset(
         "Cancelled",
         "BusyError",
         "TooLargeError",
+        "BackendError",
     }
 )
 
 #: What only the shell shows, in English.
 SHELL_ONLY = ("cli/", "training/", "synthetic/", "evaluation/")
+
+#: The same of the agent; ``file_tools.py`` speaks to desktop assistants.
+AGENT_SHELL_ONLY = ("cli/", "evaluation/", "file_tools.py")
 
 _HEAD = '''"""Sentences of {origin}, listed for translators.
 
@@ -54,7 +63,7 @@ Written by ``scripts/list_sentences.py``, which takes them from the code: change
 
 from __future__ import annotations
 
-from .lupdate import QT_TRANSLATE_NOOP
+from {package} import QT_TRANSLATE_NOOP
 
 SENTENCES = frozenset(
     (
@@ -64,8 +73,20 @@ SENTENCES = frozenset(
 def files() -> list[Path]:
     """The files whose sentences people may meet in Slicer."""
     engine = FOLDER / "MedSAM3SegmentLib"
-    found = [path for path in engine.rglob("*.py") if not path.relative_to(engine).as_posix().startswith(SHELL_ONLY)]
+    found = [path for path in engine.rglob("*.py") if not _is_in(path, engine, SHELL_ONLY)]
     return sorted([*found, *(path for path in (FOLDER / "MedSAM3SceneLib").rglob("*.py") if path.parent != CATALOG)])
+
+
+def agent_files() -> list[Path]:
+    """The agent's files whose sentences people may meet in Slicer."""
+    library = AGENT_FOLDER / "MedSAM3AgentLib"
+    found = [path for path in library.rglob("*.py") if not _is_in(path, library, AGENT_SHELL_ONLY)]
+    scene = (AGENT_FOLDER / "MedSAM3AgentSceneLib").rglob("*.py")
+    return sorted([*found, *(path for path in scene if path.parent != AGENT_CATALOG)])
+
+
+def _is_in(path: Path, folder: Path, places: tuple[str, ...]) -> bool:
+    return path.relative_to(folder).as_posix().startswith(places)
 
 
 def sayings(tree: ast.AST) -> Iterator[ast.Call]:
@@ -107,18 +128,26 @@ def templates_by_part() -> dict[str, list[str]]:
     return {part: sorted(template for template, other in found.items() if other == part) for part in PARTS}
 
 
+def agent_templates() -> list[str]:
+    """The templates that the agent alone has, in alphabetical order."""
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in agent_files())
+    found = {template_of(call) for tree in trees for call in sayings(tree)}
+    return sorted({template for template in found if template} - set(templates()))
+
+
 def catalog() -> dict[Path, str]:
     """The files of the list with their texts."""
-    return {
-        CATALOG / f"{part}.py": _HEAD.replace("{origin}", ", ".join(PARTS[part]).rstrip("/"))
-        + "".join(_entry(template) for template in listed)
-        + "    )\n)\n"
+    written = {
+        CATALOG / f"{part}.py": _text(", ".join(PARTS[part]).rstrip("/"), ".lupdate", CONTEXT, listed)
         for part, listed in templates_by_part().items()
     }
+    agents = _text("MedSAM3Agent", "MedSAM3SceneLib.translation.lupdate", AGENT_CONTEXT, agent_templates())
+    return {**written, AGENT_CATALOG / "agent_sentences.py": agents}
 
 
-def _entry(template: str) -> str:
-    return f'        QT_TRANSLATE_NOOP("{CONTEXT}", {_literal(template)}),\n'
+def _text(origin: str, package: str, context: str, listed: list[str]) -> str:
+    entries = "".join(f'        QT_TRANSLATE_NOOP("{context}", {_literal(template)}),\n' for template in listed)
+    return _HEAD.replace("{origin}", origin).replace("{package}", package) + entries + "    )\n)\n"
 
 
 def _literal(text: str) -> str:

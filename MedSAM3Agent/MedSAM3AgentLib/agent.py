@@ -11,6 +11,7 @@ from MedSAM3AgentLib.backends.protocol import Backend, BackendError
 from MedSAM3AgentLib.backends.questions import answer_question, plan_question
 from MedSAM3AgentLib.backends.replies import ReplyFault, answer_in, plan_in
 from MedSAM3AgentLib.backends.rules import RulesBackend
+from MedSAM3AgentLib.budget import Budget
 from MedSAM3AgentLib.evidence import Evidence
 from MedSAM3AgentLib.going_on import with_text
 from MedSAM3AgentLib.objects.sides import midline_of
@@ -97,7 +98,8 @@ class Agent:
         if isinstance(request, str):
             request = AgentRequest(request)
         gate = self._gate(volume, request)
-        asker = Asker(self.language, request.calls, recorder, callbacks.cancel, gate.check if gate else None)
+        budget = Budget(request)
+        asker = Asker(self.language, request.calls, budget, recorder, callbacks.cancel, gate.check if gate else None)
         if seeds is not None:
             seeds = self._with_text(seeds, volume, asker)
         plan = self._plan(request, asker) if seeds is None else seeds.plan
@@ -257,8 +259,11 @@ class Agent:
                 answer = " ".join(filter(None, (answer, answer_in(text or ""))))
         if asker.ended is not None:
             said.append(_why_ended(self.language.name, asker.ended))
+        spent = asker.budget.spent(asker.calls)
+        if request.price is not None and spent.calls:
+            said.append(spent.words)
         return AgentResult(
-            request, plan, tuple(rounds), stop, _why(stop, rounds), evidence.provenance, answer, tuple(said)
+            request, plan, tuple(rounds), stop, _why(stop, rounds), evidence.provenance, answer, tuple(said), spent
         )
 
 
@@ -288,6 +293,14 @@ def _why(stop: Stop, rounds: Sequence[Round]) -> Message:
             )
         case Stop.LANGUAGE_MODEL:
             return message("The language model failed; the best of {count} rounds was kept.", count=count)
+        case Stop.PICTURES:
+            return message("All pictures of the session were used; the best of {count} rounds was kept.", count=count)
+        case Stop.SECONDS:
+            return message("All seconds of the session were used; the best of {count} rounds was kept.", count=count)
+        case Stop.MONEY:
+            return message(
+                "What may be spent on the language model was used; the best of {count} rounds was kept.", count=count
+            )
         case Stop.NOT_AGREED:
             return message(
                 "Sending was not agreed to and nothing left this computer; the best of {count} rounds was kept.",

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from MedSAM3AgentLib.backends.protocol import Backend, BackendError, Question, Reply
+from MedSAM3AgentLib.budget import Budget
+from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.progress import CancelCheck
 
 #: Told of each question and its reply, or of why there is none.
@@ -22,6 +24,7 @@ class Asker:
         calls_left: questions that may still be asked.
         recorder: is told of each, or None.
         cancel: ends a question.
+        budget: what may be spent.
         check: raises ``BackendError`` where a question may not leave, or None where all stay on this computer.
         calls: that were asked.
         seconds: that they took.
@@ -30,6 +33,7 @@ class Asker:
 
     backend: Backend
     calls_left: int
+    budget: Budget
     recorder: Recorder | None = None
     cancel: CancelCheck | None = None
     check: Callable[[Question], None] | None = None
@@ -62,12 +66,26 @@ class Asker:
         return reply.text
 
     def _reply(self, question: Question) -> Reply:
+        self.budget.check(question)
         if self.check is not None:
             self.check(question)
         self.calls += 1
         self.calls_left -= 1
+        self.budget.pictures += bool(question.picture)
         started = time.monotonic()
         try:
-            return self.backend.ask(question, self.cancel)
+            reply = self.backend.ask(question, self._ends)
+        except Cancelled:
+            if self._user_cancels() or not self.budget.is_over_time:
+                raise
+            raise self.budget.time_is_up() from None
         finally:
             self.seconds += time.monotonic() - started
+        self.budget.add(question, reply)
+        return reply
+
+    def _ends(self) -> bool:
+        return self._user_cancels() or self.budget.is_over_time
+
+    def _user_cancels(self) -> bool:
+        return self.cancel is not None and self.cancel()

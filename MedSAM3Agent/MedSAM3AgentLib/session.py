@@ -11,7 +11,7 @@ from MedSAM3AgentLib.targets import Plan, Target
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.slice_stack import Plane
-from MedSAM3SegmentLib.messages.message import Message
+from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.provenance import Provenance
 
@@ -28,6 +28,10 @@ class AgentRequest:
         rounds: most rounds, 1 to 5.
         calls: most questions to a language model.
         plane, slices, window, threshold: as in ``request.SegmentRequest``, for every round.
+        pictures: most pages that a language model is shown; one that is shown to several votes counts each time.
+        seconds: after which no question is asked and no reply waited for any more, or None for any number.
+        money: most that questions may cost, in the currency of ``price``, or None for any amount.
+        price: of a thousand tokens in and of a thousand out, or None where it is not known.
     """
 
     text: str
@@ -37,6 +41,10 @@ class AgentRequest:
     slices: tuple[int, int] | None = None
     window: Window | None = None
     threshold: float | None = None
+    pictures: int = 16
+    seconds: float | None = None
+    money: float | None = None
+    price: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if not self.text.strip():
@@ -47,6 +55,17 @@ class AgentRequest:
             )
         if not 0 <= self.calls <= 100:
             raise InputError("{calls} calls of a language model are too many; choose 0 to 100.", calls=self.calls)
+        if not 0 <= self.pictures <= 100:
+            raise InputError("{count} pictures cannot be shown; choose 0 to 100.", count=self.pictures)
+        if self.seconds is not None and not self.seconds > 0:
+            raise InputError("{seconds} seconds are no time; choose more than 0.", seconds=self.seconds)
+        if self.money is not None and self.price is None:
+            raise InputError(
+                "What questions may cost needs the price of a thousand tokens; give that too (--price IN,OUT)."
+            )
+        amounts = (*(self.price or ()), *(() if self.money is None else (self.money,)))
+        if not all(0 <= amount < float("inf") for amount in amounts):
+            raise InputError("A price and what may be spent are numbers of 0 or more; correct them.")
 
 
 class Verdict(IntEnum):
@@ -160,8 +179,61 @@ class Stop(StrEnum):
     ROUNDS = "rounds used up"
     CALLS = "calls used up"
     LANGUAGE_MODEL = "the language model failed"
+    PICTURES = "pictures used up"
+    SECONDS = "seconds used up"
+    MONEY = "money used up"
     NOT_AGREED = "sending was not agreed to"
     USER = "stopped by the user"
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What questions to a language model took.
+
+    Attributes:
+        calls: questions that were sent.
+        pictures: pages that went with them.
+        tokens_in, tokens_out: as they were reported, or estimated.
+        is_estimated: whether some were not reported.
+        cost: in the currency of the request's price, or None without one.
+    """
+
+    calls: int = 0
+    pictures: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    is_estimated: bool = False
+    cost: float | None = None
+
+    @property
+    def words(self) -> Message:
+        """One sentence for people."""
+        if self.cost is None:
+            return message(
+                "{calls} questions with {pictures} pictures took {sent} tokens in and {received} out.",
+                calls=self.calls,
+                pictures=self.pictures,
+                sent=self.tokens_in,
+                received=self.tokens_out,
+            )
+        if self.is_estimated:
+            return message(
+                "{calls} questions with {pictures} pictures took about {sent} tokens in and {received} out and cost "
+                "about {cost:.4f}; the server does not report tokens, so they were estimated.",
+                calls=self.calls,
+                pictures=self.pictures,
+                sent=self.tokens_in,
+                received=self.tokens_out,
+                cost=self.cost,
+            )
+        return message(
+            "{calls} questions with {pictures} pictures took {sent} tokens in and {received} out and cost {cost:.4f}.",
+            calls=self.calls,
+            pictures=self.pictures,
+            sent=self.tokens_in,
+            received=self.tokens_out,
+            cost=self.cost,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,6 +249,7 @@ class AgentResult:
         provenance: of the segmenter's first run.
         answer: a language model's own words on the request, or empty; never a finding.
         messages: what the user should know, one sentence each.
+        spent: on questions to a language model.
     """
 
     request: AgentRequest
@@ -187,6 +260,7 @@ class AgentResult:
     provenance: Provenance
     answer: str = ""
     messages: tuple[Message, ...] = field(default=())
+    spent: Spent = field(default=Spent())
 
     @property
     def kept(self) -> tuple[Proposal, ...]:

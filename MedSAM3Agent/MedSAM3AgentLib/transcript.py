@@ -54,6 +54,10 @@ class Transcript:
             rounds=request.rounds,
             calls=request.calls,
             threshold=request.threshold,
+            pictures=request.pictures,
+            seconds=request.seconds,
+            money=request.money,
+            price=list(request.price) if request.price else None,
             volume=volume.content_hash,
             backend=backend.name,
             votes=backend.votes,
@@ -75,6 +79,7 @@ class Transcript:
             reply=reply.text,
             model=reply.model,
             usage=list(reply.usage) if reply.usage else None,
+            exchanges=reply.exchanges,
             milliseconds=reply.milliseconds,
             parameters=dict(reply.parameters),
         )

@@ -1,21 +1,29 @@
-"""A language model on this computer: MedGemma and its like, by transformers' ``AutoModelForImageTextToText``.
+"""A language model on this computer: MedGemma and its like, in this process or in that of an engine.
 
-Loaded with the first question and unloaded at will, since it shares the memory with the segmenter. Greedy decoding, so
-that the same question has the same reply. Nothing is downloaded and no code of a model folder runs.
+Greedy decoding, so that the same question has the same reply. An engine shares its memory between the model and SAM 3;
+in this process the model is loaded with the first question.
 """
 
 from __future__ import annotations
 
-import gc
+import json
+import threading
 import time
-from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from MedSAM3SegmentLib.errors import Cancelled, ModelError
+from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
+from MedSAM3SegmentLib.language.constrained import is_installed
+from MedSAM3SegmentLib.language.kept_model import KeptLanguageModel
+from MedSAM3SegmentLib.language.model import check_folder
+from MedSAM3SegmentLib.language.question import LanguageAnswer, LanguageQuestion
 from MedSAM3SegmentLib.progress import CancelCheck
 
 from .protocol import BackendError, Question, Reply
+from .waiting import wait_for
+
+if TYPE_CHECKING:
+    from MedSAM3SegmentLib.engine.client.remote_segmenter import RemoteSegmenter
 
 #: Tokens that a reply may have.
 _MOST_TOKENS = 512
@@ -28,6 +36,7 @@ class LocalBackend:
         folder: as ``save_pretrained`` writes it: weights as safetensors, tokenizer, image processor, chat template.
         device: where it runs, ``auto`` for a GPU where there is one.
         votes: how often a verdict is asked for; greedy decoding gives the same each time, so one is enough.
+        engine: this computer's engine, which loads the model beside SAM 3; None for this process.
 
     Raises:
         ModelError: the folder is none, or holds weights that could run code when they are read.
@@ -37,106 +46,69 @@ class LocalBackend:
     answers = True
     sends_to = ""
 
-    def __init__(self, folder: Path, device: str = "auto", votes: int = 1) -> None:
-        if not (folder / "config.json").is_file():
-            raise ModelError(
-                "{folder} is no language model's folder: it has no config.json; give one that transformers reads.",
-                folder=folder,
-            )
-        if not any(folder.glob("*.safetensors")):
-            raise ModelError(
-                "{folder} holds no weights as safetensors; others are not read, since reading them can run code.",
-                folder=folder,
-            )
+    def __init__(
+        self, folder: Path, device: str = "auto", votes: int = 1, engine: RemoteSegmenter | None = None
+    ) -> None:
+        check_folder(folder)
         self.name = f"model in {folder.name}"
         self.votes = votes
-        self._folder, self._device = folder, device
-        self._loaded: tuple[Any, Any] | None = None
+        self._folder, self._device, self._engine = folder, device, engine
+        self._kept = KeptLanguageModel()
+        # A question that nobody waits for any more may still be answered.
+        self._lock = threading.Lock()
+
+    @property
+    def is_constrained(self) -> bool:
+        """Whether replies in this process are held to their form while they are written."""
+        return is_installed()
 
     def ask(self, question: Question, cancel: CancelCheck | None = None) -> Reply:
         """The reply to a question; the model is loaded for the first one.
 
         Raises:
             BackendError: the model cannot be loaded, has no room, or failed.
-            Cancelled: ``cancel`` said so, between two tokens.
+            Cancelled: ``cancel`` said so.
         """
         started = time.monotonic()
         try:
-            processor, model = self._load()
-            text = self._generate(processor, model, question, cancel)
-        except (Cancelled, BackendError):
+            answer = self._answer(
+                LanguageQuestion(
+                    question.instructions,
+                    question.text,
+                    question.picture,
+                    json.dumps(dict(question.schema)) if question.schema else "",
+                    _MOST_TOKENS,
+                ),
+                cancel,
+            )
+        except Cancelled:
             raise
+        except MedSAM3Error as error:
+            raise BackendError(str(error)) from None
         except Exception as error:  # whatever a model's code raises ends the questions, not the session
             self.unload()
-            raise BackendError(f"The {self.name} failed ({type(error).__name__}).") from None
-        milliseconds = round(1000 * (time.monotonic() - started))
-        return Reply(text, self._folder.name, None, milliseconds, {"do_sample": False, "max_new_tokens": _MOST_TOKENS})
+            raise BackendError(
+                "The language model in {folder} failed ({kind}).", folder=self._folder.name, kind=type(error).__name__
+            ) from None
+        return Reply(
+            answer.text,
+            self._folder.name,
+            (answer.tokens_in, answer.tokens_out),
+            round(1000 * (time.monotonic() - started)),
+            {"do_sample": False, "max_new_tokens": _MOST_TOKENS, "schema": answer.is_constrained},
+        )
 
     def unload(self) -> None:
-        """Give the model's memory back; the next question loads it again."""
-        self._loaded = None
-        gc.collect()
-        import torch
+        """Give the model's memory in this process back; the next question loads it again."""
+        with self._lock:
+            self._kept.clear()
 
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+    def _answer(self, question: LanguageQuestion, cancel: CancelCheck | None) -> LanguageAnswer:
+        if self._engine is not None:
+            return self._engine.answer(question, self._folder, self._device, cancel)
 
-    def _load(self) -> tuple[Any, Any]:
-        if self._loaded is None:
-            import torch
-            from transformers import AutoModelForImageTextToText, AutoProcessor
+        def work(given_up: threading.Event) -> LanguageAnswer:
+            with self._lock:
+                return self._kept.get(self._folder, self._device).answer(question, given_up.is_set)
 
-            from MedSAM3SegmentLib.models.devices import choose_device
-
-            device = choose_device(self._device)
-            options = {"local_files_only": True, "trust_remote_code": False}
-            try:
-                processor = AutoProcessor.from_pretrained(self._folder, **options)
-                model = AutoModelForImageTextToText.from_pretrained(
-                    self._folder,
-                    use_safetensors=True,
-                    dtype=torch.bfloat16 if str(device).startswith("cuda") else torch.float32,
-                    **options,
-                )
-                model = model.to(device).eval()
-            except ImportError as error:
-                raise BackendError(f"The {self.name} needs a package that is not installed ({error.name}).") from None
-            except (OSError, ValueError, RuntimeError, KeyError) as error:
-                raise BackendError(f"The {self.name} cannot be loaded ({type(error).__name__}).") from None
-            self._loaded = processor, model
-        return self._loaded
-
-    def _generate(self, processor: Any, model: Any, question: Question, cancel: CancelCheck | None) -> str:
-        import torch
-        from PIL import Image
-        from transformers import StoppingCriteria, StoppingCriteriaList
-
-        class StopOnCancel(StoppingCriteria):  # type: ignore[misc]
-            """Ends the reply where the user does not want it any more."""
-
-            def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
-                del scores
-                ended = cancel is not None and cancel()
-                return torch.full((len(input_ids),), ended, dtype=torch.bool, device=input_ids.device)
-
-        content: list[dict[str, Any]] = [{"type": "text", "text": f"{question.instructions}\n\n{question.text}"}]
-        if question.picture:
-            content.insert(0, {"type": "image", "image": Image.open(BytesIO(question.picture)).convert("RGB")})
-        inputs = processor.apply_chat_template(
-            [{"role": "user", "content": content}],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-        ).to(model.device)
-        with torch.inference_mode():
-            tokens = model.generate(
-                **inputs,
-                max_new_tokens=_MOST_TOKENS,
-                do_sample=False,
-                stopping_criteria=StoppingCriteriaList([StopOnCancel()]),
-            )
-        if cancel is not None and cancel():
-            raise Cancelled
-        said = tokens[0, inputs["input_ids"].shape[1] :]
-        return str(processor.decode(said, skip_special_tokens=True))
+        return wait_for(work, cancel)

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from MedSAM3AgentLib.session import Stop
 from MedSAM3AgentLib.targets import Target
 from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.errors import MedSAM3Error
+from MedSAM3SegmentLib.messages.message import Given
 from MedSAM3SegmentLib.progress import CancelCheck
 
 
@@ -95,6 +97,7 @@ class Reply:
         usage: tokens in and out, None where that was not said.
         milliseconds: that it took.
         parameters: that it was asked with (temperature, most tokens).
+        exchanges: replies that were paid for until there was this one.
     """
 
     text: str
@@ -102,18 +105,20 @@ class Reply:
     usage: tuple[int, int] | None = None
     milliseconds: int = 0
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    exchanges: int = 1
 
 
-class BackendError(Exception):
+class BackendError(MedSAM3Error):
     """A backend cannot answer now, or at all; the agent keeps the best round and says so.
 
     Args:
-        words: one sentence.
+        words: one sentence; with facts its template, as for ``errors.MedSAM3Error``.
         stop: why the agent stops, where it is another thing than a failure.
+        facts: what goes into its placeholders.
     """
 
-    def __init__(self, words: str, stop: Stop = Stop.LANGUAGE_MODEL) -> None:
-        super().__init__(words)
+    def __init__(self, words: str, /, *, stop: Stop = Stop.LANGUAGE_MODEL, **facts: Given) -> None:
+        super().__init__(words, **facts)
         self.stop = stop
 
 

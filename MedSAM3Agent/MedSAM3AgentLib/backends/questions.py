@@ -76,6 +76,11 @@ _ANSWER_SCHEMA = {"type": "object", "properties": {"answer": {"type": "string"}}
 MOST_QUOTED = 200
 
 
+def color_question(picture: bytes) -> Question:
+    """Whether a model sees pictures at all."""
+    return Question(QuestionKind.ANSWER, "Reply with one word.", "Which color?", picture)
+
+
 def plan_question(text: str) -> Question:
     """What a request asks for."""
     return Question(

@@ -56,7 +56,7 @@ class ReplayBackend:
                     field=field,
                 )
         if "failure" in recorded:
-            raise BackendError(str(recorded["failure"]), _stop_of(recorded))
+            raise BackendError(str(recorded["failure"]), stop=_stop_of(recorded))
         usage = recorded.get("usage")
         return Reply(
             str(recorded.get("reply", "")),
@@ -64,6 +64,7 @@ class ReplayBackend:
             (int(usage[0]), int(usage[1])) if usage else None,
             int(recorded.get("milliseconds", 0)),
             dict(recorded.get("parameters") or {}),
+            int(recorded.get("exchanges", 1)),
         )
 
 

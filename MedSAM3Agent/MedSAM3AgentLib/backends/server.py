@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import queue
 import threading
 import time
 from collections.abc import Mapping
@@ -30,11 +29,13 @@ from .dialects import (
     without_refused,
     without_schema,
 )
-from .protocol import BackendError, Question, QuestionKind, Reply
+from .protocol import BackendError, Question, Reply
+from .questions import color_question
 from .transport import KEY_VARIABLE, Transport
+from .waiting import wait_for
 
-#: Seconds: for a whole question, and between looks at the cancel check.
-_WHOLE_S, _POLL_S = 300.0, 0.2
+#: Seconds for a whole question.
+_WHOLE_S = 300.0
 
 #: Bodies that are tried for one question: each refused field once, a higher cap, no schema.
 _MOST_BODIES = 6
@@ -89,16 +90,13 @@ class ServerBackend:
         self.votes = votes
         self.sees_pictures = True
         self.answers = True
+        # Whoever asks sees to it that somebody agreed.
+        self.sends_to = "" if self.is_loopback else self.host
         self._address, self._model = address, model
         key = os.environ.get(KEY_VARIABLE, "") if key is None else key
         self._transport = Transport(address, self.host, model, key, certificate)
         # Fields that the server refused once are left out from then on.
         self._refused: list[str] = []
-
-    @property
-    def sends_to(self) -> str:
-        """The server where it is another computer; whoever asks sees to it that somebody agreed."""
-        return "" if self.is_loopback else self.host
 
     @property
     def is_loopback(self) -> bool:
@@ -116,12 +114,12 @@ class ServerBackend:
         """
         try:
             self._transport.get(models_url(self._address))
-            reply = self.ask(Question(QuestionKind.ANSWER, "Reply with one word.", "Which color?", _red_square()))
+            reply = self.ask(color_question(_red_square()))
         except BackendError as error:
             if "picture" in str(error):
                 self.sees_pictures, self.votes = False, 0
                 return
-            raise EngineError("{why}", why=str(error)) from None
+            raise EngineError(str(error)) from None
         if not reply.text.strip():
             return
         if "red" not in reply.text.lower():
@@ -134,33 +132,18 @@ class ServerBackend:
             BackendError: the server does not answer, or refuses.
             Cancelled: ``cancel`` said so; the call is abandoned.
         """
-        answers: queue.Queue[Reply | BackendError | Exception] = queue.Queue()
-        given_up = threading.Event()
-
-        def work() -> None:
-            try:
-                answers.put(self._converse(question, given_up))
-            except Exception as error:  # handed over to the thread that waits
-                answers.put(error)
-
-        threading.Thread(target=work, name="language model", daemon=True).start()
-        deadline = time.monotonic() + _WHOLE_S
-        while True:
-            try:
-                answer = answers.get(timeout=_POLL_S)
-            except queue.Empty:
-                if cancel is not None and cancel():
-                    given_up.set()
-                    raise Cancelled from None
-                if time.monotonic() > deadline:
-                    given_up.set()
-                    raise BackendError(f"{self.host} did not answer within {_WHOLE_S:g} seconds.") from None
-                continue
-            if isinstance(answer, BackendError):
-                raise answer
-            if isinstance(answer, Exception):
-                raise BackendError(f"{self.host} gave an answer that cannot be read ({type(answer).__name__}).")
-            return answer
+        try:
+            return wait_for(lambda given_up: self._converse(question, given_up), cancel, _WHOLE_S)
+        except (BackendError, Cancelled):
+            raise
+        except TimeoutError:
+            raise BackendError(
+                "{host} did not answer within {count} seconds.", host=self.host, count=round(_WHOLE_S)
+            ) from None
+        except Exception as error:  # whatever an answer leads to ends the questions, not the session
+            raise BackendError(
+                "{host} gave an answer that cannot be read ({kind}).", host=self.host, kind=type(error).__name__
+            ) from None
 
     def _converse(self, question: Question, given_up: threading.Event) -> Reply:
         """Ask until there is a text, with what the server refuses left out."""
@@ -170,6 +153,7 @@ class ServerBackend:
         started = time.monotonic()
         asked_for_more = False
         answer: Mapping[str, Any] = {}
+        used: list[tuple[int, int] | None] = []
         for _ in range(_MOST_BODIES):
             status, answer, text = self._transport.post(body, given_up)
             if status in (400, 404, 422):
@@ -181,9 +165,10 @@ class ServerBackend:
                 if question.picture and any(
                     word in text.lower() for word in ("image", "vision", "multimodal", "mmproj")
                 ):
-                    raise BackendError(f"The model at {self.host} takes no pictures.")
+                    raise BackendError("The model at {host} takes no pictures.", host=self.host)
             if status >= 400:
                 raise self._transport.refusal(status, text)
+            used.append(usage_of(answer))
             said, ended = content_of(answer)
             if said.strip() or "choices" not in answer:
                 break
@@ -194,12 +179,16 @@ class ServerBackend:
             else:
                 break
         if "choices" not in answer:
-            raise BackendError(f"{self.host} answered, but not as /chat/completions does; check the address.")
+            raise BackendError("{host} answered, but not as /chat/completions does; check the address.", host=self.host)
         said, _ = content_of(answer)
         model = answer.get("model")
         milliseconds = round(1000 * (time.monotonic() - started))
         name = model[:200] if isinstance(model, str) else ""
-        return Reply(said, name, usage_of(answer), milliseconds, parameters_of(body))
+        reported = [one for one in used if one is not None]
+        usage = (sum(one[0] for one in reported), sum(one[1] for one in reported)) if reported else None
+        if len(reported) < len(used):
+            usage = None
+        return Reply(said, name, usage, milliseconds, parameters_of(body), len(used))
 
 
 def _red_square() -> bytes:

@@ -65,19 +65,21 @@ class Transport:
                 if attempt < _RETRIES and isinstance(error, requests.ConnectionError) and not _is_final(error):
                     given_up.wait(0.3)
                     continue
-                raise BackendError(self._unreachable(error)) from None
+                raise self._unreachable(error) from None
             if answer.status_code not in (429, 500, 502, 503, 504) or attempt == _RETRIES or given_up.is_set():
                 break
             given_up.wait(_pause(answer.headers.get("Retry-After"), attempt))
         if 300 <= answer.status_code < 400:
-            raise BackendError(f"{self.host} redirects elsewhere, which is not followed; give the final address.")
+            raise BackendError(
+                "{host} redirects elsewhere, which is not followed; give the final address.", host=self.host
+            )
         try:
             data = json.loads(text)
         except (ValueError, RecursionError):
             data = None
         if not isinstance(data, dict):
             if answer.status_code < 400:
-                raise BackendError(f"{self.host} answered with something else than JSON; check the address.")
+                raise BackendError("{host} answered with something else than JSON; check the address.", host=self.host)
             data = {}
         if answer.status_code < 400 and isinstance(data.get("error"), dict | str) and "choices" not in data:
             return 400, data, text
@@ -94,7 +96,7 @@ class Transport:
         try:
             answer, text = self._exchange("GET", url, None)
         except requests.RequestException as error:
-            raise BackendError(self._unreachable(error)) from None
+            raise self._unreachable(error) from None
         if answer.status_code in (401, 403):
             raise self.refusal(answer.status_code, text)
 
@@ -122,26 +124,43 @@ class Transport:
             for piece in answer.iter_content(65536):
                 stream.write(piece)
                 if stream.tell() > _MOST_BYTES:
-                    raise BackendError(f"{self.host} sends more than {_MOST_BYTES // 2**20} MB; that is no answer.")
+                    raise BackendError(
+                        "{host} sends more than {most} MB; that is no answer.",
+                        host=self.host,
+                        most=_MOST_BYTES // 2**20,
+                    )
             return answer, stream.getvalue().decode("utf-8", "replace")
 
     def refusal(self, status: int, text: str) -> BackendError:
         """The sentence for an answer with an error's status."""
         said = " ".join(text.split())[:160]
         if status in (401, 403):
-            return BackendError(f"{self.host} does not accept the key; put the right one into {KEY_VARIABLE}.")
+            return BackendError(
+                "{host} does not accept the key; put the right one into {name}.", host=self.host, name=KEY_VARIABLE
+            )
         if status == 404:
-            return BackendError(f"{self.host} has no model '{self.model}', or the address is wrong ({said}).")
+            return BackendError(
+                "{host} has no model '{model}', or the address is wrong ({said}).",
+                host=self.host,
+                model=self.model,
+                said=said,
+            )
         if status == 429:
-            return BackendError(f"{self.host} takes no more questions now (429); try again later.")
-        return BackendError(f"{self.host} answered with HTTP status {status} ({said}).")
+            return BackendError("{host} takes no more questions now (429); try again later.", host=self.host)
+        return BackendError(
+            "{host} answered with HTTP status {status} ({said}).", host=self.host, status=status, said=said
+        )
 
-    def _unreachable(self, error: Exception) -> str:
+    def _unreachable(self, error: Exception) -> BackendError:
         import requests
 
         if isinstance(error, requests.exceptions.SSLError):
-            return f"The certificate of {self.host} is not trusted here; give its authority with --certificate."
-        return f"The language model at {self.host} does not answer ({type(error).__name__})."
+            return BackendError(
+                "The certificate of {host} is not trusted here; give its authority (--certificate).", host=self.host
+            )
+        return BackendError(
+            "The language model at {host} does not answer ({kind}).", host=self.host, kind=type(error).__name__
+        )
 
 
 def _is_final(error: Exception) -> bool:

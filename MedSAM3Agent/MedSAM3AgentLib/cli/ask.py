@@ -56,6 +56,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     )
     parser.add_argument("--rounds", metavar="N", type=int, default=3, help="most rounds, 1 to 5 (default: 3)")
     parser.add_argument("--calls", metavar="N", type=int, default=10, help="most questions to the model (default: 10)")
+    parser.add_argument(
+        "--pictures", metavar="N", type=int, default=16, help="most pages that the model is shown (default: 16)"
+    )
+    parser.add_argument(
+        "--seconds", metavar="S", type=float, help="after this no question is asked and no reply waited for any more"
+    )
+    parser.add_argument("--money", metavar="AMOUNT", type=float, help="most that questions may cost; needs --price")
+    parser.add_argument(
+        "--price", metavar="IN[,OUT]", help="price of a thousand tokens in and out, in the currency of --money"
+    )
     add_language_options(parser)
     add_reading_options(parser)
     add_model_options(parser)
@@ -135,7 +145,21 @@ def _request(options: argparse.Namespace) -> AgentRequest:
         None if options.slices is None else parse_slices(options.slices),
         None if options.window is None else Window.parse(options.window),
         options.threshold,
+        options.pictures,
+        options.seconds,
+        options.money,
+        None if options.price is None else _price(options.price),
     )
+
+
+def _price(text: str) -> tuple[float, float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2):
+        raise InputError("'{text}' is no price of a thousand tokens; give IN or IN,OUT, such as 0.15,0.6.", text=text)
+    return numbers[0], numbers[-1]
 
 
 def _check(options: argparse.Namespace) -> list[Path]:

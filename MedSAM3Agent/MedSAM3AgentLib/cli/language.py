@@ -81,7 +81,13 @@ def language_of(
     if text.startswith("local:"):
         from MedSAM3AgentLib.backends.local import LocalBackend
 
-        return ChosenLanguage(LocalBackend(Path(text.removeprefix("local:"))))
+        local = LocalBackend(Path(text.removeprefix("local:")))
+        if not local.is_constrained:
+            terminal.note(
+                "Replies of the language model are not held to their form, since the package llguidance is not "
+                "installed; they are read as they come. pip install 'medsam3-slicer[constrained]' adds it."
+            )
+        return ChosenLanguage(local)
     if "#" not in text or "://" not in text:
         raise InputError(
             "'{language}' is no language model; give rules, local:FOLDER or URL#MODEL, such as "

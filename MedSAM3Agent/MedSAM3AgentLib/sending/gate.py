@@ -45,7 +45,9 @@ class SendingGate:
         if self.consent.is_agreed(self.host, self.volume):
             return
         if self.on_consent is None or not self.on_consent(self._disclosure(question)):
-            raise BackendError(f"Nobody agreed to send anything of this volume to {self.host}.", Stop.NOT_AGREED)
+            raise BackendError(
+                "Nobody agreed to send anything of this volume to {host}.", stop=Stop.NOT_AGREED, host=self.host
+            )
         self.consent.agree(self.host, self.volume)
 
     def _disclosure(self, question: Question) -> Disclosure:

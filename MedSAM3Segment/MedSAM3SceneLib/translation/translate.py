@@ -16,10 +16,11 @@ SENTENCES = frozenset().union(
 
 def translated(text: str) -> str:
     """A sentence as Slicer's translations have it, with its facts; text that is no ``Message`` stays as it is."""
-    return text.in_language(_translated_template) if isinstance(text, Message) else text
+    return text.in_language(translated_template) if isinstance(text, Message) else text
 
 
-def _translated_template(english: str) -> str:
+def translated_template(english: str) -> str:
+    """A template as Slicer's translations have it; one that is not of these libraries stays as it is."""
     # Templates come over the wire too; only sentences of ours have translations.
     if english not in SENTENCES:
         return english

@@ -8,10 +8,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from MedSAM3AgentLib.backends import server as server_module
 from MedSAM3AgentLib.backends.server import ServerBackend
 from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.io.segment import PROVENANCE_TAG
@@ -49,6 +51,21 @@ def test_ask_writes_segments_report_rounds_and_transcript(ask: Shell, here: Path
     assert "<script" not in page
 
 
+def test_a_cap_that_is_reached_is_named_and_the_result_is_written(
+    ask: Shell,
+    here: Path,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with language_server(lambda *_: Answer(said('{"verdict": "reject", "color": "red"}'))) as server:
+        words = ["--language", f"{server.address}#m", "--price", "1,2", "--money", "0.5", "--transcript", "t.jsonl"]
+        assert ask("gadget", *words) == 0
+    assert "What may be spent" in capsys.readouterr().out
+    assert (here / "out.seg.nrrd").exists()
+    lines = [json.loads(line) for line in (here / "t.jsonl").read_text().splitlines()]
+    assert lines[-1]["stop"] == "money used up"
+    assert ask("gadget", "--replay", "t.jsonl") == 0
+
+
 def test_words_of_the_request_are_text_in_the_report(ask: Shell, here: Path) -> None:  # noqa: F811
     assert ask("<script>alert(1)</script> gadget", "--report", "r.html") in (0, 2)
     if (here / "r.html").exists():
@@ -83,8 +100,14 @@ def test_a_person_at_a_terminal_sees_the_picture_in_a_file_and_is_asked_once(
     typed: str,
     agreed: bool,
 ) -> None:
-    # A server on this machine stands for one elsewhere.
-    monkeypatch.setattr(ServerBackend, "sends_to", "127.0.0.1")
+    class FarServer(ServerBackend):
+        """A server on this machine stands for one elsewhere."""
+
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            self.sends_to = self.host
+
+    monkeypatch.setattr(server_module, "ServerBackend", FarServer)
     monkeypatch.setattr(sys, "stdin", Typed(typed))
     (here / "out-to-be-sent.png").write_bytes(b"mine")
     with language_server(lambda *_: Answer(said('{"verdict": "accept", "color": "red"}'))) as server:
@@ -112,6 +135,10 @@ def test_a_person_at_a_terminal_sees_the_picture_in_a_file_and_is_asked_once(
         (["--language", "http://127.0.0.1:9/v1#m"], 4),
         (["--language", "local:nowhere"], 3),
         (["--rounds", "9"], 2),
+        (["--money", "1"], 2),
+        (["--price", "cheap"], 2),
+        (["--seconds", "0"], 2),
+        (["--pictures", "-1"], 2),
         (["--report", "r.txt"], 2),
         (["--replay", "none.jsonl"], 2),
     ],

@@ -43,6 +43,7 @@ def test_nothing_is_done_without_the_token(engine: Engine, token: str) -> None:
         ("GET", "/proof"),
         ("POST", "/volumes"),
         ("POST", "/jobs"),
+        ("POST", "/questions"),
         ("POST", "/unload"),
         ("POST", "/parents/1"),
         ("DELETE", "/jobs/x"),

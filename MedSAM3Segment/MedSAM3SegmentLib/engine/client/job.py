@@ -8,12 +8,15 @@ import uuid
 from collections.abc import Callable
 
 from MedSAM3SegmentLib.engine.protocol.events import (
+    Answered,
     Done,
+    End,
     Event,
     Failed,
     WasCancelled,
 )
 from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
+from MedSAM3SegmentLib.language.question import LanguageAnswer
 from MedSAM3SegmentLib.messages.message import message
 from MedSAM3SegmentLib.results.result import SegmentResult
 
@@ -40,7 +43,7 @@ class RemoteJob:
         self._work = work
         self._send_cancel = send_cancel
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._end: Done | Failed | WasCancelled | None = None
+        self._end: End | None = None
         self._ended = threading.Event()
         self._cancelled = threading.Event()
         self._news = threading.Event()
@@ -52,7 +55,7 @@ class RemoteJob:
         return self
 
     def poll(self) -> list[Event]:
-        """What has happened since the last call; the last event of all is Done, Failed or WasCancelled."""
+        """What has happened since the last call; the last event of all is Done, Answered, Failed or WasCancelled."""
         events = []
         while True:
             try:
@@ -87,14 +90,25 @@ class RemoteJob:
             MedSAM3Error: it failed.
             TimeoutError: it goes on.
         """
+        end = self._end_within(timeout)
+        assert isinstance(end, Done)
+        return end.result
+
+    def wait_for_answer(self, timeout: float | None = None) -> LanguageAnswer:
+        """The answer to a question, once it is there; as ``wait``."""
+        end = self._end_within(timeout)
+        assert isinstance(end, Answered)
+        return end.answer
+
+    def _end_within(self, timeout: float | None) -> Done | Answered:
         if not self._ended.wait(timeout):
             raise TimeoutError("The job goes on.")
-        if isinstance(self._end, Done):
-            return self._end.result
         if isinstance(self._end, WasCancelled):
             raise Cancelled(self._end.message)
+        if isinstance(self._end, Failed):
+            raise self._end.error
         assert self._end is not None
-        raise self._end.error
+        return self._end
 
     def wait_for_news(self, seconds: float) -> None:
         """Wait until something happens, for at most ``seconds``."""
@@ -107,7 +121,7 @@ class RemoteJob:
             if self.ended:
                 return
             self._events.put(event)
-            if isinstance(event, Done | Failed | WasCancelled):
+            if isinstance(event, End):
                 self._end = event
                 self._ended.set()
         self._news.set()

@@ -5,17 +5,20 @@ from __future__ import annotations
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 
 from MedSAM3SegmentLib.engine.protocol.codec import encode
 from MedSAM3SegmentLib.engine.protocol.events import Advanced, PartialArrived, WasCancelled
 from MedSAM3SegmentLib.engine.protocol.messages import (
     ExampleRequest,
     JobRequest,
+    QuestionRequest,
     VolumeRef,
     read_events,
 )
 from MedSAM3SegmentLib.errors import Cancelled
-from MedSAM3SegmentLib.progress import NO_CALLBACKS, RunCallbacks
+from MedSAM3SegmentLib.language.question import LanguageAnswer, LanguageQuestion
+from MedSAM3SegmentLib.progress import NO_CALLBACKS, CancelCheck, RunCallbacks
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.results.result import SegmentResult
 from MedSAM3SegmentLib.volume import Volume
@@ -68,12 +71,8 @@ class RemoteSegmenter(ABC):
             partials: whether to report slices as they are done.
         """
         shown = {concept: request.examples[concept] for concept in request.concepts if request.examples}
-        known: list[HttpConnection] = []
-        way = self._way()
 
-        def work(job: RemoteJob) -> None:
-            connection = way()
-            known.append(connection)
+        def prepare(connection: HttpConnection, job: RemoteJob) -> tuple[str, bytes]:
             proof = read_proof(connection)
             for each in (*(example.volume for group in shown.values() for example in group), volume):
                 send_volume(connection, each, proof, lambda: job.cancel_wanted)
@@ -92,10 +91,43 @@ class RemoteSegmenter(ABC):
                 proof=proof,
                 request=request,
             )
+            return "/jobs", encode(order)
+
+        return self._start_job(prepare)
+
+    def submit_question(self, question: LanguageQuestion, folder: Path, device: str = "auto") -> RemoteJob:
+        """Ask an image-text model that the service loads beside SAM 3; returns at once.
+
+        Args:
+            folder: of the model, on a disk that this process and the service share.
+            device: ``auto``, ``cuda``, ``mps`` or ``cpu``.
+        """
+
+        def prepare(connection: HttpConnection, job: RemoteJob) -> tuple[str, bytes]:
+            proof = read_proof(connection)
+            return "/questions", encode(
+                QuestionRequest(job.id, self._id, str(folder.resolve()), device, proof, question)
+            )
+
+        return self._start_job(prepare)
+
+    def _start_job(self, prepare: Callable[[HttpConnection, RemoteJob], tuple[str, bytes]]) -> RemoteJob:
+        """Start a job.
+
+        Args:
+            prepare: sends what the job needs, and gives the path that it is submitted to and its packet.
+        """
+        known: list[HttpConnection] = []
+        way = self._way()
+
+        def work(job: RemoteJob) -> None:
+            connection = way()
+            known.append(connection)
+            path, packet = prepare(connection, job)
             if job.cancel_wanted:
                 raise Cancelled()
             told = False
-            with connection.stream("/jobs", encode(order)) as pieces:
+            with connection.stream(path, packet) as pieces:
                 for event in read_events(pieces):
                     if event is not None:
                         job.report(event)
@@ -114,6 +146,19 @@ class RemoteSegmenter(ABC):
 
         return RemoteJob(work, send_cancel).start()
 
+    def answer(
+        self, question: LanguageQuestion, folder: Path, device: str = "auto", cancel: CancelCheck | None = None
+    ) -> LanguageAnswer:
+        """Ask and wait, as ``language.model.LanguageModel.answer`` does.
+
+        Raises:
+            Cancelled: ``cancel`` said so.
+            MedSAM3Error: it failed.
+        """
+        job = self.submit_question(question, folder, device)
+        _follow(job, RunCallbacks(cancel=cancel))
+        return job.wait_for_answer(0)
+
     def segment(self, volume: Volume, request: SegmentRequest, callbacks: RunCallbacks = NO_CALLBACKS) -> SegmentResult:
         """Segment and wait, as ``segmenter.Segmenter.segment`` does; callbacks run in the calling thread.
 
@@ -125,7 +170,8 @@ class RemoteSegmenter(ABC):
         """
         partials = callbacks.partial is not None
         job = self.submit(volume, request, model=self.model, device=self.device, partials=partials)
-        return _follow(job, callbacks)
+        _follow(job, callbacks)
+        return job.wait(0)
 
 
 def _as_found_there(model: str, proof: str) -> str:
@@ -135,8 +181,8 @@ def _as_found_there(model: str, proof: str) -> str:
     return with_whole_paths(model) if proof else model
 
 
-def _follow(job: RemoteJob, callbacks: RunCallbacks) -> SegmentResult:
-    """Wait for a job, with callbacks in the calling thread; raises as ``RemoteJob.wait`` does."""
+def _follow(job: RemoteJob, callbacks: RunCallbacks) -> None:
+    """Wait for the end of a job, with callbacks in the calling thread."""
     progress, partial, cancel = callbacks.progress, callbacks.partial, callbacks.cancel
     try:
         while True:
@@ -147,7 +193,7 @@ def _follow(job: RemoteJob, callbacks: RunCallbacks) -> SegmentResult:
                 elif partial is not None and isinstance(event, PartialArrived):
                     partial(event.partial)
             if ended:
-                return job.wait(0)
+                return
             if cancel is not None and cancel():
                 job.cancel()
             job.wait_for_news(_POLL_INTERVAL_S)

@@ -86,6 +86,8 @@ def _plain(value: Any, writer: PacketWriter) -> Any:
         return float(value)
     if isinstance(value, np.ndarray):
         return writer.add_array(value)
+    if isinstance(value, bytes):
+        return writer.add_array(np.frombuffer(value, np.uint8))
     if isinstance(value, Mapping):
         return [[_plain(key, writer), _plain(item, writer)] for key, item in value.items()]
     if isinstance(value, slice):
@@ -112,6 +114,8 @@ class _Decoder:
             return self._optional(plain, hint, name)
         if hint is np.ndarray or origin is np.ndarray:
             return self._array(plain, hint, name)
+        if hint is bytes:
+            return self._bytes(plain, name)
         if origin is tuple:
             return self._tuple(plain, get_args(hint), name)
         if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
@@ -141,6 +145,12 @@ class _Decoder:
                 wanted=str(wanted),
             )
         return array
+
+    def _bytes(self, plain: Any, name: str) -> bytes:
+        array = self._reader.array(plain)
+        if array.dtype != np.uint8 or array.ndim != 1:
+            raise _wrong(name, message("bytes"))
+        return array.tobytes()
 
     def _tuple(self, plain: Any, hints: tuple[Any, ...], name: str) -> tuple[Any, ...]:
         if not isinstance(plain, list):

@@ -14,6 +14,7 @@ from MedSAM3SegmentLib.errors import (
     MissingTrackerError,
     ModelError,
 )
+from MedSAM3SegmentLib.language.question import LanguageAnswer
 from MedSAM3SegmentLib.messages.message import Message, from_plain, to_plain
 from MedSAM3SegmentLib.progress import PartialMask, Progress
 from MedSAM3SegmentLib.results.result import SegmentResult
@@ -69,6 +70,25 @@ class PartialArrived:
     partial: PartialMask
 
 
+@dataclass(frozen=True)
+class TokensArrived:
+    """The answer to a question has become longer.
+
+    Attributes:
+        count, most: tokens that there are, and that there may be.
+    """
+
+    count: int
+    most: int
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A question is answered. Nothing follows."""
+
+    answer: LanguageAnswer
+
+
 @dataclass(frozen=True, eq=False)
 class Done:
     """The job is done. Nothing follows."""
@@ -110,7 +130,10 @@ class WasCancelled:
     message: Message = CANCELLED
 
 
-Event = Queued | Loading | Advanced | PartialArrived | Done | Failed | WasCancelled
+#: What nothing follows.
+End = Done | Answered | Failed | WasCancelled
+
+Event = Queued | Loading | Advanced | PartialArrived | TokensArrived | End
 
 
 def refusal_body(failed: Failed) -> dict[str, Any]:

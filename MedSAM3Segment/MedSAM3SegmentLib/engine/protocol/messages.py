@@ -17,6 +17,7 @@ import numpy as np
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.language.question import LanguageQuestion
 from MedSAM3SegmentLib.messages.message import Message
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.volume import Volume
@@ -25,17 +26,19 @@ from .arrays import DTYPES
 from .codec import decode, encode
 from .events import (
     Advanced,
+    Answered,
     Done,
     Event,
     Failed,
     Loading,
     PartialArrived,
     Queued,
+    TokensArrived,
     WasCancelled,
 )
 
 #: Changes when a client and a service of different versions would not understand each other.
-PROTOCOL = 5
+PROTOCOL = 6
 
 #: Longest frame that a client takes, packed.
 _LONGEST_FRAME = 16 * 1024**3
@@ -47,7 +50,9 @@ _LONGEST_MODALITY = 64
 #: compressed (0 if it was not), and its length.
 _HEAD = struct.Struct("<BQQ")
 
-_KINDS: tuple[type[Any], ...] = (Queued, Loading, Advanced, PartialArrived, Done, Failed, WasCancelled)
+_KINDS: tuple[type[Any], ...] = (
+    Queued, Loading, Advanced, PartialArrived, Done, Failed, WasCancelled, TokensArrived, Answered,
+)  # fmt: skip
 
 #: A frame that only says that the service lives.
 SIGN_OF_LIFE = _HEAD.pack(0, 0, 0)
@@ -144,6 +149,25 @@ class JobRequest:
     compress: bool
     proof: str
     request: SegmentRequest
+
+
+@dataclass(frozen=True, eq=False)
+class QuestionRequest:
+    """A question to an image-text model as a client submits it.
+
+    Attributes:
+        id, client: as in ``JobRequest``.
+        folder: of the model, on the disk that client and service share.
+        device: as ``models.loading.load_model`` takes it.
+        proof: as in ``VolumeUpload``; without it nothing is asked, since the folder is a path.
+    """
+
+    id: str
+    client: str
+    folder: str
+    device: str
+    proof: str
+    question: LanguageQuestion
 
 
 def encode_frame(event: Event, compress: bool) -> bytes:

@@ -35,8 +35,8 @@ from MedSAM3SegmentLib.volume import Volume
 from .auth import TokenAuthMiddleware
 from .body import BodyMemory, BodyShare, Unpacker, read_body, read_pieces
 from .event_stream import EventStream, EventStreamResponse
-from .job_order import ID, MAX_REQUEST_BYTES, check_masks, read_order
-from .job_queue import JobQueue, QueuedJob
+from .job_order import ID, MAX_QUESTION_BYTES, MAX_REQUEST_BYTES, check_masks, read_order, read_question
+from .job_queue import JobQueue, QueuedJob, SegmentWork
 from .model_cache import ModelCache
 from .refusals import REFUSALS
 from .volume_store import VolumeStore
@@ -90,6 +90,7 @@ class EngineApp:
                 Route("/volumes/{ticket}", self._drop, methods=["DELETE"]),
                 Route("/volumes/{ticket}/complete", self._complete, methods=["POST"]),
                 Route("/jobs", self._submit, methods=["POST"]),
+                Route("/questions", self._ask, methods=["POST"]),
                 Route("/jobs/{job}", self._cancel, methods=["DELETE"]),
                 Route("/parents/{pid}", self._join, methods=["POST"]),
                 Route("/parents/{pid}", self._leave, methods=["DELETE"]),
@@ -133,7 +134,7 @@ class EngineApp:
             model=model.name if model else None,
             device=model.device if model else None,
             has_tracker=model.has_tracker if model else None,
-            caches=(*self._shelf.uses(), self._store.use()),
+            caches=(*self._shelf.uses(), *self._worker.language_use(), self._store.use()),
             running=running,
             queued=queued,
             finished=self._queue.finished,
@@ -205,11 +206,33 @@ class EngineApp:
         model = order.model if self._store.is_proof(order.proof) else installed_source(order.model)
         await run_in_threadpool(self._shelf.check, model, asked)
         frames = EventStream(order.compress)
-        self._queue.put(QueuedJob(order, volume, asked, model, frames.tell))
+        self._queue.put(QueuedJob(order.id, order.client, SegmentWork(order, volume, asked, model), frames.tell))
         _log.info("job %s: submitted, %d concepts", order.id[:8], len(order.request.concepts))
 
+        return self._stream(frames, request, order.id, share)
+
+    async def _ask(self, request: Request) -> Response:
+        share = self._memory.share()
+        try:
+            data = await read_body(request, MAX_QUESTION_BYTES, share)
+            share.add(unpacked_bytes(data))
+            order = await run_in_threadpool(read_question, data)
+            if not self._store.is_proof(order.proof):
+                raise InputError(
+                    "A language model is named by its folder, which only a client on the engine's own machine can do; "
+                    "use the rules or a server."
+                )
+            frames = EventStream(False)
+            self._queue.put(QueuedJob(order.id, order.client, order, frames.tell))
+            _log.info("job %s: submitted, a question", order.id[:8])
+            return self._stream(frames, request, order.id, share)
+        except BaseException:
+            share.give_back()
+            raise
+
+    def _stream(self, frames: EventStream, request: Request, job: str, share: BodyShare) -> Response:
         def end() -> None:
-            self._queue.cancel(order.id)
+            self._queue.cancel(job)
             share.give_back()
 
         return EventStreamResponse(frames.until_the_end(request), end)

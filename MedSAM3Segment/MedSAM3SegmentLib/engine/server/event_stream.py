@@ -10,12 +10,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from MedSAM3SegmentLib.engine.protocol.events import (
-    Done,
-    Event,
-    Failed,
-    WasCancelled,
-)
+from MedSAM3SegmentLib.engine.protocol.events import End, Event, Failed
 from MedSAM3SegmentLib.engine.protocol.messages import SIGN_OF_LIFE, encode_frame
 from MedSAM3SegmentLib.messages.message import message
 
@@ -49,7 +44,7 @@ class EventStream:
 
     def tell(self, event: Event) -> None:
         """Send an event; may be called from any thread."""
-        last = isinstance(event, Done | Failed | WasCancelled)
+        last = isinstance(event, End)
         try:
             frame = encode_frame(event, self._compress)
         except Exception as error:  # the worker must live on

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from MedSAM3SegmentLib.engine.protocol.codec import decode
-from MedSAM3SegmentLib.engine.protocol.messages import JobRequest
+from MedSAM3SegmentLib.engine.protocol.messages import JobRequest, QuestionRequest
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.volume import Volume
 
@@ -17,6 +17,9 @@ MAX_REQUEST_BYTES = 256 * 2**20
 
 #: Most bytes of it that are no masks; what Python makes of them takes many times as much.
 _MAX_TEXT_BYTES = 16 * 2**20
+
+#: Most bytes of a question, unpacked: a page of pictures, and words.
+MAX_QUESTION_BYTES = 32 * 2**20
 
 #: Most concepts of a request; the whole vocabulary has fewer. Each has two arrays as large as the volume in the answer.
 MOST_CONCEPTS = 1000
@@ -55,6 +58,23 @@ def read_order(data: bytes, most_bytes: int) -> JobRequest:
         raise InputError(
             "A phrase is longer than the {most} characters that the engine takes; shorten it.", most=_LONGEST_PHRASE
         )
+    return order
+
+
+def read_question(data: bytes) -> QuestionRequest:
+    """A question's order.
+
+    Args:
+        data: as it was sent.
+
+    Raises:
+        InputError: it is damaged, or no model can be asked it.
+    """
+    order = decode(data, QuestionRequest, MAX_QUESTION_BYTES, finite=True, most_text=_MAX_TEXT_BYTES)
+    if not ID.fullmatch(order.id) or not ID.fullmatch(order.client):
+        raise InputError("A job's id and its client have 32 hexadecimal digits; send them.")
+    if not order.folder.isprintable() or not order.device.isprintable() or not order.folder:
+        raise InputError("The name of a model or a device holds odd characters; choose another one.")
     return order
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from MedSAM3SegmentLib.engine.protocol.events import Event, Queued, WasCancelled
-from MedSAM3SegmentLib.engine.protocol.messages import JobRequest
+from MedSAM3SegmentLib.engine.protocol.messages import JobRequest, QuestionRequest
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.volume import Volume
@@ -18,26 +18,42 @@ MOST_QUEUED = 1000
 MOST_OF_ONE_CLIENT = 250
 
 
-@dataclass(eq=False)
-class QueuedJob:
-    """A job inside the service.
+@dataclass(frozen=True, eq=False)
+class SegmentWork:
+    """What is to be segmented.
 
     Attributes:
+        order: as it was sent.
         volume: kept with the job, so that it is there when its turn comes.
         request: the order's, with the volumes of its examples, which are kept too.
         model: what the order's model was found as.
-        tell: takes the job's events; may be called from any thread.
-        cancelled: whether its client wants no answer any more.
-        is_loading: whether its model is being loaded, which nothing can break off.
     """
 
     order: JobRequest
     volume: Volume
     request: SegmentRequest
     model: str
+
+
+@dataclass(eq=False)
+class QueuedJob:
+    """A job inside the service.
+
+    Attributes:
+        id, client: of its order.
+        work: what is to be done.
+        tell: takes the job's events; may be called from any thread.
+        cancelled: whether its client wants no answer any more.
+        can_be_left: whether a client that cancels is told so at once, since what runs may take its time to stop: a
+            model is being loaded, which nothing can break off, or a large one answers a question.
+    """
+
+    id: str
+    client: str
+    work: SegmentWork | QuestionRequest
     tell: Callable[[Event], None]
     cancelled: threading.Event = field(default_factory=threading.Event)
-    is_loading: bool = False
+    can_be_left: bool = False
 
 
 class JobQueue:
@@ -66,13 +82,13 @@ class JobQueue:
             if self.closed:
                 raise InputError("The engine is ending; start it again.")
             jobs = self._in_turn()
-            own = len(self._waiting.get(job.order.client, ()))
+            own = len(self._waiting.get(job.client, ()))
             if len(jobs) >= MOST_QUEUED or own >= MOST_OF_ONE_CLIENT:
                 raise InputError("{count} of your jobs wait already; try again when some are done.", count=own)
             running = [self._running] if self._running else []
-            if any(other.order.id == job.order.id for other in (*jobs, *running)):
+            if any(other.id == job.id for other in (*jobs, *running)):
                 raise InputError("A job with this id is there already; choose another one.")
-            self._waiting.setdefault(job.order.client, deque()).append(job)
+            self._waiting.setdefault(job.client, deque()).append(job)
             self._tell_positions()
             self._changed.notify_all()
 
@@ -110,15 +126,16 @@ class JobQueue:
     def cancel(self, job_id: str) -> bool:
         """Take a waiting job away, or ask the running one to stop; returns whether there was one.
 
-        Nobody waits for a model that is still being loaded; it will be there for the next job.
+        Nobody waits for a model that is still being loaded; it will be there for the next job. Nor for the next layer
+        of one that answers a question.
         """
         with self._changed:
-            if self._running is not None and self._running.order.id == job_id:
+            if self._running is not None and self._running.id == job_id:
                 self._running.cancelled.set()
-                if self._running.is_loading:
+                if self._running.can_be_left:
                     self._running.tell(WasCancelled())
                 return True
-            found = next((job for job in self._in_turn() if job.order.id == job_id), None)
+            found = next((job for job in self._in_turn() if job.id == job_id), None)
             if found is None:
                 return False
             self._remove(found)
@@ -152,10 +169,10 @@ class JobQueue:
         return [row[place] for place in range(longest) for row in rows if place < len(row)]
 
     def _remove(self, job: QueuedJob) -> None:
-        jobs = self._waiting[job.order.client]
+        jobs = self._waiting[job.client]
         jobs.remove(job)
         if not jobs:
-            del self._waiting[job.order.client]
+            del self._waiting[job.client]
         self.finished += 1
 
     def _tell_positions(self) -> None:

@@ -5,23 +5,29 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from pathlib import Path
 
 from MedSAM3SegmentLib.engine.protocol.events import (
     Advanced,
+    Answered,
     Done,
     Event,
     Failed,
     FailureKind,
     Loading,
     PartialArrived,
+    TokensArrived,
     WasCancelled,
 )
+from MedSAM3SegmentLib.engine.protocol.messages import QuestionRequest
+from MedSAM3SegmentLib.engine.protocol.status import CacheUse
 from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error, PackageError
+from MedSAM3SegmentLib.language.kept_model import KeptLanguageModel
 from MedSAM3SegmentLib.messages.message import message
 from MedSAM3SegmentLib.progress import PartialMask, Progress, RunCallbacks
 from MedSAM3SegmentLib.reporting.packages import find_broken_package
 
-from .job_queue import JobQueue, QueuedJob
+from .job_queue import JobQueue, QueuedJob, SegmentWork
 from .model_cache import ModelCache
 
 _log = logging.getLogger(__name__)
@@ -35,11 +41,15 @@ class Worker:
     Args:
         queue: where jobs come from.
         shelf: where their models come from; only the worker's thread uses it.
+
+    Attributes:
+        language: the image-text model that answers questions, loaded beside them where there is room.
     """
 
     def __init__(self, queue: JobQueue, shelf: ModelCache) -> None:
         self._queue = queue
         self._shelf = shelf
+        self.language = KeptLanguageModel(shelf.clear)
         self._unload = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine worker", daemon=True)
 
@@ -50,6 +60,11 @@ class Worker:
         """Let go of models and features once the running job is done."""
         self._unload.set()
         self._queue.wake()
+
+    def language_use(self) -> tuple[CacheUse, ...]:
+        """The image-text model that is loaded, or nothing."""
+        size = self.language.size
+        return (CacheUse("language model", self.language.place, size, size, 1),) if size else ()
 
     def join(self, seconds: float) -> bool:
         """Wait for the end of a closed queue's last job; returns whether it came."""
@@ -73,22 +88,43 @@ class Worker:
     def _run_one(self, job: QueuedJob) -> None:
         started = time.monotonic()
         end = self._end_of(job)
-        if job.cancelled.is_set() and isinstance(end, Done):
+        if job.cancelled.is_set() and isinstance(end, Done | Answered):
             end = WasCancelled()  # packing a long answer takes time that the next job may have
         self._queue.done()
         job.tell(end)
-        _log.info("job %s: %s after %.1f s", job.order.id[:8], type(end).__name__, time.monotonic() - started)
+        _log.info("job %s: %s after %.1f s", job.id[:8], type(end).__name__, time.monotonic() - started)
 
     def _end_of(self, job: QueuedJob) -> Event:
         """Run a job; returns its last event. No error of a job ends the service."""
+        end = self._tried(job)
+        if end is None and self.language.is_loaded and isinstance(job.work, SegmentWork):
+            # What was missing may be what the language model holds.
+            self.language.clear()
+            end = self._tried(job)
+        if end is not None:
+            return end
+        # Outside the handler, whose traceback would keep the job's arrays alive.
+        self._free_memory()
+        return Failed(
+            message(
+                "Memory ran out in the engine and its caches were emptied; try again with fewer slices or a smaller "
+                "model."
+            ),
+            FailureKind.INPUT,
+        )
+
+    def _tried(self, job: QueuedJob) -> Event | None:
+        """A job's last event, None where memory ran out."""
         try:
-            return self._result_of(job)
+            if isinstance(job.work, QuestionRequest):
+                return self._answer_to(job, job.work)
+            return self._result_of(job, job.work)
         except Cancelled as error:
             return WasCancelled(error.message)
         except MedSAM3Error as error:
             return Failed.of(error)
         except Exception as error:
-            _log.warning("job %s: %s", job.order.id[:8], type(error).__name__)
+            _log.warning("job %s: %s", job.id[:8], type(error).__name__)
             broken = error if isinstance(error, PackageError) else find_broken_package()
             if broken is not None:
                 return Failed.of(broken)
@@ -101,32 +137,27 @@ class Worker:
                         kind=type(error).__name__,
                     )
                 )
-        # Outside the handler, whose traceback would keep the job's arrays alive.
-        self._free_memory()
-        return Failed(
-            message(
-                "Memory ran out in the engine and its caches were emptied; try again with fewer slices or a smaller "
-                "model."
-            ),
-            FailureKind.INPUT,
-        )
+        return None
 
     def _free_memory(self) -> None:
         """Let go of models and features. Where that fails, as after an error of the GPU, the next job still comes."""
         try:
             self._shelf.clear()
+            self.language.clear()
         except Exception as error:
             _log.warning("memory could not be given back: %s", type(error).__name__)
 
-    def _result_of(self, job: QueuedJob) -> Event:
-        order = job.order
-        job.is_loading = not self._shelf.has(job.model, order.device)
+    def _result_of(self, job: QueuedJob, work: SegmentWork) -> Event:
+        order = work.order
+        job.can_be_left = not self._shelf.has(work.model, order.device)
         if job.cancelled.is_set():
             raise Cancelled()
-        if job.is_loading:
+        if job.can_be_left:
             job.tell(Loading(order.model))
-        model = self._shelf.get(job.model, order.device)
-        job.is_loading = False
+            if self.language.leave_room(order.device):
+                _log.info("the language model was unloaded to make room")
+        model = self._shelf.get(work.model, order.device)
+        job.can_be_left = False
         if job.cancelled.is_set():
             raise Cancelled()
 
@@ -137,4 +168,20 @@ class Worker:
             job.tell(PartialArrived(mask))
 
         callbacks = RunCallbacks(progress, partial if order.partials else None, job.cancelled.is_set)
-        return Done(model.segmenter.segment(job.volume, job.request, callbacks))
+        return Done(model.segmenter.segment(work.volume, work.request, callbacks))
+
+    def _answer_to(self, job: QueuedJob, order: QuestionRequest) -> Event:
+        job.can_be_left = True
+        if job.cancelled.is_set():
+            raise Cancelled()
+        folder = Path(order.folder)
+        if not self.language.has(folder, order.device):
+            job.tell(Loading(folder.name))
+        model = self.language.get(folder, order.device)
+        if job.cancelled.is_set():
+            raise Cancelled()
+
+        def count(tokens: int, most: int) -> None:
+            job.tell(TokensArrived(tokens, most))
+
+        return Answered(model.answer(order.question, job.cancelled.is_set, count))
