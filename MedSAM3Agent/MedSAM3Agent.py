@@ -159,7 +159,7 @@ class MedSAM3AgentLogic(ScriptedLoadableModuleLogic):
         :param onRound: called with a MedSAM3AgentSceneLib.rounds.scene_round.SceneRound once it is in the scene.
         :param progress: called with a MedSAM3SegmentLib.progress.Progress.
         :param cancel: asked between steps; returning True ends the run, and the rounds that are done stay.
-        :param onConsent: asked with a MedSAM3AgentSceneLib.languages.disclosure.Disclosure before the first question
+        :param onConsent: asked with a MedSAM3AgentLib.sending.disclosure.Disclosure before the first question
             on a volume goes to a host that is not this computer; without it the answer is no.
         :param calls: most questions to the language model.
         :param plane, window, threshold, slices, model, device: as ``MedSAM3SegmentLogic.segment`` takes them.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from MedSAM3AgentLib.backends.protocol import Backend, BackendError
+from MedSAM3AgentLib.backends.protocol import Backend
 from MedSAM3AgentLib.backends.questions import answer_question, plan_question
 from MedSAM3AgentLib.backends.replies import ReplyFault, answer_in, plan_in
 from MedSAM3AgentLib.backends.rules import RulesBackend
@@ -26,11 +26,12 @@ from MedSAM3AgentLib.sending.consent import Consent
 from MedSAM3AgentLib.sending.disclosure import OnConsent
 from MedSAM3AgentLib.sending.gate import SendingGate
 from MedSAM3AgentLib.session import AgentRequest, AgentResult, Round, Stop, Verdict
+from MedSAM3AgentLib.stop_sentences import describe_end, describe_stop
 from MedSAM3AgentLib.targets import Plan, Target
 from MedSAM3SegmentLib.backend import SegmenterProtocol
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
-from MedSAM3SegmentLib.messages.message import Message, as_message, message
+from MedSAM3SegmentLib.messages.message import Message
 from MedSAM3SegmentLib.preprocessing.windowing import choose_window
 from MedSAM3SegmentLib.progress import NO_CALLBACKS, RunCallbacks
 from MedSAM3SegmentLib.units import format_volume
@@ -258,54 +259,18 @@ class Agent:
                 text = asker.ask(answer_question(request.text, kept, sizes, rounds[-1].page))
                 answer = " ".join(filter(None, (answer, answer_in(text or ""))))
         if asker.ended is not None:
-            said.append(_why_ended(self.language.name, asker.ended))
+            said.append(describe_end(self.language.name, asker.ended))
         spent = asker.budget.spent(asker.calls)
         if request.price is not None and spent.calls:
             said.append(spent.words)
         return AgentResult(
-            request, plan, tuple(rounds), stop, _why(stop, rounds), evidence.provenance, answer, tuple(said), spent
+            request,
+            plan,
+            tuple(rounds),
+            stop,
+            describe_stop(stop, rounds),
+            evidence.provenance,
+            answer,
+            tuple(said),
+            spent,
         )
-
-
-def _why_ended(name: str, ended: BackendError) -> Message:
-    if ended.stop is Stop.LANGUAGE_MODEL:
-        return message("The language model '{name}' failed: {why} The best round was kept.", name=name, why=str(ended))
-    return message(
-        "The language model '{name}' was not asked: {why} The best round was kept.", name=name, why=str(ended)
-    )
-
-
-def _why(stop: Stop, rounds: Sequence[Round]) -> Message:
-    count = len(rounds)
-    last = rounds[-1].number
-    match stop:
-        case Stop.ACCEPTED:
-            return message("Accepted in round {number}.", number=last)
-        case Stop.ABSENT:
-            return message("Nothing of what was asked for is there.")
-        case Stop.NOTHING_NEW:
-            return message("There was nothing new to try; the best of {count} rounds was kept.", count=count)
-        case Stop.ROUNDS:
-            return message("All {count} rounds were used; the best was kept.", count=count)
-        case Stop.CALLS:
-            return message(
-                "All calls of the language model were used; the best of {count} rounds was kept.", count=count
-            )
-        case Stop.LANGUAGE_MODEL:
-            return message("The language model failed; the best of {count} rounds was kept.", count=count)
-        case Stop.PICTURES:
-            return message("All pictures of the session were used; the best of {count} rounds was kept.", count=count)
-        case Stop.SECONDS:
-            return message("All seconds of the session were used; the best of {count} rounds was kept.", count=count)
-        case Stop.MONEY:
-            return message(
-                "What may be spent on the language model was used; the best of {count} rounds was kept.", count=count
-            )
-        case Stop.NOT_AGREED:
-            return message(
-                "Sending was not agreed to and nothing left this computer; the best of {count} rounds was kept.",
-                count=count,
-            )
-        case Stop.USER:
-            return message("Stopped; the best of {count} rounds was kept.", count=count)
-    return as_message(stop.value)

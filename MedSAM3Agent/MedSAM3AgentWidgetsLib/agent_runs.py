@@ -9,7 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MedSAM3AgentLib.sending.consent import Consent
-from MedSAM3AgentSceneLib.languages.disclosure import OnConsent
+from MedSAM3AgentLib.sending.disclosure import OnConsent
 from MedSAM3AgentSceneLib.rounds.agent_run import AgentRun
 from MedSAM3AgentSceneLib.rounds.agent_spec import AgentSpec
 from MedSAM3AgentSceneLib.rounds.keep_round import keep_round

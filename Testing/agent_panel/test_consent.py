@@ -7,7 +7,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QDialog, QLabel, QPushButton
 
-from MedSAM3AgentSceneLib.languages.disclosure import Disclosure
+from MedSAM3AgentLib.sending.disclosure import Disclosure
 from MedSAM3SegmentLib.messages.message import message
 from support.agent_panel import page_of
 

@@ -133,10 +133,17 @@ class Backend(Protocol):
         sends_to: the host that questions leave this computer for, or empty where they stay.
     """
 
-    name: str
-    votes: int
-    sees_pictures: bool
-    answers: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def votes(self) -> int: ...
+
+    @property
+    def sees_pictures(self) -> bool: ...
+
+    @property
+    def answers(self) -> bool: ...
 
     @property
     def sends_to(self) -> str: ...

@@ -94,6 +94,7 @@ def language_of(
             "http://127.0.0.1:11434/v1#qwen3-vl:8b-instruct.",
             language=text.partition("@")[2] or text,
         )
+    from MedSAM3AgentLib.backends.late_probe import LateProbe
     from MedSAM3AgentLib.backends.server import ServerBackend
     from MedSAM3AgentLib.sending.consent import Consent, dicom_tags
 
@@ -112,8 +113,11 @@ def language_of(
             if not terminal.can_ask:
                 raise
             on_consent = _asking(terminal, interruption, options.output)
+    if on_consent is not None:
+        # Not even whether it is there is asked before a person agreed.
+        return ChosenLanguage(LateProbe(backend), consent, on_consent)
     backend.probe()
-    return ChosenLanguage(backend, consent, on_consent)
+    return ChosenLanguage(backend, consent)
 
 
 def _asking(terminal: Terminal, interruption: Interruption, output: Path) -> OnConsent:

@@ -18,12 +18,12 @@ def ask_consent(disclosure: Any) -> bool:
     """Ask a person whether it may leave; only a button that says so is a yes, and it is never the default.
 
     Args:
-        disclosure: a ``MedSAM3AgentSceneLib.languages.disclosure.Disclosure``.
+        disclosure: a ``MedSAM3AgentLib.sending.disclosure.Disclosure``.
     """
     question = _("May this leave your computer for {host}?").format(host=disclosure.host)
     if not _is_agreed(question, disclosure, _("Send to {host}").format(host=disclosure.host)):
         return False
-    if not disclosure.is_text_burnt_in_possible:
+    if not disclosure.may_have_burnt_in_text:
         return True
     question = _(
         "Pictures of this kind may have text in them, such as a name or a date of birth. Did you look at the whole"

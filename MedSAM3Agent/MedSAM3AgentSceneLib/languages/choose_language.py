@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,7 @@ from MedSAM3AgentLib.backends.protocol import Backend
 from MedSAM3AgentLib.backends.rules import RulesBackend
 from MedSAM3AgentLib.sending.consent import Consent
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.progress import CancelCheck
 from MedSAM3SegmentLib.volume import Volume
-
-from .consented import ConsentedBackend
-from .disclosure import Disclosure
-
-#: Asks a person and waits for the answer, on whichever thread it is called.
-AskPerson = Callable[[Disclosure, CancelCheck | None], bool]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,17 +54,15 @@ class LanguageChoice:
                 "{given} is no language model; give rules, local:FOLDER, URL#MODEL or a backend.", given=repr(given)
             )
 
-    def backend(self, volume: Volume, request: str, ask_person: AskPerson, is_text_possible: bool) -> Backend:
-        """Who is asked, for one run; may take a while.
+    def backend(self, volume: Volume, request: str) -> Backend:
+        """Who is asked, for one run; may take a while. A model on this computer runs in the engine's process.
 
         Args:
             volume: that pictures are drawn from.
             request: the words that are asked for.
-            ask_person: asks whether something may leave this computer.
-            is_text_possible: whether pictures may have text burnt into them.
 
         Raises:
-            InputError: a transcript does not fit, or the institution does not allow the host.
+            InputError: a transcript does not fit.
             ModelError: the model on this computer cannot be used.
         """
         given = self.given
@@ -84,13 +75,12 @@ class LanguageChoice:
             return RulesBackend()
         if given.startswith("local:"):
             from MedSAM3AgentLib.backends.local import LocalBackend
+            from MedSAM3SceneLib.engine.connection import engine_on_this_computer
 
-            return LocalBackend(Path(given.removeprefix("local:")))
-        server = self._server()
-        consent = self.consent or Consent.of()
-        if not server.is_loopback:
-            consent.check_policy(server.host)
-        return ConsentedBackend(server, consent, volume, ask_person, is_text_possible)
+            return LocalBackend(Path(given.removeprefix("local:")), engine=engine_on_this_computer())
+        from MedSAM3AgentLib.backends.late_probe import LateProbe
+
+        return LateProbe(self._server())
 
     def _server(self) -> Any:
         from MedSAM3AgentLib.backends.server import ServerBackend

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from MedSAM3AgentLib.sending.disclosure import OnConsent
 from MedSAM3AgentLib.session import AgentResult, Stop
-from MedSAM3AgentSceneLib.languages.burnt_in_text import may_show_text
-from MedSAM3AgentSceneLib.languages.disclosure import OnConsent
+from MedSAM3AgentSceneLib.languages.dicom_tags import dicom_tags_of
 from MedSAM3SceneLib.coroutines import WAITING, WORKING, StepGenerator, run_in_thread, yield_to_interface
 from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
 from MedSAM3SceneLib.engine.local_engine import Engine
@@ -108,10 +108,10 @@ class AgentRun(Run):
         vocabulary = yield from run_in_thread(Vocabulary.load)
         self.placed = placed = yield from self._read(read_in_steps(spec.volume_node))
         context = yield from self._context(placed, vocabulary)
-        is_text_possible = may_show_text(spec.volume_node, placed.volume)
+        tags = dicom_tags_of(spec.volume_node)
         segmenter = EngineSegmenter(self._engine, spec.model, spec.device)
         self.state = RunState.SEGMENTING
-        self._thread = AgentThread(spec, segmenter, placed.volume, context, is_text_possible)
+        self._thread = AgentThread(spec, segmenter, placed.volume, context, tags)
         if self._cancelled:
             raise Cancelled()
         self._thread.start()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from MedSAM3AgentLib.agent import Agent
+from MedSAM3AgentLib.sending.consent import Consent
+from MedSAM3AgentLib.sending.disclosure import Disclosure
 from MedSAM3AgentLib.session import AgentResult, Round
 from MedSAM3AgentLib.transcript import Transcript
 from MedSAM3AgentSceneLib.languages.choose_language import LanguageChoice
-from MedSAM3AgentSceneLib.languages.disclosure import Disclosure
 from MedSAM3SegmentLib.backend import SegmenterProtocol
 from MedSAM3SegmentLib.errors import Cancelled
-from MedSAM3SegmentLib.progress import CancelCheck, Progress, RunCallbacks
+from MedSAM3SegmentLib.progress import Progress, RunCallbacks
 from MedSAM3SegmentLib.volume import Volume
 
 from .agent_spec import AgentSpec
@@ -54,7 +56,7 @@ class AgentThread:
         segmenter: finds phrases; may block.
         volume: what is segmented.
         context: for the rounds.
-        is_text_possible: whether pictures of the volume may have text burnt into them.
+        tags: DICOM elements of the volume that tell of text in its pictures.
 
     Attributes:
         result: of the agent, once it has ended well.
@@ -68,7 +70,7 @@ class AgentThread:
         segmenter: SegmenterProtocol,
         volume: Volume,
         context: RoundContext,
-        is_text_possible: bool,
+        tags: Mapping[str, str],
     ) -> None:
         self.result: AgentResult | None = None
         self.error: BaseException | None = None
@@ -77,7 +79,7 @@ class AgentThread:
         self._segmenter = segmenter
         self._volume = volume
         self._context = context
-        self._is_text_possible = is_text_possible
+        self._tags = tags
         self._events: queue.SimpleQueue[AgentEvent] = queue.SimpleQueue()
         self._cancelled = threading.Event()
         self._ended = threading.Event()
@@ -122,7 +124,9 @@ class AgentThread:
     def _work(self) -> AgentResult:
         spec, volume, transcript = self._spec, self._volume, self._transcript
         language: LanguageChoice = spec.language
-        backend = language.backend(volume, spec.request.text, self._ask_person, self._is_text_possible)
+        backend = language.backend(volume, spec.request.text)
+        consent = language.consent or Consent.of()
+        consent.note_tags(volume, self._tags)
         transcript.begin(spec.request, volume, backend)
 
         def on_round(done: Round) -> None:
@@ -135,17 +139,17 @@ class AgentThread:
             self._events.put(RoundDone(done, prepared))
 
         callbacks = RunCallbacks(self._events.put, None, self._cancelled.is_set)
-        agent = Agent(self._segmenter, backend, self._context.vocabulary)
+        agent = Agent(self._segmenter, backend, self._context.vocabulary, on_consent=self._ask_person, consent=consent)
         seeds = self._context.seeds
         result = agent.ask(volume, spec.request, callbacks, on_round, transcript.add_question, seeds)
         transcript.end(result)
         return result
 
-    def _ask_person(self, disclosure: Disclosure, cancel: CancelCheck | None) -> bool:
+    def _ask_person(self, disclosure: Disclosure) -> bool:
         wanted = ConsentWanted(disclosure)
         self._events.put(wanted)
         while True:
-            if self._cancelled.is_set() or (cancel is not None and cancel()):
+            if self._cancelled.is_set():
                 raise Cancelled
             try:
                 return wanted.answers.get(timeout=_POLL_S)

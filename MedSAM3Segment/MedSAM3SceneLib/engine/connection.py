@@ -47,6 +47,16 @@ def engine_in_use() -> EngineClient | EngineProcess:
     return _remote() or _local()
 
 
+def engine_on_this_computer() -> EngineProcess:
+    """The engine that sees this computer's disk, also where the settings name a remote one.
+
+    Raises:
+        ModelError: the engine cannot start here because a package is missing.
+    """
+    require_packages()
+    return _local()
+
+
 def unload_local() -> None:
     """Let the engine on this computer free its models and features, whichever is used; call it on a thread."""
     _local().unload()
