@@ -189,13 +189,13 @@ class CommandLine:
         row = qt.QHBoxLayout()
         for widget in (qt.QLabel(_("Command:")), self.edit, self.undoButton, self.redoButton):
             row.addWidget(widget)
-        progress = qt.QHBoxLayout()
+        bar_row = qt.QHBoxLayout()
         for widget in (self.bar, self.cancelButton):
-            progress.addWidget(widget)
+            bar_row.addWidget(widget)
         column = qt.QVBoxLayout(self.widget)
         column.setContentsMargins(0, 0, 0, 0)
         column.addLayout(row)
-        column.addLayout(progress)
+        column.addLayout(bar_row)
         column.addWidget(self.label)
         for button in (self.undoButton, self.redoButton):
             button.visible = has_undo
