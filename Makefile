@@ -29,6 +29,7 @@ bench: $(VENV)/ready-for-tests
 	$(BIN)/python benchmarks/encode_once.py
 	$(BIN)/python benchmarks/propagation.py
 	$(BIN)/python benchmarks/threads.py
+	$(BIN)/python benchmarks/agent_timings.py
 	PYTHONPATH=MedSAM3Segment:MedSAM3Agent:Testing $(BIN)/python benchmarks/panel_latency.py
 
 # Pictures of the panel and of results for the README, drawn without a window.

@@ -100,10 +100,10 @@ def verdict_question(proposal: Proposal, picture: bytes, subject: Subject, vote:
     return Question(
         QuestionKind.VERDICT,
         _ROLE,
-        f"Target: {proposal.target.name}. The contour on each tile with a number is what was segmented; the tile "
-        "beside it is the same slice without it. Accept if the contour outlines the target and nothing else of note; "
-        "reject if it is another organ, leaks far, misses most of it, or there is no such thing. Left and right were "
-        f"checked already.\n{_wanted(_VERDICT_SCHEMA)}",
+        f"Target: {_quoted(proposal.target.name)}. The contour on each tile with a number is what was segmented; the "
+        "tile beside it is the same slice without it. Accept if the contour outlines the target and nothing else of "
+        "note; reject if it is another organ, leaks far, misses most of it, or there is no such thing. Left and right "
+        f"were checked already.\n{_wanted(_VERDICT_SCHEMA)}",
         picture,
         _VERDICT_SCHEMA,
         vote,
@@ -125,7 +125,7 @@ def action_question(
     return Question(
         QuestionKind.ACTION,
         _ROLE,
-        f"Target: {target}. What was tried is not right: {before}.\nCandidates on the page:\n{listed}\n"
+        f"Target: {_quoted(target)}. What was tried is not right: {before}.\nCandidates on the page:\n{listed}\n"
         "Choose one action: choose_objects (numbers of candidates that together show the target), segment (other short "
         "phrases), threshold (value 0.05 to 0.95, lower shows more), example_box (a tile's number and the first and "
         "last cell, such as C3 and E5, around one example of the target), edit (such as 'keep the largest'), "
@@ -140,7 +140,7 @@ def action_question(
 def answer_question(text: str, proposals: Sequence[Proposal], volumes: Sequence[str], picture: bytes) -> Question:
     """A written answer to the request, from what was found."""
     found = "; ".join(
-        f"{one.target.name}: {'not found' if one.is_absent else words}"
+        f"{_quoted(one.target.name)}: {'not found' if one.is_absent else words}"
         for one, words in zip(proposals, volumes, strict=True)
     )
     return Question(
