@@ -29,7 +29,7 @@ LIBRARIES = {
         "MedSAM3PanelLib",
         "SegmentEditorMedSAM3Lib",
     ),
-    "MedSAM3Agent": ("MedSAM3AgentLib",),
+    "MedSAM3Agent": ("MedSAM3AgentLib", "MedSAM3AgentSceneLib", "MedSAM3AgentWidgetsLib"),
 }
 TOP_LEVEL = {
     ".ci", ".github", ".gitignore", "CHANGELOG.md", "CITATION.cff", "CMakeLists.txt", "CONTRIBUTING.md", "LICENSE",
