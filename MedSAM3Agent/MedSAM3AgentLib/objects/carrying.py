@@ -72,4 +72,5 @@ def _fill_gaps(new: NDArray[np.bool_], before: BoolMask, followed: BoolMask, edi
 def _goes_on(mask: BoolMask, neighbor: BoolMask) -> bool:
     """Whether a slice goes on from its neighbor: mostly over it, and not much larger."""
     size = int(np.count_nonzero(mask))
-    return bool(size) and 2 * np.count_nonzero(mask & neighbor) >= size and size <= 1.5 * np.count_nonzero(neighbor)
+    shared, beside = int(np.count_nonzero(mask & neighbor)), int(np.count_nonzero(neighbor))
+    return size > 0 and 2 * shared >= size and size <= 1.5 * beside
