@@ -26,7 +26,16 @@ _HERE = Path(__file__).resolve().parent
 _ROOT = _HERE.parents[1]
 
 #: The scripts, with how many minutes they may take on a slow computer.
-SCRIPTS = {"tutorial": 10, "drawing": 5, "visibility": 10, "prompts": 10, "oblique": 5, "gaps": 40, "exits": 5}
+SCRIPTS = {
+    "tutorial": 10,
+    "drawing": 5,
+    "visibility": 10,
+    "prompts": 10,
+    "oblique": 5,
+    "gaps": 40,
+    "commands": 20,
+    "exits": 5,
+}
 
 #: How often each stage is left in each way.
 TIMES = 2
