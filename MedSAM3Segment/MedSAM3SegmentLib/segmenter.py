@@ -183,7 +183,8 @@ def _keep_labelled_slices(run: RunContext, concept: ConceptResult, region: Searc
     labelled = labelled_slices(run.request.examples[concept.concept], run.volume, region.stack)
     if not labelled:
         return concept
-    return with_labelled_slices(assemble_concept(run, concept, region), labelled, region.stack)
+    assembled = assemble_concept(run, concept, region)
+    return with_labelled_slices(assembled, labelled, region.stack, run.volume, run.reporter.callbacks.check)
 
 
 def _provenance(run: RunContext, inside: str) -> Provenance:

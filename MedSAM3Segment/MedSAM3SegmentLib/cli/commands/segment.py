@@ -48,6 +48,7 @@ examples:
   medsam3 segment dicom-folder --series 4 --concept liver --output liver.seg.nrrd
   medsam3 segment ct.nii.gz --mode propagate --concept liver --output liver.seg.nrrd
   medsam3 segment ct.nii.gz --mode "from prompts" --mask one-slice.seg.nrrd --output whole.seg.nrrd
+  medsam3 segment ct.nii.gz --mode "from prompts" --mask slices.seg.nrrd --model none --output whole.seg.nrrd
   medsam3 segment ct.nii.gz --concept "liver; tumor" --inside liver --output both.seg.nrrd
   medsam3 segment ct.nii.gz --concept tumor --inside liver.seg.nrrd --segments-per instance --output tumors.seg.nrrd
   medsam3 segment new.nii.gz --example old.nii.gz=old.seg.nrrd --model my-model --output new.seg.nrrd
@@ -83,7 +84,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         required=True,
         help="file to write, in place of one that exists: .seg.nrrd (3D Slicer segmentation) or .nii.gz (label map)",
     )
-    add_model_options(parser)
+    add_model_options(parser, may_be_none=True)
     parser.add_argument(
         "--mode",
         choices=[mode.value for mode in Mode],

@@ -35,7 +35,7 @@ from .events import (
 )
 
 #: Changes when a client and a service of different versions would not understand each other.
-PROTOCOL = 5
+PROTOCOL = 6
 
 #: Longest frame that a client takes, packed.
 _LONGEST_FRAME = 16 * 1024**3
