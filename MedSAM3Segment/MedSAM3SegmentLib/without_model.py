@@ -19,6 +19,7 @@ from MedSAM3SegmentLib.prompts.prompts import MaskPromptRAS, TargetPrompts
 from MedSAM3SegmentLib.reporting.sentences import describe_prompts
 from MedSAM3SegmentLib.reporting.versions import package_versions
 from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
+from MedSAM3SegmentLib.results.suggest_slice import with_next_slice
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
 from .progress import NO_CALLBACKS, RunCallbacks, RunReporter, Stage
@@ -82,7 +83,8 @@ class ShapeSegmenter:
                 instances=(),
                 tracks=(track,),
             )
-            concepts.append(assemble(concept, stack, _THRESHOLD, request.assembly, region))
+            concept = assemble(concept, stack, _THRESHOLD, request.assembly, region)
+            concepts.append(with_next_slice(concept, stack))
             messages.append(describe_without_model(request.prompts[name], name))
             stage.advance()
         return SegmentResult(

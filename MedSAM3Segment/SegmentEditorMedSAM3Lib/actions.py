@@ -15,6 +15,7 @@ from slicer.i18n import tr as _
 from MedSAM3SceneLib.editing.preview_node import Color
 from MedSAM3SceneLib.engine.local_engine import Engine
 from MedSAM3SceneLib.failure_log import log_failure
+from MedSAM3SceneLib.mrml.slice_planes import jump_to_slice
 from MedSAM3SceneLib.mrml.volume_cache import VolumeCache
 from MedSAM3SceneLib.runs.edit_actions import ActionOptions
 from MedSAM3SceneLib.runs.edit_run import EditRun, EditTask
@@ -65,6 +66,7 @@ class EffectActions:
         self._options = options
         self._engine = engine
         self._job: RunTimer | None = None
+        self._done: EditRun | None = None
         self._waiting: Callable[[], None] | None = None
         self._volume = VolumeCache()
         self._confirmed: set[str] = set()
@@ -116,6 +118,7 @@ class EffectActions:
             self._options.show_messages([str(error)])
             return
         self._options.show_messages([])
+        self.forget_next_slice()
         self._options.show_running(True)
         self._job = RunTimer(run)
 
@@ -144,7 +147,19 @@ class EffectActions:
             why: one sentence for the user.
         """
         self.stop(why)
+        self.forget_next_slice()
         self._volume.forget()
+
+    def jump_to_next_slice(self) -> None:
+        """Let all slice views show the slice whose correction would help most, as the last action found it."""
+        run, suggested = self._done, self._done.next_slice if self._done is not None else None
+        if run is not None and suggested is not None and run.task.volume_node.GetScene() is not None:
+            jump_to_slice(run.task.volume_node, run.placed, suggested[0], suggested[1].slice_index)
+
+    def forget_next_slice(self) -> None:
+        """Offer no slice any more; another segment was selected or another action begun."""
+        self._done = None
+        self._options.show_next_slice(None)
 
     def _may_write(self, editor: Any) -> bool:
         """Whether the selected segment may change; a user is asked once of each that is marked as completed."""
@@ -168,6 +183,9 @@ class EffectActions:
         self._options.show_running(False)
         messages = run.messages if run.state is RunState.DONE else [self._words_of(run.error, run.task.model)]
         self._options.show_messages(messages)
+        if run.state is RunState.DONE and run.next_slice is not None:
+            self._done = run
+            self._options.show_next_slice(run.next_slice[1].slice_index)
         begin, self._waiting = self._waiting, None
         if begin is not None:
             begin()

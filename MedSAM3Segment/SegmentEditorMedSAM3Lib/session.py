@@ -126,6 +126,10 @@ class EffectSession(VTKObservationMixin):
             x, y, z = np.mean(positions_of(prompts[index]), axis=0)
             slicer.vtkMRMLSliceNode.JumpAllSlices(self._editor.GetScene(), float(x), float(y), float(z))
 
+    def jump_to_next_slice(self) -> None:
+        """Let all slice views show the slice whose correction would help most."""
+        self._jobs.jump_to_next_slice()
+
     def process_event(self, interactor: Any, event: int, view: Any) -> bool:
         """Hear an event of a slice view; True when nobody else shall hear it."""
         if event in (*PRESSES, vtk.vtkCommand.KeyPressEvent):
@@ -163,6 +167,7 @@ class EffectSession(VTKObservationMixin):
         if self.is_running:
             self._jobs.stop(_("Another segment or volume was selected; nothing was written."))
         elif self._selection is not None:
+            self._jobs.forget_next_slice()
             self._options.show_messages([])  # what was said of another segment
         self._selection, self._phrase = selection, None
         self._drawing.cancel()

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.prompts.prompts import TargetPrompts
 from MedSAM3SegmentLib.prompts.slice_prompts import drawn_on
-from MedSAM3SegmentLib.results.result import ConceptResult
 from MedSAM3SegmentLib.results.slice_detections import SliceDetections
-from MedSAM3SegmentLib.results.tracks import SliceSource, Track
+from MedSAM3SegmentLib.results.tracks import Track
 
 
 def drawn_slices(prompts: TargetPrompts | None, stack: SliceStack) -> Mapping[int, BoolMask]:
@@ -62,23 +59,3 @@ def describe_without_model(prompts: TargetPrompts, concept: str) -> Message:
 def evidence_of(track: Track) -> tuple[SliceDetections, ...]:
     """How sure each slice of a track is, as a detector would say it."""
     return tuple(SliceDetections(index, score, score) for index, score in sorted(track.object_scores.items()))
-
-
-def slice_sources(concept: ConceptResult, there: BoolMask) -> dict[int, SliceSource]:
-    """What the mask of each slice rests on.
-
-    Args:
-        concept: assembled.
-        there: bool ``[slice, row, column]``, its mask as the stack cuts it.
-    """
-    seen = {item.slice_index for item in concept.evidence if item.detections or item.semantic is not None}
-    sources = {}
-    for index in np.flatnonzero(there.any(axis=(1, 2))).tolist():
-        known = [track.source_of(index) for track in concept.tracks if index in track.masks]
-        if known:
-            sources[index] = min(known, key=list(SliceSource).index)
-        elif concept.tracks:
-            sources[index] = SliceSource.INTERPOLATED
-        else:
-            sources[index] = SliceSource.DETECTED if index in seen else SliceSource.INTERPOLATED
-    return sources

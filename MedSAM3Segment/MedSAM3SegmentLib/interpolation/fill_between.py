@@ -133,7 +133,7 @@ def _moved_by_models(
         # One that misses the object where it certainly is, is not to be relied on.
         if not errors or 2 * len(errors) < len(truths):
             continue
-        own = max(float(np.mean(errors)), _LEAST_ERROR_PIXELS * min(pixel))
+        own = max(float(np.median(errors)), _LEAST_ERROR_PIXELS * min(pixel))
         for index in distances.keys() & seen.keys():
             others = _error(weight, apart[index], pixel)
             if own < others:

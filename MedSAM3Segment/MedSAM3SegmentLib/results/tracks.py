@@ -82,3 +82,20 @@ class Track:
     def sureness(self) -> tuple[float, bool]:
         """To order tracks by: the score, and among equals a person comes before the detector."""
         return self.score, self.shown
+
+
+@dataclass(frozen=True)
+class SuggestedSlice:
+    """A slice whose correction is expected to help most.
+
+    Attributes:
+        slice_index: along the stack.
+        source: what it rests on; None where nothing was found on it.
+        doubt: how many of its pixels are expected to be wrong.
+        drawn_mm: millimeters to the nearest slice that a person drew; None where none was drawn.
+    """
+
+    slice_index: int
+    source: SliceSource | None
+    doubt: float
+    drawn_mm: float | None

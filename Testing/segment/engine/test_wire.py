@@ -62,7 +62,7 @@ from MedSAM3SegmentLib.request import (
 from MedSAM3SegmentLib.results.cut_off import CutOff, Limit, Side
 from MedSAM3SegmentLib.results.result import ConceptResult, Instance, SegmentResult
 from MedSAM3SegmentLib.results.slice_detections import Detection, SliceDetections
-from MedSAM3SegmentLib.results.tracks import SliceSource, Stop, StopReason, Track
+from MedSAM3SegmentLib.results.tracks import SliceSource, Stop, StopReason, SuggestedSlice, Track
 from MedSAM3SegmentLib.search_region import SearchRegion
 from MedSAM3SegmentLib.vocabulary.characters import UNREADABLE
 from MedSAM3SegmentLib.vocabulary.phrases import clean_phrase, has_word
@@ -203,6 +203,9 @@ _concepts = st.builds(
     _sentences,
     st.lists(_tracks, max_size=2).map(tuple),
     _sentences,
+    st.dictionaries(_small, st.sampled_from(SliceSource), max_size=2),
+    st.none()
+    | st.builds(SuggestedSlice, _small, st.none() | st.sampled_from(SliceSource), _numbers, st.none() | _numbers),
 )
 _identities = st.builds(
     ModelIdentity, _words, _words, _flags, st.lists(st.builds(AdapterIdentity, _words, _words), max_size=2).map(tuple)

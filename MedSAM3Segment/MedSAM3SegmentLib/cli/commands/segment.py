@@ -28,6 +28,7 @@ from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.preprocessing.windowing import CT_WINDOWS, Window, window_label
 from MedSAM3SegmentLib.reporting.sentences import describe_cut_off, describe_track
+from MedSAM3SegmentLib.reporting.slice_sentences import describe_next_slice, describe_sources
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.units import format_volume
 from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
@@ -168,6 +169,8 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     for concept in result.concepts:
         for sentence in describe_cut_off(concept):
             terminal.note(sentence, "yellow")
+        for sentence in (*describe_sources(concept), *describe_next_slice(concept)):
+            terminal.note(f"{concept.concept}: {sentence}")
         if not concept.found:
             terminal.result(f"{concept.concept}: {concept.reason}")
         for step in concept.clean_up:
