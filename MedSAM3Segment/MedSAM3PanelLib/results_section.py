@@ -26,6 +26,7 @@ class ResultsSection:
         self._shown = 0
         self._next_slice_button = ui.nextSliceButton
         self._next_slice_button.connect("clicked()", self.go_to_next_slice)
+        self._next_slice_button.visible = False
         self.plot = ScorePlot(ui.scorePlot, self.go_to_slice)
         self.table = ResultsTable(ui.resultsTable, ui.conceptMessageLabel, self.show_scores)
 

@@ -117,8 +117,7 @@ class EffectActions:
         except MedSAM3Error as error:
             self._options.show_messages([str(error)])
             return
-        self._options.show_messages([])
-        self.forget_next_slice()
+        self.forget()
         self._options.show_running(True)
         self._job = RunTimer(run)
 
@@ -147,7 +146,7 @@ class EffectActions:
             why: one sentence for the user.
         """
         self.stop(why)
-        self.forget_next_slice()
+        self._done = None
         self._volume.forget()
 
     def jump_to_next_slice(self) -> None:
@@ -156,9 +155,10 @@ class EffectActions:
         if run is not None and suggested is not None and run.task.volume_node.GetScene() is not None:
             jump_to_slice(run.task.volume_node, run.placed, suggested[0], suggested[1].slice_index)
 
-    def forget_next_slice(self) -> None:
-        """Offer no slice any more; another segment was selected or another action begun."""
+    def forget(self) -> None:
+        """Show nothing of the last action; another segment was selected or another action begun."""
         self._done = None
+        self._options.show_messages([])
         self._options.show_next_slice(None)
 
     def _may_write(self, editor: Any) -> bool:

@@ -47,7 +47,8 @@ class OptionsWidget:
 
         Args:
             event: ``act`` (with the action), ``cancel``, ``phrase`` (with the text), ``remove`` and ``jump`` (with the
-                number of the mark), ``remove_all``, ``next_slice``, or ``changed`` (polarity, reading or whether answers come at once).
+                number of the mark), ``remove_all``, ``next_slice``, or ``changed`` (polarity, reading or whether
+                answers come at once).
         """
         self._listeners[event] = listener
 

@@ -30,12 +30,7 @@ from .prompt_actors import PromptActors
 from .prompt_glyphs import prompt_lines
 from .prompt_interaction import PRESSES, PromptInteraction
 from .shortcuts import KeyCommand, command_of
-from .slice_view_geometry import (
-    SliceViewGeometry,
-    lies_on,
-    slice_as_shown,
-    slice_reach,
-)
+from .slice_view_geometry import SliceViewGeometry, lies_on, slice_as_shown, slice_reach
 
 _SEGMENTATION_EVENTS = ("SegmentModified", "SegmentAdded", "SegmentRemoved")
 
@@ -66,6 +61,10 @@ class EffectSession(VTKObservationMixin):
     def is_running(self) -> bool:
         """Whether an action is on its way."""
         return self._jobs.is_running
+
+    def jump_to_next_slice(self) -> None:
+        """Let all slice views show the slice whose correction would help most."""
+        self._jobs.jump_to_next_slice()
 
     def begin(self) -> None:
         """The effect was chosen."""
@@ -126,10 +125,6 @@ class EffectSession(VTKObservationMixin):
             x, y, z = np.mean(positions_of(prompts[index]), axis=0)
             slicer.vtkMRMLSliceNode.JumpAllSlices(self._editor.GetScene(), float(x), float(y), float(z))
 
-    def jump_to_next_slice(self) -> None:
-        """Let all slice views show the slice whose correction would help most."""
-        self._jobs.jump_to_next_slice()
-
     def process_event(self, interactor: Any, event: int, view: Any) -> bool:
         """Hear an event of a slice view; True when nobody else shall hear it."""
         if event in (*PRESSES, vtk.vtkCommand.KeyPressEvent):
@@ -167,8 +162,7 @@ class EffectSession(VTKObservationMixin):
         if self.is_running:
             self._jobs.stop(_("Another segment or volume was selected; nothing was written."))
         elif self._selection is not None:
-            self._jobs.forget_next_slice()
-            self._options.show_messages([])  # what was said of another segment
+            self._jobs.forget()  # what was said of another segment
         self._selection, self._phrase = selection, None
         self._drawing.cancel()
         self.removeObservers(self._on_segmentation_modified)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,6 +15,10 @@ from MedSAM3SegmentLib.results.tracks import SliceSource, Track
 from MedSAM3SegmentLib.volume import Volume
 
 from .fill_between import ModelMasks, fill_between
+
+#: Between a drawn slice and an empty one shapes guess where the object ends, no farther than this, millimeters; a gap
+#: that tracking leaves is bridged as far.
+LONGEST_END_MM = 25.0
 
 
 def fill_track(
@@ -26,8 +31,8 @@ def fill_track(
 ) -> Track:
     """``track`` with the slices between drawn ones filled by shape, and by what moves it.
 
-    Between a drawn slice and one that was drawn as empty the object ends; where a tracker followed it there, that
-    stays, since shapes do not know where.
+    Between a drawn slice and one far away that was drawn as empty the object ends somewhere; where a tracker followed
+    it there, that stays, since shapes do not know where.
 
     Args:
         track: with drawn slices among its masks; one without a mask was drawn as empty.
@@ -46,9 +51,10 @@ def fill_track(
     models = [ModelMasks(followed, saw_drawn=True)] if followed else []
     if detected:
         models.append(ModelMasks(detected, saw_drawn=False))
-    filled = {}
-    for run in _runs(fixed, is_followed=bool(followed)):
-        filled |= fill_between(run, slices_of(volume, stack), stack.spacing, models, check)
+    filled = fill_between(fixed, slices_of(volume, stack), stack.spacing, models, check)
+    if followed:
+        blind = _long_ends(fixed, stack.spacing[0])
+        filled = {index: one for index, one in filled.items() if index not in blind}
     soft, scores, sources, doubts = dict(track.masks), dict(track.object_scores), dict(track.sources), {}
     for index, one in filled.items():
         area = float(np.count_nonzero(one.soft.probability > 0.5))
@@ -94,12 +100,10 @@ def slices_of(volume: Volume, stack: SliceStack) -> Callable[[int], FloatMap]:
     return image_of
 
 
-def _runs(fixed: Mapping[int, BoolMask], is_followed: bool) -> Sequence[Mapping[int, BoolMask]]:
-    """Drawn slices in a row; where the object is followed, parted at those that were drawn as empty."""
-    runs: list[dict[int, BoolMask]] = [{}]
-    for index in sorted(fixed):
-        if is_followed and not fixed[index].any():
-            runs.append({})
-        else:
-            runs[-1][index] = fixed[index]
-    return [run for run in runs if len(run) > 1]
+def _long_ends(fixed: Mapping[int, BoolMask], thickness: float) -> set[int]:
+    """The slices of long gaps between a drawn slice and one that was drawn as empty."""
+    blind = set[int]()
+    for before, after in pairwise(sorted(fixed)):
+        if fixed[before].any() != fixed[after].any() and (after - before) * thickness > LONGEST_END_MM:
+            blind |= set(range(before + 1, after))
+    return blind
