@@ -99,7 +99,9 @@ class LocalIntensities:
 
     def _mixed(self, sides: list[tuple[float, _Side]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean and noise of the sides of several slices, each with its share."""
-        weight = sum(share * side.weight for share, side in sides) + 1e-12
-        mean = sum(share * side.weight * side.mean for share, side in sides) / weight
-        square = sum(share * side.weight * (side.variance + side.mean**2) for share, side in sides) / weight
-        return mean, np.sqrt(np.maximum(square - mean**2, 0.0) + self._noise**2)
+        weights = np.stack([share * side.weight for share, side in sides])
+        total = weights.sum(axis=0) + 1e-12
+        mean = (weights * np.stack([side.mean for _, side in sides])).sum(axis=0) / total
+        squares = np.stack([side.variance + side.mean**2 for _, side in sides])
+        variance = np.maximum((weights * squares).sum(axis=0) / total - mean**2, 0.0)
+        return np.asarray(mean), np.asarray(np.sqrt(variance + self._noise**2))

@@ -124,7 +124,8 @@ def _moves(one: FloatMap, other: FloatMap, before: BoolMask, after: BoolMask) ->
 
 
 def _dice(one: BoolMask, other: BoolMask) -> float:
-    return 2.0 * np.count_nonzero(one & other) / max(np.count_nonzero(one) + np.count_nonzero(other), 1)
+    total = int(np.count_nonzero(one)) + int(np.count_nonzero(other))
+    return 2.0 * int(np.count_nonzero(one & other)) / max(total, 1)
 
 
 def _center(mask: BoolMask) -> NDArray[np.float64]:

@@ -33,6 +33,9 @@ _FARTHEST_MM = 15.0
 #: it. Seven organs of a CT of 3 mm have 0.12 to 0.37, on average 0.25.
 USUAL_ERROR = 0.25
 
+#: It is never taken for more, or a shape that comes and goes would let a model that is wrong too move it.
+_MOST_ERROR = 0.4
+
 
 @dataclass(frozen=True)
 class ImageWeight:
@@ -112,7 +115,7 @@ def weigh_image(
     best = int(np.argmax(scores))
     if scores[best] < scores[0] + _LEAST_GAIN:
         best = 0
-    error = float(np.mean(errors)) if errors else USUAL_ERROR
+    error = min(float(np.mean(errors)), _MOST_ERROR) if errors else USUAL_ERROR
     return ImageWeight(tried[best].weight, tried[best].is_blurred, error, len(chosen))
 
 
