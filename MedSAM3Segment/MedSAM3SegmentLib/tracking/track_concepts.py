@@ -147,7 +147,7 @@ def _filled(
     own = [job for job in jobs if any(seed.drawn for seed in job.target.seeds)]
     shown = {seed.slice_index for job in own for seed in job.target.seeds}
     shown |= {point.slice_index for job in own for point in job.target.corrections} & set(track.seeds)
-    detected = {}
+    detected: dict[int, BoolMask] = {}
     for job in own:
         if job.label is not None:
             detected |= _detected(found, job.label, search_region.stack)
