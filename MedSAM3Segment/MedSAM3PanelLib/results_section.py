@@ -25,6 +25,10 @@ class ResultsSection:
 
     def __init__(self, ui: Any) -> None:
         self.run: ResultRun | None = None
+        self._shown = 0
+        self._next_slice_button = ui.nextSliceButton
+        self._next_slice_button.connect("clicked()", self.go_to_next_slice)
+        self._next_slice_button.visible = False
         self.plot = ScorePlot(ui.scorePlot, self.go_to_slice)
         self.table = ResultsTable(ui.resultsTable, ui.conceptMessageLabel, self.show_scores)
 
@@ -45,6 +49,7 @@ class ResultsSection:
         self.run = None
         self.table.clear()
         self.plot.clear()
+        self._next_slice_button.visible = False
 
     def show_scores(self, number: int) -> None:
         """Draw the scores of concept ``number``."""
@@ -52,6 +57,16 @@ class ResultsSection:
         if result is not None:
             concept = result.concepts[number]
             self.plot.show(concept.concept, concept.score_by_slice, result.provenance.threshold)
+            self._shown = number
+            self._next_slice_button.visible = concept.next_slice is not None
+
+    def go_to_next_slice(self) -> None:
+        """Let the slice views show the slice of the selected concept whose correction would help most."""
+        result = self.run.result if self.run is not None else None
+        if result is not None and self._shown < len(result.concepts):
+            suggested = result.concepts[self._shown].next_slice
+            if suggested is not None:
+                self.go_to_slice(suggested.slice_index)
 
     def go_to_slice(self, index: int) -> None:
         """Let the slice views show slice ``index`` of the result."""

@@ -12,6 +12,7 @@ from MedSAM3SceneLib.editing.write_result import WrittenResult
 from MedSAM3SceneLib.translation.translate import translated
 from MedSAM3SegmentLib.preprocessing.windowing import describe_window
 from MedSAM3SegmentLib.reporting.sentences import describe_cut_off
+from MedSAM3SegmentLib.reporting.slice_sentences import describe_next_slice, describe_sources
 from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
 
 #: The columns that hold numbers.
@@ -61,6 +62,7 @@ class ResultsTable:
         self._table.setRowCount(len(result.concepts))
         for row, concept in enumerate(result.concepts):
             sentences = [said.get(concept.concept, concept.reason), *describe_cut_off(concept)]
+            sentences += [*describe_next_slice(concept), *describe_sources(concept)]
             sentences += [*concept.messages, *concept.clean_up]
             message = " ".join(map(translated, sentences))
             self._messages.append(f"{message} {translated(describe_window(concept.window))}")

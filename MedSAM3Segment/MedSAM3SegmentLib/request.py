@@ -22,6 +22,9 @@ from MedSAM3SegmentLib.vocabulary.phrases import check_phrase, prompt_for, split
 from .array_types import BoolMask
 from .errors import InputError
 
+#: What to call no model at all where a model is named; what was drawn on several slices needs none.
+NO_MODEL = "none"
+
 #: Slices that a sentence lists.
 _MOST_LISTED = 5
 

@@ -18,6 +18,7 @@ from MedSAM3SegmentLib.features.slice_encoder import SliceFeatures
 from MedSAM3SegmentLib.few_shot.segment_from_examples import LIKENESS_THRESHOLD, limit_to_labelled_slices
 from MedSAM3SegmentLib.few_shot.support_set import choose_support_slices
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
+from MedSAM3SegmentLib.interpolation.drawn_concepts import drawn_slices
 from MedSAM3SegmentLib.messages.message import Message, as_message
 from MedSAM3SegmentLib.models.abilities import tracker_of
 from MedSAM3SegmentLib.models.detector import Sam3Detector
@@ -141,7 +142,9 @@ def prepare_run(
         },
         reporter=RunReporter(callbacks).only_of(request.concepts),
     )
-    if not by_examples and any(part.tracks(concept) for part in parts for concept in part.concepts):
+    tracked = [] if by_examples else [(part, name) for part in parts for name in part.concepts if part.tracks(name)]
+    if not all(drawn_slices(part.prompts.get(name), region.stack) for part, name in tracked):
+        # What was drawn on several slices is filled between them without one.
         tracker_of(model, request.mode)
     steps = {part.concepts: _most_steps(run, part) for part in parts}
     most = sum(each.detecting + each.tracking for each in steps.values())

@@ -26,6 +26,7 @@ from MedSAM3SegmentLib.reporting.sentences import describe_examples, describe_pr
 from MedSAM3SegmentLib.reporting.versions import package_versions
 from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
 from MedSAM3SegmentLib.results.slice_detections import SliceDetections
+from MedSAM3SegmentLib.results.suggest_slice import with_next_slice
 from MedSAM3SegmentLib.tracking.track_concepts import track_concepts
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
@@ -140,7 +141,8 @@ def assemble_result(run: RunContext, found: Sequence[ConceptResult], nested: Nes
         for name in run.request.concepts:
             run.reporter.callbacks.check()
             concept, region = by_name[name], nested.search_region.for_concept(name)
-            done.append(concept if name == nested.container else assemble_concept(run, concept, region))
+            concept = concept if name == nested.container else assemble_concept(run, concept, region)
+            done.append(with_next_slice(concept, region.stack))
             stage.advance()
     return SegmentResult(
         stack=run.search_region.stack,
@@ -183,7 +185,8 @@ def _keep_labelled_slices(run: RunContext, concept: ConceptResult, region: Searc
     labelled = labelled_slices(run.request.examples[concept.concept], run.volume, region.stack)
     if not labelled:
         return concept
-    return with_labelled_slices(assemble_concept(run, concept, region), labelled, region.stack)
+    assembled = assemble_concept(run, concept, region)
+    return with_labelled_slices(assembled, labelled, region.stack, run.volume, run.reporter.callbacks.check)
 
 
 def _provenance(run: RunContext, inside: str) -> Provenance:

@@ -56,6 +56,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.options.connect("remove", lambda index: self.session and self.session.remove_prompt(index))
         self.options.connect("remove_all", lambda: self.session and self.session.remove_all_prompts())
         self.options.connect("jump", lambda index: self.session and self.session.jump_to_prompt(index))
+        self.options.connect("next_slice", lambda: self.session and self.session.jump_to_next_slice())
         self.options.connect("changed", self.updateMRMLFromGUI)
 
     def setMRMLDefaults(self):

@@ -13,15 +13,17 @@ import slicer
 from slicer.i18n import tr as _
 
 from MedSAM3SceneLib.editing.preview_node import Color
-from MedSAM3SceneLib.engine.local_engine import Engine
+from MedSAM3SceneLib.engine.local_engine import Engine, LocalEngine
 from MedSAM3SceneLib.failure_log import log_failure
+from MedSAM3SceneLib.mrml.slice_planes import jump_to_slice
 from MedSAM3SceneLib.mrml.volume_cache import VolumeCache
-from MedSAM3SceneLib.runs.edit_actions import ActionOptions
+from MedSAM3SceneLib.runs.edit_actions import ActionOptions, EditAction
 from MedSAM3SceneLib.runs.edit_run import EditRun, EditTask
 from MedSAM3SceneLib.runs.listener import PlacedPartial
 from MedSAM3SceneLib.runs.run import RunState
 from MedSAM3SceneLib.segments.completed import is_completed
-from MedSAM3SegmentLib.errors import MedSAM3Error, MissingTrackerError
+from MedSAM3SegmentLib.errors import MedSAM3Error, MissingTrackerError, ModelError, PackageError
+from MedSAM3SegmentLib.without_model import ShapeSegmenter
 from MedSAM3WidgetsLib.preview_display import PreviewDisplay
 from MedSAM3WidgetsLib.run_timer import RunTimer, make_listener
 
@@ -65,6 +67,8 @@ class EffectActions:
         self._options = options
         self._engine = engine
         self._job: RunTimer | None = None
+        self._done: EditRun | None = None
+        self._no_engine = ""
         self._waiting: Callable[[], None] | None = None
         self._volume = VolumeCache()
         self._confirmed: set[str] = set()
@@ -111,11 +115,11 @@ class EffectActions:
         if not self._may_write(editor):
             return
         try:
-            run = EditRun(task, self._engine(), HostVoxels(self._host), listener)
+            run = EditRun(task, self._engine_for(words), HostVoxels(self._host), listener)
         except MedSAM3Error as error:
             self._options.show_messages([str(error)])
             return
-        self._options.show_messages([])
+        self.forget()
         self._options.show_running(True)
         self._job = RunTimer(run)
 
@@ -144,7 +148,35 @@ class EffectActions:
             why: one sentence for the user.
         """
         self.stop(why)
+        self._done = None
         self._volume.forget()
+
+    def _engine_for(self, words: ActionOptions) -> Engine:
+        """Who takes requests; what was drawn on several slices needs no engine.
+
+        Raises:
+            MedSAM3Error: there is no engine, and the action needs one.
+        """
+        try:
+            self._no_engine = ""
+            return self._engine()
+        except (ModelError, PackageError) as error:
+            if words.action is not EditAction.PROPAGATE:
+                raise
+            self._no_engine = str(error)
+            return LocalEngine(ShapeSegmenter())
+
+    def jump_to_next_slice(self) -> None:
+        """Let all slice views show the slice whose correction would help most, as the last action found it."""
+        run, suggested = self._done, self._done.next_slice if self._done is not None else None
+        if run is not None and suggested is not None and run.task.volume_node.GetScene() is not None:
+            jump_to_slice(run.task.volume_node, run.placed, suggested[0], suggested[1].slice_index)
+
+    def forget(self) -> None:
+        """Show nothing of the last action; another segment was selected or another action begun."""
+        self._done = None
+        self._options.show_messages([])
+        self._options.show_next_slice(None)
 
     def _may_write(self, editor: Any) -> bool:
         """Whether the selected segment may change; a user is asked once of each that is marked as completed."""
@@ -167,7 +199,10 @@ class EffectActions:
         self._previews.remove()
         self._options.show_running(False)
         messages = run.messages if run.state is RunState.DONE else [self._words_of(run.error, run.task.model)]
-        self._options.show_messages(messages)
+        self._options.show_messages([*messages, self._no_engine] if self._no_engine else messages)
+        if run.state is RunState.DONE and run.next_slice is not None:
+            self._done = run
+            self._options.show_next_slice(run.next_slice[1].slice_index)
         begin, self._waiting = self._waiting, None
         if begin is not None:
             begin()

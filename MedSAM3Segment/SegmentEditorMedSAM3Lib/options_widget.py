@@ -52,7 +52,8 @@ class OptionsWidget:
 
         Args:
             event: ``act`` (with the action), ``cancel``, ``phrase`` (with the text), ``remove`` and ``jump`` (with the
-                number of the mark), ``remove_all``, or ``changed`` (polarity, reading or whether answers come at once).
+                number of the mark), ``remove_all``, ``next_slice``, or ``changed`` (polarity, reading or whether
+                answers come at once).
         """
         self._listeners[event] = listener
 
@@ -162,6 +163,12 @@ class OptionsWidget:
         if self.command is not None:
             self.command.stop(why)
 
+    def show_next_slice(self, index: int | None) -> None:
+        """Offer to show the slice whose correction would help most, or none."""
+        self.nextSliceButton.visible = index is not None
+        if index is not None:
+            self.nextSliceButton.text = _("Go to slice {index}, to draw next").format(index=index)
+
     def bring_into_sight(self) -> None:
         """Scroll the Segment Editor so far that the actions are seen, and what they have to say below them."""
         scroll_into_view(self.phraseEdit, self.volumeButton, _MESSAGE_HEIGHT)
@@ -258,13 +265,18 @@ class OptionsWidget:
         self.messageLabel = qt.QLabel()
         self.messageLabel.objectName = "MedSAM3MessageLabel"
         self.messageLabel.setWordWrap(True)
+        self.nextSliceButton = qt.QPushButton()
+        self.nextSliceButton.objectName = "MedSAM3NextSliceButton"
+        self.nextSliceButton.setToolTip(_("Show the slice whose correction would help most, in all slice views."))
+        self._on(self.nextSliceButton, "clicked()", lambda: self._tell("next_slice"))
         row = qt.QHBoxLayout()
         row.addWidget(bar)
         row.addWidget(self.cancelButton)
-        for part in (label, row, self.messageLabel):
+        for part in (label, row, self.messageLabel, self.nextSliceButton):
             scripted_effect.addOptionsWidget(part)
         self.show_running(False)
         self.show_messages([])
+        self.show_next_slice(None)
 
     def _add_command(self, scripted_effect: Any) -> None:
         self.command = new_command_line(lambda: command_target(scripted_effect, self.command.widget))

@@ -30,12 +30,7 @@ from .prompt_actors import PromptActors
 from .prompt_glyphs import prompt_lines
 from .prompt_interaction import PRESSES, PromptInteraction
 from .shortcuts import KeyCommand, command_of
-from .slice_view_geometry import (
-    SliceViewGeometry,
-    lies_on,
-    slice_as_shown,
-    slice_reach,
-)
+from .slice_view_geometry import SliceViewGeometry, lies_on, slice_as_shown, slice_reach
 
 _SEGMENTATION_EVENTS = ("SegmentModified", "SegmentAdded", "SegmentRemoved")
 
@@ -66,6 +61,10 @@ class EffectSession(VTKObservationMixin):
     def is_running(self) -> bool:
         """Whether an action is on its way."""
         return self._jobs.is_running
+
+    def jump_to_next_slice(self) -> None:
+        """Let all slice views show the slice whose correction would help most."""
+        self._jobs.jump_to_next_slice()
 
     def begin(self) -> None:
         """The effect was chosen."""
@@ -164,7 +163,7 @@ class EffectSession(VTKObservationMixin):
         if self.is_running:
             self._jobs.stop(_("Another segment or volume was selected; nothing was written."))
         elif self._selection is not None:
-            self._options.show_messages([])  # what was said of another segment
+            self._jobs.forget()  # what was said of another segment
         self._selection, self._phrase = selection, None
         self._drawing.cancel()
         self.removeObservers(self._on_segmentation_modified)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from MedSAM3SceneLib.segments.edited_slices import read_written
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.errors import InputError, ModelError
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
+from MedSAM3SegmentLib.results.tracks import SliceSource, SuggestedSlice
 from support.effect import HeldSegmenter, finish, open_effect, options
 from support.nodes import misplaced, segment_in_world, snapshot
 from support.panel import LATTICE, SEEN, VALUES, cells, move_threshold, open_panel, phantom, run, segmentations
@@ -370,3 +373,31 @@ def test_a_result_of_fewer_concepts_shows_its_own_rows_and_scores(bench):
     assert [row[:3] for row in cells(widget.ui.resultsTable)] == [["left kidney", "found", "0.60"]]
     assert widget.ui.conceptMessageLabel.text == f"'left kidney' was found on 5 slices. {SEEN}"
     assert widget.panel.results.plot._concept == "left kidney"
+
+
+class SuggestingSegmenter(FakeSegmenter):
+    """Suggests slice 7 of the liver and none of anything else."""
+
+    def segment(self, *arguments, **options):
+        result = super().segment(*arguments, **options)
+        suggested = SuggestedSlice(7, SliceSource.DETECTED, 12.0, None)
+        concepts = tuple(
+            replace(one, next_slice=suggested) if one.concept == "liver" else one for one in result.concepts
+        )
+        return replace(result, concepts=concepts)
+
+
+def test_the_button_goes_to_the_slice_of_the_selected_concept_to_draw_next(bench):
+    phantom()
+    widget = opened(bench, SuggestingSegmenter(VALUES, score=0.6))
+    assert not widget.ui.nextSliceButton.visible
+    run(bench, widget)
+    assert widget.ui.nextSliceButton.visible
+    assert "Correcting slice 7 would help most: it is detected" in widget.ui.conceptMessageLabel.text
+    widget.ui.nextSliceButton.click()
+    red = bench.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    assert red.GetSliceToRAS().GetElement(2, 3) / 3 == pytest.approx(7)
+    widget.ui.resultsTable.selectRow(1)
+    assert not widget.ui.nextSliceButton.visible
+    bench.slicer.mrmlScene.Clear(False)
+    assert not widget.ui.nextSliceButton.visible

@@ -23,11 +23,14 @@ from MedSAM3SceneLib.mrml.volumes import SceneVolume, check_volume_node, read_in
 from MedSAM3SceneLib.segments.edited_slices import WrittenSlices, write_written, written_slices
 from MedSAM3SceneLib.segments.provenance import write_provenance
 from MedSAM3SegmentLib.errors import Cancelled, InputError
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.geometry.voxel_grid import Matrix
 from MedSAM3SegmentLib.messages.message import Message, joined, message
 from MedSAM3SegmentLib.reporting.report import segment_provenance
 from MedSAM3SegmentLib.reporting.sentences import describe_cut_off
+from MedSAM3SegmentLib.reporting.slice_sentences import describe_next_slice, describe_sources
 from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult, without_cut_off
+from MedSAM3SegmentLib.results.tracks import SuggestedSlice
 from MedSAM3SegmentLib.tracking.correction import slice_scores
 
 from .edit_actions import (
@@ -75,6 +78,8 @@ class EditRun(Run):
 
     Attributes:
         changed: whether the segment was written.
+        next_slice: the slice of a stack whose correction would help most, once the segment was written; None where
+            there is none.
 
     Raises:
         InputError: the nodes cannot be used; nothing was begun.
@@ -89,6 +94,7 @@ class EditRun(Run):
         super().__init__((task.volume_node, segmentation_node), listener)
         self.task = task
         self.changed = False
+        self.next_slice: tuple[SliceStack, SuggestedSlice] | None = None
         self._segmentation_node = segmentation_node
         self._jobs = jobs
         self._tool = tool
@@ -107,6 +113,8 @@ class EditRun(Run):
         (concept,) = result.concepts
         # What became of the segment is read first.
         said = [*describe_cut_off(concept), *concept.messages, *question.notes, *result.messages]
+        if is_whole:
+            said = [*describe_next_slice(concept), *describe_sources(concept), *said]
         self.messages = [_reason(concept, question), *said]
         if not concept.found:
             self.messages.insert(1, message("The segment '{name}' was left as it was.", name=self._segment().GetName()))
@@ -123,6 +131,8 @@ class EditRun(Run):
         self.state = RunState.WRITING
         # In one step, so that nobody finds, or breaks it off at, voxels that are not remembered.
         self._write(labelmap, written, memory, result, concept)
+        if is_whole and concept.next_slice is not None:
+            self.next_slice = (result.stack, concept.next_slice)
 
     def _segment(self) -> Any:
         return self._segmentation_node.GetSegmentation().GetSegment(self.task.segment_id)

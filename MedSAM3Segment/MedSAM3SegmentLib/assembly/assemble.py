@@ -27,6 +27,7 @@ from MedSAM3SegmentLib.reporting.sentences import (
 from MedSAM3SegmentLib.request import AssemblyOptions
 from MedSAM3SegmentLib.results.result import ConceptResult, Instance, SegmentResult
 from MedSAM3SegmentLib.results.slice_detections import SliceDetections
+from MedSAM3SegmentLib.results.suggest_slice import with_next_slice
 from MedSAM3SegmentLib.results.tracks import Track
 from MedSAM3SegmentLib.search_region import SearchRegion
 
@@ -100,10 +101,11 @@ def with_threshold(result: SegmentResult, threshold: float) -> SegmentResult:
     Of objects that were followed those drop out whose score is below; none is followed anew. Where concepts lie in
     another one, they stay in what that was.
     """
-    concepts = tuple(
+    assembled = (
         assemble(concept, result.stack, threshold, result.assembly, result.search_region_of(concept.concept))
         for concept in result.concepts
     )
+    concepts = tuple(with_next_slice(concept, result.stack) for concept in assembled)
     return replace(result, concepts=concepts, provenance=replace(result.provenance, threshold=threshold))
 
 

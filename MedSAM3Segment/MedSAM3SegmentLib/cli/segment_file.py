@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from MedSAM3SegmentLib.backend import SegmenterProtocol
 from MedSAM3SegmentLib.cli.options.example import ExampleFiles, read_examples
 from MedSAM3SegmentLib.cli.options.model import ModelSection
 from MedSAM3SegmentLib.errors import Cancelled, InputError
@@ -19,6 +20,7 @@ from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.progress import Progress, RunCallbacks, Stage
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.vocabulary.advice import advice_for
+from MedSAM3SegmentLib.without_model import ShapeSegmenter
 
 from .output_files import check_outputs, written_together
 from .signals import Interruption
@@ -79,8 +81,9 @@ def segment_file(
     """
     check_job(job)
     seconds: dict[str, float] = {}
-    with terminal.busy("looking for the model"):
-        job.model.check()
+    if not job.model.is_none:
+        with terminal.busy("looking for the model"):
+            job.model.check()
     with terminal.busy(f"reading {job.image}"), _timed(seconds, "reading"):
         from MedSAM3SegmentLib.io.read_volume import read_volume
         from MedSAM3SegmentLib.preprocessing.intensity_check import check_intensities
@@ -99,17 +102,13 @@ def segment_file(
     advice = {concept: advice_for(concept) for concept in asked}
     for sentence in (*said, *volume.messages, *doubts, *chain.from_iterable(advice.values())):
         terminal.note(sentence, "yellow")
-    with terminal.busy("loading the model"), _timed(seconds, "loading"):
-        from MedSAM3SegmentLib.run_context import phrase_messages
-        from MedSAM3SegmentLib.segmenter import Segmenter
-
-        segmenter = Segmenter.load(job.model.source, job.model.device, job.model.dtype, job.model.resolution)
-    identity = segmenter.model.identity
-    terminal.note(f"Model: {identity.name}{' (DEMO)' if identity.is_demo else ''} on {segmenter.model.device}.")
-    for concept in asked:
-        # What only the model knows: where it cuts a phrase off.
-        for sentence in phrase_messages(segmenter.model, concept)[len(advice[concept]) :]:
-            terminal.note(sentence, "yellow")
+    segmenter: SegmenterProtocol
+    if job.model.is_none:
+        segmenter = ShapeSegmenter()
+        terminal.note("Model: none.")
+    else:
+        with terminal.busy("loading the model"), _timed(seconds, "loading"):
+            segmenter = _load_segmenter(job.model, terminal, {concept: len(advice[concept]) for concept in asked})
     with interruption.gently() as stop:
         with terminal.progress() as show:
             callbacks = RunCallbacks(lambda progress: _show(show, progress), cancel=stop)
@@ -138,6 +137,24 @@ def segment_file(
     for sentence in describe_covered(covered.parts, covered.names, lambda voxels: format_volume(volume, voxels)):
         terminal.note(sentence, "yellow")
     return volume, result, covered
+
+
+def _load_segmenter(model: ModelSection, terminal: Terminal, said: Mapping[str, int]) -> SegmenterProtocol:
+    """A segmenter with a model, and what only the model knows of each phrase: where it cuts it off.
+
+    Args:
+        said: how many sentences of each phrase were said before.
+    """
+    from MedSAM3SegmentLib.run_context import phrase_messages
+    from MedSAM3SegmentLib.segmenter import Segmenter
+
+    segmenter = Segmenter.load(model.source, model.device, model.dtype, model.resolution)
+    identity = segmenter.model.identity
+    terminal.note(f"Model: {identity.name}{' (DEMO)' if identity.is_demo else ''} on {segmenter.model.device}.")
+    for concept, count in said.items():
+        for sentence in phrase_messages(segmenter.model, concept)[count:]:
+            terminal.note(sentence, "yellow")
+    return segmenter
 
 
 def covered_voxels(result: SegmentResult, covered: Covered) -> dict[str, dict[str, int]]:

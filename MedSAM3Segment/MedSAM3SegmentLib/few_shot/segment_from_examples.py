@@ -7,7 +7,7 @@ tracker says where the same object is. What comes out is evidence, as from the d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from MedSAM3SegmentLib.detection.postprocess import MIN_SCORE
 from MedSAM3SegmentLib.features.slice_encoder import SliceFeatures
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.geometry.soft_mask import SoftMask
+from MedSAM3SegmentLib.interpolation.fill_track import fill_track
 from MedSAM3SegmentLib.models.abilities import tracker_of
 from MedSAM3SegmentLib.models.memory_bank import MemoryBank
 from MedSAM3SegmentLib.models.tracker_types import TrackerOutput
@@ -26,11 +27,13 @@ from MedSAM3SegmentLib.progress import RunReporter, Stage
 from MedSAM3SegmentLib.prompts.examples import Example
 from MedSAM3SegmentLib.results.result import ConceptResult
 from MedSAM3SegmentLib.results.slice_detections import Detection, SliceDetections
-from MedSAM3SegmentLib.results.tracks import Track
+from MedSAM3SegmentLib.results.tracks import SliceSource, Track
 from MedSAM3SegmentLib.search_region import SearchRegion
 from MedSAM3SegmentLib.volume import Volume
 
 from .support_set import SupportSet, pool_features
+
+_INTERPOLATED = frozenset({SliceSource.INTERPOLATED, SliceSource.MOVED})
 
 #: Lowest score that counts where a request names none.
 LIKENESS_THRESHOLD = 0.5
@@ -108,8 +111,21 @@ def labelled_slices(examples: Sequence[Example], volume: Volume, stack: SliceSta
     return labelled
 
 
-def with_labelled_slices(concept: ConceptResult, labelled: Mapping[int, BoolMask], stack: SliceStack) -> ConceptResult:
-    """An assembled concept as tracks, whose labeled slices come back as they are when it is assembled again."""
+def with_labelled_slices(
+    concept: ConceptResult,
+    labelled: Mapping[int, BoolMask],
+    stack: SliceStack,
+    volume: Volume,
+    check: Callable[[], None] = lambda: None,
+) -> ConceptResult:
+    """An assembled concept as tracks, whose labeled slices come back as they are when it is assembled again.
+
+    What lies between two of them is filled as between drawn slices.
+
+    Args:
+        labelled: bool ``[row, column]`` by slice.
+        check: called between two steps; raises to cancel.
+    """
     if not labelled:
         return concept
     tracks = list(concept.tracks)
@@ -124,8 +140,20 @@ def with_labelled_slices(concept: ConceptResult, labelled: Mapping[int, BoolMask
     drawn = tuple(sorted(labelled))
     masks = {**first.masks, **{index: SoftMask.of(mask) for index, mask in labelled.items()}}
     scores = {**first.object_scores, **{index: float(mask.any()) for index, mask in labelled.items()}}
-    labelled_track = replace(first, seeds=drawn, score=1.0, masks=masks, object_scores=scores, drawn=drawn, shown=True)
-    return replace(concept, tracks=(labelled_track, *tracks[1:]))
+    sources = {**dict.fromkeys(first.masks, SliceSource.DETECTED), **first.sources}
+    labelled_track = replace(
+        first, seeds=drawn, score=1.0, masks=masks, object_scores=scores, drawn=drawn, shown=True, sources=sources
+    )
+    filled = fill_track(labelled_track, stack, volume, check=check)
+    between = {index for index, source in filled.sources.items() if source in _INTERPOLATED}
+    others = [_without_slices(track, between) for track in tracks[1:]]
+    return replace(concept, tracks=(filled, *others))
+
+
+def _without_slices(track: Track, slices: Collection[int]) -> Track:
+    """A track of another object, which is not on slices that the labeled one was filled on."""
+    masks = {index: soft for index, soft in track.masks.items() if index not in slices}
+    return replace(track, masks=masks)
 
 
 def _evidence(index: int, answer: TrackerOutput, share: float) -> SliceDetections:

@@ -20,7 +20,10 @@ def check_abilities(model: str, request: SegmentRequest) -> None:
         ModelError: there is no such model.
         MissingTrackerError: the request needs a tracker and the model has none.
     """
-    if not request.examples and not any(request.tracks(concept) for concept in request.concepts):
+    tracked = [concept for concept in request.concepts if request.tracks(concept)]
+    # What was drawn on several slices needs none; how many they are is known when the volume is cut.
+    drawn = [concept for concept in tracked if concept in request.prompts and request.prompts[concept].masks]
+    if not request.examples and len(drawn) == len(tracked):
         return
     # They need PyTorch, which a service that is only asked for its state does without.
     from MedSAM3SegmentLib.checkpoints.checkpoint import Checkpoint, Part

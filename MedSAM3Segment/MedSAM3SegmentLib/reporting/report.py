@@ -16,6 +16,7 @@ from MedSAM3SegmentLib.search_region import SearchRegion
 from MedSAM3SegmentLib.volume import Volume
 
 from .sentences import describe_cut_off
+from .slice_sentences import describe_next_slice, describe_sources
 
 
 def report_of(
@@ -139,9 +140,16 @@ def _concept(concept: ConceptResult, voxel_volume_mm3: float, covered: Mapping[s
             }
             for instance in concept.instances
         ],
+        "source_by_slice": {str(index): source.value for index, source in concept.sources.items()},
+        "next_slice": None if concept.next_slice is None else concept.next_slice.slice_index,
         "tracks": [_track(track) for track in concept.tracks],
         "clean_up": list(concept.clean_up),
-        "messages": [*concept.messages, *describe_cut_off(concept)],
+        "messages": [
+            *concept.messages,
+            *describe_cut_off(concept),
+            *describe_sources(concept),
+            *describe_next_slice(concept),
+        ],
     }
 
 

@@ -24,7 +24,7 @@ from MedSAM3SegmentLib.search_region import SearchRegion
 
 from .cut_off import CutOff
 from .slice_detections import SliceDetections
-from .tracks import Track
+from .tracks import SliceSource, SuggestedSlice, Track
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +63,8 @@ class ConceptResult:
         messages: what the user should know of this concept, one sentence each.
         tracks: the objects that were followed, in the modes that follow any.
         clean_up: what assembly did, one sentence a step ("2 objects on single slices were dropped").
+        sources: what each slice of the mask rests on.
+        next_slice: the slice whose correction would help most, or None where there is none.
     """
 
     concept: str
@@ -77,6 +79,8 @@ class ConceptResult:
     messages: tuple[Message, ...] = ()
     tracks: tuple[Track, ...] = ()
     clean_up: tuple[Message, ...] = ()
+    sources: Mapping[int, SliceSource] = field(default_factory=dict)
+    next_slice: SuggestedSlice | None = None
 
     @property
     def score_by_slice(self) -> dict[int, float]:

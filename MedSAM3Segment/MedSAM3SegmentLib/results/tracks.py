@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from MedSAM3SegmentLib.geometry.soft_mask import SoftMask
@@ -17,6 +17,17 @@ class StopReason(StrEnum):
     DETECTION_DISAGREES = "a fresh detection disagrees"
     LEFT_REGION = "the object left the region"
     END_OF_RANGE = "the range of slices ended"
+
+
+class SliceSource(StrEnum):
+    """What the mask of one slice rests on."""
+
+    DRAWN = "drawn"
+    INTERPOLATED = "interpolated"
+    """Between two drawn slices, by their shapes alone."""
+    MOVED = "interpolated and moved by the image"
+    TRACKED = "tracked"
+    DETECTED = "detected"
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,8 @@ class Track:
         drawn: slices a person drew; they stay as drawn.
         stops: one for each way it was followed.
         shown: whether a person showed it, by whatever mark; such an object is not doubted.
+        sources: what each slice rests on, where that is not the tracker.
+        doubts: how many pixels are expected to be wrong, by slice, where that is known.
     """
 
     seeds: tuple[int, ...]
@@ -56,8 +69,33 @@ class Track:
     drawn: tuple[int, ...] = ()
     stops: tuple[Stop, ...] = ()
     shown: bool = False
+    sources: Mapping[int, SliceSource] = field(default_factory=dict)
+    doubts: Mapping[int, float] = field(default_factory=dict)
+
+    def source_of(self, slice_index: int) -> SliceSource:
+        """What the mask of a slice rests on."""
+        if slice_index in self.drawn:
+            return SliceSource.DRAWN
+        return self.sources.get(slice_index, SliceSource.TRACKED)
 
     @property
     def sureness(self) -> tuple[float, bool]:
         """To order tracks by: the score, and among equals a person comes before the detector."""
         return self.score, self.shown
+
+
+@dataclass(frozen=True)
+class SuggestedSlice:
+    """A slice whose correction is expected to help most.
+
+    Attributes:
+        slice_index: along the stack.
+        source: what it rests on; None where nothing was found on it.
+        doubt: how many of its pixels are expected to be wrong.
+        drawn_mm: millimeters to the nearest slice that a person drew; None where none was drawn.
+    """
+
+    slice_index: int
+    source: SliceSource | None
+    doubt: float
+    drawn_mm: float | None

@@ -13,7 +13,7 @@ import numpy as np
 
 from MedSAM3SegmentLib.geometry.shape_interpolation import shape_between
 from MedSAM3SegmentLib.geometry.soft_mask import SoftMask, soft_mask_to_binary
-from MedSAM3SegmentLib.results.tracks import Track
+from MedSAM3SegmentLib.results.tracks import SliceSource, Track
 
 #: Slices are bridged over at most this far, in millimeters from the slice before to the slice after.
 LONGEST_GAP_MM = 25.0
@@ -41,7 +41,7 @@ def interpolate_gap(track: Track, shape: tuple[int, int], thickness: float) -> T
         if index not in sure and areas[index] < LEAST_AREA * min(areas[below], areas[above])
     }
     firm = [index for index in kept if index not in weak]
-    made, scores = dict(track.masks), dict(track.object_scores)
+    made, scores, sources = dict(track.masks), dict(track.object_scores), dict(track.sources)
     for before, after in pairwise(firm):
         between = range(before + 1, after)
         if (after - before) * thickness > LONGEST_GAP_MM or sure & set(between):
@@ -51,4 +51,6 @@ def interpolate_gap(track: Track, shape: tuple[int, int], thickness: float) -> T
             mask = shape_at((index - before) / (after - before))
             made[index] = SoftMask.of(mask | masks.get(index, mask))
             scores[index] = max(scores.get(index, 0.0), min(scores.get(before, 0.0), scores.get(after, 0.0)))
-    return replace(track, masks=dict(sorted(made.items())), object_scores=dict(sorted(scores.items())))
+            sources[index] = SliceSource.INTERPOLATED
+    made, scores = dict(sorted(made.items())), dict(sorted(scores.items()))
+    return replace(track, masks=made, object_scores=scores, sources=sources)

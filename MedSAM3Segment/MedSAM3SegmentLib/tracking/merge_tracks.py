@@ -56,4 +56,6 @@ def _joined(one: Track, other: Track) -> Track:
         drawn=tuple(sorted({*one.drawn, *other.drawn})),
         stops=(*one.stops, *other.stops),
         shown=one.shown or other.shown,
+        sources={**other.sources, **{index: one.source_of(index) for index in one.masks}},
+        doubts={**other.doubts, **one.doubts},
     )

@@ -17,7 +17,7 @@ from MedSAM3SegmentLib.models.tracker import Tracker
 from MedSAM3SegmentLib.models.tracker_types import PointPrompt, TrackerFeatures, TrackerOutput
 from MedSAM3SegmentLib.models.tracking_session import TrackingSession
 from MedSAM3SegmentLib.progress import RunReporter, Stage, StageProgress
-from MedSAM3SegmentLib.results.tracks import StopReason, Track
+from MedSAM3SegmentLib.results.tracks import SliceSource, StopReason, Track
 from MedSAM3SegmentLib.search_region import SearchRegion
 
 from .slice_check import assess_slice, binary_mask, probability_map
@@ -228,7 +228,15 @@ def _track(
         drawn=tuple(seed.slice_index for seed in target.seeds if seed.drawn),
         stops=(*forward.stops, *backward.stops),
         shown=target.shown,
+        sources={index: SliceSource.DETECTED for index in indices if _is_detection(kept[index], index, target)},
     )
+
+
+def _is_detection(kept: TrackedSlice, index: int, target: TrackedObject) -> bool:
+    """Whether a slice rests on the detector's mask and not on the tracker's or a person's."""
+    if index in {seed.slice_index for seed in target.seeds}:
+        return not target.shown
+    return kept.sure
 
 
 def _between(index: int, one: TrackedSlice, other: TrackedSlice) -> TrackedSlice:

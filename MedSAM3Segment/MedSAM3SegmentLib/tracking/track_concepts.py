@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.assembly.assemble import assemble
 from MedSAM3SegmentLib.features.slice_encoder import SliceFeatures
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
-from MedSAM3SegmentLib.geometry.soft_mask import SoftMask
+from MedSAM3SegmentLib.geometry.soft_mask import SoftMask, soft_mask_to_binary
+from MedSAM3SegmentLib.interpolation.drawn_concepts import describe_without_tracker, drawn_slices
+from MedSAM3SegmentLib.interpolation.fill_track import drawn_track, fill_track
 from MedSAM3SegmentLib.messages.message import message
 from MedSAM3SegmentLib.models.abilities import tracker_of
 from MedSAM3SegmentLib.models.detector import Sam3Detector
@@ -20,7 +23,7 @@ from MedSAM3SegmentLib.progress import RunReporter
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.results.result import ConceptResult
 from MedSAM3SegmentLib.results.slice_detections import SliceDetections
-from MedSAM3SegmentLib.results.tracks import Track
+from MedSAM3SegmentLib.results.tracks import SliceSource, Track
 from MedSAM3SegmentLib.search_region import SearchRegion
 
 from .detection_agreement import DetectionAgreement
@@ -83,12 +86,17 @@ def track_concepts(
     followed = [n for n, concept in enumerate(concepts) if request.tracks(concept.concept)]
     if not followed:
         return list(concepts)
-    tracker = tracker_of(features.model, request.mode)
-    _warn_of_adapter(features.model, reporter)
     found = {}
     for n in followed:
         reporter.callbacks.check()
         found[n] = assemble(concepts[n], search_region.stack, threshold, request.assembly, search_region)
+    if features.model.tracker is None and all(_is_drawn(concepts[n], request, search_region) for n in followed):
+        return [
+            _without_tracker(concept, found.get(n), request, features, search_region, reporter)
+            for n, concept in enumerate(concepts)
+        ]
+    tracker = tracker_of(features.model, request.mode)
+    _warn_of_adapter(features.model, reporter)
     jobs = [job for n in followed for job in _targets(n, found[n], request, search_region, threshold, reporter)]
     tracks: list[Track] = [_NOTHING] * len(jobs)
     windows = list(dict.fromkeys(concepts[job.number].window for job in jobs))
@@ -118,9 +126,61 @@ def track_concepts(
                 interpolate_gap(track, search_region.stack.slice_shape, search_region.stack.spacing[0])
                 for track in merged
             ]
+        own_jobs = [job for job in jobs if job.number == number]
+        merged = [_filled(track, own_jobs, found[number], features, search_region, reporter) for track in merged]
         evidence = _with_object_scores(concepts[number].evidence, merged)
         result[number] = replace(concepts[number], evidence=evidence, tracks=tuple(merged))
     return result
+
+
+def _filled(
+    track: Track,
+    jobs: Sequence[_Followed],
+    found: ConceptResult,
+    features: SliceFeatures,
+    search_region: SearchRegion,
+    reporter: RunReporter,
+) -> Track:
+    """A track with what lies between its drawn slices filled by shape, and moved by what is surer."""
+    if not track.drawn:
+        return track
+    own = [job for job in jobs if any(seed.drawn for seed in job.target.seeds)]
+    shown = {seed.slice_index for job in own for seed in job.target.seeds}
+    shown |= {point.slice_index for job in own for point in job.target.corrections} & set(track.seeds)
+    detected: dict[int, BoolMask] = {}
+    for job in own:
+        if job.label is not None:
+            detected |= _detected(found, job.label, search_region.stack)
+    stack, check = search_region.stack, reporter.callbacks.check
+    return fill_track(track, stack, features.volume, shown, detected, check)
+
+
+def _is_drawn(concept: ConceptResult, request: SegmentRequest, search_region: SearchRegion) -> bool:
+    return bool(drawn_slices(request.prompts.get(concept.concept), search_region.stack))
+
+
+def _without_tracker(
+    concept: ConceptResult,
+    found: ConceptResult | None,
+    request: SegmentRequest,
+    features: SliceFeatures,
+    search_region: SearchRegion,
+    reporter: RunReporter,
+) -> ConceptResult:
+    """A concept that nothing can follow: drawn slices, what lies between them, and what is detected beyond."""
+    if found is None:
+        return concept
+    prompts, stack = request.prompts[concept.concept], search_region.stack
+    reporter.add_message(describe_without_tracker(prompts, concept.concept))
+    track = drawn_track(drawn_slices(prompts, stack))
+    detected: dict[int, BoolMask] = {}
+    label = _label_of(track, found, stack) if request.detects(concept.concept) and prompts.is_phrase else None
+    if label is not None:
+        detected = _detected(found, label, stack)
+    track = fill_track(track, stack, features.volume, (), detected, reporter.callbacks.check)
+    if label is not None:
+        track = _with_detections(track, found, label, search_region)
+    return replace(concept, evidence=_with_object_scores(concept.evidence, [track]), tracks=(track,))
 
 
 #: Stands in a list until its track is there.
@@ -175,11 +235,27 @@ def _knows(agreement: DetectionAgreement, target: TrackedObject) -> bool:
 
 def _drawn_label(target: TrackedObject, found: ConceptResult, stack: SliceStack) -> int | None:
     """The detected object that has most of what a person drew, or None."""
+    return _most_covered({seed.slice_index: seed.mask for seed in target.seeds if seed.mask is not None}, found, stack)
+
+
+def _label_of(track: Track, found: ConceptResult, stack: SliceStack) -> int | None:
+    """The detected object that has most of a drawn track, or None."""
+    masks = {index: soft_mask_to_binary(soft, stack.slice_shape) for index, soft in track.masks.items()}
+    return _most_covered(masks, found, stack)
+
+
+def _most_covered(masks: Mapping[int, BoolMask], found: ConceptResult, stack: SliceStack) -> int | None:
     labels = stack.extract(found.instance_map)
-    drawn = [labels[seed.slice_index][seed.mask] for seed in target.seeds if seed.mask is not None]
+    drawn = [labels[index][mask] for index, mask in masks.items()]
     counts = np.bincount(np.concatenate([np.zeros(0, int), *drawn]).astype(int), minlength=1)
     counts[0] = 0
     return int(counts.argmax()) if counts.any() else None
+
+
+def _detected(found: ConceptResult, label: int, stack: SliceStack) -> dict[int, BoolMask]:
+    """A detected object, bool ``[row, column]`` by slice."""
+    labels = stack.extract(found.instance_map)
+    return {index: labels[index] == label for index in np.flatnonzero((labels == label).any(axis=(1, 2))).tolist()}
 
 
 def _labels(found: ConceptResult) -> list[int]:
@@ -190,12 +266,14 @@ def _with_detections(track: Track, found: ConceptResult, label: int, search_regi
     """A track with the slices that its object was detected on and the tracker did not reach."""
     labels = search_region.stack.extract(found.instance_map)
     scores = found.score_by_slice
-    masks, object_scores = dict(track.masks), dict(track.object_scores)
+    masks, object_scores, sources = dict(track.masks), dict(track.object_scores), dict(track.sources)
     for index in np.flatnonzero((labels == label).any(axis=(1, 2))).tolist():
         if index not in masks and index not in track.drawn:
             masks[index] = SoftMask.of(labels[index] == label)
             object_scores[index] = scores.get(index, 0.0)
-    return replace(track, masks=dict(sorted(masks.items())), object_scores=dict(sorted(object_scores.items())))
+            sources[index] = SliceSource.DETECTED
+    masks, object_scores = dict(sorted(masks.items())), dict(sorted(object_scores.items()))
+    return replace(track, masks=masks, object_scores=object_scores, sources=sources)
 
 
 def _with_true_stops(track: Track) -> Track:

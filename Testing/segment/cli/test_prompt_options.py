@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK
 
 from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.cli.options.prompt import add_prompt_options, concepts_of, prompts_of
@@ -16,7 +18,7 @@ from MedSAM3SegmentLib.io.segment import Segment
 from MedSAM3SegmentLib.io.segmentation import read_segmentation, write_segmentation
 from MedSAM3SegmentLib.prompts.prompts import BoxReading, TargetPrompts
 from MedSAM3SegmentLib.synthetic.phantom import make_phantom
-from support.cli_runs import files_in, write_phantom
+from support.cli_runs import Shell, files_in, write_phantom
 from support.external_data import SHARED, needs_shared
 from support.images import image_on_grid
 from support.results import axial_grid
@@ -189,3 +191,57 @@ def test_the_spleen_that_was_drawn_axially_is_not_read_as_sagittal(
     assert main(["segment", str(tmp_path / "phantom.nii.gz"), *words]) == 2
     assert "lies on axial slices (34)" in capsys.readouterr().err
     assert files_in(here) == []
+
+
+def drawn_on_slices(image: Path, slices: list[int], name: str = "drawn.nii.gz") -> Path:
+    """A mask file with a block on some slices of the first axis as it is stored."""
+    volume = SimpleITK.ReadImage(str(image))
+    mask = np.zeros(SimpleITK.GetArrayFromImage(volume).shape, np.uint8)
+    mask[slices, 6:14, 5:12] = 1
+    written = SimpleITK.GetImageFromArray(mask)
+    written.CopyInformation(volume)
+    SimpleITK.WriteImage(written, name)
+    return Path(name)
+
+
+def test_without_a_model_what_lies_between_drawn_slices_is_filled_and_that_is_said(
+    segment: Shell, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = drawn_on_slices(image, [2, 6])
+    options = ("--mode", "from prompts", "--mask", str(mask), "--plane", "axial", "--report", "r.json")
+    assert segment("--model", "none", *options) == 0
+    said = capsys.readouterr().err
+    assert "No model was used" in said
+    assert "What the slices rest on: drawn: 2, 6; interpolated" in said
+    assert "would help most" in said
+    found = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage("out.seg.nrrd"))
+    assert np.count_nonzero(found) == 5 * 8 * 7
+    (concept,) = json.loads(Path("r.json").read_text())["concepts"]
+    assert concept["source_by_slice"]["2"] == "drawn"
+    assert concept["source_by_slice"]["4"].startswith("interpolated")
+    assert concept["next_slice"] in (1, 7)
+
+
+def test_without_a_model_words_alone_are_refused_and_nothing_is_written(
+    segment: Shell, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert segment("--model", "none", "--concept", "liver") == 2
+    assert "draw 'liver' on two slices at least, or choose a model" in capsys.readouterr().err
+    assert files_in(here) == []
+
+
+def test_a_model_without_a_tracker_fills_between_drawn_slices_and_says_so(
+    segment: Shell, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = drawn_on_slices(image, [2, 6])
+    assert segment("--mode", "from prompts", "--mask", str(mask), "--plane", "axial") == 0
+    assert "has no tracker" in capsys.readouterr().err
+    assert np.count_nonzero(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage("out.seg.nrrd"))) == 5 * 8 * 7
+
+
+def test_a_model_without_a_tracker_refuses_a_single_drawn_slice(
+    segment: Shell, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = drawn_on_slices(image, [4])
+    assert segment("--mode", "from prompts", "--mask", str(mask), "--plane", "axial") == 3
+    assert "has no tracker" in capsys.readouterr().err

@@ -62,7 +62,7 @@ from MedSAM3SegmentLib.request import (
 from MedSAM3SegmentLib.results.cut_off import CutOff, Limit, Side
 from MedSAM3SegmentLib.results.result import ConceptResult, Instance, SegmentResult
 from MedSAM3SegmentLib.results.slice_detections import Detection, SliceDetections
-from MedSAM3SegmentLib.results.tracks import Stop, StopReason, Track
+from MedSAM3SegmentLib.results.tracks import SliceSource, Stop, StopReason, SuggestedSlice, Track
 from MedSAM3SegmentLib.search_region import SearchRegion
 from MedSAM3SegmentLib.vocabulary.characters import UNREADABLE
 from MedSAM3SegmentLib.vocabulary.phrases import clean_phrase, has_word
@@ -173,6 +173,8 @@ _tracks = st.builds(
     st.lists(_small, max_size=2).map(tuple),
     st.lists(_stops, max_size=2).map(tuple),
     _flags,
+    st.dictionaries(_small, st.sampled_from(SliceSource), max_size=2),
+    st.dictionaries(_small, _numbers, max_size=2),
 )
 _literals = _words.map(lambda text: text.replace("{", "{{").replace("}", "}}"))
 _holes = st.sampled_from(["{name}", "{name2}", "{count}", "{score:.2f}", "{score:g}"])
@@ -201,6 +203,9 @@ _concepts = st.builds(
     _sentences,
     st.lists(_tracks, max_size=2).map(tuple),
     _sentences,
+    st.dictionaries(_small, st.sampled_from(SliceSource), max_size=2),
+    st.none()
+    | st.builds(SuggestedSlice, _small, st.none() | st.sampled_from(SliceSource), _numbers, st.none() | _numbers),
 )
 _identities = st.builds(
     ModelIdentity, _words, _words, _flags, st.lists(st.builds(AdapterIdentity, _words, _words), max_size=2).map(tuple)

@@ -28,6 +28,7 @@ from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.preprocessing.windowing import CT_WINDOWS, Window, window_label
 from MedSAM3SegmentLib.reporting.sentences import describe_cut_off, describe_track
+from MedSAM3SegmentLib.reporting.slice_sentences import describe_next_slice, describe_sources
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.units import format_volume
 from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
@@ -48,6 +49,7 @@ examples:
   medsam3 segment dicom-folder --series 4 --concept liver --output liver.seg.nrrd
   medsam3 segment ct.nii.gz --mode propagate --concept liver --output liver.seg.nrrd
   medsam3 segment ct.nii.gz --mode "from prompts" --mask one-slice.seg.nrrd --output whole.seg.nrrd
+  medsam3 segment ct.nii.gz --mode "from prompts" --mask slices.seg.nrrd --model none --output whole.seg.nrrd
   medsam3 segment ct.nii.gz --concept "liver; tumor" --inside liver --output both.seg.nrrd
   medsam3 segment ct.nii.gz --concept tumor --inside liver.seg.nrrd --segments-per instance --output tumors.seg.nrrd
   medsam3 segment new.nii.gz --example old.nii.gz=old.seg.nrrd --model my-model --output new.seg.nrrd
@@ -83,7 +85,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         required=True,
         help="file to write, in place of one that exists: .seg.nrrd (3D Slicer segmentation) or .nii.gz (label map)",
     )
-    add_model_options(parser)
+    add_model_options(parser, may_be_none=True)
     parser.add_argument(
         "--mode",
         choices=[mode.value for mode in Mode],
@@ -167,6 +169,8 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     for concept in result.concepts:
         for sentence in describe_cut_off(concept):
             terminal.note(sentence, "yellow")
+        for sentence in (*describe_sources(concept), *describe_next_slice(concept)):
+            terminal.note(f"{concept.concept}: {sentence}")
         if not concept.found:
             terminal.result(f"{concept.concept}: {concept.reason}")
         for step in concept.clean_up:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
+from MedSAM3SegmentLib.request import NO_MODEL
+
 
 @dataclass(frozen=True)
 class ModelSection:
@@ -14,6 +16,11 @@ class ModelSection:
     device: str = "auto"
     dtype: str = "auto"
     resolution: int | None = None
+
+    @property
+    def is_none(self) -> bool:
+        """Whether no model is wanted: only what was drawn is filled in between."""
+        return self.source == NO_MODEL
 
     def check(self) -> None:
         """Find out, before anything large is read, whether the model and where it is to run are there.
@@ -51,14 +58,19 @@ def positive_number(text: str) -> int:
     return int(text)
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model``, ``--device``, ``--dtype``, ``--resolution`` and ``--threads``."""
+def add_model_options(parser: argparse.ArgumentParser, *, may_be_none: bool = False) -> None:
+    """Add ``--model``, ``--device``, ``--dtype``, ``--resolution`` and ``--threads``.
+
+    Args:
+        may_be_none: whether there is something to do without a model, which help then says.
+    """
+    without = f"; '{NO_MODEL}' fills between the slices of --mask without one" if may_be_none else ""
     parser.add_argument(
         "--model",
         metavar="demo|FOLDER|HUB_ID",
         default="demo",
         help="model to use: a folder or file, a name that 'medsam3 models list' shows, or BASE+ADAPTER "
-        "(default: demo, a small one trained on synthetic pictures)",
+        f"(default: demo, a small one trained on synthetic pictures){without}",
     )
     parser.add_argument("--device", metavar="auto|cuda|mps|cpu", default="auto", help="where to run (default: auto)")
     parser.add_argument(
