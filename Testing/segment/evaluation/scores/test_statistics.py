@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from MedSAM3SegmentLib.evaluation.statistics import bootstrap_mean, compare_paired
+from MedSAM3SegmentLib.evaluation.scores.statistics import bootstrap_mean, compare_paired
 
 
 def names(count: int) -> list[str]:

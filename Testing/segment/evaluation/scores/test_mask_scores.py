@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as npst
 from scipy import ndimage
 
 from MedSAM3SegmentLib.errors import PackageError
-from MedSAM3SegmentLib.evaluation.mask_scores import Presence, check_surface_library, score_masks
 from MedSAM3SegmentLib.evaluation.metrics import dice
+from MedSAM3SegmentLib.evaluation.scores.mask_scores import Presence, check_surface_library, score_masks
 
 ONE = (1.0, 1.0, 1.0)
 
@@ -128,6 +128,6 @@ def test_a_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
     import sys
 
     monkeypatch.setitem(sys.modules, "surface_distance", None)
-    with pytest.raises(PackageError, match="surface-distance.*--no-surfaces") as caught:
+    with pytest.raises(PackageError, match=r"surface-distance.*--no-surfaces") as caught:
         check_surface_library()
     assert str(caught.value).endswith(".")

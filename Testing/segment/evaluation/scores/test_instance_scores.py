@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis.extra import numpy as npst
 from scipy.optimize import linear_sum_assignment
 
-from MedSAM3SegmentLib.evaluation.instance_scores import score_instances
+from MedSAM3SegmentLib.evaluation.scores.instance_scores import score_instances
 
 
 def strip(*lengths: int) -> np.ndarray:
