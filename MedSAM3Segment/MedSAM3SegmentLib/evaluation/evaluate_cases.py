@@ -116,7 +116,9 @@ def _score(case: EvaluationCase, predictor: Predictor, tolerance: float | None) 
         volume = read_volume(case.image)
     references = case.read_references(None if volume is None else volume.grid)
     predictions, notes = predictor.predict(case, references, volume)
-    return [score_case(case, references[one.concept], one, tolerance) for one in predictions], notes
+    notes += [note for reference in references.values() for note in reference.notes]
+    rows = [score_case(case, one.reference or references[one.concept], one, tolerance) for one in predictions]
+    return rows, notes
 
 
 def _gathered(notes: Sequence[Sequence[str]]) -> list[str]:
@@ -216,7 +218,7 @@ def _draw_case(
         if prediction is None:
             continue
         with atomic_write(output / name) as draft:
-            draw_case(prediction.mask, references[row.concept], volume).save(draft, "PNG")
+            draw_case(prediction.mask, prediction.reference or references[row.concept], volume).save(draft, "PNG")
         asked = f"{row.prompt} '{row.phrase}', " if row.prompt else ""
         captions[name] = f"{which}: {row.case}, {row.concept}, {asked}Dice {row.dice:.3f}"
     return captions

@@ -21,10 +21,13 @@ from .cases.label_files import (
     LabelFile,
     find_label_files,
     find_segments,
+    is_cropped,
     join_masks,
     place_mask,
+    place_reference,
     read_labels,
     read_object_map,
+    union_grid,
 )
 
 
@@ -46,14 +49,16 @@ class Prediction:
     """One concept of one case.
 
     Attributes:
-        mask: bool ``[k, j, i]`` on the voxels of the reference.
+        mask: bool ``[k, j, i]`` on the voxels of ``reference``, or where that is None of the reference that was given.
         objects: whole numbers, one for each object, or None to take connected parts where objects are scored.
+        reference: the same reference on more voxels, where the file of either is cropped to what is segmented.
     """
 
     concept: str
     prompt: Prompt
     mask: BoolMask
     objects: NDArray[Any] | None = None
+    reference: Reference | None = None
 
 
 class Predictor(Protocol):
@@ -161,7 +166,13 @@ class FilePredictions:
         predictions = []
         for concept, reference in references.items():
             mask = join_masks(self._segments(file, concept, len(references) == 1), file.grid.shape)
-            predictions.append(Prediction(concept, Prompt(), _placed(mask, file, reference, case)))
+            if _is_cropped(file, reference, case):
+                common = union_grid(reference.grid, file.grid)
+                wider = place_reference(reference, common, case.files[0])
+                placed = place_mask(mask, file.grid, common, file.path, case.files[0])
+                predictions.append(Prediction(concept, Prompt(), placed, reference=wider))
+            else:
+                predictions.append(Prediction(concept, Prompt(), _placed(mask, file, reference, case)))
         return predictions
 
     def _segments(self, file: LabelFile, concept: str, is_only: bool) -> list[Any]:
@@ -194,6 +205,12 @@ class FilePredictions:
         if grid.shape != reference.grid.shape or not _same_place(grid, reference):
             raise InputError(f"{path} does not have the voxels of {case.files[0]}; resample it, nearest neighbor.")
         return Prediction(concept, Prompt(), objects != 0, objects)
+
+
+def _is_cropped(file: LabelFile, reference: Reference, case: EvaluationCase) -> bool:
+    """Whether Slicer, which leaves out what is empty, may have cropped either file."""
+    is_smaller = file.grid.shape != reference.grid.shape or not _same_place(file.grid, reference)
+    return is_smaller and not file.is_picture and (is_cropped(file.path) or is_cropped(case.files[0]))
 
 
 def _same_place(grid: Any, reference: Reference) -> bool:

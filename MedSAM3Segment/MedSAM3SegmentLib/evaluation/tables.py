@@ -177,8 +177,10 @@ def _group_table(results: Sequence[Summary]) -> Table:
 
 
 def _published_table(published: Sequence[Summary]) -> Table:
-    rows = [[str(one["method"]), str(one["table"]), f"{one['dice']:.4f}"] for one in published]
-    return Table("Published Dice, on the paper's own and undisclosed protocol", ["method", "table", "Dice"], rows)
+    rows = [[str(one["concept"]), str(one["method"]), str(one["table"]), f"{one['dice']:.4f}"] for one in published]
+    return Table(
+        "Published Dice, on the paper's own and undisclosed protocol", ["concept", "method", "table", "Dice"], rows
+    )
 
 
 def _comparison_table(title: str, compared: Sequence[Summary]) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class Reference:
         is_picture: whether its pixels have no size, so that lengths are in pixels.
         objects: whole numbers ``[k, j, i]``, one for each object, or None where objects are not told apart.
         scored: False where voxels count on neither side, or None for all.
+        notes: what the user should know of it, one sentence each.
     """
 
     mask: BoolMask
@@ -35,6 +36,7 @@ class Reference:
     is_picture: bool = False
     objects: NDArray[Any] | None = None
     scored: BoolMask | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -97,6 +99,21 @@ class CaseSet:
     published: Sequence[Mapping[str, Any]] = ()
     split: str = "all cases"
 
+    def restricted_to(self, names: Sequence[str]) -> CaseSet:
+        """The same cases with some of the concepts alone.
+
+        Raises:
+            InputError: one is not there.
+        """
+        strange = [name for name in names if name not in self.concepts]
+        if strange:
+            raise InputError(f"{self.title} has no concept '{strange[0]}'; there are {', '.join(self.concepts)}.")
+        kept = dict.fromkeys(names)
+        cases = [replace(case, read_references=_Restricted(case.read_references, tuple(kept))) for case in self.cases]
+        values = {name: given for name, given in self.values.items() if name in kept}
+        concepts = {name: self.concepts[name] for name in kept}
+        return replace(self, concepts=concepts, cases=cases, values=values)
+
     def split_hash(self) -> str:
         """SHA-256 over the names of the cases, and names and sizes of their reference files, whatever their order."""
         lines = sorted(
@@ -104,6 +121,18 @@ class CaseSet:
             for case in self.cases
         )
         return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class _Restricted:
+    """Gives some of the references."""
+
+    read: ReadReferences
+    names: tuple[str, ...]
+
+    def __call__(self, grid: VoxelGrid | None) -> dict[str, Reference]:
+        references = self.read(grid)
+        return {name: references[name] for name in self.names if name in references}
 
 
 def check_names(cases: Sequence[EvaluationCase]) -> None:

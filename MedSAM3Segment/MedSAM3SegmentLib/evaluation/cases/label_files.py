@@ -13,18 +13,23 @@ from numpy.typing import NDArray
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
-from MedSAM3SegmentLib.io.formats.pictures import PICTURE_SUFFIXES, TIFF_SUFFIXES
+from MedSAM3SegmentLib.io.formats.pictures import NUMBERED_SUFFIXES, PICTURE_SUFFIXES, TIFF_SUFFIXES, read_label_picture
 from MedSAM3SegmentLib.io.read_volume import read_stored
 from MedSAM3SegmentLib.io.segment import IsWanted, Segment
 from MedSAM3SegmentLib.io.segmentation import read_segmentation
 from MedSAM3SegmentLib.prompts.slice_prompts import placed_on
 from MedSAM3SegmentLib.vocabulary.phrases import prompt_for
 
+from .case import Reference
+
 #: Compressed with loss, so that the rim of a mask has values between.
 LOSSY_SUFFIXES = (".jpg", ".jpeg")
 
 #: Pixels above half of the range belong to a mask that was compressed with loss or stored in gray.
 HALF = 127
+
+#: Cropped parts of one image lie so near that what holds both is not more than this many times as large.
+_LARGEST_UNION = 1000
 
 #: What label maps end in, longest first.
 _SUFFIXES = (
@@ -109,6 +114,9 @@ def read_labels(path: Path, is_wanted: IsWanted = lambda _name, _label: True) ->
         segments, grid = read_segmentation(path, is_wanted)
         return LabelFile(path, segments, grid, False)
     values, grid = read_gray(path)
+    if values.dtype.kind == "f" and path.suffix.lower() in NUMBERED_SUFFIXES:
+        stored = read_label_picture(path)
+        values = stored.array if stored.array.ndim == 3 else values
     if path.suffix.lower() in LOSSY_SUFFIXES:
         values = np.where(values > HALF, 255, 0)
     elif values.dtype.kind == "f":
@@ -164,9 +172,8 @@ def place_mask(mask: BoolMask, own: VoxelGrid, grid: VoxelGrid, path: Path, refe
         InputError: voxels do not coincide, or a part lies outside.
     """
     placed = placed_on(grid, mask, own)
-    if placed is None or (
-        own.shape != grid.shape and sorted(own.shape) != sorted(grid.shape) and not _is_cropped(path)
-    ):
+    is_part = is_cropped(path) or is_cropped(reference)
+    if placed is None or (sorted(own.shape) != sorted(grid.shape) and not is_part):
         raise InputError(
             f"{path} has {size(own)} voxels that are not those of {reference} ({size(grid)}); resample it onto "
             "them, nearest neighbor."
@@ -174,6 +181,30 @@ def place_mask(mask: BoolMask, own: VoxelGrid, grid: VoxelGrid, path: Path, refe
     if np.count_nonzero(placed) < np.count_nonzero(mask):
         raise InputError(f"A part of {path} lies outside of {reference}; resample it onto its voxels.")
     return placed
+
+
+def place_reference(reference: Reference, grid: VoxelGrid, path: Path) -> Reference:
+    """A reference on more voxels.
+
+    Raises:
+        InputError: voxels do not coincide.
+    """
+    mask = place_mask(reference.mask, reference.grid, grid, path, path)
+    return Reference(mask, grid, reference.is_picture)
+
+
+def union_grid(grid: VoxelGrid, other: VoxelGrid) -> VoxelGrid:
+    """The smallest grid on the lattice of ``grid`` that holds both; only where they share it is it of use."""
+    ends = np.array(np.meshgrid(*[(0, n - 1) for n in other.shape[::-1]])).reshape(3, -1).T.astype(np.float64)
+    corners = np.rint(grid.to_ijk(other.to_ras(ends)))
+    low = np.minimum(corners.min(axis=0), 0)
+    high = np.maximum(corners.max(axis=0), np.array(grid.shape[::-1]) - 1)
+    moved = np.eye(4)
+    moved[:3, 3] = low
+    shape = tuple(int(n) for n in (high - low + 1)[::-1])
+    if np.prod(shape, dtype=float) > _LARGEST_UNION * (np.prod(grid.shape) + np.prod(other.shape)):
+        return grid  # far apart: whoever places them refuses
+    return VoxelGrid(shape, grid.ijk_to_ras @ moved)  # type: ignore[arg-type]
 
 
 def size(grid: VoxelGrid) -> str:
@@ -200,6 +231,6 @@ def values_by_concept(given: Sequence[str]) -> Mapping[str, tuple[int | str, ...
     return values
 
 
-def _is_cropped(path: Path) -> bool:
+def is_cropped(path: Path) -> bool:
     """Whether a smaller file may be a part of the whole: Slicer crops what it saves."""
     return path.suffix.lower() == ".nrrd"
