@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from MedSAM3SegmentLib.evaluation.run_folder import ROWS
+from MedSAM3SegmentLib.evaluation.run_folder import ROWS, locked
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.io.segment import Segment
+from MedSAM3SegmentLib.io.segmentation import write_segmentation
 from support.evaluation_files import evaluate, read_cases, read_summary, square, write_picture, write_volume
 
 
@@ -221,3 +224,77 @@ def test_missing_ones_can_count_as_nothing_found(folders: Path) -> None:
     assert evaluate(*COMMAND, "--missing-as-empty") == 0
     assert read_cases(folders / "out")["b", "mask"]["presence"] == "missed"
     assert any("b" in note and "Without a prediction" in note for note in read_summary(folders / "out")["notes"])
+
+
+def cropped(mask: np.ndarray, grid: VoxelGrid) -> tuple[np.ndarray, VoxelGrid]:
+    """A mask without the empty voxels around it, as Slicer saves it."""
+    places = np.argwhere(mask)
+    low, high = places.min(axis=0), places.max(axis=0) + 1
+    moved = np.eye(4)
+    moved[:3, 3] = low[::-1]
+    part = mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    return part, VoxelGrid(part.shape, grid.ijk_to_ras @ moved)
+
+
+def save(path: Path, mask: np.ndarray, grid: VoxelGrid, name: str = "Liver") -> None:
+    path.parent.mkdir(exist_ok=True)
+    write_segmentation(path, [Segment(name, mask, (1.0, 0.0, 0.0))], grid, {})
+
+
+@pytest.mark.parametrize("crops", ["truth", "mine", "truth mine", ""])
+def test_what_slicer_cropped_is_scored_where_it_lies(tmp_path: Path, crops: str) -> None:
+    grid = VoxelGrid((10, 24, 24), np.diag([-2.0, -2.0, 3.0, 1.0]))
+    truth = np.zeros(grid.shape, bool)
+    truth[2:6, 4:12, 4:12] = True
+    for folder, mask in (("truth", truth), ("mine", np.roll(truth, 6, axis=2))):
+        is_cropped = folder in crops
+        stored, own = cropped(mask, grid) if is_cropped else (mask, grid)
+        save(tmp_path / folder / f"x.{'seg.nrrd' if is_cropped or folder == 'mine' else 'nii.gz'}", stored, own)
+    words = ("--references", tmp_path / "truth", "--predictions", tmp_path / "mine", "--output", tmp_path / "out")
+    assert evaluate(*words) == 0
+    (row,) = read_cases(tmp_path / "out").values()
+    assert [int(row[name]) for name in ("tp", "fp", "fn")] == [64, 192, 192]
+    assert float(row["hd95"]) == pytest.approx(12.0)
+
+
+def test_segments_are_matched_by_name_and_not_by_number(tmp_path: Path) -> None:
+    grid = VoxelGrid((4, 20, 20), np.diag([-2.0, -2.0, 3.0, 1.0]))
+    liver, spleen = np.zeros(grid.shape, bool), np.zeros(grid.shape, bool)
+    liver[:, 2:8, 2:8], spleen[:, 12:16, 12:16] = True, True
+    parts = {"Liver": liver, "Spleen": spleen}
+    for folder, names in (("truth", ["Liver", "Spleen"]), ("mine", ["spleen", "LIVER", "stomach"])):
+        (tmp_path / folder).mkdir()
+        segments = [Segment(name, parts.get(name.title(), ~(liver | spleen)), (1.0, 0.0, 0.0)) for name in names]
+        write_segmentation(tmp_path / folder / "x.nii.gz", segments, grid, {})
+    words = ("--references", tmp_path / "truth", "--predictions", tmp_path / "mine", "--output", tmp_path / "out")
+    assert evaluate(*words) == 0
+    assert {key: float(row["dice"]) for key, row in read_cases(tmp_path / "out").items()} == {
+        ("x", "Liver"): 1.0,
+        ("x", "Spleen"): 1.0,
+    }
+
+
+def test_names_are_shown_as_they_are_and_run_nothing(folders: Path) -> None:
+    assert evaluate(*COMMAND, "--label", "<script>|`&=255") == 0
+    html, markdown = ((folders / "out" / name).read_text() for name in ("tables.html", "tables.md"))
+    assert "<script>" not in html
+    assert "&lt;script&gt;|`&amp;" in html
+    assert "\\<script\\>\\|\\`&" in markdown
+    assert ("a", "<script>|`&") in read_cases(folders / "out")
+
+
+def test_two_runs_do_not_write_into_one_folder(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with locked(folders / "out"):
+        assert evaluate(*COMMAND) == 2
+    one_line(capsys, "out", "Another evaluation")
+    assert evaluate(*COMMAND) == 0
+
+
+def test_a_damaged_run_is_one_sentence(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(*COMMAND) == 0
+    (folders / "out" / ROWS).write_text('{"case": "a", "rows": [{}], "notes": []}\n')
+    assert evaluate(*COMMAND) == 2
+    one_line(capsys, "Line 1", ROWS)
+    (folders / "out" / "run.json").write_text("[]")
+    assert evaluate(*COMMAND) == 2
+    one_line(capsys, "run.json")

@@ -23,9 +23,9 @@ again goes on where it was ended.
 
 examples:
   medsam3 evaluate --list
-  medsam3 evaluate --dataset busi --root data/BUSI --model medsam3 --prompts "T;T+I" --output busi
-  medsam3 evaluate --dataset dsb2018 --root data --model medsam3 --prompts "nuclei; cell" --output nuclei
-  medsam3 evaluate --nnunet Dataset042_Liver --split fold0 --model medsam3 --output liver
+  medsam3 evaluate --dataset busi --root data/BUSI --model medsam3-v1 --prompts "T;T+I" --output busi
+  medsam3 evaluate --dataset dsb2018 --root data --model medsam3-v1 --prompts "nuclei; cell" --output nuclei
+  medsam3 evaluate --nnunet Dataset042_Liver --split fold0 --model medsam3-v1 --output liver
   medsam3 evaluate --predictions mine --references truth --output scores
   medsam3 evaluate --predictions mine --references truth --label liver=1 --label kidney=2,3 --output scores
 """

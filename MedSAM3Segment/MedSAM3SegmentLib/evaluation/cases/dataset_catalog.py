@@ -120,16 +120,19 @@ def find_described(name: str) -> Dataset:
 
 
 def _dataset(name: str, entry: Mapping[str, Any]) -> Dataset:
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-    return Dataset(name, **{**given, "parts": tuple(_part(one) for one in entry["parts"])})
+    given = {**_with_tuples(entry), "parts": tuple(_part(one) for one in entry["parts"])}
+    return Dataset(name, **given)
 
 
 def _part(entry: Mapping[str, Any]) -> Part:
-    concepts = {name: _concept(one) for name, one in entry["concepts"].items()}
-    rest = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-    return Part(**{**rest, "concepts": concepts})
+    given = {**_with_tuples(entry), "concepts": {name: _concept(one) for name, one in entry["concepts"].items()}}
+    return Part(**given)
 
 
 def _concept(entry: Mapping[str, Any]) -> ConceptFiles:
-    rest = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-    return ConceptFiles(**{**rest, "kind": MaskKind(entry["kind"])})
+    given = {**_with_tuples(entry), "kind": MaskKind(entry["kind"])}
+    return ConceptFiles(**given)
+
+
+def _with_tuples(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +79,7 @@ def compare_paired(first: Sequence[float], second: Sequence[float], units: Seque
     return PairedComparison(len(differences), bootstrap_mean(differences.tolist(), units), p)
 
 
-def _resampled(sums: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+def _resampled(sums: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.float64]:
     random = np.random.default_rng(SEED)
     means = np.empty(RESAMPLES)
     for n in range(RESAMPLES):  # one at a time: of ten thousand units all draws at once would be 160 MB
