@@ -22,6 +22,7 @@ class CaseRow:
         unit: whose cases are not independent of each other.
         reference_volume, predicted_volume: in ``volume_unit``: cubic millimeters, or pixels of a picture.
         nsd: at the tolerance of the run; ``hd95`` is in ``distance_unit``.
+        object_hits: matched objects at IoU 0.5, 0.55 and so on to 0.95.
         objects_reference, objects_predicted, objects_matched, pq, ap, ap50: None where objects are not told apart.
     """
 
@@ -49,15 +50,17 @@ class CaseRow:
     pq: float | None = None
     ap: float | None = None
     ap50: float | None = None
+    object_hits: tuple[int, ...] | None = None
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> CaseRow:
         """What ``to_plain`` gave.
 
         Raises:
-            TypeError: something is missing or too much.
+            TypeError, KeyError: something is missing or too much.
         """
-        return cls(**plain)
+        hits = plain["object_hits"]
+        return cls(**{**plain, "object_hits": None if hits is None else tuple(hits)})
 
     def to_plain(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -94,6 +97,7 @@ def score_case(case: EvaluationCase, reference: Reference, prediction: Predictio
             "pq": counted.pq,
             "ap": counted.ap,
             "ap50": counted.ap50,
+            "object_hits": counted.hits,
         }
     return CaseRow(
         case=case.name,

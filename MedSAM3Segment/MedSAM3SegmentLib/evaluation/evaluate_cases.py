@@ -194,7 +194,7 @@ def _draw(
             row, name = known[place], f"pictures/{number:02d}-{which}.png"
             wanted.setdefault(row.case, []).append((row, which, name))
             order.append(name)
-    captions = {}
+    captions: dict[str, str] = {}
     for case in cases:
         if case.name in wanted:
             captions |= _draw_case(case, predictor, wanted[case.name], evaluation.output)
@@ -228,7 +228,9 @@ def _write_cases(path: Path, rows: Sequence[CaseRow]) -> None:
     with atomic_write(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(row.to_plain() for row in rows)
+        for row in rows:
+            hits = row.object_hits
+            writer.writerow({**row.to_plain(), "object_hits": None if hits is None else " ".join(map(str, hits))})
 
 
 def _write_text(path: Path, text: str) -> None:

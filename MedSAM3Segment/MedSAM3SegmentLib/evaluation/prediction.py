@@ -109,9 +109,10 @@ class FilePredictions:
         self._files: dict[str, Path] = {}
         for case in self.case_set.cases:
             alike = by_stem.get(case.name.rsplit("/", 1)[-1], [])
-            path = found.get(case.name) or (alike[0] if len(alike) == 1 else None)
-            if path is not None:
-                self._files[case.name] = path
+            if case.name in found:
+                self._files[case.name] = found[case.name]
+            elif len(alike) == 1:
+                self._files[case.name] = alike[0]
         used = list(self._files.values())
         if len(set(used)) < len(used):
             twin = next(path for path in used if used.count(path) > 1)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from .case_row import CaseRow
 from .empty_rule import EmptyRule
+from .scores.cgf1 import ObjectCounts, score_cgf1
 from .scores.mask_scores import Presence
 from .scores.statistics import Interval, bootstrap_mean, compare_paired
 
@@ -90,6 +92,12 @@ def _entry(rows: Sequence[CaseRow], rule: EmptyRule) -> dict[str, Any]:
     entry["found_rate"] = _share(present, Presence.FOUND)
     entry["false_found_rate"] = _share(absent, Presence.FALSE_FOUND)
     entry["false_found"], entry["without_reference"] = _count(absent, Presence.FALSE_FOUND), len(absent)
+    counts = [
+        ObjectCounts(row.objects_reference, row.objects_predicted, row.object_hits)
+        for row in rows
+        if row.objects_reference is not None and row.objects_predicted is not None and row.object_hits is not None
+    ]
+    entry["cgf1"] = asdict(score_cgf1(counts)) if counts else None
     groups = list(dict.fromkeys(row.group for row in rows))
     if len(groups) > 1:
         entry["groups"] = {

@@ -23,6 +23,9 @@ def tables_of(summary: Summary) -> list[Table]:
     """All tables of a summary; the first has words and words with an oracle box in columns of their own."""
     results: Sequence[Summary] = summary["results"]
     tables = [_dice_table(results), _measure_table(results, summary["rules"]), _presence_table(results)]
+    with_objects = [entry for entry in results if entry["cgf1"]]
+    if with_objects:
+        tables.append(_object_table(with_objects))
     grouped = [entry for entry in results if entry.get("groups")]
     if grouped:
         tables.append(_group_table(grouped))
@@ -165,6 +168,12 @@ def _presence_table(results: Sequence[Summary]) -> Table:
         for entry in results
     ]
     return Table("Presence", ["concept", "prompt", "found where present", "found where absent (false)"], rows)
+
+
+def _object_table(results: Sequence[Summary]) -> Table:
+    names = ("positive_micro_f1", "il_mcc", "cgf1")
+    rows = [[entry["concept"], _asked(entry), *(_number(entry["cgf1"][name]) for name in names)] for entry in results]
+    return Table("Objects as SAM 3 counts them", ["concept", "prompt", "positive micro F1", "IL_MCC", "cgF1"], rows)
 
 
 def _group_table(results: Sequence[Summary]) -> Table:

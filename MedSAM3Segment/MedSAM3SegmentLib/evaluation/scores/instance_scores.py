@@ -26,6 +26,7 @@ class InstanceScores:
         matched: pairs whose IoU is above 0.5.
         pq: panoptic quality; None where there is no object on either side.
         ap, ap50: average precision over all thresholds and at 0.5; None as for ``pq``.
+        hits: pairs whose IoU is at least 0.5, 0.55 and so on to 0.95, as SAM 3 counts them.
     """
 
     reference: int
@@ -34,6 +35,7 @@ class InstanceScores:
     pq: float | None
     ap: float | None
     ap50: float | None
+    hits: tuple[int, ...]
 
 
 def score_instances(predicted: NDArray[Any], reference: NDArray[Any]) -> InstanceScores:
@@ -61,10 +63,20 @@ def score_instances(predicted: NDArray[Any], reference: NDArray[Any]) -> Instanc
     best = iou[iou > 0.5]
     count_theirs, count_ours = len(their_sizes), len(our_sizes)
     if not count_theirs + count_ours:
-        return InstanceScores(0, 0, 0, None, None, None)
+        return InstanceScores(0, 0, 0, None, None, None, (0,) * len(_THRESHOLDS))
     precisions = []
     for threshold in _THRESHOLDS:
         hits = int(np.count_nonzero(best > threshold))
         precisions.append(hits / (count_theirs + count_ours - hits))
     pq = 2 * float(best.sum()) / (count_theirs + count_ours)
-    return InstanceScores(count_theirs, count_ours, len(best), pq, float(np.mean(precisions)), precisions[0])
+    ap = float(np.mean(precisions))
+    return InstanceScores(count_theirs, count_ours, len(best), pq, ap, precisions[0], _hits(iou))
+
+
+def _hits(iou: NDArray[np.float64]) -> tuple[int, ...]:
+    """Matches at each threshold, which a pair reaches where it is equal."""
+    from scipy.optimize import linear_sum_assignment
+
+    # Only of pairs at exactly 0.5 can one object have two.
+    matched = iou[linear_sum_assignment(iou, maximize=True)] if (iou == 0.5).any() else iou[iou > 0.5]
+    return tuple(int(np.count_nonzero(matched >= threshold)) for threshold in _THRESHOLDS)
