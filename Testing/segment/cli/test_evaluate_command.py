@@ -179,6 +179,7 @@ def test_against_a_baseline(folders: Path) -> None:
         (lambda here: write_picture(here / "mine" / "a.bmp", square()), (), ("a.png", "a.bmp")),
         (lambda _: None, ("--label", "organ"), ("'organ'", "NAME=VALUE")),
         (lambda _: None, ("--label", "organ=7"), ("Label 255", "organ")),
+        (lambda _: None, ("--label", "organ=0"), ("organ=0", "background")),
         (lambda _: None, ("--tolerance", "-1"), ("-1",)),
         (lambda _: None, ("--baseline", "mine"), ("mine", "no evaluation")),
         (lambda here: (here / "out").mkdir() or (here / "out" / "my.txt").touch(), (), ("out", "not empty")),

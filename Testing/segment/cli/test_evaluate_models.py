@@ -197,3 +197,21 @@ def test_real_images_by_the_demo_model(here: Path, words: tuple[object, ...], ca
     assert summary["predictor"]["model"]["demo"]
     assert all(0 <= one["dice"]["mean"] <= 1 for one in summary["results"])
     assert "says nothing about real ones" in (here / "out" / "tables.html").read_text()
+
+
+def test_a_tools_files_of_a_set_where_zero_is_foreground_need_their_values_said(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layers = np.full((40, 40), 255, np.uint8)
+    layers[5:10], layers[10:12], layers[20:30] = 0, 80, 160
+    write_picture(here / "data" / "Train" / "Image" / "0001.png", np.full((40, 40), 9, np.uint8))
+    write_picture(here / "data" / "Train" / "Layer_Masks" / "0001.png", layers)
+    words = ("--dataset", "goals", "--root", "data", "--partial", "--split", "all", "--predictions", "mine")
+    write_picture(here / "mine" / "0001.png", layers)
+    assert evaluate(*words, "--output", "out") == 2
+    assert "--label" in sentence(capsys)
+    shifted = np.select([layers == 0, layers == 80, layers == 160], [1, 2, 3]).astype(np.uint8)
+    write_picture(here / "mine" / "0001.png", shifted)
+    labels = ("retinal nerve fiber layer=1", "ganglion cell layer=2", "choroid=3")
+    assert evaluate(*words, "--output", "said", *[word for text in labels for word in ("--label", text)]) == 0
+    assert [float(row["dice"]) for row in read_cases(here / "said").values()] == [1.0, 1.0, 1.0]

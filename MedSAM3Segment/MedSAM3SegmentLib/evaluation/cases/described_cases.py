@@ -77,11 +77,17 @@ def described_cases(dataset: Dataset, root: Path, split: str = "test", *, partia
         dataset.title,
         concepts,
         cases,
-        {name: files.values for name, files in dataset.concepts.items()} if len(concepts) > 1 else {},
+        _values_of_tools(dataset),
         (*dataset.notes, *notes),
         dataset.published,
         description,
     )
+
+
+def _values_of_tools(dataset: Dataset) -> dict[str, tuple[int | str, ...]]:
+    """What label maps of tools have that keep the data set's values; nothing where 0 is one of them."""
+    values = {name: files.values for name, files in dataset.concepts.items()}
+    return {} if len(values) == 1 or any(not some or 0 in some for some in values.values()) else {**values}
 
 
 def _find(dataset: Dataset, root: Path) -> Iterator[_Found]:

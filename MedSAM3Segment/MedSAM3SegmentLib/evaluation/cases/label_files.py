@@ -227,6 +227,10 @@ def values_by_concept(given: Sequence[str]) -> Mapping[str, tuple[int | str, ...
             raise InputError(f"'{text}' is not NAME=VALUE or NAME=VALUE,VALUE, such as kidney=2,3.")
         if name.strip() in values:
             raise InputError(f"'{name.strip()}' is given twice in --label; join its values with commas.")
+        if "0" in parts:
+            raise InputError(
+                f"'{text}' names the label 0, which is the background; give the values of what is labelled."
+            )
         values[name.strip()] = tuple(int(part) if part.isdecimal() else part for part in parts)
     return values
 
