@@ -90,9 +90,13 @@ def evaluate(
             show(number, len(case_set.cases))
             if case.name in run.done:
                 continue
-            if cancel():
-                raise Cancelled(f"Stopped after {len(run.done)} cases; the same command goes on there.")
-            run.add(case.name, *_score(case, predictor, evaluation.tolerance))
+            try:
+                if cancel():
+                    raise Cancelled()
+                scored = _score(case, predictor, evaluation.tolerance)
+            except Cancelled:  # also by the model, in the middle of a case
+                raise Cancelled(f"Stopped after {len(run.done)} cases; the same command goes on there.") from None
+            run.add(case.name, *scored)
         show(len(case_set.cases), len(case_set.cases))
         results = [run.done[case.name] for case in case_set.cases]
         rows = [row for some, _ in results for row in some]

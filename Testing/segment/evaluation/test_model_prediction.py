@@ -18,6 +18,7 @@ from MedSAM3SegmentLib.evaluation.evaluate_cases import Evaluation, evaluate
 from MedSAM3SegmentLib.evaluation.model_prediction import ModelPredictions, PromptKind, oracle_box, resize_nearest
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.progress import RunCallbacks
 from MedSAM3SegmentLib.prompts.prompts import BoxReading
 from MedSAM3SegmentLib.prompts.slice_prompts import boxes_on
 from MedSAM3SegmentLib.volume import Volume
@@ -113,6 +114,18 @@ def test_a_run_that_was_cancelled_goes_on_and_gives_the_same(pictures: tuple, tm
     assert len(names) > 10
     for name in names:
         assert (parts / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_a_model_that_is_stopped_in_a_case_keeps_the_cases_before(pictures: tuple, tmp_path: Path) -> None:
+    case_set, answers = pictures
+    segmenter = KnownSegmenter(answers)
+    model = predictor(segmenter, tmp_path / "out")
+    model.callbacks = RunCallbacks(cancel=lambda: len(segmenter.requests) == 3)  # the second of two of a case
+    with pytest.raises(Cancelled, match="Stopped after 1 cases; the same command goes on there"):
+        evaluate(case_set, model, Evaluation(tmp_path / "out"))
+    assert not (tmp_path / "out" / "summary.json").exists()
+    model.callbacks = RunCallbacks()
+    assert len(evaluate(case_set, model, Evaluation(tmp_path / "out"))["results"]) == 2
 
 
 def test_another_model_does_not_go_on(pictures: tuple, tmp_path: Path) -> None:
