@@ -18,6 +18,7 @@ from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.preprocessing.resampling import straighten
 
 from .dicom.find_files import is_dicom, is_dicom_archive
+from .formats.pictures import NUMBERED_SUFFIXES, read_label_picture
 from .labelmap_nifti import color_of_label, read_names, write_labels
 from .read_volume import check_is_file, read_stored
 from .seg_nrrd import segments_by_header, write_seg_nrrd
@@ -91,6 +92,8 @@ def read_segmentation(
     if path.is_dir() or is_dicom(path) or is_dicom_archive(path):
         raise InputError("{path} is DICOM, from which no segmentation can be read; convert it to .seg.nrrd.", path=path)
     stored = read_stored(path)
+    if stored.array.ndim == 4 and path.suffix.lower() in NUMBERED_SUFFIXES:
+        stored = read_label_picture(path)
     layers = stored.array if stored.array.ndim == 4 else stored.array[..., None]
     if layers.dtype.kind == "f":
         layers = _rounded(layers, path)
@@ -104,6 +107,8 @@ def read_segmentation(
             raise InputError("{path} has a damaged header; save it again from 3D Slicer.", path=path) from None
     if "Segmentation_MasterRepresentation" in stored.tags:
         return [], grid
+    if layers.shape[3] > 1 and (layers == layers[..., :1]).all():
+        layers = layers[..., :1]  # a gray picture that was saved in color
     if layers.shape[3] > 1:
         raise InputError(
             "{path} is not a segmentation: it has {count} values per voxel; give a label map.",

@@ -17,11 +17,11 @@ import numpy as np
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.slice_stack import Plane
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.io.segment import Segment
 from MedSAM3SegmentLib.io.segmentation import read_segmentation
 from MedSAM3SegmentLib.prompts.slice_prompts import placed_on
 from MedSAM3SegmentLib.vocabulary.phrases import prompt_for
-from MedSAM3SegmentLib.volume import Volume
 
 from .dataset import LabelledStack, stack_with_labels
 
@@ -44,7 +44,7 @@ class ManifestCase:
 
 
 @dataclass
-class _Notes:
+class CaseNotes:
     """What is said once for all cases, with the files that it is true of."""
 
     files: dict[str, list[str]] = field(default_factory=dict)
@@ -70,12 +70,12 @@ def manifest_stacks(path: Path, say: Say = lambda _sentence: None) -> Iterator[L
     """
     from MedSAM3SegmentLib.io.read_volume import read_volume
 
-    notes = _Notes()
+    notes = CaseNotes()
     for case in read_manifest(path):
         volume = read_volume(case.image)
         for message in volume.messages:
             notes.add(message, case.image)
-        yield stack_with_labels(volume, _read_masks(case, volume, notes), case.plane)
+        yield stack_with_labels(volume, read_masks(case, volume.grid, notes), case.plane)
     notes.say(say)
 
 
@@ -185,8 +185,8 @@ def _check_twins(cases: list[ManifestCase], path: Path) -> None:
             known[key] = number
 
 
-def _read_masks(case: ManifestCase, volume: Volume, notes: _Notes) -> dict[str, BoolMask]:
-    """The mask of each concept of a case, ``[k, j, i]`` on the volume's grid.
+def read_masks(case: ManifestCase, grid: VoxelGrid, notes: CaseNotes) -> dict[str, BoolMask]:
+    """The mask of each concept of a case, ``[k, j, i]`` on ``grid``, that of its image.
 
     Raises:
         InputError: the labels cannot be read, lie elsewhere, or are not those that the concepts name.
@@ -221,20 +221,20 @@ def _read_masks(case: ManifestCase, volume: Volume, notes: _Notes) -> dict[str, 
                 f"{case.labels} holds {', '.join(unnamed)}, which no concept names, and no {wanted} for '{concept}'; "
                 f'correct the manifest, and write "{concept}": [] where it is absent.'
             )
-        notes.add(f"'{concept}' ({wanted}) is nowhere in the labels, so it is learnt as absent.", case.labels)
+        notes.add(f"'{concept}' ({wanted}) is nowhere in the labels, so it counts as absent.", case.labels)
     if unnamed:
         notes.add(f"the labels {', '.join(unnamed)} are named by no concept and were left out.", case.labels)
-    if case.labels.suffix.lower() != ".nrrd" and np.prod(own.shape) != np.prod(volume.grid.shape):
+    if case.labels.suffix.lower() != ".nrrd" and np.prod(own.shape) != np.prod(grid.shape):
         # Slicer crops what it saves; of any other file that is smaller nobody knows what is beside it.
         raise InputError(
-            f"The labels {case.labels} have {_size(own.shape)} voxels and {case.image} {_size(volume.grid.shape)}; "
+            f"The labels {case.labels} have {_size(own.shape)} voxels and {case.image} {_size(grid.shape)}; "
             "resample them onto it first."
         )
     masks = {}
     for concept, parts in chosen.items():
-        masks[concept] = np.zeros(volume.grid.shape, bool)
+        masks[concept] = np.zeros(grid.shape, bool)
         for segment in parts:
-            placed = placed_on(volume.grid, segment.mask, own)
+            placed = placed_on(grid, segment.mask, own)
             if placed is None:
                 raise InputError(
                     f"The labels {case.labels} do not lie on the grid of {case.image}; resample them onto it first."

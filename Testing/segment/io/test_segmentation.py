@@ -16,6 +16,7 @@ import pytest
 import SimpleITK
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from MedSAM3SegmentLib.cli.options.values import mask_on
 from MedSAM3SegmentLib.errors import InputError
@@ -526,3 +527,35 @@ def test_provenance_is_one_line_that_a_tag_can_hold() -> None:
     assert "\n" not in text
     assert "|" not in text
     assert json.loads(text) == PROVENANCE
+
+
+def test_a_picture_with_numbered_colors_has_their_numbers_as_labels(tmp_path: Path) -> None:
+    """As tools for labelling save them: 0 black, 1 dark red, 2 dark green."""
+    numbers = np.zeros((6, 8), np.uint8)
+    numbers[1:3, 1:4], numbers[4, 4:6] = 1, 2
+    for suffix in (".png", ".bmp"):
+        picture = Image.fromarray(numbers, "P")
+        picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+        picture.save(tmp_path / f"labels{suffix}")
+        segments, _ = read_segmentation(tmp_path / f"labels{suffix}")
+        assert [(one.name, int(one.mask.sum())) for one in segments] == [("Label 1", 6), ("Label 2", 2)]
+
+
+def test_a_gray_mask_is_its_values_however_it_is_stored(tmp_path: Path) -> None:
+    mask = np.zeros((6, 8), np.uint8)
+    mask[1:3, 1:4] = 1
+    picture = Image.fromarray(mask, "P")
+    picture.putpalette([0, 0, 0, 255, 255, 255])
+    picture.save(tmp_path / "numbered.png")
+    Image.fromarray(np.repeat(mask[..., None] * 255, 3, axis=2)).save(tmp_path / "color.png")
+    for name in ("numbered.png", "color.png"):
+        (segment,), _ = read_segmentation(tmp_path / name)
+        assert (segment.label, int(segment.mask.sum())) == (255, 6)
+
+
+def test_a_picture_in_color_is_no_segmentation(tmp_path: Path) -> None:
+    colors = np.zeros((6, 8, 3), np.uint8)
+    colors[1:3, 1:4, 0] = 200
+    Image.fromarray(colors).save(tmp_path / "color.png")
+    with pytest.raises(InputError, match="3 values per voxel"):
+        read_segmentation(tmp_path / "color.png")

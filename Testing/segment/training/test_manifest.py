@@ -106,7 +106,7 @@ def test_what_is_learnt_as_absent_and_what_is_left_out_is_said_once(folder: Path
     )
     assert len(stacks) == 3
     assert said == [
-        "only.nii.gz: 'tumor' (3) is nowhere in the labels, so it is learnt as absent.",
+        "only.nii.gz: 'tumor' (3) is nowhere in the labels, so it counts as absent.",
         "labels.nii.gz and 1 more: the labels 2 are named by no concept and were left out.",
     ]
 
@@ -127,7 +127,7 @@ def test_an_empty_segment_is_nothing_that_was_left_out(folder: Path) -> None:
     segmentation(folder, ("Spleen", SPLEEN & LIVER), ("Liver", LIVER))
     ((stack,), said) = read(folder, case_of({"liver": ["liver"], "tumor": ["tumor"]}, "drawn.seg.nrrd"))
     assert np.array_equal(masks_of(stack)["liver"], LIVER)
-    assert said == ["drawn.seg.nrrd: 'tumor' (tumor) is nowhere in the labels, so it is learnt as absent."]
+    assert said == ["drawn.seg.nrrd: 'tumor' (tumor) is nowhere in the labels, so it counts as absent."]
 
 
 def test_segments_that_overlap_stay_whole(folder: Path) -> None:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 TIFF_SUFFIXES = (".tif", ".tiff")
 
+#: Those in which the numbers of colors are what their writer chose; a GIF's are not.
+NUMBERED_SUFFIXES = (".png", ".bmp")
+
 #: Millimeters of a JPEG's and a TIFF's units of length.
 _JPEG_UNIT_MM = {1: 25.4, 2: 10.0}
 _TIFF_UNIT_MM = {2: 25.4, 3: 10.0}
@@ -42,6 +45,25 @@ def read_picture(path: Path) -> StoredImage:
     """
     with _opened(path) as picture:
         pixels = pixels_of(picture)
+        spacing = _spacing(picture)
+    return StoredImage(pixels[None], lps_grid((1, *pixels.shape[:2]), np.diag([*spacing, 1.0, 1.0]), path))
+
+
+def read_label_picture(path: Path) -> StoredImage:
+    """As ``read_picture``, but of a picture whose colors are numbered (a palette) the numbers, which are its labels.
+
+    Where all colors that occur are gray the gray values stay, since programs number those as they like.
+
+    Raises:
+        InputError: as for ``read_picture``.
+    """
+    with _opened(path) as picture:
+        pixels = pixels_of(picture)
+        if picture.mode == "P":
+            numbers = np.asarray(picture)
+            colors = np.asarray(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)[np.unique(numbers)]
+            if (colors != colors[:, :1]).any():
+                pixels = numbers
         spacing = _spacing(picture)
     return StoredImage(pixels[None], lps_grid((1, *pixels.shape[:2]), np.diag([*spacing, 1.0, 1.0]), path))
 

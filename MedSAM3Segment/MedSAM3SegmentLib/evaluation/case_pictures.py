@@ -1,0 +1,61 @@
+"""Pictures of single cases: the slice with most of the reference, and where prediction and reference agree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
+from MedSAM3SegmentLib.preprocessing.windowing import choose_window, to_display
+from MedSAM3SegmentLib.volume import Volume
+
+from .cases.case import Reference
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+#: Edge in pixels that longer pictures are made smaller to.
+_EDGE = 512
+
+_BOTH, _REFERENCE, _PREDICTION = (255, 255, 255), (60, 220, 90), (240, 70, 220)
+_OPACITY = 0.45
+
+
+def draw_case(mask: BoolMask, reference: Reference, volume: Volume | None) -> Image:
+    """Draw one slice, at its physical aspect ratio.
+
+    Args:
+        mask: the prediction, ``[k, j, i]`` on the reference's voxels.
+        volume: the image; where it is None or has other voxels the background is black.
+    """
+    from PIL import Image
+
+    stack = SliceStack.along(reference.grid, Plane.ACQUIRED)
+    truth, found = stack.extract(reference.mask), stack.extract(mask)
+    areas = truth.sum(axis=(1, 2)) if truth.any() else found.sum(axis=(1, 2))
+    index = int(np.argmax(areas))
+    picture = _background(stack, index, volume)
+    for where, color in (
+        (truth[index] & found[index], _BOTH),
+        (truth[index] & ~found[index], _REFERENCE),
+        (found[index] & ~truth[index], _PREDICTION),
+    ):
+        picture[where] = (1 - _OPACITY) * picture[where] + _OPACITY * np.array(color)
+    rows, columns = picture.shape[:2]
+    row_mm, column_mm = (1.0, 1.0) if reference.is_picture else stack.spacing[1:]
+    height, width = rows * row_mm, columns * column_mm
+    scale = _EDGE / max(height, width)
+    shape = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return Image.fromarray(picture.round().astype(np.uint8)).resize(shape)
+
+
+def _background(stack: SliceStack, index: int, volume: Volume | None) -> NDArray[Any]:
+    if volume is None or volume.grid.shape != stack.grid.shape:
+        return np.zeros((*stack.slice_shape, 3))
+    shown = stack.extract(volume.array)[index]
+    if shown.ndim == 2:
+        shown = np.repeat(to_display(shown, choose_window(volume))[..., None], 3, axis=2)
+    return np.asarray(shown, float).copy()

@@ -1,0 +1,242 @@
+"""Evaluate all cases and write what comes of it: a CSV of cases, a summary, tables and pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from MedSAM3SegmentLib.errors import Cancelled, InputError
+from MedSAM3SegmentLib.io.atomic_write import atomic_write
+
+from .case_pictures import draw_case
+from .case_row import COLUMNS, CaseRow, score_case
+from .cases.case import CaseSet, EvaluationCase, check_names
+from .empty_rule import EmptyRule
+from .prediction import Predictor
+from .run_folder import RunFolder, locked, read_run
+from .scores.mask_scores import SURFACE_LIBRARY, check_surface_library
+from .summarize import compare_runs, compare_words_with_boxes, summarize
+from .tables import html_of, markdown_of
+
+FORMAT = 1
+
+_EMPTY_RULES = {
+    EmptyRule.LEFT_OUT: "Cases without a reference are left out of the means; whether something was found there is "
+    "counted under presence. Where a reference is missed, Dice, IoU and NSD are 0 and HD95 is undefined.",
+    EmptyRule.AS_ONE: "Cases without a reference count in the means of Dice and IoU as 1 where nothing was found and "
+    "as 0 where something was. Where a reference is missed, Dice, IoU and NSD are 0 and HD95 is undefined.",
+}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a run is scored and where it is written.
+
+    Attributes:
+        output: folder to write; one of the same run that was ended is gone on with.
+        tolerance: of NSD, in mm or pixels; None measures no surfaces.
+        rule: what cases without a reference count as.
+        baseline: folder of an earlier run on the same cases, or None.
+        pictures: whether the worst, median and best cases are drawn.
+    """
+
+    output: Path
+    tolerance: float | None = 2.0
+    rule: EmptyRule = EmptyRule.LEFT_OUT
+    baseline: Path | None = None
+    pictures: bool = True
+
+
+#: Told how many cases of how many are done.
+ShowDone = Callable[[int, int], None]
+
+
+def evaluate(
+    case_set: CaseSet,
+    predictor: Predictor,
+    evaluation: Evaluation,
+    show: ShowDone = lambda _done, _all: None,
+    cancel: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Score all cases and write the results.
+
+    Returns:
+        What stands in ``summary.json``.
+
+    Raises:
+        InputError: a file cannot be used; what is done is kept, and the same command goes on there.
+        Cancelled: ``cancel`` said so between two cases; as above.
+        PackageError: surfaces are to be measured and the library is missing.
+    """
+    check_names(case_set.cases)
+    if evaluation.tolerance is not None:
+        check_surface_library()
+    baseline = None if evaluation.baseline is None else read_run(evaluation.baseline)
+    settings = {
+        "format": FORMAT,
+        "title": case_set.title,
+        "split": case_set.split_hash(),
+        "concepts": dict(case_set.concepts),
+        "predictor": predictor.describe(),
+        "tolerance": evaluation.tolerance,
+    }
+    with locked(evaluation.output):
+        run = RunFolder(evaluation.output, settings)
+        for number, case in enumerate(case_set.cases):
+            show(number, len(case_set.cases))
+            if case.name in run.done:
+                continue
+            try:
+                if cancel():
+                    raise Cancelled()
+                scored = _score(case, predictor, evaluation.tolerance)
+            except Cancelled:  # also by the model, in the middle of a case
+                raise Cancelled(f"Stopped after {len(run.done)} cases; the same command goes on there.") from None
+            run.add(case.name, *scored)
+        show(len(case_set.cases), len(case_set.cases))
+        results = [run.done[case.name] for case in case_set.cases]
+        rows = [row for some, _ in results for row in some]
+        notes = [*case_set.notes, *predictor.notes, *_gathered([some for _, some in results])]
+        summary = _summary(case_set, settings, rows, notes, evaluation, baseline)
+        _write_cases(evaluation.output / "cases.csv", rows)
+        pictures = _draw(case_set.cases, predictor, summary, rows, evaluation) if evaluation.pictures else []
+        _write_text(evaluation.output / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+        _write_text(evaluation.output / "tables.md", markdown_of(summary))
+        _write_text(evaluation.output / "tables.html", html_of(summary, pictures))
+    return summary
+
+
+def _score(case: EvaluationCase, predictor: Predictor, tolerance: float | None) -> tuple[list[CaseRow], list[str]]:
+    volume = None
+    if predictor.needs_image:
+        if case.image is None:
+            raise InputError(f"{case.name} has no image that a model could segment; give --predictions.")
+        from MedSAM3SegmentLib.io.read_volume import read_volume
+
+        volume = read_volume(case.image)
+    references = case.read_references(None if volume is None else volume.grid)
+    predictions, notes = predictor.predict(case, references, volume)
+    notes += [note for reference in references.values() for note in reference.notes]
+    rows = [score_case(case, one.reference or references[one.concept], one, tolerance) for one in predictions]
+    return rows, notes
+
+
+def _gathered(notes: Sequence[Sequence[str]]) -> list[str]:
+    """Each sentence once, with the number of cases that it is true of."""
+    counts: dict[str, int] = {}
+    for some in notes:
+        for note in dict.fromkeys(some):
+            counts[note] = counts.get(note, 0) + 1
+    return [note if count == len(notes) else f"{count} of {len(notes)} cases: {note}" for note, count in counts.items()]
+
+
+def _summary(
+    case_set: CaseSet,
+    settings: dict[str, Any],
+    rows: Sequence[CaseRow],
+    notes: list[str],
+    evaluation: Evaluation,
+    baseline: tuple[dict[str, Any], list[CaseRow]] | None,
+) -> dict[str, Any]:
+    against = []
+    if baseline is not None:
+        kept, theirs = baseline
+        against = compare_runs(rows, theirs, evaluation.rule)
+        if not against:
+            raise InputError(
+                f"{evaluation.baseline} and this run have no case and concept in common; compare runs of one data set."
+            )
+        if kept.get("split") != settings["split"]:
+            notes.append("The baseline was run on other cases or references; only cases of both are compared.")
+    return {
+        "format": FORMAT,
+        "title": case_set.title,
+        "split": {
+            "cases": len(case_set.cases),
+            "description": case_set.split,
+            "sha256": settings["split"],
+            "names": [case.name for case in case_set.cases],
+        },
+        "predictor": settings["predictor"],
+        "concepts": settings["concepts"],
+        "rules": {
+            "empty_rule": evaluation.rule.value,
+            "empty": _EMPTY_RULES[evaluation.rule],
+            "tolerance": evaluation.tolerance,
+            "distance_units": sorted({row.distance_unit for row in rows}),
+            "surface_library": SURFACE_LIBRARY,
+        },
+        "results": summarize(rows, evaluation.rule),
+        "words_against_boxes": compare_words_with_boxes(rows, evaluation.rule),
+        "against_baseline": against,
+        "published": list(case_set.published),
+        "notes": notes,
+    }
+
+
+def _draw(
+    cases: Sequence[EvaluationCase],
+    predictor: Predictor,
+    summary: dict[str, Any],
+    rows: Sequence[CaseRow],
+    evaluation: Evaluation,
+) -> list[tuple[str, str]]:
+    """Caption and path, relative to the output, of each picture."""
+    wanted: dict[str, list[tuple[CaseRow, str, str]]] = {}
+    order = []
+    for number, entry in enumerate(summary["results"], start=1):
+        key = (entry["concept"], entry["prompt"], entry["phrase"])
+        known = [row for row in rows if (row.concept, row.prompt, row.phrase) == key and row.dice is not None]
+        known.sort(key=lambda row: (row.dice, row.case))
+        chosen = {"best": len(known) - 1, "median": (len(known) - 1) // 2, "worst": 0} if known else {}
+        # A case that is worst and best at once is drawn once.
+        for place, which in sorted({place: which for which, place in chosen.items()}.items()):
+            row, name = known[place], f"pictures/{number:02d}-{which}.png"
+            wanted.setdefault(row.case, []).append((row, which, name))
+            order.append(name)
+    captions: dict[str, str] = {}
+    for case in cases:
+        if case.name in wanted:
+            captions |= _draw_case(case, predictor, wanted[case.name], evaluation.output)
+    return [(captions[name], name) for name in order if name in captions]
+
+
+def _draw_case(
+    case: EvaluationCase, predictor: Predictor, wanted: Sequence[tuple[CaseRow, str, str]], output: Path
+) -> dict[str, str]:
+    volume = None
+    if case.image is not None:
+        from MedSAM3SegmentLib.io.read_volume import read_volume
+
+        volume = read_volume(case.image)
+    references = case.read_references(None if volume is None else volume.grid)
+    predictions = {(p.concept, p.prompt.kind, p.prompt.phrase): p for p in predictor.predict_again(case, references)}
+    captions = {}
+    (output / "pictures").mkdir(exist_ok=True)
+    for row, which, name in wanted:
+        prediction = predictions.get((row.concept, row.prompt, row.phrase))
+        if prediction is None:
+            continue
+        with atomic_write(output / name) as draft:
+            draw_case(prediction.mask, prediction.reference or references[row.concept], volume).save(draft, "PNG")
+        asked = f"{row.prompt} '{row.phrase}', " if row.prompt else ""
+        captions[name] = f"{which}: {row.case}, {row.concept}, {asked}Dice {row.dice:.3f}"
+    return captions
+
+
+def _write_cases(path: Path, rows: Sequence[CaseRow]) -> None:
+    with atomic_write(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            hits = row.object_hits
+            writer.writerow({**row.to_plain(), "object_hits": None if hits is None else " ".join(map(str, hits))})
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_write(path) as draft:
+        draft.write_text(text, encoding="utf-8", newline="\n")
