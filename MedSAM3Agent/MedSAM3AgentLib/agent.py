@@ -16,16 +16,22 @@ from MedSAM3AgentLib.evidence import Evidence
 from MedSAM3AgentLib.going_on import with_text
 from MedSAM3AgentLib.objects.sides import midline_of
 from MedSAM3AgentLib.pages.page import PageSource, draw_action_page
+from MedSAM3AgentLib.planning.seeds import Seeds
 from MedSAM3AgentLib.planning.sentence import is_fully_known, is_implicit_question, plan_by_rules
 from MedSAM3AgentLib.planning.target_work import TargetWork
 from MedSAM3AgentLib.proposals import Proposer
 from MedSAM3AgentLib.questioning import Asker, Recorder
 from MedSAM3AgentLib.rounds import RoundWork
-from MedSAM3AgentLib.seeds import Seeds
 from MedSAM3AgentLib.sending.consent import Consent
 from MedSAM3AgentLib.sending.disclosure import OnConsent
 from MedSAM3AgentLib.sending.gate import SendingGate
-from MedSAM3AgentLib.session import AgentRequest, AgentResult, Round, Stop, Verdict
+from MedSAM3AgentLib.session import (
+    AgentRequest,
+    AgentResult,
+    Round,
+    Stop,
+    Verdict,
+)
 from MedSAM3AgentLib.stop_sentences import describe_end, describe_stop
 from MedSAM3AgentLib.targets import Plan, Target
 from MedSAM3SegmentLib.backend import SegmenterProtocol
@@ -259,7 +265,7 @@ class Agent:
                 text = asker.ask(answer_question(request.text, kept, sizes, rounds[-1].page))
                 answer = " ".join(filter(None, (answer, answer_in(text or ""))))
         if asker.ended is not None:
-            said.append(describe_end(self.language.name, asker.ended))
+            said.append(describe_end(self.language.name, str(asker.ended), asker.ended.stop))
         spent = asker.budget.spent(asker.calls)
         if request.price is not None and spent.calls:
             said.append(spent.words)

@@ -9,8 +9,8 @@ from dataclasses import replace
 from MedSAM3AgentLib.editing.apply import apply_commands
 from MedSAM3AgentLib.editing.commands import AddressedCommand, Combine, Rename
 from MedSAM3AgentLib.editing.grammar import parse_addressed, parse_commands
+from MedSAM3AgentLib.planning.seeds import Seeds, TargetSeed
 from MedSAM3AgentLib.planning.sentence import plan_by_rules
-from MedSAM3AgentLib.seeds import Seeds, TargetSeed
 from MedSAM3AgentLib.targets import Plan, Structure, Target
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.vocabulary.phrases import key_of

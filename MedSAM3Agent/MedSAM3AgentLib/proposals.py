@@ -9,7 +9,7 @@ import numpy as np
 
 from MedSAM3AgentLib.actions import Action, CarryEdits, EditMask
 from MedSAM3AgentLib.evidence import Evidence
-from MedSAM3AgentLib.objects.agreement import NEARLY_EQUAL_IOU, Opinion, opinions_of
+from MedSAM3AgentLib.objects.agreement import NEARLY_EQUAL_IOU, Opinion, is_one_against, opinions_of
 from MedSAM3AgentLib.objects.candidates import (
     mean_slice_score,
     objects_of,
@@ -31,7 +31,6 @@ from MedSAM3SegmentLib.errors import MissingTrackerError
 from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.results.result import ConceptResult
 from MedSAM3SegmentLib.tracking.correction import slice_scores
-from MedSAM3SegmentLib.vocabulary.phrases import key_of
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
 #: Checks that by themselves make a proposal doubtful whatever the wordings say.
@@ -113,7 +112,7 @@ class Proposer:
             return self._nothing(work, action)
         checked = [(opinion, self.checks(work, opinion, opinions)) for opinion in opinions]
         typed = work.wordings[0]
-        if _is_one_against_typed(typed, opinions):
+        if is_one_against(typed, opinions):
             said = message(
                 "'{typed}' found nothing, and '{phrase}' alone gave something, which is not believed.",
                 typed=typed,
@@ -297,17 +296,6 @@ def with_verdict(proposal: Proposal, verdict: Verdict, votes: tuple[int, int], w
     share = votes[1] / votes[0] if votes[0] else 0.5
     score = replace(proposal.score, verdict=verdict, votes=share)
     return replace(proposal, verdict=verdict, votes=votes, why=why, score=score)
-
-
-def same_phrase(one: str, other: str) -> bool:
-    """Whether two phrases are the same to the vocabulary."""
-    return key_of(one) == key_of(other)
-
-
-def _is_one_against_typed(typed: str, opinions: Sequence[Opinion]) -> bool:
-    """Whether the typed phrase gave nothing and no two others agree: one wording's word against it is not enough."""
-    gave = {phrase for opinion in opinions for phrase in opinion.phrases}
-    return typed not in gave and all(opinion.support < 2 for opinion in opinions)
 
 
 def _is_unbelievable(failed: Sequence[Check], mean_score: float, support: int) -> bool:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from MedSAM3AgentLib.backends.protocol import BackendError
 from MedSAM3AgentLib.session import Round, Stop
 from MedSAM3SegmentLib.messages.message import Message, as_message, message
 
 
-def describe_end(name: str, ended: BackendError) -> Message:
+def describe_end(name: str, why: str, stop: Stop) -> Message:
     """Why the language model ``name`` is not asked any more."""
-    if ended.stop is Stop.LANGUAGE_MODEL:
-        return message("The language model '{name}' failed: {why} The best round was kept.", name=name, why=str(ended))
-    return message(
-        "The language model '{name}' was not asked: {why} The best round was kept.", name=name, why=str(ended)
-    )
+    if stop is Stop.LANGUAGE_MODEL:
+        return message("The language model '{name}' failed: {why} The best round was kept.", name=name, why=why)
+    return message("The language model '{name}' was not asked: {why} The best round was kept.", name=name, why=why)
 
 
 def describe_stop(stop: Stop, rounds: Sequence[Round]) -> Message:

@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from MedSAM3AgentLib.actions import CarryEdits, EditMask, SegmentPhrases, UnknownActionError, action_data, action_of
 from MedSAM3AgentLib.agent import Agent
 from MedSAM3AgentLib.going_on import renamed, with_text
-from MedSAM3AgentLib.seeds import Seeds, TargetSeed
+from MedSAM3AgentLib.planning.seeds import Seeds, TargetSeed
 from MedSAM3AgentLib.session import AgentRequest, Stop, Verdict
 from MedSAM3AgentLib.targets import Pick, Plan, Side, Structure, Target, target_data, target_of
 from MedSAM3AgentLib.transcript import proposal_data, recorded_proposal

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from MedSAM3AgentLib.actions import clean_text
 from MedSAM3AgentLib.agent import Agent
 from MedSAM3AgentLib.backends.obedient import ObedientBackend
 from MedSAM3AgentLib.backends.protocol import Question, QuestionKind, Reply
 from MedSAM3AgentLib.pages.report import session_report
+from MedSAM3AgentLib.reply_words import clean_text
 from MedSAM3AgentLib.results import write_kept
 from MedSAM3AgentLib.sending.consent import Consent
 from MedSAM3AgentLib.session import AgentRequest, Stop

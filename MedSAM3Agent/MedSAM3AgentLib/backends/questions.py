@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from MedSAM3AgentLib.actions import action_words, clean_text
+from MedSAM3AgentLib.actions import action_words
+from MedSAM3AgentLib.reply_words import clean_text
 from MedSAM3AgentLib.session import Check, Proposal
 
 from .protocol import Question, QuestionKind, Subject

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
-from MedSAM3AgentLib.actions import Action, UnknownActionError, action_of, clean_phrase, clean_text
+from MedSAM3AgentLib.actions import Action, UnknownActionError, action_of
+from MedSAM3AgentLib.reply_words import clean_phrase, clean_text
 from MedSAM3AgentLib.targets import Pick, Plan, Side, Structure, Target
 
 #: More of a reply than this is not read.

@@ -12,7 +12,7 @@ from MedSAM3SegmentLib.cli.terminal import Terminal
 from MedSAM3SegmentLib.errors import InputError
 
 if TYPE_CHECKING:
-    from MedSAM3AgentLib.file_tools import FileTools
+    from MedSAM3AgentLib.cli.file_tools import FileTools
 
 _EPILOG = """\
 Needs the optional package: pip install 'medsam3-slicer[mcp]'.
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
         raise InputError("The folder {folder} does not exist; make it or choose another place.", folder=missing)
     section = ModelSection.of(options)
     section.check()
-    from MedSAM3AgentLib.file_tools import FileTools
+    from MedSAM3AgentLib.cli.file_tools import FileTools
     from MedSAM3SegmentLib.segmenter import Segmenter
 
     segmenter = Segmenter.load(section.source, section.device, section.dtype, section.resolution)

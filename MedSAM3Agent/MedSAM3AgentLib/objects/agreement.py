@@ -67,3 +67,9 @@ def share_in(mask: BoolMask, others: Sequence[BoolMask]) -> float:
     """The largest share of a mask that lies in one of the others."""
     size = max(int(np.count_nonzero(mask)), 1)
     return max((np.count_nonzero(mask & other) / size for other in others), default=0.0)
+
+
+def is_one_against(typed: str, opinions: Sequence[Opinion]) -> bool:
+    """Whether the typed phrase gave nothing and no two others agree: one wording's word against it is not enough."""
+    gave = {phrase for opinion in opinions for phrase in opinion.phrases}
+    return typed not in gave and all(opinion.support < 2 for opinion in opinions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from MedSAM3AgentLib.actions import Action, CarryEdits, EditMask, SegmentPhrases
-from MedSAM3AgentLib.seeds import TargetSeed
+from MedSAM3AgentLib.planning.seeds import TargetSeed
 from MedSAM3AgentLib.session import Proposal, Verdict
 from MedSAM3AgentLib.targets import Structure, Target
 from MedSAM3SegmentLib.array_types import BoolMask

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from MedSAM3AgentLib.actions import clean_text
 from MedSAM3AgentLib.backends.protocol import BackendError, Question
 from MedSAM3AgentLib.backends.questions import MOST_QUOTED
+from MedSAM3AgentLib.reply_words import clean_text
 from MedSAM3AgentLib.session import Stop
 from MedSAM3SegmentLib.messages.message import joined, message
 from MedSAM3SegmentLib.volume import Volume

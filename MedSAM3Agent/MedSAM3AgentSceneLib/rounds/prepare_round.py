@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from MedSAM3AgentLib.actions import action_data, action_words
-from MedSAM3AgentLib.seeds import Seeds
+from MedSAM3AgentLib.planning.seeds import Seeds
 from MedSAM3AgentLib.session import Proposal, Round
 from MedSAM3AgentLib.targets import Target, target_data
 from MedSAM3AgentLib.transcript import proposal_data

@@ -10,7 +10,7 @@ import numpy as np
 import vtk
 
 from MedSAM3AgentLib.going_on import renamed
-from MedSAM3AgentLib.seeds import Seeds, TargetSeed
+from MedSAM3AgentLib.planning.seeds import Seeds, TargetSeed
 from MedSAM3AgentLib.targets import Plan, Structure, Target, target_of
 from MedSAM3AgentLib.transcript import recorded_proposal
 from MedSAM3SceneLib.coroutines import WORKING, StepGenerator

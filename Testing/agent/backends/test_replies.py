@@ -21,10 +21,9 @@ from MedSAM3AgentLib.actions import (
     SetThreshold,
     action_data,
     action_of,
-    clean_phrase,
-    clean_text,
 )
 from MedSAM3AgentLib.backends.replies import ReplyFault, action_in, answer_in, json_in, plan_in, verdict_in
+from MedSAM3AgentLib.reply_words import clean_phrase, clean_text
 from MedSAM3AgentLib.targets import Plan, Side, Structure
 
 ACCEPT, REJECT = True, False

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import SimpleITK
 
+from MedSAM3AgentLib.cli.file_tools import FileTools
 from MedSAM3AgentLib.cli.mcp import assistant_server
-from MedSAM3AgentLib.file_tools import FileTools
 from MedSAM3SegmentLib.errors import InputError
 from support.images import image_on_grid
 from support.scripted_segmenter import ScriptedSegmenter, abdomen
