@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import slicer
-from MedSAM3AgentWidgetsLib.command_line import CommandLine
 from slicer.i18n import tr as _
 
 from MedSAM3AgentSceneLib.rounds.round_record import VOLUME_ROLE, round_nodes
 from MedSAM3AgentSceneLib.rounds.scene_round import SceneRound, round_of
+from MedSAM3AgentWidgetsLib.command_line import CommandLine
 from MedSAM3SceneLib.failure_log import log_failure
 from MedSAM3SceneLib.translation.translate import translated
 from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
@@ -92,7 +92,7 @@ class AgentPanel:
         self.form.disconnect()
         self._follow_timer.stop()
         self.command.stop(_("The scene was closed; nothing was changed."))
-        self.beside.forget()
+        self.beside.hide()
         self.rounds.clear()
         self.answer.clear()
         self._shown_volume = None
@@ -262,7 +262,8 @@ class AgentPanel:
             self._say(translated(str(error)))
             if not isinstance(error, MedSAM3Error):
                 log_failure("a button of a round could not do what it says.", error)
-            slicer.util.errorDisplay(translated(str(error)), windowTitle=_("MedSAM3 Agent"))
+            if not isinstance(error, Cancelled):
+                slicer.util.errorDisplay(translated(str(error)), windowTitle=_("MedSAM3 Agent"))
             return None
 
     def _opened(self, one: SceneRound) -> None:
