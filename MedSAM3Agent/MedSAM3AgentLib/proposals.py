@@ -20,9 +20,10 @@ from MedSAM3AgentLib.objects.candidates import (
     within,
     without_holes,
 )
+from MedSAM3AgentLib.objects.carrying import carried_over
 from MedSAM3AgentLib.objects.checks import CheckContext, check_mask
 from MedSAM3AgentLib.planning.target_work import TargetWork
-from MedSAM3AgentLib.planning.wordings import is_finding, wordings_of
+from MedSAM3AgentLib.planning.wordings import is_finding, is_paired, wordings_of
 from MedSAM3AgentLib.session import Check, OwnScore, Proposal, Verdict
 from MedSAM3AgentLib.targets import Pick, Structure, Target
 from MedSAM3SegmentLib.array_types import BoolMask
@@ -238,7 +239,7 @@ class Proposer:
             self.evidence.say(message("The model cannot follow what was edited; only the edited slices changed."))
             mask = seed.mask
         else:
-            mask = self.as_left(work, self.cut(work, concept))
+            mask = self._carried(work, self.cut(work, concept))
         if not mask.any():
             return self.absent(work, action, Verdict.ACCEPTED, message("Nothing was left on the edited slices."))
         opinion = Opinion((phrase,), mask)
@@ -250,6 +251,21 @@ class Proposer:
             return with_verdict(proposal, Verdict.UNSURE, (0, 0), message("Doubtful: {words}", words=failed[0].words))
         why = message("Goes on from {count} edited slices; all checks passed.", count=len(seed.edited))
         return with_verdict(proposal, Verdict.ACCEPTED, (0, 0), why)
+
+    def _carried(self, work: TargetWork, carried: BoolMask) -> BoolMask:
+        """What a target holds once its edited slices were carried; see ``carrying.carried_over``."""
+        seed, stack = work.seed, self.evidence.stack
+        assert seed is not None
+        structure = work.target.structure
+        is_single = not is_finding(structure.phrase) and (
+            structure.side is not None or not is_paired(structure.phrase, self.vocabulary)
+        )
+        nothing = np.zeros(stack.grid.shape, bool)
+        # By another name it was another thing.
+        is_same = seed.earlier is not None and seed.earlier.target.structure == structure
+        held = seed.earlier.mask if seed.earlier is not None and is_same else nothing
+        mask = carried_over(held, seed.mask, carried, seed.edited, stack, is_single=is_single)
+        return self.as_left(work, mask if work.bounds is None else mask & work.bounds)
 
     def _nothing(self, work: TargetWork, action: Action) -> Proposal:
         asked = [phrase for phrase in work.wordings if self.evidence.has(phrase)]
