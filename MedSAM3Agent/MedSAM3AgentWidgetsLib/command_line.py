@@ -189,13 +189,13 @@ class CommandLine:
         row = qt.QHBoxLayout()
         for widget in (qt.QLabel(_("Command:")), self.edit, self.undoButton, self.redoButton):
             row.addWidget(widget)
-        progress = qt.QHBoxLayout()
+        below = qt.QHBoxLayout()
         for widget in (self.bar, self.cancelButton):
-            progress.addWidget(widget)
+            below.addWidget(widget)
         column = qt.QVBoxLayout(self.widget)
         column.setContentsMargins(0, 0, 0, 0)
         column.addLayout(row)
-        column.addLayout(progress)
+        column.addLayout(below)
         column.addWidget(self.label)
         for button in (self.undoButton, self.redoButton):
             button.visible = has_undo

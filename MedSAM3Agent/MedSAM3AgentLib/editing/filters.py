@@ -107,7 +107,7 @@ def fill_holes(mask: BoolMask, slice_axis: int | None) -> BoolMask:
         for end in (0, -1):
             is_open[labels.take(end, axis)] = True
     is_open[0] = True
-    return mask | ~is_open[labels]
+    return np.asarray(mask | ~is_open[labels])
 
 
 def kernel_voxels(mm: float, spacing: float) -> int:

@@ -1,0 +1,139 @@
+"""Typed commands: voxels, undo and how long the window stands still; and segmentations beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import slicer
+
+from .abdomen import Abdomen, add_abdomen, add_large_abdomen, held, segment_ids
+from .session import Session
+from .steps import Steps, Until, pause
+from .views import colored
+from .window_gaps import Meter
+
+#: What is typed into the panel, one after the other.
+_TYPED = (
+    "shrink the liver 2 mm",
+    "grow the spleen 2 mm; smooth 3 mm; keep the largest",
+    "fill holes in the liver",
+    "remove what lies in the spleen",
+    "only above 40 HU",
+    "clear the spleen",
+)
+
+
+def check_commands(session: Session) -> Steps:
+    """On the sample, in the panel and in the effect."""
+    yield from _in_panel(session, add_abdomen, "sample 48x128x128")
+    yield from _in_effect(session)
+
+
+def check_large_commands(session: Session) -> Steps:
+    """In the panel, on a large CT."""
+    yield from _in_panel(session, add_large_abdomen, "CT 300x512x512")
+
+
+def check_beside(session: Session) -> Steps:
+    """Two segmentations are drawn beside each other, and the layout comes back."""
+    from MedSAM3AgentSceneLib.comparison.compare_rounds import BesideView, compare_segmentations
+    from MedSAM3AgentSceneLib.editing.run_command import run_command
+
+    abdomen, first = yield from _segmented(session, add_abdomen)
+    second = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "second")
+    second.CreateDefaultDisplayNodes()
+    second.GetSegmentation().DeepCopy(first.GetSegmentation())
+    run_command(second, "grow the liver 4 mm; shrink the spleen 4 mm")
+    compared = {one.name: one for one in compare_segmentations(first, second)}
+    session.checks.check(
+        "rounds are compared", compared["liver"].added_ml > 0 < compared["spleen"].removed_ml, compared["liver"]
+    )
+    manager = slicer.app.layoutManager()
+    before = manager.layout, sorted(manager.sliceViewNames())
+    view = BesideView()
+    view.show(first, second, abdomen.node)
+    yield pause(1.5)
+    widgets = [manager.sliceWidget(name) for name in ("MedSAM3First", "MedSAM3Second")]
+    session.checks.check("both views are shown", all(one is not None and one.visible for one in widgets), widgets)
+    for widget in widgets:
+        pixels = colored(widget, [color for _, color in view.legend])
+        session.checks.check(f"differences are drawn in {widget.sliceViewName}", pixels > 100, pixels)
+    offset = widgets[0].mrmlSliceNode().GetSliceOffset()
+    # Links follow what a person does.
+    widgets[0].sliceController().setSliceOffsetValue(offset + 6.0)
+    yield pause(0.5)
+    moved = widgets[1].mrmlSliceNode().GetSliceOffset()
+    session.checks.check("the views move together", abs(moved - offset - 6.0) < 1e-3, f"{offset} to {moved}")
+    slicer.util.mainWindow().grab().save(f"{slicer.app.temporaryPath}/medsam3-beside.png")
+    view.hide()
+    yield pause(0.5)
+    session.checks.equal("layout and views are as before", (manager.layout, sorted(manager.sliceViewNames())), before)
+
+
+def _in_panel(session: Session, add: Callable[[], Abdomen], volume: str) -> Steps:
+    abdomen, node = yield from _segmented(session, add)
+    line = session.panel.command.line
+    session.checks.check("the panel has a line for commands", line is not None and line.widget.visible, line)
+    # What is imported at first use is not measured.
+    yield from _typed(line, "how big is the liver")
+    before = _voxels(node, abdomen)
+    meter = Meter(session, volume)
+    try:
+        for text in _TYPED:
+            with meter.measured(f"'{text}'"):
+                yield from _typed(line, text)
+                yield pause(0.7)
+        for _ in range(len(_TYPED)):
+            with meter.measured("Undo"):
+                session.panel.undo()
+                yield pause(0.5)
+    finally:
+        meter.close()
+    session.checks.check("all is as before after as many undos", _equal(before, _voxels(node, abdomen)), volume)
+
+
+def _in_effect(session: Session) -> Steps:
+    abdomen, node = yield from _segmented(session, add_abdomen)
+    ids = segment_ids(node)
+    editor, effect = session.open_effect(node, abdomen.node, ids["liver"])
+    yield pause(0.5)
+    line = effect.options.command
+    before = _voxels(node, abdomen)
+    yield from _typed(line, "shrink 3 mm")
+    shrunk = _voxels(node, abdomen)
+    session.checks.check("the effect's line changes the selected segment", not _equal(before, shrunk), line.label.text)
+    editor.undo()
+    session.checks.check("Segment Editor's Undo takes it back", _equal(before, _voxels(node, abdomen)), "")
+    line.redoButton.click()
+    session.checks.check("the line's Redo does it again", _equal(shrunk, _voxels(node, abdomen)), line.label.text)
+    slicer.util.mainWindow().grab().save(f"{slicer.app.temporaryPath}/medsam3-effect.png")
+    editor.setActiveEffect(None)
+    session.open_panel()
+
+
+def _segmented(session: Session, add: Callable[[], Abdomen]) -> Steps:
+    session.close_scene()
+    session.open_panel()
+    abdomen = add()
+    session.choose(abdomen, "liver; spleen", seconds_a_slice=0.001)
+    session.choose_mode("SLICES")
+    yield pause(0.5)
+    yield from session.run(session.ui.applyButton)
+    yield pause(0.5)
+    return abdomen, session.ui.segmentationSelector.currentNode()
+
+
+def _typed(line: Any, text: str) -> Steps:
+    line.edit.text = text
+    line.run()
+    yield Until(lambda: not line.is_busy, f"an end of '{text}'", 300)
+
+
+def _voxels(node: Any, abdomen: Abdomen) -> dict[str, Any]:
+    return {name: held(node, one, abdomen.node) for name, one in segment_ids(node).items()}
+
+
+def _equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
