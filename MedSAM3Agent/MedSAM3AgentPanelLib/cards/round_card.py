@@ -70,7 +70,7 @@ class RoundCard:
                 column.addWidget(label)
                 self._labels.append(WrappedLabel(label))
         self.goOnEdit = qt.QLineEdit()
-        self.goOnEdit.placeholderText = _("What to change, or nothing: without the cyst")
+        self.goOnEdit.placeholderText = _("Optional: what to change, such as: also the spleen")
         self.goOnEdit.toolTip = _(
             "What you edited, deleted or renamed in the round counts. A further request, or a command such as shrink"
             " 2 mm, can be typed as well."
