@@ -1,9 +1,8 @@
 """What an edited slice changes on the others: what the model carries from it, as far as that is to be believed.
 
 Carried objects go astray where they touch another one, and cut off parts that were right. So what was there is kept,
-but for slices near an edited one that come closer to its shape, gaps towards it, and pieces that do not belong to it.
-On phantoms 200100 to 200119 the whole answer made the other slices of a structure worse in the mean; these parts of it
-make them better (docs/agent.md).
+but for slices near an edited one that show the same and come closer to its shape, gaps towards it, and pieces that do
+not belong to it. What each of these is worth was measured with the demo model: docs/agent-evaluation.md.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.geometry.mask_ops import mask_iou
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.tracking.correction import NOT_RELIED_ON
+
+from .agreement import SAME_IOU
 
 
 def carried_over(
@@ -40,15 +41,15 @@ def carried_over(
         nearest = min(edited, key=lambda one: abs(one - index))
         if index in edited or abs(nearest - index) > NOT_RELIED_ON or not before[index].any():
             continue
-        if mask_iou(followed[index], drawn[nearest]) > mask_iou(before[index], drawn[nearest]):
+        is_nearer = mask_iou(followed[index], drawn[nearest]) > mask_iou(before[index], drawn[nearest])
+        if is_nearer and mask_iou(followed[index], before[index]) >= SAME_IOU:
             new[index] = followed[index]
     _fill_gaps(new, before, followed, edited)
     if is_single:
-        labels, count = ndimage.label(drawn)
-        for number in range(1, count + 1):
-            piece = labels == number
-            if not (piece & followed).any() and not piece[list(edited)].any():
-                new &= ~piece
+        labels, _ = ndimage.label(drawn)
+        # Whatever the model follows, or a person edited, is the structure.
+        meant = np.union1d(np.unique(labels[followed]), np.unique(labels[list(edited)]))
+        new &= (labels == 0) | np.isin(labels, meant)
     return np.ascontiguousarray(stack.insert(new))
 
 
