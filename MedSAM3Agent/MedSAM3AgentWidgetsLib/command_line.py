@@ -187,14 +187,19 @@ class CommandLine:
         # Names of segments are anybody's, and are no markup.
         self.label.setTextFormat(qt.Qt.PlainText)
         row = qt.QHBoxLayout()
-        for widget in (qt.QLabel(_("Command:")), self.edit, self.undoButton, self.redoButton):
+        for widget in (qt.QLabel(_("Command:")), self.edit):
             row.addWidget(widget)
+        # In a row of their own, because a panel may be no wider than two buttons.
+        buttons = qt.QHBoxLayout()
+        for button in (self.undoButton, self.redoButton):
+            buttons.addWidget(button)
         below = qt.QHBoxLayout()
         for widget in (self.bar, self.cancelButton):
             below.addWidget(widget)
         column = qt.QVBoxLayout(self.widget)
         column.setContentsMargins(0, 0, 0, 0)
         column.addLayout(row)
+        column.addLayout(buttons)
         column.addLayout(below)
         column.addWidget(self.label)
         for button in (self.undoButton, self.redoButton):

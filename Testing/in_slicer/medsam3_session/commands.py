@@ -19,8 +19,8 @@ _TYPED = (
     "shrink the liver 2 mm",
     "grow the spleen 2 mm; smooth 3 mm; keep the largest",
     "fill holes in the liver",
-    "remove what lies in the spleen",
-    "only above 40 HU",
+    "smooth the liver 3 mm; only above 40 HU",
+    "invert the spleen",
     "clear the spleen",
 )
 
