@@ -8,7 +8,6 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from MedSAM3AgentSceneLib.rounds.round_record import VOLUME_ROLE, round_nodes
 from MedSAM3AgentSceneLib.rounds.scene_round import SceneRound, round_of
 from MedSAM3AgentWidgetsLib.command_line import CommandLine
 from MedSAM3SceneLib.failure_log import log_failure
@@ -21,7 +20,7 @@ from MedSAM3WidgetsLib.wrapped_labels import keep_labels_readable
 from .answer_section import AnswerSection
 from .cards.beside_section import BesideSection
 from .cards.round_card import CardActions
-from .cards.rounds_section import RoundsSection
+from .cards.rounds_section import RoundsSection, nodes_of_rounds
 from .language.consent_dialog import ask_consent
 from .language.language_section import LanguageSection
 from .request_form import RequestForm
@@ -168,7 +167,7 @@ class AgentPanel:
     def follow_rounds(self) -> None:
         """Show the rounds of the chosen volume that are in the scene now."""
         volume = self.form.volume
-        self.rounds.show(_round_nodes(volume), round_of)
+        self.rounds.show(nodes_of_rounds(volume), round_of)
         self._shown_volume = volume
         newest = self.rounds.newest
         if self.is_busy:
@@ -201,6 +200,7 @@ class AgentPanel:
 
     def _begin(self, start: Callable[[dict[str, Any]], Any]) -> None:
         self._say("")
+        self.beside.hide()
         self.answer.clear()
         self.display.begin(self.form.parameters.rounds, self.form.parameters.calls)
         turn = self._turn = object()
@@ -231,7 +231,8 @@ class AgentPanel:
         self.display.count_round(done)
         self.follow_rounds()
         self.update()
-        self._scroll_to_newest()
+        if self.rounds.newest is not None:
+            scroll_into_view(self.rounds.newest.section, self.rounds.newest.section)
 
     def _done(self, _run: Any) -> None:
         self._end_job()
@@ -268,6 +269,7 @@ class AgentPanel:
 
     def _opened(self, one: SceneRound) -> None:
         """Show the round of the card that was opened in the views, in place of the others."""
+        self.beside.hide()
         for card in self.rounds.cards:
             display = card.round.node.GetDisplayNode()
             if display is not None:
@@ -289,11 +291,6 @@ class AgentPanel:
         self.follow_rounds()
         self.update()
 
-    def _scroll_to_newest(self) -> None:
-        newest = self.rounds.newest
-        if newest is not None:
-            scroll_into_view(newest.section, newest.section)
-
     def _why_not(self) -> str:
         return self.form.why_not() or self.language.why_not()
 
@@ -301,9 +298,3 @@ class AgentPanel:
         """Show ``words`` below the buttons; nothing takes no room."""
         self.ui.messageLabel.text = words
         self.ui.messageLabel.visible = bool(words)
-
-
-def _round_nodes(volume: Any | None) -> list[Any]:
-    """The nodes of the rounds of a volume, from the oldest to the newest."""
-    nodes = round_nodes(slicer.mrmlScene) if volume is not None else []
-    return [node for node in nodes if node.GetNodeReference(VOLUME_ROLE) is volume]

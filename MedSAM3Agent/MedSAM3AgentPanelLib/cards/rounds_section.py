@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import slicer
+
+from MedSAM3AgentSceneLib.rounds.round_record import VOLUME_ROLE, round_nodes
 from MedSAM3AgentSceneLib.rounds.scene_round import SceneRound
 
 from .round_card import CardActions, RoundCard
@@ -90,3 +93,9 @@ class RoundsSection:
     def _only(self, opened: RoundCard) -> None:
         for card in self._cards.values():
             card.switch(card is opened)
+
+
+def nodes_of_rounds(volume_node: Any | None) -> list[Any]:
+    """The nodes of the rounds of a volume, from the oldest to the newest; none without a volume."""
+    nodes = round_nodes(slicer.mrmlScene) if volume_node is not None else []
+    return [node for node in nodes if node.GetNodeReference(VOLUME_ROLE) is volume_node]
