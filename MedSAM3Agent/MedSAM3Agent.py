@@ -291,7 +291,7 @@ class MedSAM3AgentLogic(ScriptedLoadableModuleLogic):
         from MedSAM3AgentSceneLib.editing.run_command import run_command
 
         self._runs.hold_history()
-        return run_command(segmentationNode, text, segments)
+        return run_command(segmentationNode, text, self._segmentIds(segmentationNode, segments))
 
     def undo(self):
         """Take back what was done last to segmentations of the scene, by this logic or another; False for nothing."""
@@ -312,6 +312,25 @@ class MedSAM3AgentLogic(ScriptedLoadableModuleLogic):
     def close(self):
         """End what is on its way, because the module goes away."""
         self._runs.close()
+
+    @staticmethod
+    def _segmentIds(segmentationNode, segments):
+        if segments is None:
+            return None
+        from MedSAM3SceneLib.requests.drawn_prompts import segment_ids_named
+        from MedSAM3SegmentLib.errors import InputError
+
+        segmentation, ids = segmentationNode.GetSegmentation(), []
+        for given in [segments] if isinstance(segments, str) else segments:
+            found = [given] if segmentation.GetSegment(given) else segment_ids_named(segmentation, given)
+            if len(found) != 1:
+                raise InputError(
+                    "'{segmentation}' holds no single segment '{segment}'; give its name or its ID.",
+                    segmentation=segmentationNode.GetName(),
+                    segment=given,
+                )
+            ids += found
+        return ids
 
     @staticmethod
     def _language(given, policy=None, certificate=None, key=None):
