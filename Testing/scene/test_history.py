@@ -1,4 +1,4 @@
-"""One history for all segmentations of a scene: undone in the order things were done, whichever node they were done to."""
+"""One history for all segmentations of a scene: undone in the order things were done, whichever node it was."""
 
 from __future__ import annotations
 
