@@ -164,10 +164,10 @@ class AgentPanel:
         self._say("")
         self.update()
 
-    def follow_rounds(self) -> None:
-        """Show the rounds of the chosen volume that are in the scene now."""
+    def follow_rounds(self, news: SceneRound | None = None) -> None:
+        """Show the rounds of the chosen volume that are in the scene now; ``news`` was read already."""
         volume = self.form.volume
-        self.rounds.show(nodes_of_rounds(volume), round_of)
+        self.rounds.show(nodes_of_rounds(volume), round_of, news)
         self._shown_volume = volume
         newest = self.rounds.newest
         if self.is_busy:
@@ -229,7 +229,7 @@ class AgentPanel:
 
     def _round_done(self, done: SceneRound) -> None:
         self.display.count_round(done)
-        self.follow_rounds()
+        self.follow_rounds(done)
         self.update()
         if self.rounds.newest is not None:
             scroll_into_view(self.rounds.newest.section, self.rounds.newest.section)

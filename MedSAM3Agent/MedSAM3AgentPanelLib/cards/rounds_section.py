@@ -43,11 +43,14 @@ class RoundsSection:
         """The card of the newest round."""
         return next(reversed(self._cards.values()), None)
 
-    def show(self, nodes: Sequence[Any], read: Callable[[Any], SceneRound | None]) -> None:
+    def show(
+        self, nodes: Sequence[Any], read: Callable[[Any], SceneRound | None], news: SceneRound | None = None
+    ) -> None:
         """Show the rounds in these nodes, from the oldest to the newest; a newest that is new is opened.
 
         Args:
             read: the round in a node; called for those that have no card yet, since pages are large.
+            news: one that was read already.
         """
         wanted = {node.GetID(): node for node in nodes}
         for node_id in [node_id for node_id in self._cards if node_id not in wanted]:
@@ -58,7 +61,8 @@ class RoundsSection:
             self.clear()
             kept = []
         for node_id in list(wanted)[len(kept) :]:
-            one = read(wanted[node_id])
+            node = wanted[node_id]
+            one = news if news is not None and news.node is node else read(node)
             if one is not None:
                 place = self._ui.roundsPlace.layout()
                 self._cards[node_id] = RoundCard(one, place, self._actions, is_open=False)
