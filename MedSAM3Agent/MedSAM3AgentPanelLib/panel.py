@@ -110,6 +110,7 @@ class AgentPanel:
         self._follow_timer.stop()
         self.display.end()
         self.beside.hide()
+        self.rounds.clear()
         self.command.close()
         self.language.close()
         self.form.close()
@@ -268,7 +269,7 @@ class AgentPanel:
             return None
 
     def _opened(self, one: SceneRound) -> None:
-        """Show the round of the card that was opened in the views, in place of the others."""
+        """Show the round of the opened card in the views, in place of the others."""
         self.beside.hide()
         for card in self.rounds.cards:
             display = card.round.node.GetDisplayNode()
@@ -278,8 +279,7 @@ class AgentPanel:
 
     def _command_target(self) -> Any:
         """What the command line edits."""
-        current = self.rounds.current
-        return current.node if current is not None else None
+        return getattr(self.rounds.current, "node", None)
 
     def _choices_changed(self) -> None:
         if self.form.volume is not self._shown_volume:
