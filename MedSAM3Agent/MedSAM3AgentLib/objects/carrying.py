@@ -21,7 +21,7 @@ from MedSAM3SegmentLib.tracking.correction import NOT_RELIED_ON
 from .agreement import SAME_IOU
 
 #: A slice comes nearer to one that was drawn where its overlap with it (intersection over union) rises by this much.
-#: Of 41 structures of phantoms 200100 to 200106 (5 mm, demo model) none got worse by that, with 0 two did.
+#: Chosen on 41 structures of phantoms 200100 to 200106 (5 mm, demo model): none got worse by it, with 0 two did.
 _NEARER = 0.05
 
 
@@ -72,4 +72,5 @@ def _fill_gaps(new: NDArray[np.bool_], before: BoolMask, followed: BoolMask, edi
 def _goes_on(mask: BoolMask, neighbor: BoolMask) -> bool:
     """Whether a slice goes on from its neighbor: mostly over it, and not much larger."""
     size = int(np.count_nonzero(mask))
-    return bool(size) and 2 * np.count_nonzero(mask & neighbor) >= size and size <= 1.5 * np.count_nonzero(neighbor)
+    shared, beside = int(np.count_nonzero(mask & neighbor)), int(np.count_nonzero(neighbor))
+    return size > 0 and 2 * shared >= size and size <= 1.5 * beside

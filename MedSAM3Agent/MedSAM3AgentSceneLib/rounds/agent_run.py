@@ -10,7 +10,7 @@ from typing import Any
 from MedSAM3AgentLib.session import AgentResult, Stop
 from MedSAM3AgentSceneLib.languages.burnt_in_text import may_show_text
 from MedSAM3AgentSceneLib.languages.disclosure import OnConsent
-from MedSAM3SceneLib.coroutines import WAITING, WORKING, StepGenerator, run_in_thread, yield_to_interface
+from MedSAM3SceneLib.coroutines import WAITING, WORKING, StepGenerator, release, run_in_thread, yield_to_interface
 from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
 from MedSAM3SceneLib.engine.local_engine import Engine
 from MedSAM3SceneLib.mrml.volumes import SceneVolume, check_volume_node, read_in_steps
@@ -97,11 +97,6 @@ class AgentRun(Run):
         super().cancel()
         if self._thread is not None:
             self._thread.cancel()
-
-    def forget(self) -> None:
-        """Let go of what is large; the rounds are in the scene."""
-        self._thread = None
-        super().forget()
 
     def _all_steps(self) -> StepGenerator[None]:
         spec = self.spec
@@ -235,6 +230,10 @@ class AgentRun(Run):
         if not (self._scene is None or self._scene.IsClosing()):
             self._finish_rounds()
         super()._end(state, error)
+        # Whoever keeps a run that is over shall not keep the volume and all answers with it.
+        held: list[object] = [self._thread, self.placed]
+        self._thread = self.placed = None
+        release(held)
 
     def _finish_rounds(self) -> None:
         """Write down on the last round why no other followed."""
