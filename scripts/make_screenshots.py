@@ -40,6 +40,11 @@ MEANT_BOX, OTHER_BOX = ((48, 112), (158, 226)), ((178, 162), (238, 236))
 MEANT_POINT, OTHER_POINT = (90, 190), (244, 138)
 
 
+#: The README's request to the agent, and what would be sent of it.
+AGENT_REQUEST = "liver and left kidney"
+CONSENT_WORDS = "pictures drawn from the volume, the words of the request, and measured numbers\n\n" + AGENT_REQUEST
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "Resources" / "Screenshots")
@@ -58,6 +63,7 @@ def take(bench: Bench, output: Path) -> None:
     segmenter = Segmenter.load("demo", "cpu")
     volume = take_panel(bench, output, segmenter)
     take_effect(bench, output, segmenter, volume)
+    take_agent(bench, output, segmenter)
 
 
 def take_panel(bench: Bench, output: Path, segmenter: Segmenter) -> Any:
@@ -130,6 +136,38 @@ def take_effect(bench: Bench, output: Path, segmenter: Segmenter, volume: Any) -
     bench.grab(effect.scriptedEffect.optionsFrame(), output / "effect-running.png")
     save_view(bench, "Green", output / "effect-partial.png")
     bench.wait(lambda: not effect.session.is_running, PATIENCE)
+
+
+def take_agent(bench: Bench, output: Path, segmenter: Segmenter) -> None:
+    """The agent's panel after the README's request, and the question before the page of a round would leave."""
+    from PySide6 import QtWidgets
+
+    bench.slicer.mrmlScene.Clear(False)
+    panel = bench.open_panel("MedSAM3Agent")
+    panel.logic.segmenter = segmenter
+    bench.slicer.util.setSliceViewerLayers(background=add_synthetic_abdomen("MedSAM3SyntheticCT"), fit=True)
+    panel.ui.requestEdit.plainText = AGENT_REQUEST
+    panel.ui.askButton.click()
+    bench.wait(lambda: not panel.panel.is_busy, PATIENCE)
+    bench.spin(0.5)
+    save_panel(bench, panel.parent, output / "agent-round.png")
+
+    from MedSAM3AgentSceneLib.languages.disclosure import Disclosure
+
+    from MedSAM3AgentPanelLib.language.consent_dialog import ask_consent
+
+    def save_and_refuse(dialog: Any) -> int:
+        dialog.show()
+        bench.spin(0.2)
+        bench.grab(dialog, output / "agent-consent.png")
+        dialog.reject()
+        return int(dialog.result())
+
+    page = panel.panel.rounds.newest.round.page
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(QtWidgets.QDialog, "exec_", save_and_refuse)
+        ask_consent(Disclosure("llm.example.org", CONSENT_WORDS, page, False))
+    bench.close_panel(panel)
 
 
 def slice_node(bench: Bench, view: str) -> Any:

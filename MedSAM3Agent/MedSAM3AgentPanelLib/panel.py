@@ -8,7 +8,6 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from MedSAM3AgentSceneLib.rounds.round_record import VOLUME_ROLE, round_nodes
 from MedSAM3AgentSceneLib.rounds.scene_round import SceneRound, round_of
 from MedSAM3AgentWidgetsLib.command_line import CommandLine
 from MedSAM3SceneLib.failure_log import log_failure
@@ -21,7 +20,7 @@ from MedSAM3WidgetsLib.wrapped_labels import keep_labels_readable
 from .answer_section import AnswerSection
 from .cards.beside_section import BesideSection
 from .cards.round_card import CardActions
-from .cards.rounds_section import RoundsSection
+from .cards.rounds_section import RoundsSection, nodes_of_rounds
 from .language.consent_dialog import ask_consent
 from .language.language_section import LanguageSection
 from .request_form import RequestForm
@@ -92,7 +91,7 @@ class AgentPanel:
         self.form.disconnect()
         self._follow_timer.stop()
         self.command.stop(_("The scene was closed; nothing was changed."))
-        self.beside.forget()
+        self.beside.hide()
         self.rounds.clear()
         self.answer.clear()
         self._shown_volume = None
@@ -111,6 +110,7 @@ class AgentPanel:
         self._follow_timer.stop()
         self.display.end()
         self.beside.hide()
+        self.rounds.clear()
         self.command.close()
         self.language.close()
         self.form.close()
@@ -165,10 +165,10 @@ class AgentPanel:
         self._say("")
         self.update()
 
-    def follow_rounds(self) -> None:
-        """Show the rounds of the chosen volume that are in the scene now."""
+    def follow_rounds(self, news: SceneRound | None = None) -> None:
+        """Show the rounds of the chosen volume that are in the scene now; ``news`` was read already."""
         volume = self.form.volume
-        self.rounds.show(_round_nodes(volume), round_of)
+        self.rounds.show(nodes_of_rounds(volume), round_of, news)
         self._shown_volume = volume
         newest = self.rounds.newest
         if self.is_busy:
@@ -201,6 +201,7 @@ class AgentPanel:
 
     def _begin(self, start: Callable[[dict[str, Any]], Any]) -> None:
         self._say("")
+        self.beside.hide()
         self.answer.clear()
         self.display.begin(self.form.parameters.rounds, self.form.parameters.calls)
         turn = self._turn = object()
@@ -229,9 +230,10 @@ class AgentPanel:
 
     def _round_done(self, done: SceneRound) -> None:
         self.display.count_round(done)
-        self.follow_rounds()
+        self.follow_rounds(done)
         self.update()
-        self._scroll_to_newest()
+        if self.rounds.newest is not None:
+            scroll_into_view(self.rounds.newest.section, self.rounds.newest.section)
 
     def _done(self, _run: Any) -> None:
         self._end_job()
@@ -262,11 +264,13 @@ class AgentPanel:
             self._say(translated(str(error)))
             if not isinstance(error, MedSAM3Error):
                 log_failure("a button of a round could not do what it says.", error)
-            slicer.util.errorDisplay(translated(str(error)), windowTitle=_("MedSAM3 Agent"))
+            if not isinstance(error, Cancelled):
+                slicer.util.errorDisplay(translated(str(error)), windowTitle=_("MedSAM3 Agent"))
             return None
 
     def _opened(self, one: SceneRound) -> None:
-        """Show the round of the card that was opened in the views, in place of the others."""
+        """Show the round of the opened card in the views, in place of the others."""
+        self.beside.hide()
         for card in self.rounds.cards:
             display = card.round.node.GetDisplayNode()
             if display is not None:
@@ -275,8 +279,7 @@ class AgentPanel:
 
     def _command_target(self) -> Any:
         """What the command line edits."""
-        current = self.rounds.current
-        return current.node if current is not None else None
+        return getattr(self.rounds.current, "node", None)
 
     def _choices_changed(self) -> None:
         if self.form.volume is not self._shown_volume:
@@ -288,11 +291,6 @@ class AgentPanel:
         self.follow_rounds()
         self.update()
 
-    def _scroll_to_newest(self) -> None:
-        newest = self.rounds.newest
-        if newest is not None:
-            scroll_into_view(newest.section, newest.section)
-
     def _why_not(self) -> str:
         return self.form.why_not() or self.language.why_not()
 
@@ -300,9 +298,3 @@ class AgentPanel:
         """Show ``words`` below the buttons; nothing takes no room."""
         self.ui.messageLabel.text = words
         self.ui.messageLabel.visible = bool(words)
-
-
-def _round_nodes(volume: Any | None) -> list[Any]:
-    """The nodes of the rounds of a volume, from the oldest to the newest."""
-    nodes = round_nodes(slicer.mrmlScene) if volume is not None else []
-    return [node for node in nodes if node.GetNodeReference(VOLUME_ROLE) is volume]

@@ -87,6 +87,64 @@ def test_an_edited_round_is_gone_on_from_and_compared(bench):
     assert widget.ui.answerSection.visible
 
 
+def test_two_rounds_are_shown_beside_each_other_with_overlap_and_volumes(bench):
+    widget, volume = open_panel(bench)
+    ask(bench, widget, "liver")
+    first = widget.panel.rounds.cards[0]
+    assert not first.besideButton.enabled, "there is nothing to compare with"
+    first.goOnEdit.text = "shrink the liver 8 mm"
+    first.goOnButton.click()
+    wait(bench, widget)
+    later = widget.panel.rounds.newest.round.node
+    views = list(bench.app.layoutManager().sliceViewNames())
+
+    widget.panel.rounds.newest.besideButton.click()
+    bench.spin(0.1)
+
+    ui = widget.ui
+    assert ui.besidePanel.visible
+    one, other = mask_of(first.round.node, "liver"), mask_of(later, "liver")
+    voxel_ml = abs(np.linalg.det(np.array(volume_matrix(volume))[:3, :3])) / 1000
+    wanted = (one.sum(), other.sum(), (other & ~one).sum(), (one & ~other).sum())
+    dice = 2 * (one & other).sum() / (one.sum() + other.sum())
+    assert other.sum() < one.sum()
+    assert rows(ui.besideTable) == [["liver", f"{dice:.3f}", *(f"{count * voxel_ml:.1f}" for count in wanted)]]
+    assert "Round 1 (left) beside round 2 (right)" in ui.besideLabel.text
+    ui.hideBesideButton.click()
+    assert not ui.besidePanel.visible
+    assert list(bench.app.layoutManager().sliceViewNames()) == views
+    assert bench.dialogs.said == []
+
+
+def test_a_comparison_goes_with_the_scene(bench):
+    widget, _ = open_panel(bench)
+    ask(bench, widget, "liver")
+    widget.panel.rounds.cards[0].goOnEdit.text = "shrink the liver 8 mm"
+    widget.panel.rounds.cards[0].goOnButton.click()
+    wait(bench, widget)
+    widget.panel.rounds.newest.besideButton.click()
+    bench.slicer.mrmlScene.Clear(False)
+    bench.spin(0.1)
+    assert not widget.ui.besidePanel.visible
+    assert widget.panel.rounds.cards == []
+
+
+def test_a_typed_command_changes_the_round_whose_card_is_open(bench):
+    widget, _ = open_panel(bench)
+    ask(bench, widget, "liver")
+    node = widget.panel.rounds.cards[0].round.node
+    before = mask_of(node, "liver").sum()
+    line = widget.panel.command
+    line.edit.text = "shrink the liver 8 mm"
+    line.run()
+    bench.wait(lambda: not line.is_busy)
+    assert 0 < mask_of(node, "liver").sum() < before
+    assert "shrink" in line.label.text
+    assert widget.ui.undoButton.enabled
+    widget.ui.undoButton.click()
+    assert mask_of(node, "liver").sum() == before
+
+
 def test_going_on_with_words(bench):
     widget, _ = open_panel(bench)
     ask(bench, widget, "liver")

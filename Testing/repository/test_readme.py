@@ -74,9 +74,9 @@ def test_every_link_leads_somewhere(document: Path) -> None:
         assert (folder / name).exists(), name
 
 
-@pytest.mark.parametrize("title", ["Install in Slicer", "Tutorial", "A GPU machine elsewhere"])
+@pytest.mark.parametrize("title", ["Install in Slicer", "Tutorial", "The agent in Slicer", "A GPU machine elsewhere"])
 def test_what_is_to_be_pressed_is_called_so(title: str) -> None:
-    sources = [*ROOT.glob("MedSAM3*/Resources/UI/*.ui"), *(ROOT / "MedSAM3Segment").rglob("*.py")]
+    sources = [*ROOT.glob("MedSAM3*/Resources/UI/*.ui"), *ROOT.glob("MedSAM3*/**/*.py")]
     shown = set()
     for source in sources:
         text = source.read_text(encoding="utf-8")
@@ -88,7 +88,7 @@ def test_what_is_to_be_pressed_is_called_so(title: str) -> None:
 
 
 def test_the_sample_of_the_tutorial_is_offered() -> None:
-    (name,) = re.findall(r"load \*\*(\w+)\*\*", section("Tutorial"))
+    (name,) = set(re.findall(r"load \*\*(\w+)\*\*", section("Tutorial") + section("The agent in Slicer")))
     assert f'"{name}"' in (ROOT / "MedSAM3Segment/MedSAM3SceneLib/mrml/sample_source.py").read_text(encoding="utf-8")
     assert f'getNode("{name}")' in section("In the Python console")
 
@@ -106,8 +106,8 @@ def test_the_console_examples_run_one_after_the_other(bench: Any, monkeypatch: p
     before = module.MedSAM3SegmentLogic.__init__
     monkeypatch.setattr(module.MedSAM3SegmentLogic, "__init__", lambda logic: before(logic, segmenter))
     examples = blocks(section("In the Python console"), "python")
-    assert len(examples) == 4
-    for example in examples:
+    assert len(examples) == 5
+    for example in examples[:4]:
         exec(compile(example, "README.md", "exec"), names)
     job = names["job"]
     bench.wait(lambda: job.ended)
@@ -118,6 +118,32 @@ def test_the_console_examples_run_one_after_the_other(bench: Any, monkeypatch: p
     ]
     assert [list(examples) for examples in segmenter.examples] == [["liver", "spleen", "left kidney"]]
     assert job.run.written is not None
+
+
+@pytest.mark.usefixtures("bench")
+def test_the_agents_console_example_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from support.agent_scene import ANSWERS, MASKS, add_abdomen, mask_of
+    from support.scripted_segmenter import ScriptedSegmenter
+
+    module = load_module("MedSAM3Agent")
+    monkeypatch.setitem(sys.modules, "MedSAM3Agent", module)
+    answers = {**ANSWERS, "left kidney": MASKS["kidney"] & ~MASKS["right kidney"]}
+    before = module.MedSAM3AgentLogic.__init__
+    monkeypatch.setattr(module.MedSAM3AgentLogic, "__init__", lambda logic: before(logic, ScriptedSegmenter(answers)))
+    names: dict[str, Any] = {"volumeNode": add_abdomen()}
+    (example,) = [one for one in blocks(section("In the Python console"), "python") if "MedSAM3AgentLogic" in one]
+    exec(compile(example, "README.md", "exec"), names)
+    assert {verdict.name for verdict in names["run"].rounds[-1].verdicts} == {"liver", "left kidney", "spleen"}
+    for name in ("liver", "spleen"):
+        assert (mask_of(names["keptNode"], name) == MASKS[name]).all(), "what was shrunk was taken back"
+
+
+def test_the_recorded_session_of_the_readme_is_the_modules() -> None:
+    from record_tutorial import RECORD, REQUEST
+
+    assert f"`{REQUEST}`" in section("The agent in Slicer")
+    module = (ROOT / "MedSAM3Agent/MedSAM3Agent.py").read_text(encoding="utf-8")
+    assert f'"Tutorial/{RECORD.name}"' in module
 
 
 def test_the_python_examples_run_one_after_the_other(

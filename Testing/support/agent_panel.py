@@ -143,7 +143,7 @@ def open_agent_panel(bench: Any, monkeypatch: Any) -> tuple[Any, ScriptedLogic]:
     monkeypatch.setattr(module, "MedSAM3AgentLogic", make)
     import MedSAM3AgentPanelLib.panel as panel
 
-    monkeypatch.setattr(panel, "_round_nodes", lambda volume: [one.node for one in made[-1].rounds_of(volume)])
+    monkeypatch.setattr(panel, "nodes_of_rounds", lambda volume: [one.node for one in made[-1].rounds_of(volume)])
     monkeypatch.setattr(panel, "round_of", lambda node: made[-1].round_of(node))
     return bench.open_panel("MedSAM3Agent"), made[-1]
 

@@ -7,6 +7,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from MedSAM3AgentSceneLib.rounds.scene_round import SceneRound
+from MedSAM3SceneLib.translation.translate import translated
 
 from .number_table import NumberTable
 
@@ -23,6 +24,7 @@ class BesideSection:
         self._ui = ui
         self._changed = changed
         self._view: Any = None
+        self._is_working = False
         headings = (
             (_("Structure"), ""),
             (_("Dice"), _("How much both have in common: 1 for all, 0 for nothing.")),
@@ -37,17 +39,27 @@ class BesideSection:
 
     @property
     def is_shown(self) -> bool:
-        return self._view is not None
+        return self._view is not None and self._view.is_shown
 
     def show(self, earlier: SceneRound, later: SceneRound, volume_node: Any) -> None:
-        """Show two rounds beside each other.
+        """Show two rounds beside each other; the window goes on meanwhile, and a second call does nothing.
 
         Raises:
             MedSAM3Error: they cannot be compared, in words.
         """
+        if self._is_working:
+            return
         from MedSAM3AgentSceneLib.comparison.compare_rounds import BesideView, compare_segmentations
 
-        compared = compare_segmentations(earlier.node, later.node)
+        self.hide()
+        self._is_working = True
+        try:
+            compared = compare_segmentations(earlier.node, later.node)
+            view = BesideView()
+            view.show(earlier.node, later.node, volume_node)
+        finally:
+            self._is_working = False
+        self._view = view
         self._table.show(
             [
                 (
@@ -56,14 +68,12 @@ class BesideSection:
                     *(f"{ml:.1f}" for ml in (one.volume_first_ml, one.volume_second_ml, one.added_ml, one.removed_ml)),
                 )
                 for one in compared
-            ]
+            ],
+            [translated(one.note) or one.name for one in compared],
         )
-        self._ui.besideLabel.text = _("Round {earlier} (left) beside round {later} (right), volumes in mL:").format(
-            earlier=earlier.number, later=later.number
-        )
-        self.hide()
-        self._view = BesideView()
-        self._view.show(earlier.node, later.node, volume_node)
+        self._ui.besideLabel.text = _(
+            "Round {earlier} (left) beside round {later} (right): added in blue, taken away in orange; milliliters."
+        ).format(earlier=earlier.number, later=later.number)
         self._ui.besidePanel.visible = True
         self._changed()
 
@@ -74,8 +84,3 @@ class BesideSection:
         if view is not None:
             view.hide()
             self._changed()
-
-    def forget(self) -> None:
-        """The scene is closed, and with it what was shown."""
-        self._view = None
-        self._ui.besidePanel.visible = False

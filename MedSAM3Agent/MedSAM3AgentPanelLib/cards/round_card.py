@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 
 from MedSAM3AgentSceneLib.rounds.scene_round import SceneRound
 from MedSAM3SceneLib.translation.translate import translated
+from MedSAM3WidgetsLib.window_timer import WindowTimer
 from MedSAM3WidgetsLib.wrapped_labels import WrappedLabel
 
 from .page_picture import PagePicture
@@ -51,6 +52,7 @@ class RoundCard:
         self._layout = layout
         self._is_switching = False
         self._has_picture = False
+        self._picture_timer = WindowTimer(self._read_picture, is_once=True)
         self._section = ctk.ctkCollapsibleButton()
         self._section.text = round_title(one)
         self._section.setSizePolicy(qt.QSizePolicy.Preferred, qt.QSizePolicy.Preferred)
@@ -70,7 +72,7 @@ class RoundCard:
                 column.addWidget(label)
                 self._labels.append(WrappedLabel(label))
         self.goOnEdit = qt.QLineEdit()
-        self.goOnEdit.placeholderText = _("What to change, or nothing: without the cyst")
+        self.goOnEdit.placeholderText = _("Optional: what to change, such as: also the spleen")
         self.goOnEdit.toolTip = _(
             "What you edited, deleted or renamed in the round counts. A further request, or a command such as shrink"
             " 2 mm, can be typed as well."
@@ -126,6 +128,7 @@ class RoundCard:
 
     def remove(self) -> None:
         """Take it out of the panel."""
+        self._picture_timer.stop()
         # Qt frees it once whoever called is done: a button of the card itself may have.
         self._section.visible = False
         self._layout.removeWidget(self._section)
@@ -144,7 +147,12 @@ class RoundCard:
         """Read the page once it is wanted: a scene may hold many."""
         if self.is_open and not self._has_picture:
             self._has_picture = True
-            self._picture.show(self.round.page)
+            # Not in the same step as the card is made: each holds the window for a moment.
+            self._picture_timer.start(0)
+
+    def _read_picture(self) -> None:
+        self._picture_timer.stop()
+        self._picture.show(self.round.page)
 
 
 def _words(text: str) -> Any:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import slicer
+
+from MedSAM3AgentSceneLib.rounds.round_record import VOLUME_ROLE, round_nodes
 from MedSAM3AgentSceneLib.rounds.scene_round import SceneRound
 
 from .round_card import CardActions, RoundCard
@@ -40,11 +43,14 @@ class RoundsSection:
         """The card of the newest round."""
         return next(reversed(self._cards.values()), None)
 
-    def show(self, nodes: Sequence[Any], read: Callable[[Any], SceneRound | None]) -> None:
+    def show(
+        self, nodes: Sequence[Any], read: Callable[[Any], SceneRound | None], news: SceneRound | None = None
+    ) -> None:
         """Show the rounds in these nodes, from the oldest to the newest; a newest that is new is opened.
 
         Args:
             read: the round in a node; called for those that have no card yet, since pages are large.
+            news: one that was read already.
         """
         wanted = {node.GetID(): node for node in nodes}
         for node_id in [node_id for node_id in self._cards if node_id not in wanted]:
@@ -55,7 +61,8 @@ class RoundsSection:
             self.clear()
             kept = []
         for node_id in list(wanted)[len(kept) :]:
-            one = read(wanted[node_id])
+            node = wanted[node_id]
+            one = news if news is not None and news.node is node else read(node)
             if one is not None:
                 place = self._ui.roundsPlace.layout()
                 self._cards[node_id] = RoundCard(one, place, self._actions, is_open=False)
@@ -90,3 +97,9 @@ class RoundsSection:
     def _only(self, opened: RoundCard) -> None:
         for card in self._cards.values():
             card.switch(card is opened)
+
+
+def nodes_of_rounds(volume_node: Any | None) -> list[Any]:
+    """The nodes of the rounds of a volume, from the oldest to the newest; none without a volume."""
+    nodes = round_nodes(slicer.mrmlScene) if volume_node is not None else []
+    return [node for node in nodes if node.GetNodeReference(VOLUME_ROLE) is volume_node]

@@ -37,7 +37,8 @@ def _is_agreed(question: str, disclosure: Any, yes: str) -> bool:
     dialog.windowTitle = _("MedSAM3 Agent: before anything is sent")
     dialog.objectName = "MedSAM3AgentConsent"
     column = qt.QVBoxLayout(dialog)
-    for words, is_question in ((question, True), (translated(disclosure.what), False)):
+    what = _("This would be sent: {what}").format(what=translated(disclosure.what))
+    for words, is_question in ((question, True), (what, False)):
         label = qt.QLabel(dialog)
         # Words that somebody typed are shown as they are.
         label.textFormat = qt.Qt.PlainText

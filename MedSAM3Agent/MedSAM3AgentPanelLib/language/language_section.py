@@ -51,7 +51,9 @@ class LanguageSection:
         self._key_task, self._test_task = BackgroundTask(), BackgroundTask()
         self._deadline = WindowTimer(self._give_test_up, is_once=True)
         settings = read_settings()
-        self._settings = settings if settings.record else replace(settings, record=record)
+        # Another version of the module may have lain elsewhere.
+        is_there = bool(settings.record) and Path(settings.record).is_file()
+        self._settings = settings if is_there else replace(settings, record=record)
         for choice, words in (
             (LanguageChoice.RULES, _("None: rules")),
             (LanguageChoice.LOCAL, _("On this computer")),

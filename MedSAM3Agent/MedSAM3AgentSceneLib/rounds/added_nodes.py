@@ -82,11 +82,13 @@ class AddedNodes:
             self._make_folder()
         with visibilities_kept(self.scene):
             for one, displays in zip(self.added, self._displays, strict=True):
-                for display in displays:
-                    self.scene.AddNode(display)
                 if one.record is not None:
                     self.scene.AddNode(one.record)
                 self.scene.AddNode(one.node)
+                # Slicer's subject hierarchy hears of each and logs those whose segmentation it does not have yet.
+                for number, display in enumerate(displays):
+                    self.scene.AddNode(display)
+                    one.node.SetAndObserveNthDisplayNodeID(number, display.GetID())
                 item = one.item or folder_of(self.scene, self.session)
                 put_into(item, one.node)
                 if one.record is not None:

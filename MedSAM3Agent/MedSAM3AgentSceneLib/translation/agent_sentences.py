@@ -111,6 +111,7 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3AgentSceneLib.translation", "The request was taken out of the scene while the agent worked on it."),
         QT_TRANSLATE_NOOP("MedSAM3AgentSceneLib.translation", "The round holds {count} segments; name one in the command, such as 'shrink the {name} 2 mm'."),
         QT_TRANSLATE_NOOP("MedSAM3AgentSceneLib.translation", "The rules answer no questions; choose a language model."),
+        QT_TRANSLATE_NOOP("MedSAM3AgentSceneLib.translation", "The script has no more replies."),
         QT_TRANSLATE_NOOP("MedSAM3AgentSceneLib.translation", "The segment '{name}' is empty."),
         QT_TRANSLATE_NOOP("MedSAM3AgentSceneLib.translation", "The segment '{name}' is marked as completed, so nothing was changed; change its status in the Segment Editor first."),
         QT_TRANSLATE_NOOP("MedSAM3AgentSceneLib.translation", "The segment '{segment}' is stored as {representation}; create its Binary labelmap in the Segmentations module."),

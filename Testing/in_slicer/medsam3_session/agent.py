@@ -145,7 +145,7 @@ def _command(session: Session, widget: Any, abdomen: Abdomen) -> Steps:
     node, checks = widget.panel.rounds.newest.round.node, session.checks
     liver = segment_ids(node)["liver"]
     before = held(node, liver, abdomen.node)
-    widget.panel.command.edit.text = "shrink the liver 2 mm"
+    widget.panel.command.edit.text = "shrink the liver 5 mm"
     widget.panel.command.run()
     yield Until(lambda: not widget.panel.command.is_busy, "an end of the command")
     yield pause(0.3)

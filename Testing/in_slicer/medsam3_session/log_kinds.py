@@ -12,6 +12,8 @@ from .lines import read_line
 #: What Slicer logs of itself, with or without the extension.
 _SLICERS_OWN = (
     re.compile(r"^Switch to module: "),
+    # Of windows where no window manager runs.
+    re.compile(r"^QXcbConnection: XCB error: \d+ \(BadMatch\).*SetInputFocus"),
     # Of views that Slicer was built without.
     re.compile(r"vtkMRMLThreeDSliceEdgeDisplayableManager"),
 )
