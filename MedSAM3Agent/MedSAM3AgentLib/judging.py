@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from MedSAM3AgentLib.backends.replies import verdict_in
-from MedSAM3AgentLib.proposals import HARD_CHECKS, with_verdict
-from MedSAM3AgentLib.session import Proposal, Verdict
+from MedSAM3AgentLib.proposals import HARD_CHECKS
+from MedSAM3AgentLib.session import Proposal, Verdict, with_verdict
 from MedSAM3SegmentLib.messages.message import message
 
 #: Asks for one vote: the text of the reply to the vote with this number, or None where no more may be asked.

@@ -24,7 +24,7 @@ from MedSAM3AgentLib.objects.carrying import carried_over
 from MedSAM3AgentLib.objects.checks import CheckContext, check_mask
 from MedSAM3AgentLib.planning.target_work import TargetWork
 from MedSAM3AgentLib.planning.wordings import is_finding, is_paired, wordings_of
-from MedSAM3AgentLib.session import Check, OwnScore, Proposal, Verdict
+from MedSAM3AgentLib.session import Check, OwnScore, Proposal, Verdict, with_verdict
 from MedSAM3AgentLib.targets import Pick, Structure, Target
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import MissingTrackerError
@@ -289,13 +289,6 @@ class Proposer:
             return self.absent(work, action, Verdict.UNSURE, why)
         why = message("None of {count} wordings found it; the best score is {score:.2f}.", count=len(asked), score=best)
         return self.absent(work, action, Verdict.ACCEPTED, why)
-
-
-def with_verdict(proposal: Proposal, verdict: Verdict, votes: tuple[int, int], why: Message) -> Proposal:
-    """A proposal after it was judged; ``votes`` are how many judged, and how many of them in favor."""
-    share = votes[1] / votes[0] if votes[0] else 0.5
-    score = replace(proposal.score, verdict=verdict, votes=share)
-    return replace(proposal, verdict=verdict, votes=votes, why=why, score=score)
 
 
 def _is_unbelievable(failed: Sequence[Check], mean_score: float, support: int) -> bool:

@@ -30,9 +30,9 @@ from MedSAM3AgentLib.objects.candidates import measure
 from MedSAM3AgentLib.pages.page import Page, PageSource, draw_action_page, draw_close_page, draw_verdict_page
 from MedSAM3AgentLib.planning.target_work import TargetWork
 from MedSAM3AgentLib.planning.wordings import is_finding
-from MedSAM3AgentLib.proposals import Proposer, with_verdict
+from MedSAM3AgentLib.proposals import Proposer
 from MedSAM3AgentLib.questioning import Asker
-from MedSAM3AgentLib.session import Proposal, Verdict
+from MedSAM3AgentLib.session import Proposal, Verdict, with_verdict
 from MedSAM3AgentLib.targets import Side
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError

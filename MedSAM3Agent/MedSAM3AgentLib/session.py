@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 
 from MedSAM3AgentLib.actions import Action
@@ -143,6 +143,13 @@ class Proposal:
     @property
     def is_absent(self) -> bool:
         return not self.mask.any()
+
+
+def with_verdict(proposal: Proposal, verdict: Verdict, votes: tuple[int, int], why: Message) -> Proposal:
+    """A proposal after it was judged; ``votes`` are how many judged, and how many of them in favor."""
+    share = votes[1] / votes[0] if votes[0] else 0.5
+    score = replace(proposal.score, verdict=verdict, votes=share)
+    return replace(proposal, verdict=verdict, votes=votes, why=why, score=score)
 
 
 @dataclass(frozen=True, eq=False)
