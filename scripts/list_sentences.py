@@ -41,7 +41,7 @@ ERRORS = frozenset(
 )
 
 #: What only the shell shows, in English.
-SHELL_ONLY = ("cli/", "training/", "synthetic/", "evaluation/")
+SHELL_ONLY = ("cli/", "cohort/", "training/", "synthetic/", "evaluation/")
 
 _HEAD = '''"""Sentences of {origin}, listed for translators.
 
