@@ -37,7 +37,7 @@ def write_series(folder: Path, volume: Volume, name: str = "Doe^Jane", uid: str 
         data = data_set(CTImageStorage, "CT", PatientName=name, SeriesDescription="Abdomen venous")
         data.StudyInstanceUID, data.SeriesInstanceUID, data.FrameOfReferenceUID = study, uid or series, frame
         data.SOPInstanceUID = generate_uid(entropy_srcs=[str(folder), str(k)])
-        data.InstanceNumber, data.SliceThickness = k + 1, spacing[2]
+        data.InstanceNumber, data.SliceThickness = k + 1, f"{spacing[2]:.10g}"
         data.StudyDate, data.StudyTime, data.AccessionNumber, data.StudyID = "20260101", "120000", "", "1"
         data.PatientBirthDate, data.PatientSex, data.ReferringPhysicianName = "19700101", "F", ""
         data.PixelSpacing = [f"{spacing[1]:.10g}", f"{spacing[0]:.10g}"]

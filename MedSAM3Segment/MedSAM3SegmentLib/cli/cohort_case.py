@@ -28,6 +28,7 @@ from MedSAM3SegmentLib.cohort.records import (
 from MedSAM3SegmentLib.cohort.table import TABLE, write_table
 from MedSAM3SegmentLib.errors import EngineError, InputError, ModelError, PackageError
 from MedSAM3SegmentLib.geometry.label_map import Overlap
+from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIX
 from MedSAM3SegmentLib.messages.message import as_message
 from MedSAM3SegmentLib.progress import RunCallbacks
 from MedSAM3SegmentLib.request import SegmentRequest
@@ -36,6 +37,7 @@ from .options.model import ModelSection
 
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.backend import SegmenterProtocol
+    from MedSAM3SegmentLib.io.dicom_objects.source import DicomSource
     from MedSAM3SegmentLib.provenance import ModelIdentity
     from MedSAM3SegmentLib.results.result import SegmentResult
     from MedSAM3SegmentLib.volume import Volume
@@ -82,6 +84,19 @@ class CohortJob:
         return asked_hash(case, asked)
 
 
+@dataclass(frozen=True, eq=False)
+class CaseImage:
+    """What is read of a case.
+
+    Attributes:
+        volume: called by the case's id.
+        source: the images that a DICOM segmentation refers to; None where none is written.
+    """
+
+    volume: Volume
+    source: DicomSource | None = None
+
+
 class CaseWork:
     """Reads, segments and writes cases; the steps of a ``pipeline.Pipeline``.
 
@@ -94,38 +109,41 @@ class CaseWork:
     def __init__(self, job: CohortJob, segmenter: SegmenterProtocol, identity: ModelIdentity) -> None:
         self._job, self._segmenter, self._identity = job, segmenter, identity
 
-    def read(self, case: Case) -> Volume:
-        """The volume, called by the case's id.
+    def read(self, case: Case) -> CaseImage:
+        """The volume, and what objects made of it refer to.
 
         Raises:
             InputError: as ``read_volume``.
         """
+        from MedSAM3SegmentLib.io.dicom_objects.source import read_source
         from MedSAM3SegmentLib.io.read_volume import read_volume
         from MedSAM3SegmentLib.preprocessing.intensity_check import check_intensities
 
         volume = read_volume(case.path, case.series, case.modality or self._job.modality, case.files)
         doubts = check_intensities(volume) if self._job.request.window is None else ()
-        said = tuple(as_message(case.without_names(text)) for text in (*volume.messages, *doubts))
+        source = read_source(case.path, case.series, case.files) if self._job.suffix == DICOM_SUFFIX else None
+        texts = (*volume.messages, *doubts, *(source.messages if source else ()))
+        said = tuple(as_message(case.without_names(text)) for text in texts)
         volume = volume.renamed(case.id, said, volume.is_sequence)
         # Takes a while, and is needed by whoever segments.
         assert volume.content_hash
-        return volume
+        return CaseImage(volume, source)
 
-    def segment(self, volume: Volume, callbacks: RunCallbacks) -> SegmentResult:
+    def segment(self, image: CaseImage, callbacks: RunCallbacks) -> SegmentResult:
         """What is found.
 
         Raises:
             InputError: the request does not fit the volume.
             Cancelled: ``callbacks`` say so.
         """
-        result = self._segmenter.segment(volume, self._job.request, callbacks)
+        result = self._segmenter.segment(image.volume, self._job.request, callbacks)
         # Nobody asks again for this volume.
         cache = getattr(self._segmenter, "cache", None)
         if cache is not None:
             cache.clear()
         return result
 
-    def write(self, case: Case, volume: Volume, result: SegmentResult) -> CaseRecord:
+    def write(self, case: Case, image: CaseImage, result: SegmentResult) -> CaseRecord:
         """Write all files of a case and then its record.
 
         Raises:
@@ -136,14 +154,14 @@ class CaseWork:
 
         from .write_result import write_result
 
-        output = self._job.output
+        output, volume = self._job.output, image.volume
         draft = output / DRAFTS / case.id
         shutil.rmtree(draft, ignore_errors=True)
         try:
             for folder in (SEGMENTATIONS, REPORTS, THUMBNAILS):
                 (draft / folder).mkdir(parents=True)
             segmentation = draft / SEGMENTATIONS / f"{case.id}{self._job.suffix}"
-            write_result(segmentation, result, self._job.request.grouping, self._job.overlap)
+            write_result(segmentation, result, self._job.request.grouping, self._job.overlap, image.source)
             draw_thumbnail(volume, result, _THUMBNAIL_EDGE).save(draft / THUMBNAILS / f"{case.id}.png", "PNG")
             write_report(draft / REPORTS / f"{case.id}.json", report_of(result, volume))
             files = _move_into_place(draft, output)

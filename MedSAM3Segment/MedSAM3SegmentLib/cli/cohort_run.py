@@ -15,14 +15,13 @@ from MedSAM3SegmentLib.cohort.table import TABLE
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.progress import CancelCheck, Progress, RunCallbacks
 
-from .cohort_case import CaseWork, CohortJob, write_summaries
+from .cohort_case import CaseImage, CaseWork, CohortJob, write_summaries
 from .signals import Interruption
 from .terminal import ShowProgress, Terminal, duration
 
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.provenance import ModelIdentity
     from MedSAM3SegmentLib.results.result import SegmentResult
-    from MedSAM3SegmentLib.volume import Volume
 
 #: How often table and overview are written while cases are done.
 _SUMMARY_INTERVAL_S = 60.0
@@ -91,8 +90,8 @@ def _do_cases(
 ) -> None:
     clock = _Clock(len(todo), show)
 
-    def segment(case: Case, volume: Volume) -> SegmentResult:
-        return work.segment(volume, RunCallbacks(lambda progress: clock.show(case, progress), cancel=stop))
+    def segment(case: Case, image: CaseImage) -> SegmentResult:
+        return work.segment(image, RunCallbacks(lambda progress: clock.show(case, progress), cancel=stop))
 
     def failed(case: Case, error: Exception) -> CaseRecord:
         if not isinstance(error, InputError):

@@ -25,6 +25,7 @@ from .signals import Interruption
 from .terminal import ShowProgress, Terminal
 
 if TYPE_CHECKING:
+    from MedSAM3SegmentLib.io.dicom_objects.source import DicomSource
     from MedSAM3SegmentLib.results.result import SegmentResult
     from MedSAM3SegmentLib.volume import Volume
 
@@ -87,6 +88,7 @@ def segment_file(
 
         volume = read_volume(job.image, job.series, job.modality)
         examples = read_examples(job.examples, job.request.concepts[0], volume)
+        source = _source(job)
     request = job.request if job.complete is None else job.complete(job.request, volume.grid)
     if examples:
         request = replace(request, examples=dict.fromkeys(request.concepts, examples))
@@ -97,7 +99,8 @@ def segment_file(
     asked = [concept for concept in request.concepts if request.is_asked(concept)]
     doubts = check_intensities(volume) if request.window is None else ()
     advice = {concept: advice_for(concept) for concept in asked}
-    for sentence in (*said, *volume.messages, *doubts, *chain.from_iterable(advice.values())):
+    made_up = () if source is None else source.messages
+    for sentence in (*said, *volume.messages, *made_up, *doubts, *chain.from_iterable(advice.values())):
         terminal.note(sentence, "yellow")
     with terminal.busy("loading the model"), _timed(seconds, "loading"):
         from MedSAM3SegmentLib.run_context import phrase_messages
@@ -123,7 +126,7 @@ def segment_file(
         with _timed(seconds, "writing"):
             from .write_result import write_result
 
-            covered = write_result(drafts[job.output], result, request.grouping, job.overlap)
+            covered = write_result(drafts[job.output], result, request.grouping, job.overlap, source)
             if job.preview is not None:
                 from MedSAM3SegmentLib.reporting.preview_image import draw_preview
 
@@ -150,15 +153,28 @@ def check_job(job: SegmentJob) -> None:
 
     Raises:
         InputError: the image is missing or an output cannot be written.
+        PackageError: a package that the output's format needs is not installed.
     """
-    from MedSAM3SegmentLib.io.segmentation_paths import check_output
+    from MedSAM3SegmentLib.io.dicom_objects.source import check_is_dicom, check_packages
+    from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIX, check_output, suffix_of
 
     if not job.image.exists():
         raise InputError(f"{job.image} does not exist; check the path.")
     check_output(job.output)
     if job.preview is not None and job.preview.suffix.lower() != ".png":
         raise InputError(f"{job.preview} is no name for the preview; end it in .png.")
+    if suffix_of(job.output) == DICOM_SUFFIX:
+        check_packages()
+        check_is_dicom(job.image)
     check_outputs(job.outputs, job.image)
+
+
+def _source(job: SegmentJob) -> DicomSource | None:
+    """The images that a DICOM segmentation refers to; None where none is written."""
+    from MedSAM3SegmentLib.io.dicom_objects.source import read_source
+    from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIX, suffix_of
+
+    return read_source(job.image, job.series) if suffix_of(job.output) == DICOM_SUFFIX else None
 
 
 def _describe(volume: Volume, stack: SliceStack) -> str:

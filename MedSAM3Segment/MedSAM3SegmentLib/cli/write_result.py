@@ -17,6 +17,7 @@ from MedSAM3SegmentLib.vocabulary.terminology import terminology_entry
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from MedSAM3SegmentLib.io.dicom_objects.source import DicomSource
     from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
 
 
@@ -45,7 +46,11 @@ class Covered:
 
 
 def write_result(
-    path: Path, result: SegmentResult, grouping: Grouping = Grouping.CONCEPT, overlap: Overlap = Overlap.SMALLER
+    path: Path,
+    result: SegmentResult,
+    grouping: Grouping = Grouping.CONCEPT,
+    overlap: Overlap = Overlap.SMALLER,
+    source: DicomSource | None = None,
 ) -> Covered:
     """Write what was found: to ``.seg.nrrd`` as segments with all that Slicer shows of them, else as a label map.
 
@@ -56,6 +61,8 @@ def write_result(
 
     Args:
         overlap: which label a voxel of several structures gets in a label map.
+        source: the images that a DICOM segmentation refers to. One in which nothing was found names the concepts, as
+            it needs a segment.
 
     Returns:
         What the label map hides.
@@ -77,15 +84,20 @@ def write_result(
             terminology_entry(vocabulary.find(concept.concept)),
             {PROVENANCE_TAG: provenance_text(segment_provenance(result, concept, label))},
         )
-        for name, concept, label in _parts(result, grouping)
+        for name, concept, label in _parts(result, grouping, source is not None)
     ]
-    write_segmentation(path, segments, result.stack.grid, provenance)
+    write_segmentation(path, segments, result.stack.grid, provenance, source=source)
     return Covered()
 
 
-def _parts(result: SegmentResult, grouping: Grouping) -> Iterator[tuple[str, ConceptResult, int | None]]:
+def _parts(
+    result: SegmentResult, grouping: Grouping, needs_one: bool = False
+) -> Iterator[tuple[str, ConceptResult, int | None]]:
     """Name, concept and instance (None for all of it) of each segment that ``result`` becomes."""
+    is_empty = not any(concept.found for concept in result.concepts)
     for concept in result.concepts:
+        if needs_one and is_empty:
+            yield concept.concept, concept, None
         if not concept.found:
             continue
         if grouping is Grouping.CONCEPT:

@@ -8,8 +8,11 @@ from MedSAM3SegmentLib.errors import InputError
 
 from .atomic_write import check_folder
 
-#: Slicer's own segmentation, which keeps everything, and label maps.
-SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii")
+#: A DICOM segmentation, which refers to the DICOM images that it was made from.
+DICOM_SUFFIX = ".dcm"
+
+#: Slicer's own segmentation, which keeps everything, label maps, and DICOM.
+SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", DICOM_SUFFIX)
 
 
 def check_output(path: str | Path) -> Path:

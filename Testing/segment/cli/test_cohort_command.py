@@ -19,8 +19,9 @@ from PIL import Image
 from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.io.read_volume import read_volume
 from MedSAM3SegmentLib.io.segmentation import read_segmentation
+from MedSAM3SegmentLib.prompts.slice_prompts import placed_on
 from MedSAM3SegmentLib.segmenter import Segmenter
-from support.cli_runs import files_in
+from support.cli_runs import files_in, write_phantom
 from support.cohort_files import BAD, write_studies
 from support.cohort_process import StandIn, command
 from support.tiny_model import TINY_SCORE
@@ -314,3 +315,26 @@ def test_bad_usage_is_one_sentence_and_leaves_nothing(
     assert word in err
     assert len(err.strip().splitlines()) == 1
     assert names(here) == ["empty", "in"]
+
+
+def test_dicom_segmentations_are_written_and_lie_on_their_series(cohort: Cohort) -> None:
+    import pydicom
+
+    (folder,) = write_studies(Path("in"), good=1)
+    assert cohort("--format", "dicom-seg") == 0
+    (path,) = Path("out/segmentations").iterdir()
+    volume = read_volume(folder)
+    segments, grid = read_segmentation(path)
+    placed = placed_on(volume.grid, segments[0].mask, grid)
+    assert placed is not None
+    np.testing.assert_array_equal(placed, volume.array > 0)
+    image = pydicom.dcmread(next(folder.iterdir()))
+    assert pydicom.dcmread(path).ReferencedSeriesSequence[0].SeriesInstanceUID == image.SeriesInstanceUID
+
+
+def test_dicom_segmentations_of_other_images_fail_with_their_sentence(cohort: Cohort) -> None:
+    write_studies(Path("in"), good=1)
+    write_phantom(Path("in") / "ct.nii.gz", 1)
+    assert cohort("--format", "dicom-seg") == 0
+    (failed,) = [row for row in table() if row["status"] == "failed"]
+    assert "is not DICOM" in failed["messages"]

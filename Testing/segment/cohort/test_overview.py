@@ -57,10 +57,6 @@ def test_the_table_has_a_row_for_each_case_and_concept(tmp_path: Path) -> None:
     assert tuple(rows[0]) == COLUMNS
     states = [(row["case"], row["status"]) for row in rows]
     assert states == [("case-a", "done"), ("case-b", "done"), ("case-c", "failed")]
-        ("case-a", "done"),
-        ("case-b", "done"),
-        ("case-c", "failed"),
-    ]
     assert rows[0]["volume_ml"] == "12.500"
     assert (rows[0]["first_slice"], rows[0]["last_slice"]) == ("2", "5")
     assert rows[1]["cut_off"] == "yes"

@@ -23,6 +23,8 @@ from MedSAM3SegmentLib.cohort.table import TABLE
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.label_map import Overlap
 from MedSAM3SegmentLib.geometry.slice_stack import Plane
+from MedSAM3SegmentLib.io.dicom_objects.source import check_packages
+from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIX
 from MedSAM3SegmentLib.preprocessing.windowing import CT_WINDOWS, Window
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.vocabulary.advice import advice_for
@@ -41,7 +43,7 @@ or broken, 130 interrupted.
 """
 
 #: The words of ``--format`` and the suffixes that they mean.
-FORMATS = {"seg.nrrd": ".seg.nrrd", "nii.gz": ".nii.gz"}
+FORMATS = {"seg.nrrd": ".seg.nrrd", "nii.gz": ".nii.gz", "dicom-seg": ".dcm"}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], **common: object) -> None:
@@ -129,6 +131,8 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
         ModelSection.of(options),
     )
     _check_output(options.output, options.resume)
+    if job.suffix == DICOM_SUFFIX:
+        check_packages()
     job.model.check()
     from MedSAM3SegmentLib.models.abilities import check_abilities
 

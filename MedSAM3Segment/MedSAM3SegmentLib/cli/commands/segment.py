@@ -81,7 +81,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         metavar="OUT",
         type=Path,
         required=True,
-        help="file to write, in place of one that exists: .seg.nrrd (3D Slicer segmentation) or .nii.gz (label map)",
+        help="file to write, in place of one that exists: .seg.nrrd (3D Slicer segmentation), .nii.gz (label map) "
+        "or .dcm (DICOM segmentation of a DICOM image)",
     )
     add_model_options(parser)
     parser.add_argument(
