@@ -28,7 +28,7 @@ from MedSAM3SegmentLib.cohort.records import (
 from MedSAM3SegmentLib.cohort.table import TABLE, write_table
 from MedSAM3SegmentLib.errors import EngineError, InputError, ModelError, PackageError
 from MedSAM3SegmentLib.geometry.label_map import Overlap
-from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIX
+from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIXES
 from MedSAM3SegmentLib.messages.message import as_message
 from MedSAM3SegmentLib.progress import RunCallbacks
 from MedSAM3SegmentLib.request import SegmentRequest
@@ -60,6 +60,7 @@ class CohortJob:
         overlap: which label a voxel of several structures gets in a label map.
         modality: to be taken for all that do not say theirs; None for what files say.
         model: what segments them.
+        is_fractional: write probabilities in place of masks, into DICOM segmentations.
     """
 
     output: Path
@@ -68,12 +69,14 @@ class CohortJob:
     overlap: Overlap = Overlap.SMALLER
     modality: str | None = None
     model: ModelSection = field(default_factory=ModelSection)
+    is_fractional: bool = False
 
     def asked_hash(self, case: Case, identity: ModelIdentity) -> str:
         """What tells whether a case that is done was done with this."""
         asked = {
             "request": repr(self.request),
             "suffix": self.suffix,
+            "fractional": self.is_fractional,
             "overlap": self.overlap.value,
             "modality": self.modality,
             "model": identity.as_dict(),
@@ -121,7 +124,7 @@ class CaseWork:
 
         volume = read_volume(case.path, case.series, case.modality or self._job.modality, case.files)
         doubts = check_intensities(volume) if self._job.request.window is None else ()
-        source = read_source(case.path, case.series, case.files) if self._job.suffix == DICOM_SUFFIX else None
+        source = read_source(case.path, case.series, case.files) if self._job.suffix in DICOM_SUFFIXES else None
         texts = (*volume.messages, *doubts, *(source.messages if source else ()))
         said = tuple(as_message(case.without_names(text)) for text in texts)
         volume = volume.renamed(case.id, said, volume.is_sequence)
@@ -161,7 +164,8 @@ class CaseWork:
             for folder in (SEGMENTATIONS, REPORTS, THUMBNAILS):
                 (draft / folder).mkdir(parents=True)
             segmentation = draft / SEGMENTATIONS / f"{case.id}{self._job.suffix}"
-            write_result(segmentation, result, self._job.request.grouping, self._job.overlap, image.source)
+            job = self._job
+            write_result(segmentation, result, job.request.grouping, job.overlap, image.source, job.is_fractional)
             draw_thumbnail(volume, result, _THUMBNAIL_EDGE).save(draft / THUMBNAILS / f"{case.id}.png", "PNG")
             write_report(draft / REPORTS / f"{case.id}.json", report_of(result, volume))
             files = _move_into_place(draft, output)

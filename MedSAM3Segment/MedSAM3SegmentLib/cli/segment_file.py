@@ -46,6 +46,7 @@ class SegmentJob:
         examples: that show the one concept instead of words, or none.
         overlap: which label a voxel of several structures gets where ``output`` is a label map.
         series, modality: as for ``read_volume.read_volume``.
+        is_fractional: write probabilities in place of masks, into a DICOM segmentation.
     """
 
     image: Path
@@ -59,6 +60,7 @@ class SegmentJob:
     overlap: Overlap = Overlap.SMALLER
     series: str | None = None
     modality: str | None = None
+    is_fractional: bool = False
 
     @property
     def outputs(self) -> list[Path]:
@@ -126,7 +128,7 @@ def segment_file(
         with _timed(seconds, "writing"):
             from .write_result import write_result
 
-            covered = write_result(drafts[job.output], result, request.grouping, job.overlap, source)
+            covered = write_result(drafts[job.output], result, request.grouping, job.overlap, source, job.is_fractional)
             if job.preview is not None:
                 from MedSAM3SegmentLib.reporting.preview_image import draw_preview
 
@@ -156,25 +158,27 @@ def check_job(job: SegmentJob) -> None:
         PackageError: a package that the output's format needs is not installed.
     """
     from MedSAM3SegmentLib.io.dicom_objects.source import check_is_dicom, check_packages
-    from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIX, check_output, suffix_of
+    from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIXES, SEG_SUFFIX, check_output, suffix_of
 
     if not job.image.exists():
         raise InputError(f"{job.image} does not exist; check the path.")
     check_output(job.output)
     if job.preview is not None and job.preview.suffix.lower() != ".png":
         raise InputError(f"{job.preview} is no name for the preview; end it in .png.")
-    if suffix_of(job.output) == DICOM_SUFFIX:
+    if suffix_of(job.output) in DICOM_SUFFIXES:
         check_packages()
         check_is_dicom(job.image)
+    if job.is_fractional and suffix_of(job.output) != SEG_SUFFIX:
+        raise InputError("--fractional is for DICOM segmentations; end the output in .dcm, or leave it out.")
     check_outputs(job.outputs, job.image)
 
 
 def _source(job: SegmentJob) -> DicomSource | None:
     """The images that a DICOM segmentation refers to; None where none is written."""
     from MedSAM3SegmentLib.io.dicom_objects.source import read_source
-    from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIX, suffix_of
+    from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIXES, suffix_of
 
-    return read_source(job.image, job.series) if suffix_of(job.output) == DICOM_SUFFIX else None
+    return read_source(job.image, job.series) if suffix_of(job.output) in DICOM_SUFFIXES else None
 
 
 def _describe(volume: Volume, stack: SliceStack) -> str:

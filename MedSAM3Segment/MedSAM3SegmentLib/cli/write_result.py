@@ -13,6 +13,7 @@ from MedSAM3SegmentLib.io.segment import PROVENANCE_TAG, Segment, provenance_tex
 from MedSAM3SegmentLib.io.segmentation import write_segmentation
 from MedSAM3SegmentLib.reporting.report import segment_provenance
 from MedSAM3SegmentLib.request import Grouping
+from MedSAM3SegmentLib.results.soft_volume import soft_volume
 from MedSAM3SegmentLib.vocabulary.terminology import terminology_entry
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
@@ -51,6 +52,7 @@ def write_result(
     grouping: Grouping = Grouping.CONCEPT,
     overlap: Overlap = Overlap.SMALLER,
     source: DicomSource | None = None,
+    is_fractional: bool = False,
 ) -> Covered:
     """Write what was found: to ``.seg.nrrd`` as segments with all that Slicer shows of them, else as a label map.
 
@@ -63,6 +65,7 @@ def write_result(
         overlap: which label a voxel of several structures gets in a label map.
         source: the images that a DICOM segmentation refers to. One in which nothing was found names the concepts, as
             it needs a segment.
+        is_fractional: write how likely each voxel belongs to a segment, which a DICOM segmentation alone can hold.
 
     Returns:
         What the label map hides.
@@ -86,7 +89,11 @@ def write_result(
         )
         for name, concept, label in _parts(result, grouping, source is not None)
     ]
-    write_segmentation(path, segments, result.stack.grid, provenance, source=source)
+    fractions = []
+    if is_fractional:
+        for segment, (_, concept, _) in zip(segments, _parts(result, grouping, source is not None), strict=True):
+            fractions.append(soft_volume(concept, result.stack, result.provenance.threshold, segment.mask))
+    write_segmentation(path, segments, result.stack.grid, provenance, source=source, fractions=fractions)
     return Covered()
 
 

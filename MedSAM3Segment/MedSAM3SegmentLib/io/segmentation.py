@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.array_types import FloatMap
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.label_map import CoveredPart, Overlap
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
@@ -20,12 +21,13 @@ from MedSAM3SegmentLib.preprocessing.resampling import straighten
 from .dicom.find_files import is_dicom, is_dicom_archive
 from .dicom_objects.read_seg import is_dicom_seg, read_dicom_seg
 from .dicom_objects.source import DicomSource
+from .dicom_objects.write_rtstruct import write_rtstruct
 from .dicom_objects.write_seg import write_dicom_seg
 from .labelmap_nifti import color_of_label, read_names, write_labels
 from .read_volume import check_is_file, read_stored
 from .seg_nrrd import segments_by_header, write_seg_nrrd
 from .segment import IsWanted, Provenance, Segment
-from .segmentation_paths import DICOM_SUFFIX, check_output, suffix_of
+from .segmentation_paths import DICOM_SUFFIXES, RTSTRUCT_SUFFIX, check_output, suffix_of
 
 #: The suffixes of label maps; the others keep structures that overlap.
 _LABEL_MAPS = (".nii.gz", ".nii")
@@ -46,18 +48,21 @@ def write_segmentation(
     provenance: Provenance,
     overlap: Overlap = Overlap.SMALLER,
     source: DicomSource | None = None,
+    fractions: Sequence[FloatMap] = (),
 ) -> tuple[CoveredPart, ...]:
     """Write ``segments`` in the format that the suffix of ``path`` names, whole or not at all.
 
     Args:
         path: ``.seg.nrrd``, which keeps everything, or ``.nii.gz`` or ``.nii``, which has one label for each voxel and
-            where names and provenance go into a ``.labels.json`` file beside it; or ``.dcm``, a DICOM segmentation.
+            where names and provenance go into a ``.labels.json`` file beside it; or ``.dcm``, a DICOM segmentation,
+            or ``.rtstruct.dcm``, the outlines of a radiotherapy structure set.
         segments: they may overlap; none at all makes a file that says so, with the grid it is true of.
         grid: the grid of all masks.
         provenance: plain JSON values (``provenance.Provenance.as_dict``); put into the header, and on every segment
             that has no provenance of its own in its tags.
         overlap: which label a voxel of several segments gets in a label map.
-        source: the images that a DICOM segmentation refers to.
+        source: the images that a DICOM object refers to.
+        fractions: of each segment, for a DICOM segmentation that is not binary; see ``write_seg.write_dicom_seg``.
 
     Returns:
         What a label map hides; labels are the places of the segments, from 1. Nothing of ``.seg.nrrd``.
@@ -71,14 +76,17 @@ def write_segmentation(
             raise ValueError(f"The mask of '{segment.name}' has shape {segment.mask.shape}, the grid {grid.shape}.")
     if suffix_of(path) in _LABEL_MAPS:
         return write_labels(path, segments, grid, provenance, overlap)
-    if suffix_of(path) == DICOM_SUFFIX:
+    if suffix_of(path) in DICOM_SUFFIXES:
         if source is None:
             raise InputError(
-                "{path} cannot be written: a DICOM segmentation must refer to DICOM images; choose another format, "
+                "{path} cannot be written: a DICOM object must refer to DICOM images; choose another format, "
                 "such as .seg.nrrd.",
                 path=path,
             )
-        write_dicom_seg(path, segments, grid, provenance, source)
+        if suffix_of(path) == RTSTRUCT_SUFFIX:
+            write_rtstruct(path, segments, grid, provenance, source)
+        else:
+            write_dicom_seg(path, segments, grid, provenance, source, fractions)
         return ()
     write_seg_nrrd(path, segments, grid, provenance)
     return ()

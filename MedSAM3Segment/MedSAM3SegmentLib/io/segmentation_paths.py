@@ -8,11 +8,13 @@ from MedSAM3SegmentLib.errors import InputError
 
 from .atomic_write import check_folder
 
-#: A DICOM segmentation, which refers to the DICOM images that it was made from.
-DICOM_SUFFIX = ".dcm"
+#: A radiotherapy structure set and a DICOM segmentation, which refer to the DICOM images that they were made from.
+RTSTRUCT_SUFFIX = ".rtstruct.dcm"
+SEG_SUFFIX = ".dcm"
+DICOM_SUFFIXES = (RTSTRUCT_SUFFIX, SEG_SUFFIX)
 
 #: Slicer's own segmentation, which keeps everything, label maps, and DICOM.
-SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", DICOM_SUFFIX)
+SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", *DICOM_SUFFIXES)
 
 
 def check_output(path: str | Path) -> Path:

@@ -12,7 +12,12 @@ from MedSAM3SegmentLib.cli.cohort_case import CohortJob, prepare_output
 from MedSAM3SegmentLib.cli.cohort_run import run_cohort
 from MedSAM3SegmentLib.cli.options.cohort import add_selection_options, selection_of
 from MedSAM3SegmentLib.cli.options.model import ModelSection, add_model_options
-from MedSAM3SegmentLib.cli.options.volume import add_volume_options, file_inside, with_volume_options
+from MedSAM3SegmentLib.cli.options.volume import (
+    add_fractional_option,
+    add_volume_options,
+    file_inside,
+    with_volume_options,
+)
 from MedSAM3SegmentLib.cli.signals import Interruption
 from MedSAM3SegmentLib.cli.terminal import Terminal
 from MedSAM3SegmentLib.cohort.case import Case
@@ -24,7 +29,7 @@ from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.label_map import Overlap
 from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.io.dicom_objects.source import check_packages
-from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIX
+from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIXES, SEG_SUFFIX
 from MedSAM3SegmentLib.preprocessing.windowing import CT_WINDOWS, Window
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.vocabulary.advice import advice_for
@@ -43,7 +48,7 @@ or broken, 130 interrupted.
 """
 
 #: The words of ``--format`` and the suffixes that they mean.
-FORMATS = {"seg.nrrd": ".seg.nrrd", "nii.gz": ".nii.gz", "dicom-seg": ".dcm"}
+FORMATS = {"seg.nrrd": ".seg.nrrd", "nii.gz": ".nii.gz", "dicom-seg": ".dcm", "rtstruct": ".rtstruct.dcm"}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], **common: object) -> None:
@@ -103,6 +108,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         "--window", metavar="NAME|LOW,HIGH", help=f"intensity window: {', '.join(CT_WINDOWS)}, or two intensities"
     )
     parser.add_argument("--threshold", metavar="T", type=float, help="lowest score that counts, 0 to 1")
+    add_fractional_option(parser)
     add_model_options(parser)
     add_volume_options(parser)
     parser.set_defaults(run=run)
@@ -129,10 +135,13 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
         Overlap(options.overlap),
         options.modality,
         ModelSection.of(options),
+        options.fractional,
     )
     _check_output(options.output, options.resume)
-    if job.suffix == DICOM_SUFFIX:
+    if job.suffix in DICOM_SUFFIXES:
         check_packages()
+    if job.is_fractional and job.suffix != SEG_SUFFIX:
+        raise InputError("--fractional is for DICOM segmentations; give --format dicom-seg, or leave it out.")
     job.model.check()
     from MedSAM3SegmentLib.models.abilities import check_abilities
 

@@ -18,7 +18,12 @@ from MedSAM3SegmentLib.cli.options.prompt import (
     prompts_of,
 )
 from MedSAM3SegmentLib.cli.options.values import parse_slices
-from MedSAM3SegmentLib.cli.options.volume import add_reading_options, add_volume_options, with_volume_options
+from MedSAM3SegmentLib.cli.options.volume import (
+    add_fractional_option,
+    add_reading_options,
+    add_volume_options,
+    with_volume_options,
+)
 from MedSAM3SegmentLib.cli.segment_file import SegmentJob, segment_file
 from MedSAM3SegmentLib.cli.signals import Interruption
 from MedSAM3SegmentLib.cli.terminal import Terminal, duration
@@ -82,7 +87,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         type=Path,
         required=True,
         help="file to write, in place of one that exists: .seg.nrrd (3D Slicer segmentation), .nii.gz (label map) "
-        "or .dcm (DICOM segmentation of a DICOM image)",
+        "or, of a DICOM image, .dcm (DICOM segmentation) or .rtstruct.dcm (radiotherapy structure set)",
     )
     add_model_options(parser)
     parser.add_argument(
@@ -120,6 +125,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         help="whose label a voxel of several structures gets in a .nii.gz: that of the smaller one or of the later "
         "one, or no file is written (default: smaller); .seg.nrrd keeps all",
     )
+    add_fractional_option(parser)
     add_reading_options(parser)
     add_volume_options(parser)
     add_prompt_options(parser)
@@ -160,6 +166,7 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
         Overlap(options.overlap),
         options.series,
         options.modality,
+        options.fractional,
     )
     volume, result, covered = segment_file(job, terminal, interruption)
     terminal.result(_table(volume, result))

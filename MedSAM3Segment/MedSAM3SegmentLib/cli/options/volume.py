@@ -45,6 +45,15 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_fractional_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--fractional``."""
+    parser.add_argument(
+        "--fractional",
+        action="store_true",
+        help="write how likely each voxel belongs to a structure, in place of a mask; for DICOM segmentations",
+    )
+
+
 def parse_modality(text: str) -> str:
     """DICOM's code for a modality, for argparse."""
     from MedSAM3SegmentLib.io.dicom.kinds import modality_of

@@ -38,6 +38,7 @@ class DicomSource:
         images: one data set for each file, with all elements that objects made of it need, in the order of places.
         positions: of the frames, LPS millimeters ``[frame, 3]``; empty where they do not say where they lie.
         orientation: six LPS cosines of the frames as they are written; None where they do not say.
+        frame_numbers: of the frames in their file, from 1.
         classes: SOP class by SOP instance UID, as the files have it.
         messages: what was missing and had to be made up.
     """
@@ -45,6 +46,7 @@ class DicomSource:
     images: tuple[Any, ...]
     positions: np.ndarray[Any, Any]
     orientation: tuple[float, ...] | None
+    frame_numbers: tuple[int, ...] = ()
     classes: dict[str, str] = field(default_factory=dict)
     messages: tuple[Message, ...] = ()
 
@@ -109,12 +111,13 @@ def read_source(path: Path, series: str | None = None, files: tuple[Path, ...] =
     positions = np.array([frame.position for frame in by_place], float) if has_places else np.empty((0, 3))
     messages = _fill_in(images, has_places)
     orientation = first.orientation if has_places else None
+    numbers = tuple(frame.index + 1 for frame in by_place)
     if len(images) == 1 and first.image.is_enhanced:
         _share_orientation(images[0], orientation)
     else:
         of_file = {frame.image.path: frame for frame in reversed(by_place)}
         images = [_as_single(image, of_file[file], first) for image, file in zip(images, paths, strict=True)]
-    return DicomSource(tuple(images), positions, orientation, classes, messages)
+    return DicomSource(tuple(images), positions, orientation, numbers, classes, messages)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from .source import DicomSource, check_packages
 MANUFACTURER, PRODUCT = "MedSAM3", "MedSAM3 for 3D Slicer"
 
 #: A frame this close to an image of the source lies on it: that is rounding.
-_SAME_PLACE_MM = 0.1
+SAME_PLACE_MM = 0.1
 
 _LONGEST_NAME = 64
 
@@ -119,7 +119,7 @@ def plane_geometry(grid: VoxelGrid, source: DicomSource) -> tuple[Any, Any, list
     for number, place in enumerate(places):
         if len(source.positions):
             distances = np.linalg.norm(source.positions - place, axis=1)
-            if distances.min() < _SAME_PLACE_MM:
+            if distances.min() < SAME_PLACE_MM:
                 places[number] = source.positions[distances.argmin()]
     measures = highdicom.PixelMeasuresSequence(
         pixel_spacing=(spacing[1], spacing[0]), slice_thickness=spacing[2], spacing_between_slices=spacing[2]
