@@ -28,7 +28,7 @@ from MedSAM3SegmentLib.cohort.records import (
 from MedSAM3SegmentLib.cohort.table import TABLE, write_table
 from MedSAM3SegmentLib.errors import EngineError, InputError, ModelError, PackageError
 from MedSAM3SegmentLib.geometry.label_map import Overlap
-from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIXES
+from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIXES, SEG_SUFFIX
 from MedSAM3SegmentLib.messages.message import as_message
 from MedSAM3SegmentLib.progress import RunCallbacks
 from MedSAM3SegmentLib.request import SegmentRequest
@@ -155,7 +155,7 @@ class CaseWork:
         from MedSAM3SegmentLib.reporting.report import report_of, write_report
         from MedSAM3SegmentLib.reporting.thumbnail import draw_thumbnail
 
-        from .write_result import write_result
+        from .write_result import write_dicom_measurements, write_result
 
         output, volume = self._job.output, image.volume
         draft = output / DRAFTS / case.id
@@ -166,6 +166,9 @@ class CaseWork:
             segmentation = draft / SEGMENTATIONS / f"{case.id}{self._job.suffix}"
             job = self._job
             write_result(segmentation, result, job.request.grouping, job.overlap, image.source, job.is_fractional)
+            if image.source is not None and job.suffix == SEG_SUFFIX:
+                report = draft / REPORTS / f"{case.id}{SEG_SUFFIX}"
+                write_dicom_measurements(report, segmentation, volume, result, job.request.grouping, image.source)
             draw_thumbnail(volume, result, _THUMBNAIL_EDGE).save(draft / THUMBNAILS / f"{case.id}.png", "PNG")
             write_report(draft / REPORTS / f"{case.id}.json", report_of(result, volume))
             files = _move_into_place(draft, output)

@@ -16,6 +16,7 @@ from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.geometry.label_map import Overlap
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIXES, SEG_SUFFIX, check_output, suffix_of
 from MedSAM3SegmentLib.progress import Progress, RunCallbacks, Stage
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.vocabulary.advice import advice_for
@@ -133,7 +134,12 @@ def segment_file(
                 from MedSAM3SegmentLib.reporting.preview_image import draw_preview
 
                 draw_preview(volume, result).save(drafts[job.preview], "PNG")
-        if job.report is not None:
+        if job.report is not None and source is not None and job.report.suffix.lower() == SEG_SUFFIX:
+            from .write_result import write_dicom_measurements
+
+            segmentation = drafts[job.output]
+            write_dicom_measurements(drafts[job.report], segmentation, volume, result, request.grouping, source)
+        elif job.report is not None:
             from MedSAM3SegmentLib.reporting.report import report_of, write_report
 
             write_report(drafts[job.report], report_of(result, volume, seconds, covered_voxels(result, covered)))
@@ -158,7 +164,6 @@ def check_job(job: SegmentJob) -> None:
         PackageError: a package that the output's format needs is not installed.
     """
     from MedSAM3SegmentLib.io.dicom_objects.source import check_is_dicom, check_packages
-    from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIXES, SEG_SUFFIX, check_output, suffix_of
 
     if not job.image.exists():
         raise InputError(f"{job.image} does not exist; check the path.")
@@ -170,13 +175,17 @@ def check_job(job: SegmentJob) -> None:
         check_is_dicom(job.image)
     if job.is_fractional and suffix_of(job.output) != SEG_SUFFIX:
         raise InputError("--fractional is for DICOM segmentations; end the output in .dcm, or leave it out.")
+    if job.report is not None and job.report.suffix.lower() == SEG_SUFFIX and suffix_of(job.output) != SEG_SUFFIX:
+        raise InputError(
+            f"{job.report} would be a DICOM report, which refers to a DICOM segmentation; end the output in .dcm, "
+            "too, or the report in .json."
+        )
     check_outputs(job.outputs, job.image)
 
 
 def _source(job: SegmentJob) -> DicomSource | None:
     """The images that a DICOM segmentation refers to; None where none is written."""
     from MedSAM3SegmentLib.io.dicom_objects.source import read_source
-    from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIXES, suffix_of
 
     return read_source(job.image, job.series) if suffix_of(job.output) in DICOM_SUFFIXES else None
 

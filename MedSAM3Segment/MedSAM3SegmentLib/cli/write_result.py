@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from MedSAM3SegmentLib.geometry.label_map import CoveredPart, LabelMap, Overlap, merge_masks
 from MedSAM3SegmentLib.io.labelmap_nifti import check_overlap, write_label_map
 from MedSAM3SegmentLib.io.segment import PROVENANCE_TAG, Segment, provenance_text
@@ -20,6 +22,7 @@ from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.io.dicom_objects.source import DicomSource
     from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
+    from MedSAM3SegmentLib.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,32 @@ def write_result(
             fractions.append(soft_volume(concept, result.stack, result.provenance.threshold, segment.mask))
     write_segmentation(path, segments, result.stack.grid, provenance, source=source, fractions=fractions)
     return Covered()
+
+
+def write_dicom_measurements(
+    path: Path, segmentation: Path, volume: Volume, result: SegmentResult, grouping: Grouping, source: DicomSource
+) -> None:
+    """Write a DICOM report with volume and, of CT, mean of each segment of a DICOM segmentation.
+
+    Args:
+        segmentation: what ``write_result`` wrote of ``result``.
+
+    Raises:
+        InputError: the report cannot be made of these images, or the disk failed.
+    """
+    from MedSAM3SegmentLib.io.dicom_objects.write_report import SegmentMeasurement, write_dicom_report
+
+    measured = []
+    for _, concept, label in _parts(result, grouping, needs_one=True):
+        mask = concept.mask if label is None else concept.instance_map == label
+        voxels = int(np.count_nonzero(mask))
+        is_ct = volume.modality == "CT" and voxels
+        measured.append(
+            SegmentMeasurement(
+                voxels * result.stack.grid.voxel_volume_mm3 / 1000, float(volume.array[mask].mean()) if is_ct else None
+            )
+        )
+    write_dicom_report(path, segmentation, measured, result.provenance.as_dict(), source)
 
 
 def _parts(

@@ -64,3 +64,47 @@ def test_without_the_package_it_is_said_before_the_run(
     err = capsys.readouterr().err
     assert "medsam3-slicer[dicom]" in err
     assert len(err.strip().splitlines()) == 1
+
+
+def measurements(path: Path) -> list[tuple[str, dict[str, float]]]:
+    """Tracking identifier and measurements of each segment in a report, as highdicom finds them."""
+    import highdicom
+
+    report = highdicom.sr.srread(path)
+    return [
+        (
+            str(group.tracking_identifier),
+            {found.name.meaning: found.value for found in group.get_measurements()},
+        )
+        for group in report.content.get_volumetric_roi_measurement_groups()
+    ]
+
+
+def test_measurements_are_a_dicom_report_on_the_segmentation(segment_dicom: Shell) -> None:
+    assert segment_dicom("--concept", "liver", "--slices", "2:6", "--report", "report.dcm") == 0
+    volume = read_volume("study")
+    (segment,), grid = read_segmentation("out.dcm")
+    ((name, found),) = measurements(Path("report.dcm"))
+    assert name == "liver"
+    assert found["Volume"] == pytest.approx(segment.mask.sum() * grid.voxel_volume_mm3 / 1000, rel=1e-5)
+    assert found["Attenuation Coefficient"] == pytest.approx(volume.array[2:6].mean(), rel=1e-4)
+    report, segmentation = pydicom.dcmread("report.dcm"), pydicom.dcmread("out.dcm")
+    assert report.StudyInstanceUID == segmentation.StudyInstanceUID
+    assert str(segmentation.SOPInstanceUID) in str(report)
+
+
+def test_a_dicom_report_needs_a_dicom_segmentation(segment_dicom: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    assert segment_dicom("--concept", "liver", "--output", "o.seg.nrrd", "--report", "report.dcm") == 2
+    assert "refers to a DICOM segmentation" in capsys.readouterr().err
+
+
+def test_fractions_and_structure_sets_are_written(segment_dicom: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    assert segment_dicom("--concept", "liver", "--fractional") == 0
+    assert pydicom.dcmread("out.dcm").SegmentationType == "FRACTIONAL"
+    (segment,), _ = read_segmentation("out.dcm")
+    assert segment.mask.all()
+    assert segment_dicom("--concept", "liver", "--output", "o.rtstruct.dcm") == 0
+    assert pydicom.dcmread("o.rtstruct.dcm").Modality == "RTSTRUCT"
+    capsys.readouterr()
+    assert segment_dicom("--concept", "liver", "--output", "o.nii.gz", "--fractional") == 2
+    assert "--fractional" in capsys.readouterr().err

@@ -116,7 +116,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     parser.add_argument(
         "--threshold", metavar="T", type=float, help="lowest score that counts, 0 to 1 (default: the model's own)"
     )
-    parser.add_argument("--report", metavar="FILE.json", type=Path, help="also write all numbers of the run")
+    parser.add_argument(
+        "--report",
+        metavar="FILE.json|FILE.dcm",
+        type=Path,
+        help="also write all numbers of the run; .dcm is a DICOM report (TID 1500) on a DICOM segmentation",
+    )
     parser.add_argument("--preview", metavar="FILE.png", type=Path, help="also write a picture with overlays")
     parser.add_argument(
         "--overlap",

@@ -126,7 +126,15 @@ def _group(stored: Any, number: int, measured: SegmentMeasurement, provenance: P
             )
         )
     return highdicom.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        referenced_segment=highdicom.sr.ReferencedSegment.from_segmentation(stored, segment_number=number),
+        # Not ``from_segmentation``, which looks for a segmentation's only segment where highdicom does not write it.
+        referenced_segment=highdicom.sr.ReferencedSegment(
+            sop_class_uid=str(stored.SOPClassUID),
+            sop_instance_uid=str(stored.SOPInstanceUID),
+            segment_number=number,
+            source_series=highdicom.sr.SourceSeriesForSegmentation(
+                str(stored.ReferencedSeriesSequence[0].SeriesInstanceUID)
+            ),
+        ),
         tracking_identifier=highdicom.sr.TrackingIdentifier(
             uid=str(description.TrackingUID), identifier=str(description.TrackingID)
         ),
