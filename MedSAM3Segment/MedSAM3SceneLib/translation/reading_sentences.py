@@ -105,6 +105,7 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{file}, which names the labels of {path}, cannot be understood ({why}); correct it, or delete it to go without names."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{label}: {name} with {files}"),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{name} {value}"),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{path} can hold one picture, and there are {count} slices; end it in .seg.nrrd or .nii.gz."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{path} cannot be opened ({why}); check the path and its permissions."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{path} cannot be read as an image; check that it is complete and is DICOM, NIfTI, NRRD, MHA, PNG or JPEG."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{path} cannot be unpacked ({why}); check it and the space for temporary files."),

@@ -28,7 +28,7 @@ from MedSAM3SegmentLib.cohort.records import (
 from MedSAM3SegmentLib.cohort.table import TABLE, write_table
 from MedSAM3SegmentLib.errors import EngineError, InputError, ModelError, PackageError
 from MedSAM3SegmentLib.geometry.label_map import Overlap
-from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIXES, SEG_SUFFIX
+from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIXES, PICTURE_SUFFIXES, SEG_SUFFIX
 from MedSAM3SegmentLib.messages.message import as_message
 from MedSAM3SegmentLib.progress import RunCallbacks
 from MedSAM3SegmentLib.request import SegmentRequest
@@ -118,6 +118,7 @@ class CaseWork:
         Raises:
             InputError: as ``read_volume``.
         """
+        from MedSAM3SegmentLib.io.coco import check_is_picture
         from MedSAM3SegmentLib.io.dicom_objects.source import read_source
         from MedSAM3SegmentLib.io.read_volume import read_volume
         from MedSAM3SegmentLib.preprocessing.intensity_check import check_intensities
@@ -127,6 +128,8 @@ class CaseWork:
         source = read_source(case.path, case.series, case.files) if self._job.suffix in DICOM_SUFFIXES else None
         texts = (*volume.messages, *doubts, *(source.messages if source else ()))
         said = tuple(as_message(case.without_names(text)) for text in texts)
+        if self._job.suffix in PICTURE_SUFFIXES:
+            check_is_picture(Path(f"{case.id}{self._job.suffix}"), volume.grid)
         volume = volume.renamed(case.id, said, volume.is_sequence)
         # Takes a while, and is needed by whoever segments.
         assert volume.content_hash

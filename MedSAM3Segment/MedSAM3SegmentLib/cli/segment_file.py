@@ -16,7 +16,13 @@ from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.geometry.label_map import Overlap
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
-from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIXES, SEG_SUFFIX, check_output, suffix_of
+from MedSAM3SegmentLib.io.segmentation_paths import (
+    DICOM_SUFFIXES,
+    PICTURE_SUFFIXES,
+    SEG_SUFFIX,
+    check_output,
+    suffix_of,
+)
 from MedSAM3SegmentLib.progress import Progress, RunCallbacks, Stage
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.vocabulary.advice import advice_for
@@ -86,12 +92,15 @@ def segment_file(
     with terminal.busy("looking for the model"):
         job.model.check()
     with terminal.busy(f"reading {job.image}"), _timed(seconds, "reading"):
+        from MedSAM3SegmentLib.io.coco import check_is_picture
         from MedSAM3SegmentLib.io.read_volume import read_volume
         from MedSAM3SegmentLib.preprocessing.intensity_check import check_intensities
 
         volume = read_volume(job.image, job.series, job.modality)
         examples = read_examples(job.examples, job.request.concepts[0], volume)
         source = _source(job)
+        if suffix_of(job.output) in PICTURE_SUFFIXES:
+            check_is_picture(job.output, volume.grid)
     request = job.request if job.complete is None else job.complete(job.request, volume.grid)
     if examples:
         request = replace(request, examples=dict.fromkeys(request.concepts, examples))

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from MedSAM3SegmentLib.geometry.label_map import CoveredPart, LabelMap, Overlap, merge_masks
-from MedSAM3SegmentLib.io.labelmap_nifti import check_overlap, write_label_map
+from MedSAM3SegmentLib.io.labelmap_nifti import LABEL_MAP_SUFFIXES, check_overlap, write_label_map
 from MedSAM3SegmentLib.io.segment import PROVENANCE_TAG, Segment, provenance_text
 from MedSAM3SegmentLib.io.segmentation import write_segmentation
+from MedSAM3SegmentLib.io.segmentation_paths import suffix_of
 from MedSAM3SegmentLib.reporting.report import segment_provenance
 from MedSAM3SegmentLib.request import Grouping
 from MedSAM3SegmentLib.results.soft_volume import soft_volume
@@ -77,7 +78,7 @@ def write_result(
         InputError: ``overlap`` refuses and a label map would hide something; the disk failed.
     """
     provenance = result.provenance.as_dict()
-    if path.name.lower().endswith((".nii", ".nii.gz")):
+    if suffix_of(path) in LABEL_MAP_SUFFIXES:
         merged, covered = _label_map(result, grouping, overlap)
         write_label_map(path, merged.labels, result.stack.grid, covered.names, provenance, covered.parts)
         return covered

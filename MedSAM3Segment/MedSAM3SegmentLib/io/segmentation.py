@@ -18,20 +18,17 @@ from MedSAM3SegmentLib.geometry.label_map import CoveredPart, Overlap
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.preprocessing.resampling import straighten
 
+from .coco import write_coco
 from .dicom.find_files import is_dicom, is_dicom_archive
 from .dicom_objects.read_seg import is_dicom_seg, read_dicom_seg
 from .dicom_objects.source import DicomSource
 from .dicom_objects.write_rtstruct import write_rtstruct
 from .dicom_objects.write_seg import write_dicom_seg
-from .labelmap_nifti import color_of_label, read_names, write_labels
+from .labelmap_nifti import LABEL_MAP_SUFFIXES, color_of_label, read_names, write_labels
 from .read_volume import check_is_file, read_stored
 from .seg_nrrd import segments_by_header, write_seg_nrrd
 from .segment import IsWanted, Provenance, Segment
-from .segmentation_paths import DICOM_SUFFIXES, RTSTRUCT_SUFFIX, check_output, suffix_of
-
-#: The suffixes of label maps; the others keep structures that overlap.
-_LABEL_MAPS = (".nii.gz", ".nii")
-
+from .segmentation_paths import COCO_SUFFIX, DICOM_SUFFIXES, RTSTRUCT_SUFFIX, check_output, suffix_of
 
 #: How far a label may be from a whole number: what scaling by a slope leaves, which for the labels 0 to 1000 in 16 bits
 #: is up to 0.008.
@@ -55,7 +52,8 @@ def write_segmentation(
     Args:
         path: ``.seg.nrrd``, which keeps everything, or ``.nii.gz`` or ``.nii``, which has one label for each voxel and
             where names and provenance go into a ``.labels.json`` file beside it; or ``.dcm``, a DICOM segmentation,
-            or ``.rtstruct.dcm``, the outlines of a radiotherapy structure set.
+            or ``.rtstruct.dcm``, the outlines of a radiotherapy structure set;
+            or, of one slice, ``.png``, a label map like the others, or ``.coco.json``.
         segments: they may overlap; none at all makes a file that says so, with the grid it is true of.
         grid: the grid of all masks.
         provenance: plain JSON values (``provenance.Provenance.as_dict``); put into the header, and on every segment
@@ -74,7 +72,7 @@ def write_segmentation(
     for segment in segments:
         if segment.mask.shape != grid.shape:
             raise ValueError(f"The mask of '{segment.name}' has shape {segment.mask.shape}, the grid {grid.shape}.")
-    if suffix_of(path) in _LABEL_MAPS:
+    if suffix_of(path) in LABEL_MAP_SUFFIXES:
         return write_labels(path, segments, grid, provenance, overlap)
     if suffix_of(path) in DICOM_SUFFIXES:
         if source is None:
@@ -88,7 +86,10 @@ def write_segmentation(
         else:
             write_dicom_seg(path, segments, grid, provenance, source, fractions)
         return ()
-    write_seg_nrrd(path, segments, grid, provenance)
+    if suffix_of(path) == COCO_SUFFIX:
+        write_coco(path, segments, grid, provenance)
+    else:
+        write_seg_nrrd(path, segments, grid, provenance)
     return ()
 
 

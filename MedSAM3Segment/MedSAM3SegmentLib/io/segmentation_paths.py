@@ -13,8 +13,13 @@ RTSTRUCT_SUFFIX = ".rtstruct.dcm"
 SEG_SUFFIX = ".dcm"
 DICOM_SUFFIXES = (RTSTRUCT_SUFFIX, SEG_SUFFIX)
 
-#: Slicer's own segmentation, which keeps everything, label maps, and DICOM.
-SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", *DICOM_SUFFIXES)
+#: Of a picture: a label map as PNG, and COCO's JSON.
+PNG_SUFFIX = ".png"
+COCO_SUFFIX = ".coco.json"
+PICTURE_SUFFIXES = (PNG_SUFFIX, COCO_SUFFIX)
+
+#: Slicer's own segmentation, which keeps everything, label maps, DICOM, and what holds one picture.
+SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", *DICOM_SUFFIXES, *PICTURE_SUFFIXES)
 
 
 def check_output(path: str | Path) -> Path:

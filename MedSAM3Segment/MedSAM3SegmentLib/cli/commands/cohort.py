@@ -48,7 +48,14 @@ or broken, 130 interrupted.
 """
 
 #: The words of ``--format`` and the suffixes that they mean.
-FORMATS = {"seg.nrrd": ".seg.nrrd", "nii.gz": ".nii.gz", "dicom-seg": ".dcm", "rtstruct": ".rtstruct.dcm"}
+FORMATS = {
+    "seg.nrrd": ".seg.nrrd",
+    "nii.gz": ".nii.gz",
+    "dicom-seg": ".dcm",
+    "rtstruct": ".rtstruct.dcm",
+    "png": ".png",
+    "coco": ".coco.json",
+}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], **common: object) -> None:

@@ -87,7 +87,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         type=Path,
         required=True,
         help="file to write, in place of one that exists: .seg.nrrd (3D Slicer segmentation), .nii.gz (label map) "
-        "or, of a DICOM image, .dcm (DICOM segmentation) or .rtstruct.dcm (radiotherapy structure set)",
+        "or, of a DICOM image, .dcm (DICOM segmentation) or .rtstruct.dcm (radiotherapy structure set); of a "
+        "picture .png (label map) or .coco.json",
     )
     add_model_options(parser)
     parser.add_argument(
