@@ -142,10 +142,10 @@ def _content_of(path: Path) -> str:
             return digest.hexdigest()
         size = path.stat().st_size
         digest.update(str(size).encode())
-        with path.open("rb") as file:
+        with path.open("rb") as opened:
             for number in range(_PROBES):
-                file.seek(max(0, size - _PROBE_BYTES) * number // (_PROBES - 1))
-                digest.update(file.read(_PROBE_BYTES))
+                opened.seek(max(0, size - _PROBE_BYTES) * number // (_PROBES - 1))
+                digest.update(opened.read(_PROBE_BYTES))
     except OSError:
         # What is not there is called after its place; it will be listed with its sentence and nothing else.
         digest.update(str(path).encode("utf-8", "replace"))

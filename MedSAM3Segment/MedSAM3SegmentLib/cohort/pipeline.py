@@ -58,7 +58,7 @@ class Pipeline(Generic[Image, Answer, Done]):
         try:
             for number, case in enumerate(cases):
                 started, answer = time.monotonic(), None
-                image, error = _result(reading, cancel)
+                image, error = _result(reading, cancel)  # type: ignore[arg-type]
                 reading = reader.submit(self._read, cases[number + 1]) if number + 1 < len(cases) else None
                 if error is None:
                     try:
