@@ -123,11 +123,11 @@ def _keeps_off_centers(first: NDArray[np.float64], last: NDArray[np.float64]) ->
 def _identified(source: DicomSource, provenance: Provenance) -> Any:
     """The patient and study of the images, and a new series."""
     from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
     image, now = source.images[0], datetime.datetime.now()
     meta = FileMetaDataset()
-    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, _RTSTRUCT_CLASS
+    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, UID(_RTSTRUCT_CLASS)
     meta.MediaStorageSOPInstanceUID = generate_uid()
     data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     data.SpecificCharacterSet = "ISO_IR 192"
