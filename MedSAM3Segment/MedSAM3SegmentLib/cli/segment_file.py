@@ -17,6 +17,13 @@ from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.geometry.label_map import Overlap
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.io.segmentation_paths import (
+    DICOM_SUFFIXES,
+    PICTURE_SUFFIXES,
+    SEG_SUFFIX,
+    check_output,
+    suffix_of,
+)
 from MedSAM3SegmentLib.progress import Progress, RunCallbacks, Stage
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.vocabulary.advice import advice_for
@@ -27,6 +34,7 @@ from .signals import Interruption
 from .terminal import ShowProgress, Terminal
 
 if TYPE_CHECKING:
+    from MedSAM3SegmentLib.io.dicom_objects.source import DicomSource
     from MedSAM3SegmentLib.results.result import SegmentResult
     from MedSAM3SegmentLib.volume import Volume
 
@@ -47,6 +55,7 @@ class SegmentJob:
         examples: that show the one concept instead of words, or none.
         overlap: which label a voxel of several structures gets where ``output`` is a label map.
         series, modality: as for ``read_volume.read_volume``.
+        is_fractional: write probabilities in place of masks, into a DICOM segmentation.
     """
 
     image: Path
@@ -60,6 +69,7 @@ class SegmentJob:
     overlap: Overlap = Overlap.SMALLER
     series: str | None = None
     modality: str | None = None
+    is_fractional: bool = False
 
     @property
     def outputs(self) -> list[Path]:
@@ -85,11 +95,15 @@ def segment_file(
         with terminal.busy("looking for the model"):
             job.model.check()
     with terminal.busy(f"reading {job.image}"), _timed(seconds, "reading"):
+        from MedSAM3SegmentLib.io.coco import check_is_picture
         from MedSAM3SegmentLib.io.read_volume import read_volume
         from MedSAM3SegmentLib.preprocessing.intensity_check import check_intensities
 
         volume = read_volume(job.image, job.series, job.modality)
         examples = read_examples(job.examples, job.request.concepts[0], volume)
+        source = _source(job)
+        if suffix_of(job.output) in PICTURE_SUFFIXES:
+            check_is_picture(job.output, volume.grid)
     request = job.request if job.complete is None else job.complete(job.request, volume.grid)
     if examples:
         request = replace(request, examples=dict.fromkeys(request.concepts, examples))
@@ -100,7 +114,8 @@ def segment_file(
     asked = [concept for concept in request.concepts if request.is_asked(concept)]
     doubts = check_intensities(volume) if request.window is None else ()
     advice = {concept: advice_for(concept) for concept in asked}
-    for sentence in (*said, *volume.messages, *doubts, *chain.from_iterable(advice.values())):
+    made_up = () if source is None else source.messages
+    for sentence in (*said, *volume.messages, *made_up, *doubts, *chain.from_iterable(advice.values())):
         terminal.note(sentence, "yellow")
     segmenter: SegmenterProtocol
     if job.model.is_none:
@@ -122,12 +137,17 @@ def segment_file(
         with _timed(seconds, "writing"):
             from .write_result import write_result
 
-            covered = write_result(drafts[job.output], result, request.grouping, job.overlap)
+            covered = write_result(drafts[job.output], result, request.grouping, job.overlap, source, job.is_fractional)
             if job.preview is not None:
                 from MedSAM3SegmentLib.reporting.preview_image import draw_preview
 
                 draw_preview(volume, result).save(drafts[job.preview], "PNG")
-        if job.report is not None:
+        if job.report is not None and source is not None and job.report.suffix.lower() == SEG_SUFFIX:
+            from .write_result import write_dicom_measurements
+
+            segmentation = drafts[job.output]
+            write_dicom_measurements(drafts[job.report], segmentation, volume, result, request.grouping, source)
+        elif job.report is not None:
             from MedSAM3SegmentLib.reporting.report import report_of, write_report
 
             write_report(drafts[job.report], report_of(result, volume, seconds, covered_voxels(result, covered)))
@@ -167,15 +187,33 @@ def check_job(job: SegmentJob) -> None:
 
     Raises:
         InputError: the image is missing or an output cannot be written.
+        PackageError: a package that the output's format needs is not installed.
     """
-    from MedSAM3SegmentLib.io.segmentation_paths import check_output
+    from MedSAM3SegmentLib.io.dicom_objects.source import check_is_dicom, check_packages
 
     if not job.image.exists():
         raise InputError(f"{job.image} does not exist; check the path.")
     check_output(job.output)
     if job.preview is not None and job.preview.suffix.lower() != ".png":
         raise InputError(f"{job.preview} is no name for the preview; end it in .png.")
+    if suffix_of(job.output) in DICOM_SUFFIXES:
+        check_packages()
+        check_is_dicom(job.image)
+    if job.is_fractional and suffix_of(job.output) != SEG_SUFFIX:
+        raise InputError("--fractional is for DICOM segmentations; end the output in .dcm, or leave it out.")
+    if job.report is not None and job.report.suffix.lower() == SEG_SUFFIX and suffix_of(job.output) != SEG_SUFFIX:
+        raise InputError(
+            f"{job.report} would be a DICOM report, which refers to a DICOM segmentation; end the output in .dcm, "
+            "too, or the report in .json."
+        )
     check_outputs(job.outputs, job.image)
+
+
+def _source(job: SegmentJob) -> DicomSource | None:
+    """The images that a DICOM segmentation refers to; None where none is written."""
+    from MedSAM3SegmentLib.io.dicom_objects.source import read_source
+
+    return read_source(job.image, job.series) if suffix_of(job.output) in DICOM_SUFFIXES else None
 
 
 def _describe(volume: Volume, stack: SliceStack) -> str:

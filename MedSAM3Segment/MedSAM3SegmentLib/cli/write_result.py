@@ -7,17 +7,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from MedSAM3SegmentLib.geometry.label_map import CoveredPart, LabelMap, Overlap, merge_masks
-from MedSAM3SegmentLib.io.labelmap_nifti import check_overlap, write_label_map
+from MedSAM3SegmentLib.io.labelmap_nifti import LABEL_MAP_SUFFIXES, check_overlap, write_label_map
 from MedSAM3SegmentLib.io.segment import PROVENANCE_TAG, Segment, provenance_text
 from MedSAM3SegmentLib.io.segmentation import write_segmentation
+from MedSAM3SegmentLib.io.segmentation_paths import suffix_of
 from MedSAM3SegmentLib.reporting.report import segment_provenance
 from MedSAM3SegmentLib.request import Grouping
+from MedSAM3SegmentLib.results.soft_volume import soft_volume
 from MedSAM3SegmentLib.vocabulary.terminology import terminology_entry
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from MedSAM3SegmentLib.io.dicom_objects.source import DicomSource
     from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
+    from MedSAM3SegmentLib.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,12 @@ class Covered:
 
 
 def write_result(
-    path: Path, result: SegmentResult, grouping: Grouping = Grouping.CONCEPT, overlap: Overlap = Overlap.SMALLER
+    path: Path,
+    result: SegmentResult,
+    grouping: Grouping = Grouping.CONCEPT,
+    overlap: Overlap = Overlap.SMALLER,
+    source: DicomSource | None = None,
+    is_fractional: bool = False,
 ) -> Covered:
     """Write what was found: to ``.seg.nrrd`` as segments with all that Slicer shows of them, else as a label map.
 
@@ -56,6 +67,9 @@ def write_result(
 
     Args:
         overlap: which label a voxel of several structures gets in a label map.
+        source: the images that a DICOM segmentation refers to. One in which nothing was found names the concepts, as
+            it needs a segment.
+        is_fractional: write how likely each voxel belongs to a segment, which a DICOM segmentation alone can hold.
 
     Returns:
         What the label map hides.
@@ -64,7 +78,7 @@ def write_result(
         InputError: ``overlap`` refuses and a label map would hide something; the disk failed.
     """
     provenance = result.provenance.as_dict()
-    if path.name.lower().endswith((".nii", ".nii.gz")):
+    if suffix_of(path) in LABEL_MAP_SUFFIXES:
         merged, covered = _label_map(result, grouping, overlap)
         write_label_map(path, merged.labels, result.stack.grid, covered.names, provenance, covered.parts)
         return covered
@@ -77,15 +91,50 @@ def write_result(
             terminology_entry(vocabulary.find(concept.concept)),
             {PROVENANCE_TAG: provenance_text(segment_provenance(result, concept, label))},
         )
-        for name, concept, label in _parts(result, grouping)
+        for name, concept, label in _parts(result, grouping, source is not None)
     ]
-    write_segmentation(path, segments, result.stack.grid, provenance)
+    fractions = []
+    if is_fractional:
+        for segment, (_, concept, _) in zip(segments, _parts(result, grouping, source is not None), strict=True):
+            fractions.append(soft_volume(concept, result.stack, result.provenance.threshold, segment.mask))
+    write_segmentation(path, segments, result.stack.grid, provenance, source=source, fractions=fractions)
     return Covered()
 
 
-def _parts(result: SegmentResult, grouping: Grouping) -> Iterator[tuple[str, ConceptResult, int | None]]:
+def write_dicom_measurements(
+    path: Path, segmentation: Path, volume: Volume, result: SegmentResult, grouping: Grouping, source: DicomSource
+) -> None:
+    """Write a DICOM report with volume and, of CT, mean of each segment of a DICOM segmentation.
+
+    Args:
+        segmentation: what ``write_result`` wrote of ``result``.
+
+    Raises:
+        InputError: the report cannot be made of these images, or the disk failed.
+    """
+    from MedSAM3SegmentLib.io.dicom_objects.write_report import SegmentMeasurement, write_dicom_report
+
+    measured = []
+    for _, concept, label in _parts(result, grouping, needs_one=True):
+        mask = concept.mask if label is None else concept.instance_map == label
+        voxels = int(np.count_nonzero(mask))
+        is_ct = volume.modality == "CT" and voxels
+        measured.append(
+            SegmentMeasurement(
+                voxels * result.stack.grid.voxel_volume_mm3 / 1000, float(volume.array[mask].mean()) if is_ct else None
+            )
+        )
+    write_dicom_report(path, segmentation, measured, result.provenance.as_dict(), source)
+
+
+def _parts(
+    result: SegmentResult, grouping: Grouping, needs_one: bool = False
+) -> Iterator[tuple[str, ConceptResult, int | None]]:
     """Name, concept and instance (None for all of it) of each segment that ``result`` becomes."""
+    is_empty = not any(concept.found for concept in result.concepts)
     for concept in result.concepts:
+        if needs_one and is_empty:
+            yield concept.concept, concept, None
         if not concept.found:
             continue
         if grouping is Grouping.CONCEPT:

@@ -1,4 +1,4 @@
-"""Label maps as NIfTI files, with a JSON file beside each that names its labels."""
+"""Label maps as NIfTI files or, of one slice, as PNG, with a JSON file beside each that names its labels."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ from MedSAM3SegmentLib.messages.message import Message, joined, message
 from MedSAM3SegmentLib.units import format_milliliters
 
 from .atomic_write import atomic_write
+from .coco import check_is_picture
 from .formats.write_nifti import write_nifti
 from .segment import Color, Provenance, Segment
-from .segmentation_paths import check_output, suffix_of
+from .segmentation_paths import PNG_SUFFIX, check_output, suffix_of
+
+#: The suffixes of label maps.
+LABEL_MAP_SUFFIXES = (".nii.gz", ".nii", PNG_SUFFIX)
 
 
 def write_label_map(
@@ -34,7 +38,8 @@ def write_label_map(
     """Write a label map as NIfTI, and ``names`` and ``provenance`` as JSON beside it, whole or not at all.
 
     Args:
-        path: ``.nii.gz`` or ``.nii``; the JSON file is called the same but for its suffix, ``.labels.json``.
+        path: ``.nii.gz``, ``.nii`` or, for one slice, ``.png``; the JSON file is called the same but for its suffix,
+            ``.labels.json``.
         labels: integers ``[k, j, i]``, 0 to 65535, stored as uint8 where they fit and as uint16 otherwise.
         grid: where they lie, to the float32 precision of NIfTI.
         names: label to name.
@@ -45,8 +50,10 @@ def write_label_map(
         InputError: as ``check_output``; the disk failed.
     """
     path = check_output(path)
-    if suffix_of(path) not in (".nii.gz", ".nii"):
+    if suffix_of(path) not in LABEL_MAP_SUFFIXES:
         raise InputError("{path} is no name for a label map; end it in .nii.gz or .nii.", path=path)
+    if suffix_of(path) == PNG_SUFFIX:
+        check_is_picture(path, grid)
     labels = labels.astype(label_dtype(int(labels.max(initial=0))))
     description: dict[str, Any] = {
         "labels": {str(label): name for label, name in names.items()},
@@ -56,7 +63,17 @@ def write_label_map(
         description["covered"] = [covered_entry(part, names, grid.voxel_volume_mm3) for part in covered]
     with atomic_write(_names_path(path)) as names_file, atomic_write(path) as file:
         names_file.write_text(json.dumps(description, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        write_nifti(file, labels, grid)
+        if suffix_of(path) == PNG_SUFFIX:
+            _write_png(file, labels[0])
+        else:
+            write_nifti(file, labels, grid)
+
+
+def _write_png(path: Path, labels: NDArray[Any]) -> None:
+    """Labels ``[row, column]`` as gray values, 8 or 16 bits."""
+    from PIL import Image
+
+    Image.fromarray(labels).save(path, "PNG")
 
 
 def write_labels(

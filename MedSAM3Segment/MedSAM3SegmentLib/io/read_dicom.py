@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.messages.message import joined, message
+from MedSAM3SegmentLib.messages.message import Message, joined, message
 
 from .dicom.archive import unpacked
 from .dicom.file_bytes import read_bytes
 from .dicom.find_files import find_dicom_files, is_dicom_archive
-from .dicom.frames import frames_of
+from .dicom.frames import Frame, frames_of
 from .dicom.image_header import ImageHeader, read_header
 from .dicom.series import choose_frames
 from .dicom.stack import stack_frames
@@ -27,7 +28,7 @@ from .itk import StoredImage
 _LONGEST_COMPARED = 1 << 30
 
 
-def read_dicom(path: Path, series: str | None = None) -> StoredImage:
+def read_dicom(path: Path, series: str | None = None, files: Sequence[Path] = ()) -> StoredImage:
     """Read the one image series in a folder (and the folders in it) or in a ``.zip`` of one, or one DICOM file.
 
     The tag ``0008|0060`` of what comes back is the modality. The grid is sheared where the gantry was tilted.
@@ -35,6 +36,7 @@ def read_dicom(path: Path, series: str | None = None) -> StoredImage:
     Args:
         path: the folder, archive or file.
         series: which series is meant, by its UID, its number or a part of its description; None for the only one.
+        files: those of the folder that are read; empty for all.
 
     Raises:
         InputError: there is no image, it is not clear which of several series is meant, or the slices do not make up
@@ -48,7 +50,7 @@ def read_dicom(path: Path, series: str | None = None) -> StoredImage:
                 # The temporary folder says nothing to anybody.
                 raise _renamed(error, folder, path) from None
     if path.is_dir():
-        files = find_dicom_files(path)
+        files = files or find_dicom_files(path)
         if not files:
             raise InputError(
                 "{path} holds no DICOM file; give a folder with a DICOM series, or the image file itself.", path=path
@@ -57,7 +59,24 @@ def read_dicom(path: Path, series: str | None = None) -> StoredImage:
     return _read([path], path, series)
 
 
-def _read(files: list[Path], path: Path, series: str | None) -> StoredImage:
+def source_frames(path: Path, series: str | None = None, files: Sequence[Path] = ()) -> list[Frame]:
+    """The frames that ``read_dicom`` makes a volume of, in no order; not of an archive, whose files are gone then.
+
+    Raises:
+        InputError: as ``read_dicom``.
+    """
+    found = files or (find_dicom_files(path) if path.is_dir() else [path])
+    chosen, _ = _choose(found, path, series)
+    return chosen
+
+
+def _read(files: Sequence[Path], path: Path, series: str | None) -> StoredImage:
+    chosen, messages = _choose(files, path, series)
+    stored = stack_frames(chosen, path)
+    return replace(stored, messages=(*messages, *stored.messages))
+
+
+def _choose(files: Sequence[Path], path: Path, series: str | None) -> tuple[list[Frame], tuple[Message, ...]]:
     headers = [read_header(file) for file in files]
     images = _without_copies([header for header in headers if header is not None and _is_image(header)])
     if not images:
@@ -71,8 +90,7 @@ def _read(files: list[Path], path: Path, series: str | None) -> StoredImage:
             if damaged > 1
             else message("1 DICOM file could not be read and was left out."),
         )
-    stored = stack_frames(chosen, path)
-    return replace(stored, messages=(*messages, *stored.messages))
+    return chosen, messages
 
 
 def _is_image(header: ImageHeader) -> bool:

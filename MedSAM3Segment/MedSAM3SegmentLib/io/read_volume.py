@@ -6,6 +6,7 @@ for that is said in ``Volume.messages``. Writing and reading of segmentations is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ _MODALITY = "0008|0060"
 _LARGEST_GROWTH = 20
 
 
-def read_volume(path: str | Path, series: str | None = None, modality: str | None = None) -> Volume:
+def read_volume(
+    path: str | Path, series: str | None = None, modality: str | None = None, files: Sequence[Path] = ()
+) -> Volume:
     """Read an image for segmentation.
 
     Args:
@@ -43,6 +46,7 @@ def read_volume(path: str | Path, series: str | None = None, modality: str | Non
         series: which DICOM series is meant, by its UID, its number or a part of its description; None for the only one.
         modality: what kind of image it is (``CT``, ``MR``, ...), for files that do not say it or say a wrong one; None
             for what the file says.
+        files: those of a DICOM folder that are read; empty for all.
 
     Returns:
         The volume, RAS grid, voxels in the file's own unit and dtype. A picture is one axial slice, upright as stored;
@@ -55,7 +59,7 @@ def read_volume(path: str | Path, series: str | None = None, modality: str | Non
     """
     path = Path(path)
     given = None if modality is None else modality_of(modality)
-    stored = read_stored(path, series)
+    stored = read_stored(path, series, files)
     if any(key.startswith(("Segment0_", "Segmentation_")) for key in stored.tags):
         raise InputError("{path} is a segmentation, not an image; give the volume that it was drawn on.", path=path)
     modality = stored.tags.get(_MODALITY, "").strip(" \0").upper()
@@ -106,20 +110,20 @@ def check_is_file(path: Path) -> None:
         raise InputError("{path} is a pipe, a socket or a device and not a file; give an image file.", path=path)
 
 
-def read_stored(path: Path, series: str | None = None) -> StoredImage:
+def read_stored(path: Path, series: str | None = None, files: Sequence[Path] = ()) -> StoredImage:
     """The image in ``path`` as it is stored, labels included; its grid may be sheared.
 
     Args:
-        series: as for ``read_volume``.
+        series, files: as for ``read_volume``.
 
     Raises:
         InputError: as for ``read_volume``, but for what the voxels mean.
     """
     suffix = path.suffix.lower()
     check_is_file(path)
-    is_sequence = is_image_sequence(path)
+    is_sequence = not files and is_image_sequence(path)
     if _is_dicom_input(path) and not is_sequence:
-        stored = read_dicom(path, series)
+        stored = read_dicom(path, series, files)
         return as_film(stored) if stored.is_sequence else stored
     if series is not None:
         raise InputError("{path} is not DICOM, which alone holds series; leave the series out.", path=path)

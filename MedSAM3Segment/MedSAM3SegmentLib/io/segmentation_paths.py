@@ -8,8 +8,18 @@ from MedSAM3SegmentLib.errors import InputError
 
 from .atomic_write import check_folder
 
-#: Slicer's own segmentation, which keeps everything, and label maps.
-SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii")
+#: A radiotherapy structure set and a DICOM segmentation, which refer to the DICOM images that they were made from.
+RTSTRUCT_SUFFIX = ".rtstruct.dcm"
+SEG_SUFFIX = ".dcm"
+DICOM_SUFFIXES = (RTSTRUCT_SUFFIX, SEG_SUFFIX)
+
+#: Of a picture: a label map as PNG, and COCO's JSON.
+PNG_SUFFIX = ".png"
+COCO_SUFFIX = ".coco.json"
+PICTURE_SUFFIXES = (PNG_SUFFIX, COCO_SUFFIX)
+
+#: Slicer's own segmentation, which keeps everything, label maps, DICOM, and what holds one picture.
+SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", *DICOM_SUFFIXES, *PICTURE_SUFFIXES)
 
 
 def check_output(path: str | Path) -> Path:

@@ -77,7 +77,7 @@ def draw_preview(volume: Volume, result: SegmentResult, vocabulary: Vocabulary |
     from PIL import Image, ImageDraw
 
     stack = result.stack
-    colors = _colors(result, vocabulary or Vocabulary.load())
+    colors = concept_colors(result, vocabulary or Vocabulary.load())
     masks = {n: stack.extract(concept.mask) for n, concept in enumerate(result.concepts) if concept.found}
     tiles = choose_tiles(result)
     slices = stack.extract(volume.array)
@@ -114,7 +114,7 @@ def draw_preview(volume: Volume, result: SegmentResult, vocabulary: Vocabulary |
             (width - used) // 2 + place % columns * (size[0] + _GAP),
             tiles_top + place // columns * (size[1] + _GAP),
         )
-        shown = _overlaid(picture, [(colors[n], mask[tile.index]) for n, mask in masks.items()], size)
+        shown = overlay_masks(picture, [(colors[n], mask[tile.index]) for n, mask in masks.items()], size)
         canvas.paste(shown, corner)
         named = {result.concepts[n].concept: masks[n][tile.index] for n in masks if largest[n] is tile}
         draw_names(draw, corner, size, named)
@@ -125,7 +125,8 @@ def draw_preview(volume: Volume, result: SegmentResult, vocabulary: Vocabulary |
     return canvas
 
 
-def _colors(result: SegmentResult, vocabulary: Vocabulary) -> list[Color]:
+def concept_colors(result: SegmentResult, vocabulary: Vocabulary) -> list[Color]:
+    """Red, green and blue of each concept, 0 to 255."""
     parts = [vocabulary.color_for(concept.concept) for concept in result.concepts]
     return [(round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in parts]
 
@@ -170,7 +171,7 @@ def _tile_size(shape: tuple[int, ...], spacing: tuple[float, float, float], coun
     return max(round(width * scale), 1), max(round(height * scale), 1)
 
 
-def _overlaid(picture: NDArray[np.uint8], layers: Sequence[tuple[Color, BoolMask]], size: tuple[int, int]) -> Image:
+def overlay_masks(picture: NDArray[np.uint8], layers: Sequence[tuple[Color, BoolMask]], size: tuple[int, int]) -> Image:
     """A slice at ``size`` with its masks: filled thinly, outlined clearly."""
     from PIL import Image
     from scipy.ndimage import binary_erosion

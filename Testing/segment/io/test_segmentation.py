@@ -463,7 +463,9 @@ def test_a_segmentation_is_not_an_image(tmp_path: Path) -> None:
 # Whole or not at all
 
 
-@pytest.mark.parametrize("name", ["out.nrrd", "out.dcm", "out", "out.png", ".seg.nrrd", ".nii.gz", "out.nii.gz.txt"])
+@pytest.mark.parametrize(
+    "name", ["out.nrrd", "out.json", "out", "out.jpg", ".seg.nrrd", ".nii.gz", ".dcm", "out.nii.gz.txt"]
+)
 def test_unknown_suffixes_are_refused_before_the_run(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError) as caught:
         check_output(tmp_path / name)

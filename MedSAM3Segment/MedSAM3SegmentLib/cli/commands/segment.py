@@ -18,7 +18,12 @@ from MedSAM3SegmentLib.cli.options.prompt import (
     prompts_of,
 )
 from MedSAM3SegmentLib.cli.options.values import parse_slices
-from MedSAM3SegmentLib.cli.options.volume import add_reading_options, add_volume_options, with_volume_options
+from MedSAM3SegmentLib.cli.options.volume import (
+    add_fractional_option,
+    add_reading_options,
+    add_volume_options,
+    with_volume_options,
+)
 from MedSAM3SegmentLib.cli.segment_file import SegmentJob, segment_file
 from MedSAM3SegmentLib.cli.signals import Interruption
 from MedSAM3SegmentLib.cli.terminal import Terminal, duration
@@ -83,7 +88,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         metavar="OUT",
         type=Path,
         required=True,
-        help="file to write, in place of one that exists: .seg.nrrd (3D Slicer segmentation) or .nii.gz (label map)",
+        help="file to write, in place of one that exists: .seg.nrrd (3D Slicer segmentation), .nii.gz (label map) "
+        "or, of a DICOM image, .dcm (DICOM segmentation) or .rtstruct.dcm (radiotherapy structure set); of a "
+        "picture .png (label map) or .coco.json",
     )
     add_model_options(parser, may_be_none=True)
     parser.add_argument(
@@ -112,7 +119,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     parser.add_argument(
         "--threshold", metavar="T", type=float, help="lowest score that counts, 0 to 1 (default: the model's own)"
     )
-    parser.add_argument("--report", metavar="FILE.json", type=Path, help="also write all numbers of the run")
+    parser.add_argument(
+        "--report",
+        metavar="FILE.json|FILE.dcm",
+        type=Path,
+        help="also write all numbers of the run; .dcm is a DICOM report (TID 1500) on a DICOM segmentation",
+    )
     parser.add_argument("--preview", metavar="FILE.png", type=Path, help="also write a picture with overlays")
     parser.add_argument(
         "--overlap",
@@ -121,6 +133,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         help="whose label a voxel of several structures gets in a .nii.gz: that of the smaller one or of the later "
         "one, or no file is written (default: smaller); .seg.nrrd keeps all",
     )
+    add_fractional_option(parser)
     add_reading_options(parser)
     add_volume_options(parser)
     add_prompt_options(parser)
@@ -161,6 +174,7 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
         Overlap(options.overlap),
         options.series,
         options.modality,
+        options.fractional,
     )
     volume, result, covered = segment_file(job, terminal, interruption)
     terminal.result(_table(volume, result))

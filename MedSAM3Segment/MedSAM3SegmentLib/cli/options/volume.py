@@ -40,12 +40,22 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--modality",
         metavar="CT|MR|...",
-        type=_modality,
+        type=parse_modality,
         help="what kind of image it is, for files that do not say it, such as NIfTI, or say a wrong one",
     )
 
 
-def _modality(text: str) -> str:
+def add_fractional_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--fractional``."""
+    parser.add_argument(
+        "--fractional",
+        action="store_true",
+        help="write how likely each voxel belongs to a structure, in place of a mask; for DICOM segmentations",
+    )
+
+
+def parse_modality(text: str) -> str:
+    """DICOM's code for a modality, for argparse."""
     from MedSAM3SegmentLib.io.dicom.kinds import modality_of
 
     return modality_of(text)
@@ -85,28 +95,28 @@ def add_volume_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def with_volume_options(options: argparse.Namespace, request: SegmentRequest, grid: VoxelGrid) -> SegmentRequest:
+def with_volume_options(options: argparse.Namespace, request: SegmentRequest, grid: VoxelGrid | None) -> SegmentRequest:
     """``request`` with what was chosen with ``add_volume_options``.
 
     Args:
-        grid: of the volume; the mask to look inside of is put on it.
+        grid: of the volume; the mask to look inside of is put on it. None where none is given.
 
     Raises:
         InputError: an option cannot be understood, or the mask cannot be read or lies on other voxels.
     """
     steps = {_STEPS[word]: False for word in options.without}
-    file = _file_inside(options.inside, request.concepts)
+    file = file_inside(options.inside, request.concepts)
     return replace(
         request,
         region=None if options.region is None else BoxPromptRAS(corners_of(options.region)),
-        inside=options.inside if file is None else mask_on(file, grid),
+        inside=options.inside if file is None or grid is None else mask_on(file, grid),
         more_planes=tuple(Plane(plane) for plane in options.also_plane),
         assembly=AssemblyOptions(largest_only=options.keep_largest, **steps),
         grouping=_GROUPINGS[options.segments_per],
     )
 
 
-def _file_inside(text: str | None, concepts: Sequence[str]) -> Path | None:
+def file_inside(text: str | None, concepts: Sequence[str]) -> Path | None:
     """The file that ``--inside`` names; None where it names a concept, or is not there."""
     if text is None or not text.strip() or text in concepts:
         return None

@@ -190,7 +190,9 @@ def _group_by(frames: Sequence[Frame], path: Path, by_stack: bool) -> list[list[
     count = 0
     for frame in frames:
         directions = found.setdefault((frame.image.series, frame.size, by_stack and frame.stack), [])
-        group = next((group for direction, group in reversed(directions) if _same(direction, frame.orientation)), None)
+        group = next(
+            (group for direction, group in reversed(directions) if same_direction(direction, frame.orientation)), None
+        )
         if group is None:
             group = []
             directions.append((frame.orientation, group))
@@ -201,7 +203,8 @@ def _group_by(frames: Sequence[Frame], path: Path, by_stack: bool) -> list[list[
     return [group for directions in found.values() for _, group in directions]
 
 
-def _same(first: tuple[float, ...] | None, second: tuple[float, ...] | None) -> bool:
+def same_direction(first: tuple[float, ...] | None, second: tuple[float, ...] | None) -> bool:
+    """Whether direction cosines differ by rounding only; what has none is like what has none."""
     if first is None or second is None:
         return first is second
     return first == second or float(np.abs(np.subtract(first, second)).max()) < _SAME_DIRECTION

@@ -1,0 +1,157 @@
+"""A cohort in the shell: which cases are still to be done, how far it is, and what is said at the end."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from MedSAM3SegmentLib.cohort.case import Case
+from MedSAM3SegmentLib.cohort.overview import OVERVIEW
+from MedSAM3SegmentLib.cohort.pipeline import Pipeline
+from MedSAM3SegmentLib.cohort.records import CaseRecord, is_done, read_record
+from MedSAM3SegmentLib.cohort.table import TABLE
+from MedSAM3SegmentLib.errors import Cancelled, InputError
+from MedSAM3SegmentLib.progress import CancelCheck, Progress, RunCallbacks
+
+from .cohort_case import CaseImage, CaseWork, CohortJob, write_summaries
+from .signals import Interruption
+from .terminal import ShowProgress, Terminal, duration
+
+if TYPE_CHECKING:
+    from MedSAM3SegmentLib.provenance import ModelIdentity
+    from MedSAM3SegmentLib.results.result import SegmentResult
+
+#: How often table and overview are written while cases are done.
+_SUMMARY_INTERVAL_S = 60.0
+
+
+def run_cohort(job: CohortJob, cases: list[Case], resume: bool, terminal: Terminal, interruption: Interruption) -> None:
+    """Do all cases that are not done yet, and write table and overview of all.
+
+    Args:
+        resume: take what is done and asks for the same as done.
+
+    Raises:
+        Cancelled: ``interruption`` came; what is done is whole.
+        InputError: every case failed, or the disk did.
+        ModelError: the model cannot be loaded exactly.
+    """
+    with terminal.busy("loading the model"):
+        from MedSAM3SegmentLib.segmenter import Segmenter
+
+        segmenter = Segmenter.load(job.model.source, job.model.device, job.model.dtype, job.model.resolution)
+    identity = segmenter.model.identity
+    terminal.note(f"Model: {identity.name}{' (DEMO)' if identity.is_demo else ''} on {segmenter.model.device}.")
+    earlier = {case.id: read_record(job.output, case.id) for case in cases} if resume else {}
+    records: dict[str, CaseRecord] = {}
+    others = 0
+    for case in cases:
+        record = earlier.get(case.id)
+        if record is None:
+            continue
+        if is_done(job.output, record, job.asked_hash(case, identity)):
+            records[case.id] = record
+        elif not record.failure:
+            others += 1
+    if records:
+        terminal.note(f"{len(records)} of {len(cases)} cases are done already.")
+    if others:
+        terminal.note(
+            f"{others} cases were done with another request, model or input, or lack files; they are done again."
+        )
+    todo = [case for case in cases if case.id not in records]
+    work = CaseWork(job, segmenter, identity)
+    started = time.monotonic()
+    try:
+        with interruption.gently() as stop, terminal.progress() as show:
+            _do_cases(job, identity, cases, todo, work, records, terminal, show, stop)
+    except Cancelled:
+        done = len([case for case in cases if case.id in records])
+        raise Cancelled(
+            f"Stopped after {done} of {len(cases)} cases, which are whole; repeat with --resume to go on."
+        ) from None
+    finally:
+        ordered = write_summaries(job, identity, cases, records)
+    _say_end(job, cases, ordered, time.monotonic() - started, terminal)
+
+
+def _do_cases(
+    job: CohortJob,
+    identity: ModelIdentity,
+    cases: list[Case],
+    todo: Sequence[Case],
+    work: CaseWork,
+    records: dict[str, CaseRecord],
+    terminal: Terminal,
+    show: ShowProgress,
+    stop: CancelCheck,
+) -> None:
+    clock = _Clock(len(todo), show)
+
+    def segment(case: Case, image: CaseImage) -> SegmentResult:
+        return work.segment(image, RunCallbacks(lambda progress: clock.show(case, progress), cancel=stop))
+
+    def failed(case: Case, error: Exception) -> CaseRecord:
+        if not isinstance(error, InputError):
+            terminal.detail("".join(traceback.format_exception(error)))
+        return work.failed(case, error)
+
+    written = time.monotonic()
+    for case, record, seconds in Pipeline(work.read, segment, work.write, failed).run(todo, stop):
+        records[case.id] = record
+        clock.advance()
+        terminal.note(
+            f"[{len(records)}/{len(cases)}] {case.id}: {_in_words(record)} ({duration(seconds)}"
+            f"{clock.left_in_words()})",
+            "yellow" if record.failure else "",
+        )
+        if time.monotonic() - written > _SUMMARY_INTERVAL_S:
+            write_summaries(job, identity, cases, records)
+            written = time.monotonic()
+
+
+class _Clock:
+    """How long the rest takes, by what the cases took so far."""
+
+    def __init__(self, count: int, show: ShowProgress) -> None:
+        self._started, self._count, self._done, self._show = time.monotonic(), count, 0, show
+
+    @property
+    def seconds_left(self) -> float | None:
+        if not self._done:
+            return None
+        return (time.monotonic() - self._started) / self._done * (self._count - self._done)
+
+    def left_in_words(self) -> str:
+        left = self.seconds_left
+        return f"; {duration(left)} left" if left and self._done < self._count else ""
+
+    def advance(self) -> None:
+        self._done += 1
+        self._show("cohort", self._done, self._count, "cases", self.seconds_left)
+
+    def show(self, case: Case, progress: Progress) -> None:
+        remark = f"{case.id}: {progress.stage} {progress.done}/{progress.total}"
+        self._show("cohort", self._done, self._count, "cases", self.seconds_left, remark)
+
+
+def _in_words(record: CaseRecord) -> str:
+    if record.failure:
+        return record.failure
+    return ", ".join(row.concept if row.found else f"no {row.concept}" for row in record.concepts)
+
+
+def _say_end(
+    job: CohortJob, cases: Sequence[Case], records: Sequence[CaseRecord], seconds: float, terminal: Terminal
+) -> None:
+    asked = {case.id for case in cases}
+    failed = [record for record in records if record.failure and record.case in asked]
+    done = len(asked) - len(failed)
+    terminal.result(f"{done} of {len(asked)} cases are done, {len(failed)} failed, in {duration(seconds)}.")
+    for record in failed:
+        terminal.result(f"{record.case}: {record.failure}")
+    terminal.result(f"Look at {job.output / OVERVIEW}; the table is {job.output / TABLE}.")
+    if not done:
+        raise InputError(f"Every case failed; {job.output / TABLE} says why. --dry-run lists which file is which case.")
