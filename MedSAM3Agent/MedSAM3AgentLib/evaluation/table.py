@@ -33,6 +33,9 @@ from .policies import medsam_agent_policy, meta_policy
 #: A round that lowers Dice by more than this did harm.
 HARM = 0.02
 
+#: Of a lost mean Dice smaller than this, no share is told.
+LEAST_LOSS = 0.02
+
 #: How bases are spoiled, by the name of the row.
 BASES: Mapping[str, Mapping[str, float]] = {
     "clean": {},
@@ -177,7 +180,7 @@ class Row:
     Attributes:
         before, after: mean Dice over structures that are there.
         change: of the mean, with the ends of its 95 % interval by bootstrap over phantoms.
-        won_back: share of what the spoiling lost, None on the clean base.
+        won_back: share of what the spoiling lost, None on the clean base and where it lost next to nothing.
         absent_before, absent_after: structures reported found that are not there, of ``absent``.
         harmed: share of rounds after the first that lowered the kept Dice.
         calls: median and most.
@@ -214,7 +217,7 @@ def rows_of(cases: Sequence[Case]) -> list[Row]:
                 before,
                 after,
                 _interval(present),
-                (after - before) / lost if base != "clean" and lost > 0.005 else None,
+                (after - before) / lost if base != "clean" and lost > LEAST_LOSS else None,
                 sum(one.found_before for one in absent),
                 sum(one.found_after for one in absent),
                 len(absent),
