@@ -90,8 +90,6 @@ class ServerBackend:
         self.votes = votes
         self.sees_pictures = True
         self.answers = True
-        # Whoever asks sees to it that somebody agreed.
-        self.sends_to = "" if self.is_loopback else self.host
         self._address, self._model = address, model
         key = os.environ.get(KEY_VARIABLE, "") if key is None else key
         self._transport = Transport(address, self.host, model, key, certificate)
@@ -105,6 +103,11 @@ class ServerBackend:
             return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def sends_to(self) -> str:
+        """The host that questions leave this computer for; whoever asks sees to it that somebody agreed."""
+        return "" if self.is_loopback else self.host
 
     def probe(self) -> None:
         """Find out at the start whether the server answers, and whether its model sees pictures (a red square does).

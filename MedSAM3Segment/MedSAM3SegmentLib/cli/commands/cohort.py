@@ -210,7 +210,7 @@ def _show_cases(cases: Sequence[Case], terminal: Terminal) -> None:
     for heading in ("case", "modality", "description", "plane"):
         table.add_column(heading, overflow="fold")
     table.add_column("slices", justify="right")
-    table.add_column("where", overflow="fold")
+    table.add_column("where", overflow="fold", min_width=20)
     for case in cases:
         table.add_row(case.id, case.kind, case.description, case.plane, str(case.images or ""), case.place)
     terminal.result(table)
