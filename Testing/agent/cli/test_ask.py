@@ -103,9 +103,9 @@ def test_a_person_at_a_terminal_sees_the_picture_in_a_file_and_is_asked_once(
     class FarServer(ServerBackend):
         """A server on this machine stands for one elsewhere."""
 
-        def __init__(self, *given: Any, **named: Any) -> None:
-            super().__init__(*given, **named)
-            self.sends_to = self.host
+        @property
+        def sends_to(self) -> str:
+            return self.host
 
     monkeypatch.setattr(server_module, "ServerBackend", FarServer)
     monkeypatch.setattr(sys, "stdin", Typed(typed))
