@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fake_slicer.module_panel import USUAL_HEIGHT
 from MedSAM3SceneLib.engine.local_engine import LocalEngine
 from MedSAM3SceneLib.mrml.sample_data import add_synthetic_abdomen
 from MedSAM3SegmentLib.segmenter import Segmenter
+from MedSAM3SegmentLib.synthetic.phantom import make_phantom
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
 ROOT = Path(__file__).parents[1]
@@ -40,9 +42,8 @@ MEANT_BOX, OTHER_BOX = ((48, 112), (158, 226)), ((178, 162), (238, 236))
 MEANT_POINT, OTHER_POINT = (90, 190), (244, 138)
 
 
-#: The README's request to the agent, and what would be sent of it.
+#: The README's request to the agent.
 AGENT_REQUEST = "liver and left kidney"
-CONSENT_WORDS = "pictures drawn from the volume, the words of the request, and measured numbers\n\n" + AGENT_REQUEST
 
 
 def main() -> None:
@@ -152,8 +153,9 @@ def take_agent(bench: Bench, output: Path, segmenter: Segmenter) -> None:
     bench.spin(0.5)
     save_panel(bench, panel.parent, output / "agent-round.png")
 
-    from MedSAM3AgentSceneLib.languages.disclosure import Disclosure
-
+    from MedSAM3AgentLib.backends.protocol import BackendError, Question, QuestionKind
+    from MedSAM3AgentLib.sending.consent import Consent
+    from MedSAM3AgentLib.sending.gate import SendingGate
     from MedSAM3AgentPanelLib.language.consent_dialog import ask_consent
 
     def save_and_refuse(dialog: Any) -> int:
@@ -166,7 +168,10 @@ def take_agent(bench: Bench, output: Path, segmenter: Segmenter) -> None:
     page = panel.panel.rounds.newest.round.page
     with pytest.MonkeyPatch.context() as patches:
         patches.setattr(QtWidgets.QDialog, "exec_", save_and_refuse)
-        ask_consent(Disclosure("llm.example.org", CONSENT_WORDS, page, False))
+        volume = make_phantom(0).volume
+        gate = SendingGate("llm.example.org", volume, AGENT_REQUEST, Consent(), ask_consent, lambda: page)
+        with suppress(BackendError):
+            gate.check(Question(QuestionKind.VERDICT, "", "", page))
     bench.close_panel(panel)
 
 

@@ -8,7 +8,7 @@ import qt
 from slicer.i18n import tr as _
 
 from MedSAM3AgentSceneLib.rounds.scene_round import SceneRound
-from MedSAM3SceneLib.translation.translate import translated
+from MedSAM3AgentSceneLib.translation.translate import translated
 
 from .cards.number_table import NumberTable
 from .cards.round_words import size_words, verdict_words

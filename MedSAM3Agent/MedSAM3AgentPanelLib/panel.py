@@ -9,9 +9,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from MedSAM3AgentSceneLib.rounds.scene_round import SceneRound, round_of
+from MedSAM3AgentSceneLib.translation.translate import translated
 from MedSAM3AgentWidgetsLib.command_line import CommandLine
 from MedSAM3SceneLib.failure_log import log_failure
-from MedSAM3SceneLib.translation.translate import translated
 from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
 from MedSAM3WidgetsLib.scrolling import scroll_into_view
 from MedSAM3WidgetsLib.window_timer import WindowTimer

@@ -9,7 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from MedSAM3SceneLib.translation.translate import translated
+from MedSAM3AgentSceneLib.translation.translate import translated
 from MedSAM3SegmentLib.errors import InputError, MedSAM3Error
 from MedSAM3SegmentLib.model_store.store import installed_models
 from MedSAM3SegmentLib.preprocessing.windowing import CT_WINDOWS, Window

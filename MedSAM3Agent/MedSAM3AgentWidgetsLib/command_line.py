@@ -12,10 +12,10 @@ from slicer.i18n import tr as _
 
 from MedSAM3AgentSceneLib.editing.command_run import CommandRun, CommandTask
 from MedSAM3AgentSceneLib.editing.run_command import keep_history
+from MedSAM3AgentSceneLib.translation.translate import translated
 from MedSAM3SceneLib.failure_log import log_failure
 from MedSAM3SceneLib.runs.listener import RunListener
 from MedSAM3SceneLib.runs.run import RunState
-from MedSAM3SceneLib.translation.translate import translated
 from MedSAM3SegmentLib.errors import MedSAM3Error
 from MedSAM3SegmentLib.progress import Progress
 from MedSAM3WidgetsLib.background_task import BackgroundTask

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QApplication, QDialog, QLabel, QPushButton
 from MedSAM3AgentLib.sending.disclosure import Disclosure
 from MedSAM3SegmentLib.messages.message import message
 from support.agent_panel import page_of
+from support.translations import speak
 
 WHAT = message("Pages drawn from this volume and these words would be sent to {host}: {words}", host="h", words="<b>x")
 
@@ -103,6 +104,16 @@ def test_where_text_may_be_burnt_in_a_second_yes_is_needed(windows, second):
     assert "name or a date of birth" in shown[1][0]
     acts += [press_yes, press_yes]
     assert asked(disclosure(may_have_text=True)) is True
+
+
+def test_what_would_be_sent_is_said_in_slicers_language(bench, monkeypatch, windows):
+    shown, acts = windows
+    template = "Pages drawn from this volume, such as this one, measured numbers and these words would be sent to {host}: {words}"
+    speak(monkeypatch, bench.app, {template: "Seiten und Worte gingen an {host}: {words}"})
+    acts.append(press_no)
+    what = message(template, host="h", words="Leber")
+    asked(Disclosure("llm.example.org", what, page_of(), False))
+    assert "Seiten und Worte gingen an h: Leber" in shown[0]
 
 
 def test_it_says_so_where_words_alone_would_leave(windows):

@@ -7,7 +7,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from MedSAM3AgentSceneLib.rounds.scene_round import SceneRound
-from MedSAM3SceneLib.translation.translate import translated
+from MedSAM3AgentSceneLib.translation.translate import translated
 
 from .number_table import NumberTable
 

@@ -11,7 +11,7 @@ import qt
 from slicer.i18n import tr as _
 
 from MedSAM3AgentSceneLib.rounds.scene_round import SceneRound
-from MedSAM3SceneLib.translation.translate import translated
+from MedSAM3AgentSceneLib.translation.translate import translated
 from MedSAM3WidgetsLib.window_timer import WindowTimer
 from MedSAM3WidgetsLib.wrapped_labels import WrappedLabel
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from slicer.i18n import tr as _
 
 from MedSAM3AgentSceneLib.rounds.scene_round import SceneRound, TargetVerdict
-from MedSAM3SceneLib.translation.translate import translated
+from MedSAM3AgentSceneLib.translation.translate import translated
 
 #: Marks that tell verdicts apart without a color.
 _MARKS = {"accepted": "\u2713", "unsure": "?", "rejected": "\u2717"}

@@ -8,7 +8,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from MedSAM3SceneLib.translation.translate import translated
+from MedSAM3AgentSceneLib.translation.translate import translated
 
 #: Pixels of the window; a page fits in its width, and it fits a screen of 1366 x 768.
 _WIDTH, _HEIGHT = 1060, 680
@@ -37,7 +37,7 @@ def _is_agreed(question: str, disclosure: Any, yes: str) -> bool:
     dialog.windowTitle = _("MedSAM3 Agent: before anything is sent")
     dialog.objectName = "MedSAM3AgentConsent"
     column = qt.QVBoxLayout(dialog)
-    what = _("This would be sent: {what}").format(what=translated(disclosure.what))
+    what = translated(disclosure.what)
     for words, is_question in ((question, True), (what, False)):
         label = qt.QLabel(dialog)
         # Words that somebody typed are shown as they are.

@@ -11,8 +11,8 @@ from typing import Any
 import ctk
 from slicer.i18n import tr as _
 
+from MedSAM3AgentSceneLib.translation.translate import translated
 from MedSAM3SceneLib.failure_log import log_failure
-from MedSAM3SceneLib.translation.translate import translated
 from MedSAM3SegmentLib.errors import MedSAM3Error
 from MedSAM3WidgetsLib.background_task import BackgroundTask
 from MedSAM3WidgetsLib.window_timer import WindowTimer

@@ -13,7 +13,7 @@ from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.preprocessing.windowing import Window
 
-from .round_record import VOLUME_ROLE, is_round, read_record
+from .round_record import read_record, volume_of_round
 
 #: What a later run takes over where it is not given.
 KEPT_OPTIONS = ("plane", "window", "threshold", "slices", "model")
@@ -102,18 +102,7 @@ def go_on_spec(
     Raises:
         InputError: the node is no round, its volume is gone, or something else cannot be used.
     """
-    if round_node is None or not hasattr(round_node, "IsA") or not round_node.IsA("vtkMRMLSegmentationNode"):
-        raise InputError("No round was given; choose the segmentation of a round.")
-    if not is_round(round_node) or round_node.GetScene() is None:
-        raise InputError(
-            "'{name}' is no round of the agent in this scene; ask for something first.", name=round_node.GetName()
-        )
-    volume_node = round_node.GetNodeReference(VOLUME_ROLE)
-    if volume_node is None:
-        raise InputError(
-            "The volume that '{name}' was made in is not in the scene any more; load it with the scene.",
-            name=round_node.GetName(),
-        )
+    volume_node = volume_of_round(round_node)
     record = read_record(round_node)
     taken = {
         **_taken_over(record.get("options")),

@@ -14,7 +14,7 @@ from MedSAM3SegmentLib.errors import InputError
 
 from .added_nodes import AddedNodes, AddedSegmentation
 from .request_folder import place_beside, put_into
-from .round_record import DISBELIEVED, NOT, REJECTED, ROLE_TAG, TARGET_TAG, VOLUME_ROLE, is_round
+from .round_record import DISBELIEVED, NOT, REJECTED, ROLE_TAG, TARGET_TAG, volume_of_round
 
 
 def keep_round(round_node: Any, writer: SegmentWriter) -> Any:
@@ -25,18 +25,7 @@ def keep_round(round_node: Any, writer: SegmentWriter) -> Any:
     Raises:
         InputError: the node is no round, its volume is gone, or it holds nothing to keep.
     """
-    if round_node is None or not hasattr(round_node, "IsA") or not round_node.IsA("vtkMRMLSegmentationNode"):
-        raise InputError("No round was given; choose the segmentation of a round.")
-    if not is_round(round_node) or round_node.GetScene() is None:
-        raise InputError(
-            "'{name}' is no round of the agent in this scene; ask for something first.", name=round_node.GetName()
-        )
-    volume_node = round_node.GetNodeReference(VOLUME_ROLE)
-    if volume_node is None:
-        raise InputError(
-            "The volume that '{name}' was made in is not in the scene any more; load it with the scene.",
-            name=round_node.GetName(),
-        )
+    volume_node = volume_of_round(round_node)
     source = round_node.GetSegmentation()
     kept = [one for one in map(str, source.GetSegmentIDs()) if _is_meant(source.GetSegment(one))]
     if not kept:

@@ -12,6 +12,8 @@ from typing import Any
 
 import slicer
 
+from MedSAM3SegmentLib.errors import InputError
+
 #: Attributes of a round's node. Names that are stored do not change.
 SESSION, SESSION_NUMBER, NUMBER, PARENT = (
     f"MedSAM3Agent.{name}" for name in ("Session", "SessionNumber", "Round", "Parent")
@@ -78,6 +80,27 @@ def write_json(node: Any, attribute: str, values: Mapping[str, Any]) -> None:
 def is_round(node: Any) -> bool:
     """Whether a segmentation node holds a round."""
     return bool(node.GetAttribute(SESSION)) and str(node.GetAttribute(NUMBER) or "").isdecimal()
+
+
+def volume_of_round(round_node: Any) -> Any:
+    """The volume node that a round was made in.
+
+    Raises:
+        InputError: the node is no round, or its volume is gone.
+    """
+    if round_node is None or not hasattr(round_node, "IsA") or not round_node.IsA("vtkMRMLSegmentationNode"):
+        raise InputError("No round was given; choose the segmentation of a round.")
+    if not is_round(round_node) or round_node.GetScene() is None:
+        raise InputError(
+            "'{name}' is no round of the agent in this scene; ask for something first.", name=round_node.GetName()
+        )
+    volume_node = round_node.GetNodeReference(VOLUME_ROLE)
+    if volume_node is None:
+        raise InputError(
+            "The volume that '{name}' was made in is not in the scene any more; load it with the scene.",
+            name=round_node.GetName(),
+        )
+    return volume_node
 
 
 def round_nodes(scene: Any, session: str = "") -> list[Any]:
