@@ -108,7 +108,8 @@ def test_where_text_may_be_burnt_in_a_second_yes_is_needed(windows, second):
 
 def test_what_would_be_sent_is_said_in_slicers_language(bench, monkeypatch, windows):
     shown, acts = windows
-    template = "Pages drawn from this volume, such as this one, measured numbers and these words would be sent to {host}: {words}"
+    pages = "Pages drawn from this volume, such as this one, measured numbers and these words"
+    template = pages + " would be sent to {host}: {words}"
     speak(monkeypatch, bench.app, {template: "Seiten und Worte gingen an {host}: {words}"})
     acts.append(press_no)
     what = message(template, host="h", words="Leber")
