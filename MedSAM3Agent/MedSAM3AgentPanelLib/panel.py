@@ -49,7 +49,7 @@ class AgentPanel:
         self.display = RunDisplay(ui.progressBar, ui.progressLabel, ui.budgetLabel)
         self.answer = AnswerSection(ui)
         self.rounds = RoundsSection(ui, CardActions(self.keep, self.go_on, self.show_beside, self._opened))
-        self.beside = BesideSection(ui, self.update)
+        self.beside = BesideSection(ui, self.update, self._say)
         self.command = CommandLine(ui.commandPlace.layout(), self._command_target, self.update, has_undo=False)
         self.form = RequestForm(ui, self._choices_changed, self.ask)
         self.language = LanguageSection(ui, self.update, self.form.set_text, record)
@@ -147,12 +147,9 @@ class AgentPanel:
     def show_beside(self, one: SceneRound) -> None:
         """Show a round beside the one before it."""
         other = self.rounds.before(one)
-        if other is None:
-            return
-        earlier, later = sorted((one, other), key=lambda each: each.number)
-        self._tried(lambda: self.beside.show(earlier, later, self.form.volume))
-        if self.beside.is_shown:
-            scroll_into_view(self.ui.besidePanel, self.ui.besidePanel)
+        if other is not None:
+            earlier, later = sorted((one, other), key=lambda each: each.number)
+            self.beside.show(earlier, later, self.form.volume, self._show_failure)
 
     def undo(self) -> None:
         """Take the last change of a segmentation back."""
@@ -244,12 +241,7 @@ class AgentPanel:
     def _failed(self, error: Exception) -> None:
         self._end_job()
         self.follow_rounds()
-        words = translated(str(error))
-        self._say(words)
-        if not isinstance(error, MedSAM3Error):
-            log_failure("a request broke off.", error)
-        if not isinstance(error, Cancelled):
-            slicer.util.errorDisplay(words, windowTitle=_("MedSAM3 Agent"))
+        self._show_failure(error, "a request broke off.")
         self.update()
 
     def _end_job(self) -> None:
@@ -261,15 +253,20 @@ class AgentPanel:
         try:
             return work()
         except Exception as error:
-            self._say(translated(str(error)))
-            if not isinstance(error, MedSAM3Error):
-                log_failure("a button of a round could not do what it says.", error)
-            if not isinstance(error, Cancelled):
-                slicer.util.errorDisplay(translated(str(error)), windowTitle=_("MedSAM3 Agent"))
+            self._show_failure(error)
             return None
+
+    def _show_failure(self, error: Exception, what: str = "a button of a round could not do what it says.") -> None:
+        words = translated(str(error))
+        self._say(words)
+        if not isinstance(error, MedSAM3Error):
+            log_failure(what, error)
+        if not isinstance(error, Cancelled):
+            slicer.util.errorDisplay(words, windowTitle=_("MedSAM3 Agent"))
 
     def _opened(self, one: SceneRound) -> None:
         """Show the round of the opened card in the views, in place of the others."""
+        self._say("")
         self.beside.hide()
         for card in self.rounds.cards:
             display = card.round.node.GetDisplayNode()
@@ -288,6 +285,7 @@ class AgentPanel:
 
     def _follow_nodes(self) -> None:
         self._follow_timer.stop()
+        self.beside.follow_nodes()
         self.follow_rounds()
         self.update()
 

@@ -32,14 +32,20 @@ def yield_to_interface() -> None:
     time.sleep(_PAUSE_S)
 
 
-def run_steps_to_end(steps: StepGenerator[Outcome]) -> Outcome:
-    """Run all steps at once and return their outcome."""
+def run_steps_to_end(steps: StepGenerator[Outcome], between: Callable[[], object] | None = None) -> Outcome:
+    """Run all steps at once and return their outcome.
+
+    Args:
+        between: called between two steps, such as for the window to go on.
+    """
     while True:
         try:
             next(steps)
         except StopIteration as end:
             outcome: Outcome = end.value
             return outcome
+        if between is not None:
+            between()
 
 
 def run_in_thread(work: Callable[[], Outcome]) -> StepGenerator[Outcome]:

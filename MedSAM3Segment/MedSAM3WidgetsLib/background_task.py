@@ -14,7 +14,7 @@ _INTERVAL_MS = 20
 
 
 class BackgroundTask:
-    """Does one thing at a time on a thread and tells how it ended, on the thread of the window."""
+    """Does one thing at a time, in steps or on a thread, and tells how it ended, on the thread of the window."""
 
     def __init__(self) -> None:
         self._steps: StepGenerator[Any] | None = None
@@ -42,21 +42,35 @@ class BackgroundTask:
             failed: called with what it raised.
             meanwhile: called now and then until it has ended.
         """
+        self.start_steps(run_in_thread(work), done, failed, meanwhile)
+
+    def start_steps(
+        self,
+        steps: StepGenerator[Any],
+        done: Callable[[Any], None],
+        failed: Callable[[Exception], None],
+        meanwhile: Callable[[], None] | None = None,
+    ) -> None:
+        """Take ``steps`` one by one, each on the thread of the window; see ``start``."""
         self.stop()
-        self._steps, self._done, self._failed, self._meanwhile = run_in_thread(work), done, failed, meanwhile
+        self._steps, self._done, self._failed, self._meanwhile = steps, done, failed, meanwhile
         self._timer.start(_INTERVAL_MS)
 
     def stop(self) -> None:
         """Hear nothing any more of what was begun."""
         self._timer.stop()
-        self._steps = self._done = self._failed = self._meanwhile = None
+        steps, self._steps = self._steps, None
+        self._done = self._failed = self._meanwhile = None
+        if steps is not None:
+            steps.close()
 
     def _advance(self) -> None:
         if self._steps is None:
             return
         done, failed = self._done, self._failed
+        steps = self._steps
         try:
-            next(self._steps)
+            next(steps)
         except StopIteration as end:
             self.stop()
             done(end.value)
@@ -64,5 +78,6 @@ class BackgroundTask:
             self.stop()
             failed(error)
         else:
-            if self._meanwhile is not None:
+            # A step can end the task, as when it lets the window close.
+            if self._steps is steps and self._meanwhile is not None:
                 self._meanwhile()

@@ -99,10 +99,11 @@ def test_two_rounds_are_shown_beside_each_other_with_overlap_and_volumes(bench):
     views = list(bench.app.layoutManager().sliceViewNames())
 
     widget.panel.rounds.newest.besideButton.click()
-    bench.spin(0.1)
-
     ui = widget.ui
-    assert ui.besidePanel.visible
+    assert not ui.besidePanel.visible, "the window does not wait for the comparison"
+    assert ui.messageLabel.text == "Comparing round 1 with round 2..."
+    bench.wait(lambda: ui.besidePanel.visible)
+    assert ui.messageLabel.text == ""
     one, other = mask_of(first.round.node, "liver"), mask_of(later, "liver")
     voxel_ml = abs(np.linalg.det(np.array(volume_matrix(volume))[:3, :3])) / 1000
     wanted = (one.sum(), other.sum(), (other & ~one).sum(), (one & ~other).sum())
@@ -123,10 +124,39 @@ def test_a_comparison_goes_with_the_scene(bench):
     widget.panel.rounds.cards[0].goOnButton.click()
     wait(bench, widget)
     widget.panel.rounds.newest.besideButton.click()
+    bench.wait(lambda: widget.ui.besidePanel.visible)
     bench.slicer.mrmlScene.Clear(False)
     bench.spin(0.1)
     assert not widget.ui.besidePanel.visible
     assert widget.panel.rounds.cards == []
+
+
+@pytest.mark.parametrize("steps", [0, 2, 3, 5, 8, 12])
+@pytest.mark.parametrize("what", ["scene closed", "hidden", "round removed"])
+def test_a_comparison_on_its_way_ends_at_any_step(bench, what, steps):
+    widget, _ = open_panel(bench)
+    ask(bench, widget, "liver")
+    widget.panel.rounds.cards[0].goOnEdit.text = "shrink the liver 8 mm"
+    widget.panel.rounds.cards[0].goOnButton.click()
+    wait(bench, widget)
+    scene = bench.slicer.mrmlScene
+    layout = bench.app.layoutManager()
+    before = list(layout.sliceViewNames())
+    widget.panel.rounds.newest.besideButton.click()
+    for _ in range(steps):
+        widget.panel.beside._task._advance()
+    {
+        "scene closed": lambda: scene.Clear(False),
+        "hidden": widget.panel.beside.hide,
+        "round removed": lambda: scene.RemoveNode(widget.panel.rounds.newest.round.node),
+    }[what]()
+    bench.spin(0.3)
+    assert not widget.ui.besidePanel.visible
+    assert widget.ui.messageLabel.text == "" or "was removed" in widget.ui.messageLabel.text
+    assert list(layout.sliceViewNames()) == before
+    names = [scene.GetNthNode(n).GetName() for n in range(scene.GetNumberOfNodes())]
+    assert "MedSAM3 difference" not in names
+    assert bench.dialogs.said == []
 
 
 def test_a_typed_command_changes_the_round_whose_card_is_open(bench):

@@ -34,6 +34,7 @@ SCRIPTS = {
     "prompts": 10,
     "oblique": 5,
     "gaps": 40,
+    "agent_life": 10,
     "agent_gaps": 30,
     "commands": 20,
     "exits": 5,

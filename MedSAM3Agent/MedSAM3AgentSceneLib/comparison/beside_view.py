@@ -11,7 +11,7 @@ import numpy as np
 import slicer
 
 from MedSAM3AgentSceneLib.editing.edit_geometry import labelmap_of
-from MedSAM3SceneLib.coroutines import StepGenerator, run_in_thread
+from MedSAM3SceneLib.coroutines import WORKING, StepGenerator, run_in_thread, run_steps_to_end
 from MedSAM3SceneLib.editing.write_result import check_segmentation_node
 from MedSAM3SceneLib.mrml.labelmaps import binary_labelmap_name
 from MedSAM3SceneLib.mrml.nodes import call_on_close
@@ -23,6 +23,7 @@ from MedSAM3SceneLib.mrml.segmentation_nodes import (
 )
 from MedSAM3SceneLib.mrml.transforms import node_to_node, node_to_world
 from MedSAM3SceneLib.mrml.volumes import check_volume_node
+from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.geometry.voxel_grid import Matrix
 
 from .segment_pairs import Named, named_segments, pair_segments
@@ -65,6 +66,8 @@ class BesideView:
     _before: list[_Shown] = field(default_factory=list)
     _difference: Any | None = None
     _is_shown: bool = False
+    #: Of what is being shown; another or none where that was hidden meanwhile.
+    _turn: object | None = None
 
     def __post_init__(self) -> None:
         call_on_close(slicer.mrmlScene, self._scene_closes)
@@ -79,43 +82,53 @@ class BesideView:
         return DIFFERENCES
 
     def show(self, first_node: Any, second_node: Any, volume_node: Any) -> None:
+        """As ``show_in_steps``, all of them, with the window alive."""
+        run_steps_to_end(self.show_in_steps(first_node, second_node, volume_node), slicer.app.processEvents)
+
+    def show_in_steps(self, first_node: Any, second_node: Any, volume_node: Any) -> StepGenerator[None]:
         """Show the first segmentation in the left view and the second in the right one, over the volume.
 
-        What the second has more and what it has no more is shown in both, of the segments that are visible.
+        What the second has more and what it has no more is shown in both, of the segments that are visible. ``hide``
+        ends it in mid-way too.
 
         Raises:
             InputError: a node cannot be used.
-            Cancelled: a node was removed meanwhile; nothing is shown then.
+            Cancelled: a node was removed or all hidden meanwhile; nothing is shown then.
         """
         self.hide()
         for node in (first_node, second_node):
             check_segmentation_node(node)
         check_volume_node(volume_node)
-        steps = self._difference_of(first_node, second_node)
-        images: list[Any | None] = []
-        while True:
+        turn = self._turn = object()
+        images = yield from self._difference_of(first_node, second_node)
+        # Pieces that the window does not stand still for.
+        for step in (
+            # Before there are views that all segmentations would be drawn in.
+            lambda: self._keep_displays(first_node, second_node),
+            lambda: self._views.open(volume_node.GetScene()),
+            *(partial(self._views.show, number, volume_node) for number in (0, 1)),
+            *(partial(self._views.fit, number) for number in (0, 1)),
+            self._views.link,
+            lambda: self._show_in_views(first_node, second_node),
+            lambda: self._show_difference(first_node, images),
+            lambda: self._views.show_legend(DIFFERENCES),
+            lambda: self._jump_to_middle(first_node, images),
+        ):
+            if self._turn is not turn:
+                raise Cancelled
             try:
-                next(steps)
-            except StopIteration as end:
-                images = end.value
-                break
-            slicer.app.processEvents()
-        for node in (first_node, second_node, volume_node):
-            require_present(node)
-        self._is_shown = True
-        left, right = self._views.show(volume_node)
-        self._keep_displays(first_node, second_node)
-        self._show_only(first_node, [left] if first_node is not second_node else [left, right])
-        if second_node is not first_node:
-            self._show_only(second_node, [right])
-        self._difference = _difference_node(first_node, images, (left, right))
-        self._views.show_legend(DIFFERENCES)
-        place = _middle_of(images, first_node)
-        if place is not None:
-            self._views.jump_to(place)
+                for node in (first_node, second_node, volume_node):
+                    require_present(node)
+                self._is_shown = True
+                step()
+            except Exception:
+                self.hide()
+                raise
+            yield WORKING
 
     def hide(self) -> None:
         """Show layout and segmentations as they were before; nothing where nothing is shown."""
+        self._turn = None
         if not self._is_shown:
             return
         self._is_shown = False
@@ -135,6 +148,20 @@ class BesideView:
         second_to_first = node_to_node(second_node, first_node)
         first, second = (named_segments(node, _visible_ids(node)) for node in (first_node, second_node))
         return (yield from run_in_thread(partial(_differences, first, second, second_to_first)))
+
+    def _show_in_views(self, first_node: Any, second_node: Any) -> None:
+        left, right = self._views.nodes
+        self._show_only(first_node, [left] if first_node is not second_node else [left, right])
+        if second_node is not first_node:
+            self._show_only(second_node, [right])
+
+    def _jump_to_middle(self, node: Any, images: Sequence[Any | None]) -> None:
+        place = _middle_of(images, node)
+        if place is not None:
+            self._views.jump_to(place)
+
+    def _show_difference(self, first_node: Any, images: Sequence[Any | None]) -> None:
+        self._difference = _difference_node(first_node, images, self._views.nodes)
 
     def _keep_displays(self, first_node: Any, second_node: Any) -> None:
         """Remember how segmentations are displayed, and hide all but these two."""

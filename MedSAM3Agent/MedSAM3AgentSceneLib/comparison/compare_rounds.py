@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from MedSAM3SceneLib.coroutines import StepGenerator, run_in_thread
+from MedSAM3SceneLib.coroutines import StepGenerator, run_in_thread, run_steps_to_end
 from MedSAM3SceneLib.editing.write_result import check_segmentation_node
 from MedSAM3SceneLib.mrml.segmentation_nodes import require_present
 from MedSAM3SceneLib.mrml.transforms import node_to_node
@@ -56,14 +56,7 @@ def compare_segmentations(first_node: Any, second_node: Any) -> list[SegmentComp
         InputError: a node is no segmentation, is under a non-linear transform, or its segments are not label maps.
         Cancelled: a node was removed meanwhile.
     """
-    steps = compare_in_steps(first_node, second_node)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            compared: list[SegmentComparison] = end.value
-            return compared
-        slicer.app.processEvents()
+    return run_steps_to_end(compare_in_steps(first_node, second_node), slicer.app.processEvents)
 
 
 def compare_in_steps(first_node: Any, second_node: Any) -> StepGenerator[list[SegmentComparison]]:

@@ -38,9 +38,8 @@ class SideViews:
         self._layout_before: int | None = None
         self._actors: list[tuple[Any, Any]] = []
 
-    def show(self, volume_node: Any) -> tuple[Any, Any]:
-        """Show a volume in both views, along its planes; they are returned."""
-        scene = volume_node.GetScene()
+    def open(self, scene: Any) -> None:
+        """Let Slicer make the views, in place of the layout that is shown; it takes a few tenths of a second for it."""
         layout = _layout_node(scene)
         if layout is not None:
             self._layout_before = layout.GetViewArrangement()
@@ -48,24 +47,31 @@ class SideViews:
                 layout.AddLayoutDescription(LAYOUT, _description())
             layout.SetViewArrangement(LAYOUT)
         self.nodes = tuple(_slice_node(scene, name) for name, _ in _VIEWS)
-        for node in self.nodes:
-            node.SetViewGroup(_VIEW_GROUP)
-            node.SetOrientation("Axial")
-            node.RotateToVolumePlane(volume_node)
-            composite = _composite_of(node)
-            if composite is not None:
-                composite.SetLinkedControl(False)
-                composite.SetBackgroundVolumeID(volume_node.GetID())
-                composite.SetForegroundVolumeID(None)
-                composite.SetLabelVolumeID(None)
-            logic = _logic_of(node)
-            if logic is not None:
-                logic.FitSliceToBackground()
+
+    def show(self, number: int, volume_node: Any) -> None:
+        """Show a volume in the left view (0) or the right one (1), along its planes."""
+        node = self.nodes[number]
+        node.SetViewGroup(_VIEW_GROUP)
+        node.SetOrientation("Axial")
+        node.RotateToVolumePlane(volume_node)
+        composite = _composite_of(node)
+        if composite is not None:
+            composite.SetLinkedControl(False)
+            composite.SetBackgroundVolumeID(volume_node.GetID())
+            composite.SetForegroundVolumeID(None)
+            composite.SetLabelVolumeID(None)
+
+    def fit(self, number: int) -> None:
+        """Let the volume fill a view."""
+        logic = _logic_of(self.nodes[number])
+        if logic is not None:
+            logic.FitSliceToBackground()
+
+    def link(self) -> None:
+        """Let each view follow the other."""
         for composite in filter(None, map(_composite_of, self.nodes)):
             composite.SetHotLinkedControl(True)
             composite.SetLinkedControl(True)
-        left, right = self.nodes
-        return left, right
 
     def jump_to(self, place: np.ndarray) -> None:
         """Let both views show a place, world RAS millimeters."""

@@ -174,6 +174,8 @@ class AgentRun(Run):
         self._lines_kept = len(scene_round.transcript)
         self.rounds.append(scene_round)
         if self._on_round is not None:
+            yield WORKING
+            self._check_wanted()
             self._on_round(scene_round)
 
     def _show(self, node: Any, event: RoundDone) -> None:

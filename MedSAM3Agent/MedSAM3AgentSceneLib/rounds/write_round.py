@@ -58,6 +58,7 @@ def new_round_node(
     node.SetAttribute(NUMBER, str(number))
     node.SetAttribute(PARENT, parent)
     write_json(node, SUMMARY, prepared.summary)
+    yield WORKING
     return node
 
 

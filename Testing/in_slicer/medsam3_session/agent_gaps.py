@@ -47,8 +47,9 @@ def _check(session: Session, add: Callable[[], Abdomen], volume: str) -> Steps:
         with meter.measured("Keep"):
             session.press(widget.panel.rounds.newest.keepButton)
             yield pause(0.5)
-        with meter.measured("Show beside", is_asked=False):
+        with meter.measured("Show beside (Slicer makes two views)", is_asked=False):
             session.press(widget.panel.rounds.newest.besideButton)
+            yield Until(lambda: widget.ui.besidePanel.visible, "two rounds beside each other", 60)
             yield pause(0.5)
         session.press(widget.ui.hideBesideButton)
         with meter.measured("Undo"):

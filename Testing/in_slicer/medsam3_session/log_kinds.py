@@ -16,6 +16,9 @@ _SLICERS_OWN = (
     re.compile(r"^QXcbConnection: XCB error: \d+ \(BadMatch\).*SetInputFocus"),
     # Of views that Slicer was built without.
     re.compile(r"vtkMRMLThreeDSliceEdgeDisplayableManager"),
+    # What it says when it does what it was asked for.
+    re.compile(r"Reader has successfully read the file|^Clear and import into main MRML scene|^saved "),
+    re.compile(r"^Reloading module: |^-+$"),
 )
 
 #: Packages that talk for the extension.
