@@ -37,6 +37,7 @@ ALLOWED_SKIPS = (
     "needs the real images in",
     "needs the reference set in",
     "slicer-core has no terminology files",
+    "needs Orthanc with its DICOMweb plugin",
     "Windows",
     "since Python 3.12",
     "measures resident memory as Linux tells it",

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 from MedSAM3SegmentLib import __version__
@@ -25,10 +26,11 @@ from MedSAM3SegmentLib.cohort.records import (
     other_records,
     write_record,
 )
+from MedSAM3SegmentLib.cohort.remote_cases import fetched_case
 from MedSAM3SegmentLib.cohort.table import TABLE, write_table
 from MedSAM3SegmentLib.errors import EngineError, InputError, ModelError, PackageError
 from MedSAM3SegmentLib.geometry.label_map import Overlap
-from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIXES, PICTURE_SUFFIXES, SEG_SUFFIX
+from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIXES, PICTURE_SUFFIXES, SEG_SUFFIX, suffix_of
 from MedSAM3SegmentLib.messages.message import as_message
 from MedSAM3SegmentLib.progress import RunCallbacks
 from MedSAM3SegmentLib.request import SegmentRequest
@@ -38,6 +40,7 @@ from .options.model import ModelSection
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.backend import SegmenterProtocol
     from MedSAM3SegmentLib.io.dicom_objects.source import DicomSource
+    from MedSAM3SegmentLib.io.dicomweb.server import DicomwebServer
     from MedSAM3SegmentLib.provenance import ModelIdentity
     from MedSAM3SegmentLib.results.result import SegmentResult
     from MedSAM3SegmentLib.volume import Volume
@@ -61,6 +64,7 @@ class CohortJob:
         modality: to be taken for all that do not say theirs; None for what files say.
         model: what segments them.
         is_fractional: write probabilities in place of masks, into DICOM segmentations.
+        store: where DICOM objects are stored, too; None for nowhere.
     """
 
     output: Path
@@ -70,6 +74,7 @@ class CohortJob:
     modality: str | None = None
     model: ModelSection = field(default_factory=ModelSection)
     is_fractional: bool = False
+    store: DicomwebServer | None = None
 
     def asked_hash(self, case: Case, identity: ModelIdentity) -> str:
         """What tells whether a case that is done was done with this."""
@@ -111,6 +116,11 @@ class CaseWork:
 
     def __init__(self, job: CohortJob, segmenter: SegmenterProtocol, identity: ModelIdentity) -> None:
         self._job, self._segmenter, self._identity = job, segmenter, identity
+        self._is_closed = Event()
+
+    def close(self) -> None:
+        """Nobody waits any more for a case that is being fetched."""
+        self._is_closed.set()
 
     def read(self, case: Case) -> CaseImage:
         """The volume, and what objects made of it refer to.
@@ -123,11 +133,17 @@ class CaseWork:
         from MedSAM3SegmentLib.io.read_volume import read_volume
         from MedSAM3SegmentLib.preprocessing.intensity_check import check_intensities
 
-        volume = read_volume(case.path, case.series, case.modality or self._job.modality, case.files)
+        with fetched_case(case, self._is_closed.is_set) as local:
+            try:
+                volume = read_volume(local.path, local.series, local.modality or self._job.modality, local.files)
+                is_dicom = self._job.suffix in DICOM_SUFFIXES
+                source = read_source(local.path, local.series, local.files) if is_dicom else None
+            except InputError as error:
+                # Here, where it is known what its files are called for a while.
+                raise InputError("{said}", said=local.without_names(str(error))) from None
         doubts = check_intensities(volume) if self._job.request.window is None else ()
-        source = read_source(case.path, case.series, case.files) if self._job.suffix in DICOM_SUFFIXES else None
         texts = (*volume.messages, *doubts, *(source.messages if source else ()))
-        said = tuple(as_message(case.without_names(text)) for text in texts)
+        said = tuple(as_message(local.without_names(text)) for text in texts)
         if self._job.suffix in PICTURE_SUFFIXES:
             check_is_picture(Path(f"{case.id}{self._job.suffix}"), volume.grid)
         volume = volume.renamed(case.id, said, volume.is_sequence)
@@ -174,6 +190,12 @@ class CaseWork:
                 write_dicom_measurements(report, segmentation, volume, result, job.request.grouping, image.source)
             draw_thumbnail(volume, result, _THUMBNAIL_EDGE).save(draft / THUMBNAILS / f"{case.id}.png", "PNG")
             write_report(draft / REPORTS / f"{case.id}.json", report_of(result, volume))
+            if job.store is not None:
+                # Before the files are in their places: a case that is done is one that is stored.
+                try:
+                    job.store.store([file for file in draft.rglob("*") if suffix_of(file) in DICOM_SUFFIXES])
+                except InputError as error:
+                    return self.failed(case, error)
             files = _move_into_place(draft, output)
         finally:
             shutil.rmtree(draft, ignore_errors=True)

@@ -73,6 +73,7 @@ def run_cohort(job: CohortJob, cases: list[Case], resume: bool, terminal: Termin
             f"Stopped after {done} of {len(cases)} cases, which are whole; repeat with --resume to go on."
         ) from None
     finally:
+        work.close()
         ordered = write_summaries(job, identity, cases, records)
     _say_end(job, cases, ordered, time.monotonic() - started, terminal)
 

@@ -8,8 +8,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from MedSAM3SegmentLib.errors import InputError
+
+if TYPE_CHECKING:
+    from .remote_cases import RemoteSource
 
 #: What a case may be called, since files are called after it.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -41,6 +45,8 @@ class Case:
         images: how many slices a DICOM series has; 0 where it is not known.
         label: what its file or row is called, without a suffix.
         study: UID of the DICOM study; "" of other files.
+        identity: text that is the same for the same images, wherever they lie; "" for what the files hold.
+        remote: where its files are fetched from when it is read; None where they are on this computer.
     """
 
     path: Path
@@ -56,6 +62,7 @@ class Case:
     label: str = ""
     study: str = ""
     identity: str = ""
+    remote: RemoteSource | None = None
 
     @property
     def place(self) -> str:

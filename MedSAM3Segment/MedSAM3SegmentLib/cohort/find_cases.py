@@ -61,7 +61,11 @@ class CaseListing:
 
 
 def find_cases(
-    inputs: Sequence[Path], selection: Selection = Selection(), output: Path | None = None, by_name: bool = False
+    inputs: Sequence[Path],
+    selection: Selection = Selection(),
+    output: Path | None = None,
+    by_name: bool = False,
+    remote: CaseListing | None = None,
 ) -> CaseListing:
     """Find and list the cases.
 
@@ -69,12 +73,13 @@ def find_cases(
         inputs: images, folders of them, DICOM folders, BIDS data sets and ``.csv`` or ``.tsv`` lists.
         output: a folder whose files are results and no cases.
         by_name: see ``with_ids``.
+        remote: cases that were found elsewhere, still without ids.
 
     Raises:
         InputError: an input is not there, a list cannot be understood, or nothing is left to segment.
     """
-    cases: list[Case] = []
-    said: list[Message] = []
+    cases: list[Case] = list(remote.cases) if remote is not None else []
+    said: list[Message] = list(remote.messages) if remote is not None else []
     for path in inputs:
         if not path.exists():
             raise InputError("{path} does not exist; check the path.", path=path)
@@ -94,7 +99,7 @@ def find_cases(
     if not unique:
         raise InputError(
             "There is no image to segment in {inputs}; check the paths, and what was chosen of them{left_out}.",
-            inputs=", ".join(map(str, inputs)),
+            inputs=", ".join(map(str, inputs)) or "what was given",
             left_out=f" ({' '.join(said)})" if said else "",
         )
     return CaseListing(tuple(with_ids(unique, by_name)), tuple(said))

@@ -11,6 +11,14 @@ from pathlib import Path
 from MedSAM3SegmentLib.cli.cohort_case import CohortJob, prepare_output
 from MedSAM3SegmentLib.cli.cohort_run import run_cohort
 from MedSAM3SegmentLib.cli.options.cohort import add_selection_options, selection_of
+from MedSAM3SegmentLib.cli.options.dicomweb import (
+    add_dicomweb_options,
+    add_query_option,
+    connect,
+    connect_store,
+    parse_input,
+    parse_query,
+)
 from MedSAM3SegmentLib.cli.options.model import ModelSection, add_model_options
 from MedSAM3SegmentLib.cli.options.volume import (
     add_fractional_option,
@@ -21,7 +29,7 @@ from MedSAM3SegmentLib.cli.options.volume import (
 from MedSAM3SegmentLib.cli.signals import Interruption
 from MedSAM3SegmentLib.cli.terminal import Terminal
 from MedSAM3SegmentLib.cohort.case import Case
-from MedSAM3SegmentLib.cohort.find_cases import find_cases
+from MedSAM3SegmentLib.cohort.find_cases import CaseListing, find_cases
 from MedSAM3SegmentLib.cohort.overview import OVERVIEW
 from MedSAM3SegmentLib.cohort.records import RECORDS
 from MedSAM3SegmentLib.cohort.table import TABLE
@@ -29,7 +37,9 @@ from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.label_map import Overlap
 from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.io.dicom_objects.source import check_packages
+from MedSAM3SegmentLib.io.dicomweb.address import DicomwebAddress
 from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIXES, SEG_SUFFIX
+from MedSAM3SegmentLib.messages.message import Message
 from MedSAM3SegmentLib.preprocessing.windowing import CT_WINDOWS, Window
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.vocabulary.advice import advice_for
@@ -40,6 +50,8 @@ examples:
   medsam3 cohort studies --only-modality CT --only-plane axial --dry-run
   medsam3 cohort studies --only-modality CT --concept "liver; spleen" --output results
   medsam3 cohort studies --only-modality CT --concept "liver; spleen" --output results --resume
+  medsam3 cohort https://pacs.example/dicom-web --query StudyDate=20240101-20240131 --only-modality CT \\
+      --concept liver --format dicom-seg --store https://pacs.example/dicom-web --output results
   medsam3 cohort cases.csv --concept liver --format nii.gz --output results
   medsam3 cohort bids-data-set --files "*_T1w.nii.gz" --names --concept "brain" --output results
 
@@ -72,10 +84,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     parser.add_argument(
         "input",
         metavar="INPUT",
-        type=Path,
+        type=parse_input,
         nargs="+",
-        help="folder of images or of DICOM files of any number of patients, BIDS data set, image file, or .csv list "
-        "with a column 'image' and, where wanted, 'case', 'series' and 'modality'",
+        help="folder of images or of DICOM files of any number of patients, BIDS data set, image file, .csv list "
+        "with a column 'image' and, where wanted, 'case', 'series' and 'modality', or address of a PACS (DICOMweb)",
     )
     parser.add_argument(
         "--concept", metavar="TEXT", action="append", default=[], help="what to segment, as for 'medsam3 segment'"
@@ -90,6 +102,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         help="go on in a folder that holds results: what is done and asks for the same is not done again",
     )
     add_selection_options(parser)
+    add_dicomweb_options(parser)
+    add_query_option(parser)
     parser.add_argument(
         "--format", choices=list(FORMATS), default="seg.nrrd", help="of the segmentations (default: seg.nrrd)"
     )
@@ -126,7 +140,9 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     if options.output is None and not options.dry_run:
         raise InputError("There is no folder for the results; give one with --output, or --dry-run to see the cases.")
     with terminal.busy("looking for cases"):
-        listing = find_cases(options.input, selection_of(options), options.output, options.names)
+        paths = [one for one in options.input if isinstance(one, Path)]
+        remote = _remote_cases(options)
+        listing = find_cases(paths, selection_of(options), options.output, options.names, remote)
     cases = list(listing.cases)
     for said in listing.messages:
         terminal.note(said, "yellow")
@@ -143,6 +159,7 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
         options.modality,
         ModelSection.of(options),
         options.fractional,
+        connect_store(options, FORMATS[options.format], *options.input),
     )
     _check_output(options.output, options.resume)
     if job.suffix in DICOM_SUFFIXES:
@@ -158,6 +175,23 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     prepare_output(job.output)
     with _locked(job.output):
         run_cohort(job, cases, options.resume, terminal, interruption)
+
+
+def _remote_cases(options: argparse.Namespace) -> CaseListing:
+    """The cases that lie on servers."""
+    addresses = [one for one in options.input if isinstance(one, DicomwebAddress)]
+    filters = parse_query(options.query)
+    if filters and not addresses:
+        raise InputError("--query is for a PACS; leave it out, or give the address of one.")
+    cases: list[Case] = []
+    said: list[Message] = []
+    for address in addresses:
+        from MedSAM3SegmentLib.cohort.remote_cases import find_remote_cases
+
+        found, left_out = find_remote_cases(connect(options, address), address, selection_of(options), filters)
+        cases += found
+        said += left_out
+    return CaseListing(tuple(cases), tuple(said))
 
 
 def _request(options: argparse.Namespace) -> SegmentRequest:

@@ -9,6 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from MedSAM3SegmentLib.cli.options.dicomweb import (
+    add_dicomweb_options,
+    connect_store,
+    local_image,
+    parse_input,
+    store_files,
+)
 from MedSAM3SegmentLib.cli.options.example import add_example_option, examples_of
 from MedSAM3SegmentLib.cli.options.model import ModelSection, add_model_options
 from MedSAM3SegmentLib.cli.options.prompt import (
@@ -31,6 +38,7 @@ from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.label_map import Overlap
 from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.io.segmentation_paths import suffix_of
 from MedSAM3SegmentLib.preprocessing.windowing import CT_WINDOWS, Window, window_label
 from MedSAM3SegmentLib.reporting.sentences import describe_cut_off, describe_track
 from MedSAM3SegmentLib.reporting.slice_sentences import describe_next_slice, describe_sources
@@ -57,6 +65,8 @@ examples:
   medsam3 segment ct.nii.gz --mode "from prompts" --mask slices.seg.nrrd --model none --output whole.seg.nrrd
   medsam3 segment ct.nii.gz --concept "liver; tumor" --inside liver --output both.seg.nrrd
   medsam3 segment ct.nii.gz --concept tumor --inside liver.seg.nrrd --segments-per instance --output tumors.seg.nrrd
+  medsam3 segment https://pacs.example/dicom-web/studies/1.2.3 --series 4 --concept liver --output liver.dcm \\
+      --store https://pacs.example/dicom-web
   medsam3 segment new.nii.gz --example old.nii.gz=old.seg.nrrd --model my-model --output new.seg.nrrd
 
 Exit codes: 0 done (also when nothing was found), 2 bad input or usage, 3 model missing or broken, 130 interrupted.
@@ -74,7 +84,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         **common,  # type: ignore[arg-type]
     )
     parser.add_argument(
-        "input", metavar="INPUT", type=Path, help="DICOM folder, zipped or not, or file, NIfTI, NRRD, MHA, PNG or JPEG"
+        "input",
+        metavar="INPUT",
+        type=parse_input,
+        help="DICOM folder, zipped or not, or file, NIfTI, NRRD, MHA, PNG or JPEG; or the address of a study or series "
+        "of a PACS (DICOMweb)",
     )
     parser.add_argument(
         "--concept",
@@ -135,6 +149,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     )
     add_fractional_option(parser)
     add_reading_options(parser)
+    add_dicomweb_options(parser)
     add_volume_options(parser)
     add_prompt_options(parser)
     add_example_option(parser)
@@ -162,21 +177,23 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     choice, examples = ModelSection.of(options), examples_of(options)
     if examples and len(request.concepts) > 1:
         raise InputError("Examples show one structure; give one --concept to call it by.")
-    job = SegmentJob(
-        options.input,
-        options.output,
-        request,
-        choice,
-        options.report,
-        options.preview,
-        with_drawn,
-        examples,
-        Overlap(options.overlap),
-        options.series,
-        options.modality,
-        options.fractional,
-    )
-    volume, result, covered = segment_file(job, terminal, interruption)
+    server = connect_store(options, suffix_of(options.output), options.input)
+    with local_image(options, terminal) as (image, series):
+        job = SegmentJob(
+            image,
+            options.output,
+            request,
+            choice,
+            options.report,
+            options.preview,
+            with_drawn,
+            examples,
+            Overlap(options.overlap),
+            series,
+            options.modality,
+            options.fractional,
+        )
+        volume, result, covered = segment_file(job, terminal, interruption)
     terminal.result(_table(volume, result))
     for remark in _remarks(volume, result, covered):
         terminal.result(remark)
@@ -195,6 +212,7 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     if not any(concept.found for concept in result.concepts):
         terminal.result("Nothing was found; the segmentation that was written is empty.")
     terminal.result(f"Wrote {', '.join(map(str, job.outputs))} in {duration(time.monotonic() - started)}.")
+    store_files(server, job.outputs, terminal)
 
 
 def _table(volume: Volume, result: SegmentResult) -> Table:

@@ -89,6 +89,7 @@ def write_dicom_seg(
                 plane_positions=positions if is_placed else None,
                 specific_character_set="ISO_IR 192",
                 series_description="MedSAM3 segmentation",
+                omit_empty_frames=bool(stacked.any()),
                 **kind,
             )
     except (ValueError, AttributeError, TypeError) as error:
