@@ -31,7 +31,18 @@ def grey(shape=(20, 30)):
 def test_every_script_compiles_and_runs_something():
     names = {path.stem for path in SCRIPTS}
     assert names == {
-        *("run", "tutorial", "agent", "agent_gaps", "commands", "drawing", "visibility", "prompts", "oblique"),
+        *(
+            "run",
+            "tutorial",
+            "agent",
+            "agent_gaps",
+            "agent_life",
+            "commands",
+            "drawing",
+            "visibility",
+            "prompts",
+            "oblique",
+        ),
         *("gaps", "exits"),
     }
     for path in SCRIPTS:

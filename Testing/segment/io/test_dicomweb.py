@@ -1,4 +1,4 @@
-"""DICOMweb over a real socket, with a server of our own and with Orthanc: what is found, fetched, stored, and refused."""
+"""DICOMweb over a real socket, with a server of our own and with Orthanc: what is found, fetched, stored, refused."""
 
 from __future__ import annotations
 
