@@ -15,6 +15,7 @@ from MedSAM3AgentSceneLib.rounds.agent_spec import AgentSpec
 from MedSAM3AgentSceneLib.rounds.keep_round import keep_round
 from MedSAM3AgentSceneLib.rounds.removed_rounds import RemovedRounds
 from MedSAM3AgentSceneLib.rounds.scene_round import SceneRound
+from MedSAM3SceneLib.editing.scene_undo import SceneUndo
 from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
 from MedSAM3SceneLib.engine.connection import engine_from_settings
 from MedSAM3SceneLib.engine.local_engine import Engine, LocalEngine
@@ -41,7 +42,7 @@ def consent_of_session() -> Consent:
     return _agreed[0]
 
 
-class AgentRuns:
+class AgentRuns(SceneUndo):
     """One request at a time goes on by itself.
 
     Args:
@@ -125,26 +126,6 @@ class AgentRuns:
     def keep(self, round_node: Any) -> Any:
         """See ``keep_round``."""
         return keep_round(round_node, self._segment_writer())
-
-    def undo(self) -> bool:
-        """Take back what was done last in the scene, by this logic or another; False when there is nothing."""
-        writer = SegmentWriter.shared_if_held()
-        return writer is not None and writer.undo()
-
-    def redo(self) -> bool:
-        """Do again what was undone; False when there is nothing."""
-        writer = SegmentWriter.shared_if_held()
-        return writer is not None and writer.redo()
-
-    @property
-    def can_undo(self) -> bool:
-        writer = SegmentWriter.shared_if_held()
-        return writer is not None and writer.can_undo
-
-    @property
-    def can_redo(self) -> bool:
-        writer = SegmentWriter.shared_if_held()
-        return writer is not None and writer.can_redo
 
     def hold_history(self) -> None:
         """Let what others write into the scene be undone as long as this logic lives."""

@@ -10,6 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MedSAM3SceneLib.editing.editor_state import editor_state_saver
+from MedSAM3SceneLib.editing.scene_undo import SceneUndo
 from MedSAM3SceneLib.editing.segment_writer import SegmentWriter
 from MedSAM3SceneLib.editing.write_result import WrittenResult
 from MedSAM3SceneLib.engine.connection import engine_from_settings
@@ -29,7 +30,7 @@ from MedSAM3SegmentLib.results.result import SegmentResult
 Done, Failed = Callable[[ResultRun], None], Callable[[Exception], None]
 
 
-class RunManager:
+class RunManager(SceneUndo):
     """One run at a time goes on by itself, and the last one that wrote something is kept until the scene is closed.
 
     Args:
@@ -125,26 +126,6 @@ class RunManager:
         return self._follow(
             ThresholdRun(self.last, threshold, writer, listener, save_state, may_replace, replace_completed)
         )
-
-    def undo(self) -> bool:
-        """Take back the last change of a segmentation, of this logic or another; False when there is none."""
-        writer = SegmentWriter.shared_if_held()
-        return writer is not None and writer.undo()
-
-    def redo(self) -> bool:
-        """Do again what was undone; False when there is nothing."""
-        writer = SegmentWriter.shared_if_held()
-        return writer is not None and writer.redo()
-
-    @property
-    def can_undo(self) -> bool:
-        writer = SegmentWriter.shared_if_held()
-        return writer is not None and writer.can_undo
-
-    @property
-    def can_redo(self) -> bool:
-        writer = SegmentWriter.shared_if_held()
-        return writer is not None and writer.can_redo
 
     def close(self) -> None:
         """Drop what is on its way and let go of the last run, because the module goes away."""
