@@ -57,6 +57,14 @@ def test_an_object_that_went_on_in_another_one_ends_where_that_begins() -> None:
     assert sorted(lower.masks) == list(range(10))
 
 
+def test_where_two_are_the_same_it_is_the_one_that_was_drawn_nearer() -> None:
+    """A tracker that has gone over to another object says of it what it says of that one, and is as sure of it."""
+    gone = followed({**dict.fromkeys(range(10, 20), UPPER), **dict.fromkeys(range(10), LOWER)}, (15,), {})
+    upper, lower = separate_tracks((gone, followed(dict.fromkeys(range(10), LOWER), (5,), {})), SHAPE, SPACING)
+    assert sorted(upper.masks) == list(range(10, 20))
+    assert sorted(lower.masks) == list(range(10))
+
+
 def test_the_order_of_the_objects_does_not_matter() -> None:
     upper, lower = separate_tracks(leaking(), SHAPE, SPACING)
     second, first = separate_tracks(leaking()[::-1], SHAPE, SPACING)
