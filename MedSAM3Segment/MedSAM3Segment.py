@@ -178,7 +178,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         logic.segment(volume, "tumor", segmentation, inside=(segmentation, "liver"), roi=slicer.util.getNode("R"))
 
     or without words, like what was segmented in another volume, or on some slices of the same one (needs a model with
-    a tracker)::
+    a tracker; without one, and with ``model="none"``, what lies between slices of the same volume is filled)::
 
         logic.segment(volume, like=(slicer.util.getNode("OtherCT"), slicer.util.getNode("OtherSegmentation")))
         logic.segment(volume, "left kidney", like=[(volume, drawn), (otherVolume, otherSegmentation)], mode="propagate")
@@ -247,7 +247,8 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         :param window: preset name such as ``liver``, (low, high), or None for each concept's own.
         :param threshold: lowest score that is kept, 0 to 1, or None for the model's own.
         :param slices: (first, end) along the stack, end not included, or None for all.
-        :param model: ``demo``, a folder, or a hub id.
+        :param model: ``demo``, a folder, or a hub id; ``none`` fills between drawn slices without any, in the mode
+            ``from prompts`` or with ``like`` in ``volumeNode`` itself.
         :param device: ``auto``, ``cuda``, ``mps`` or ``cpu``.
         :param progress: called with a MedSAM3SegmentLib.progress.Progress.
         :param cancel: asked between steps; returning True ends the run.

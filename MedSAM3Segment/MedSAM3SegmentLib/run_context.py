@@ -18,7 +18,7 @@ from MedSAM3SegmentLib.features.slice_encoder import SliceFeatures
 from MedSAM3SegmentLib.few_shot.segment_from_examples import LIKENESS_THRESHOLD, limit_to_labelled_slices
 from MedSAM3SegmentLib.few_shot.support_set import choose_support_slices
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
-from MedSAM3SegmentLib.interpolation.drawn_concepts import drawn_slices
+from MedSAM3SegmentLib.interpolation.drawn_concepts import concept_shown_elsewhere, drawn_slices, with_examples_drawn
 from MedSAM3SegmentLib.messages.message import Message, as_message
 from MedSAM3SegmentLib.models.abilities import tracker_of
 from MedSAM3SegmentLib.models.detector import Sam3Detector
@@ -114,8 +114,13 @@ def prepare_run(
         MissingTrackerError: it needs a tracker and the model has none.
         Cancelled: between two concepts.
     """
+    shown_by_examples = bool(request.examples)
+    request = _fit_request(request, volume)
+    if shown_by_examples and model.tracker is None and concept_shown_elsewhere(request, volume) is None:
+        # What they show are slices of this volume, which are filled between as drawn ones are.
+        request = with_examples_drawn(request)
     by_examples = bool(request.examples)
-    request, said = _fit_request(request, volume).in_drawn_plane(volume.grid)
+    request, said = request.in_drawn_plane(volume.grid)
     region = SearchRegion.of(request, SliceStack.along(volume.grid, request.plane), is_plain_picture(volume))
     if by_examples:
         examples = {
@@ -145,7 +150,7 @@ def prepare_run(
     tracked = [] if by_examples else [(part, name) for part in parts for name in part.concepts if part.tracks(name)]
     if not all(drawn_slices(part.prompts.get(name), region.stack) for part, name in tracked):
         # What was drawn on several slices is filled between them without one.
-        tracker_of(model, request.mode)
+        tracker_of(model, None if shown_by_examples else request.mode)
     steps = {part.concepts: _most_steps(run, part) for part in parts}
     most = sum(each.detecting + each.tracking for each in steps.values())
     if request.window is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -11,11 +10,16 @@ import numpy as np
 from MedSAM3SegmentLib.assembly.assemble import assemble
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
-from MedSAM3SegmentLib.interpolation.drawn_concepts import describe_without_model, drawn_slices, evidence_of
+from MedSAM3SegmentLib.interpolation.drawn_concepts import (
+    concept_shown_elsewhere,
+    describe_without_model,
+    drawn_slices,
+    evidence_of,
+    with_examples_drawn,
+)
 from MedSAM3SegmentLib.interpolation.fill_track import drawn_track, fill_track
 from MedSAM3SegmentLib.messages.message import as_message
 from MedSAM3SegmentLib.preprocessing.windowing import choose_window, is_ct
-from MedSAM3SegmentLib.prompts.prompts import MaskPromptRAS, TargetPrompts
 from MedSAM3SegmentLib.reporting.sentences import describe_prompts
 from MedSAM3SegmentLib.reporting.versions import package_versions
 from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
@@ -117,15 +121,12 @@ def _with_examples_drawn(request: SegmentRequest, volume: Volume) -> SegmentRequ
     """
     if not request.examples:
         return request
-    prompts = {}
-    for name, examples in request.examples.items():
-        if any(one.volume.content_hash != volume.content_hash for one in examples):
-            raise InputError(
-                "An example of '{concept}' lies in another image, which needs a model; choose one.", concept=name
-            )
-        masks = tuple(MaskPromptRAS(one.mask, one.slices) for one in examples)
-        prompts[name] = TargetPrompts(masks=masks, is_phrase=False)
-    return replace(request, examples={}, mode=Mode.FROM_PROMPTS, prompts=prompts)
+    elsewhere = concept_shown_elsewhere(request, volume)
+    if elsewhere is not None:
+        raise InputError(
+            "An example of '{concept}' lies in another image, which needs a model; choose one.", concept=elsewhere
+        )
+    return with_examples_drawn(request)
 
 
 def _without_words(request: SegmentRequest) -> SegmentRequest:

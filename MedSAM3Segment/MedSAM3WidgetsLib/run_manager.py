@@ -24,7 +24,9 @@ from MedSAM3SceneLib.runs.segmentation_run import ResultRun, RunTask, Segmentati
 from MedSAM3SceneLib.runs.threshold_run import ThresholdRun
 from MedSAM3SceneLib.segments.edit_guard import ConfirmReplace
 from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.request import NO_MODEL
 from MedSAM3SegmentLib.results.result import SegmentResult
+from MedSAM3SegmentLib.without_model import ShapeSegmenter
 
 #: Called with a run that is done, or with why it is not.
 Done, Failed = Callable[[ResultRun], None], Callable[[Exception], None]
@@ -161,7 +163,10 @@ class RunManager(SceneUndo):
         return build_task(spec, editor_state_saver(spec.segmentation_node))
 
     def _run(self, task: RunTask, listener: RunListener) -> SegmentationRun:
-        return SegmentationRun(task, self.engine(), self._segment_writer(), listener)
+        # What was drawn on several slices needs no model, and so no engine.
+        is_without = task.model == NO_MODEL and self.segmenter is None
+        engine = LocalEngine(ShapeSegmenter()) if is_without else self.engine()
+        return SegmentationRun(task, engine, self._segment_writer(), listener)
 
     def _listener(self, done: Done | None, failed: Failed | None, told: dict[str, Any]) -> RunListener:
         def ended(run: ResultRun) -> None:

@@ -172,3 +172,28 @@ def test_the_window_goes_on_while_examples_are_followed(bench):
     bench.wait(lambda: job.ended)
     assert len(done) == 1
     assert "'liver' has no voxel" in str(failed[0])
+
+
+def test_without_a_model_slices_of_the_volume_itself_are_filled_between_as_drawn_ones(monkeypatch):
+    """Whether they are given as examples or as drawn segments; no engine is asked, and one undo takes all back."""
+    volume, array = body((9, 10, 11), "new")
+    drawn = np.zeros_like(array)
+    drawn[[1, 6], 2:8, 3:9] = 1
+    some = add_segmentation(volume, {"liver": drawn == 1})
+    logic = make_logic(None)
+    monkeypatch.setattr(logic._runs, "engine", lambda: pytest.fail("no engine is needed"))
+
+    node = logic.segment(volume, "liver", like=(volume, some), model="none")
+    before = snapshot(some)
+    same = logic.segment(volume, "liver", some, mode="from prompts", model="none")
+
+    filled = np.zeros_like(drawn)
+    filled[1:7, 2:8, 3:9] = 1
+    assert misplaced(node, segments(node)["liver"], volume, filled == 1) == 0
+    assert same is some
+    assert misplaced(some, segments(some)["liver"], volume, filled == 1) == 0
+    assert any("No model was used" in text for text in logic.messages)
+    assert logic.undo()
+    assert snapshot(some) == before
+    with pytest.raises(InputError, match="two slices"):
+        logic.segment(volume, "liver", model="none")

@@ -120,6 +120,31 @@ def test_it_can_be_cancelled(phantom):
         ShapeSegmenter().segment(phantom.volume, drawn_request(phantom, Plane.AXIAL), RunCallbacks(cancel=lambda: True))
 
 
+def test_a_cancel_ends_it_at_the_next_step_and_each_slice_is_a_step(phantom):
+    request = drawn_request(phantom, Plane.AXIAL)
+    asked = 0
+
+    def ask(last: int | None) -> RunCallbacks:
+        nonlocal asked
+        asked = 0
+
+        def cancel() -> bool:
+            nonlocal asked
+            asked += 1
+            return asked == last
+
+        return RunCallbacks(cancel=cancel)
+
+    result = ShapeSegmenter().segment(phantom.volume, request, ask(None))
+    every = asked
+    filled = sum(source is not SliceSource.DRAWN for one in result.concepts for source in one.sources.values())
+    assert every >= filled
+    for last in (1, every // 3, every // 2, every):
+        with pytest.raises(Cancelled):
+            ShapeSegmenter().segment(phantom.volume, request, ask(last))
+        assert asked == last
+
+
 def test_it_needs_no_pytorch():
     code = (
         "import sys; sys.modules['torch'] = None; import MedSAM3SegmentLib.without_model, "

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.messages.message import Message, message
-from MedSAM3SegmentLib.prompts.prompts import TargetPrompts
+from MedSAM3SegmentLib.prompts.prompts import MaskPromptRAS, TargetPrompts
 from MedSAM3SegmentLib.prompts.slice_prompts import drawn_on
+from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.results.slice_detections import SliceDetections
 from MedSAM3SegmentLib.results.tracks import Track
+from MedSAM3SegmentLib.volume import Volume
 
 
 def drawn_slices(prompts: TargetPrompts | None, stack: SliceStack) -> Mapping[int, BoolMask]:
@@ -25,6 +28,28 @@ def drawn_slices(prompts: TargetPrompts | None, stack: SliceStack) -> Mapping[in
         return {}
     drawn = drawn_on(stack, prompts.masks)
     return drawn if sum(bool(mask.any()) for mask in drawn.values()) > 1 else {}
+
+
+def concept_shown_elsewhere(request: SegmentRequest, volume: Volume) -> str | None:
+    """The first concept that an example in another image than ``volume`` shows; None where there is none.
+
+    Examples in the volume itself are drawn slices, which need no model.
+    """
+    for concept, examples in request.examples.items():
+        if any(one.volume.content_hash != volume.content_hash for one in examples):
+            return concept
+    return None
+
+
+def with_examples_drawn(request: SegmentRequest) -> SegmentRequest:
+    """The request with what its examples show as drawn slices; all of them lie in the volume itself."""
+    prompts = {
+        name: TargetPrompts(
+            masks=tuple(MaskPromptRAS(one.mask, one.slices) for one in request.examples[name]), is_phrase=False
+        )
+        for name in request.concepts
+    }
+    return replace(request, examples={}, mode=Mode.FROM_PROMPTS, prompts=prompts)
 
 
 def describe_without_tracker(prompts: TargetPrompts, concept: str) -> Message:

@@ -5,16 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from MedSAM3SegmentLib.errors import MissingTrackerError
+from MedSAM3SegmentLib.interpolation.drawn_concepts import concept_shown_elsewhere
 from MedSAM3SegmentLib.model_store.resolve import resolve
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
+from MedSAM3SegmentLib.volume import Volume
 
 if TYPE_CHECKING:
     from .detector import Sam3Detector
     from .tracker import Tracker
 
 
-def check_abilities(model: str, request: SegmentRequest) -> None:
+def check_abilities(model: str, request: SegmentRequest, volume: Volume | None = None) -> None:
     """Refuse what a model could not do before it is loaded, which takes a while, and before its turn has come.
+
+    Args:
+        volume: that is segmented, where it is known already; examples in it are drawn slices.
 
     Raises:
         ModelError: there is no such model.
@@ -23,7 +28,10 @@ def check_abilities(model: str, request: SegmentRequest) -> None:
     tracked = [concept for concept in request.concepts if request.tracks(concept)]
     # What was drawn on several slices needs none; how many they are is known when the volume is cut.
     drawn = [concept for concept in tracked if concept in request.prompts and request.prompts[concept].masks]
-    if not request.examples and len(drawn) == len(tracked):
+    is_drawn = len(drawn) == len(tracked)
+    if request.examples:
+        is_drawn = volume is not None and concept_shown_elsewhere(request, volume) is None
+    if is_drawn:
         return
     # They need PyTorch, which a service that is only asked for its state does without.
     from MedSAM3SegmentLib.checkpoints.checkpoint import Checkpoint, Part

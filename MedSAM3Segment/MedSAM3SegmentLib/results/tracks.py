@@ -16,6 +16,7 @@ class StopReason(StrEnum):
     AREA_JUMP = "the area jumped"
     DETECTION_DISAGREES = "a fresh detection disagrees"
     LEFT_REGION = "the object left the region"
+    OTHER_OBJECT = "another drawn object is there"
     END_OF_RANGE = "the range of slices ended"
 
 

@@ -30,6 +30,7 @@ from .detection_agreement import DetectionAgreement
 from .fill_gaps import interpolate_gap
 from .merge_tracks import merge_tracks
 from .propagation import count_steps, propagate
+from .separate_tracks import separate_tracks
 from .stop_rules import StopRules
 from .tracked_objects import (
     TrackedObject,
@@ -112,6 +113,7 @@ def track_concepts(
         done = propagate(targets, tracker, features_of, search_region, reporter, memory_dtype=dtype, asked=asked)
         for n, track in zip(chosen, done, strict=True):
             tracks[n] = track
+    tracks = separate_tracks(tracks, search_region.stack.slice_shape, search_region.stack.spacing[1:])
     result = list(concepts)
     for number in followed:
         reporter.callbacks.check()

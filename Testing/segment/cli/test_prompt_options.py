@@ -245,3 +245,33 @@ def test_a_model_without_a_tracker_refuses_a_single_drawn_slice(
     mask = drawn_on_slices(image, [4])
     assert segment("--mode", "from prompts", "--mask", str(mask), "--plane", "axial") == 3
     assert "has no tracker" in capsys.readouterr().err
+
+
+def test_slices_of_the_image_as_an_example_are_filled_between_as_drawn_ones(
+    segment: Shell, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a model that has no tracker and with none, whether the image is named or not."""
+    mask = drawn_on_slices(image, [2, 6])
+    for options, said in (
+        (("--example", str(mask)), "has no tracker"),
+        (("--example", f"{image}={mask}"), "has no tracker"),
+        (("--example", str(mask), "--model", "none"), "No model was used"),
+    ):
+        Path("out.seg.nrrd").unlink(missing_ok=True)
+        assert segment(*options, "--plane", "axial") == 0
+        output = capsys.readouterr().err
+        assert said in output
+        assert "What the slices rest on: drawn: 2, 6; interpolated" in output
+        assert np.count_nonzero(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage("out.seg.nrrd"))) == 5 * 8 * 7
+
+
+def test_one_slice_of_the_image_as_an_example_needs_a_tracker(
+    segment: Shell, here: Path, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = drawn_on_slices(image, [4])
+    before = files_in(here)
+    assert segment("--example", str(mask), "--plane", "axial") == 3
+    assert "has no tracker" in capsys.readouterr().err
+    assert segment("--example", str(mask), "--plane", "axial", "--model", "none") == 2
+    assert "on two slices at least" in capsys.readouterr().err
+    assert files_in(here) == before

@@ -216,12 +216,17 @@ def test_a_model_without_a_tracker_is_said_in_words_before_it_is_loaded(
     volume = volume_of(shape=(7, 20, 24))
     client = serve(str(tiny_model_folder))
     with pytest.raises(ModelError, match="no tracker, which segmenting by examples needs"):
-        client.segment(volume, replace(IT, examples={"it": [example_in(volume)]}))
+        client.segment(volume, replace(IT, examples={"it": [example_in(volume_of(1, (7, 20, 24)))]}))
     with pytest.raises(ModelError, match="no tracker, which the mode 'propagate' needs"):
         client.segment(volume, SegmentRequest(("it",), mode=Mode.PROPAGATE))
     assert client.status().model is None
     client.segment(volume, SegmentRequest(("it",), slices=(0, 1)))
     assert client.status().has_tracker is False
+    drawn = np.zeros(volume.grid.shape, bool)
+    drawn[[1, 5], 4:12, 5:15] = True
+    result = client.segment(volume, replace(IT, examples={"it": [Example(volume, drawn)]}))
+    assert result.concepts[0].mask[1:6, 8, 10].all(), "slices of the volume itself are filled between without one"
+    assert any("only filled between its drawn slices" in said for said in result.messages)
 
 
 def test_the_tracker_is_part_of_what_is_said_of_a_model(serve: Callable[[str], EngineClient]) -> None:

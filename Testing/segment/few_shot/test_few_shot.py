@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from MedSAM3SegmentLib.assembly.assemble import with_threshold
-from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
+from MedSAM3SegmentLib.errors import Cancelled, InputError, MissingTrackerError, ModelError
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.progress import Progress, RunCallbacks, Stage
 from MedSAM3SegmentLib.prompts.examples import Example
+from MedSAM3SegmentLib.prompts.prompts import MaskPromptRAS, TargetPrompts
 from MedSAM3SegmentLib.request import AssemblyOptions, Mode, SegmentRequest
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.tracking.correction import correction_request
 from MedSAM3SegmentLib.volume import Volume
+from MedSAM3SegmentLib.without_model import ShapeSegmenter
 from support.grids import stored_as
 from support.scripted_tracker import CopyingTracker
 from support.untrained_tracker import make_tracker
@@ -196,5 +198,70 @@ def test_what_cannot_be_done_is_said_in_words(segmenter: Segmenter, labelled: tu
             volume, SegmentRequest(("it",), examples={"it": [example]}), RunCallbacks(cancel=lambda: True)
         )
     segmenter.model.tracker = None
+    new = Volume(volume.array[1:11].copy(), VoxelGrid((10, *SHAPE[1:]), volume.grid.ijk_to_ras), "MR", "new")
     with pytest.raises(ModelError, match="tracker"):
-        segmenter.segment(volume, SegmentRequest(("it",), examples={"it": [example]}))
+        segmenter.segment(new, SegmentRequest(("it",), examples={"it": [example]}))
+
+
+def without_tracker(folder: Path) -> Segmenter:
+    return Segmenter.load(str(folder), "cpu")
+
+
+def as_masks(example: Example) -> SegmentRequest:
+    prompts = {"it": TargetPrompts(masks=(MaskPromptRAS(example.mask, example.slices),), is_phrase=False)}
+    return SegmentRequest(("it",), mode=Mode.FROM_PROMPTS, prompts=prompts)
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["slices named", "slices not named"])
+@pytest.mark.parametrize("mode", [Mode.SLICES, Mode.PROPAGATE])
+def test_without_a_tracker_slices_of_the_same_volume_are_filled_between_as_drawn_ones(
+    tiny_model_folder: Path, labelled: tuple[Volume, np.ndarray], named: bool, mode: Mode
+) -> None:
+    volume, mask = labelled
+    drawn = np.zeros(SHAPE, bool)
+    drawn[[2, 5, 9]] = mask[[2, 5, 9]]
+    example = Example(volume, drawn, (2, 5, 9) if named else None)
+    segmenter = without_tracker(tiny_model_folder)
+    shown = segmenter.segment(volume, SegmentRequest(("it",), mode=mode, examples={"it": [example]}))
+    as_drawn = segmenter.segment(volume, as_masks(example))
+    without = ShapeSegmenter().segment(volume, SegmentRequest(("it",), examples={"it": [example]}))
+    found = shown.concepts[0].mask
+    assert np.array_equal(found[[2, 5, 9]], drawn[[2, 5, 9]])
+    assert found[2:10].any(axis=(1, 2)).all()
+    assert not found[:2].any()
+    assert not found[10:].any()
+    for other in (as_drawn, without):
+        assert np.array_equal(found, other.concepts[0].mask)
+        assert shown.concepts[0].sources == other.concepts[0].sources
+    assert any("no tracker" in said and "only filled between" in said for said in shown.messages)
+    assert len(segmenter.cache) == 0, "nothing is encoded"
+
+
+def test_examples_of_one_volume_in_several_parts_are_drawn_together(
+    tiny_model_folder: Path, labelled: tuple[Volume, np.ndarray]
+) -> None:
+    volume, mask = labelled
+    parts = []
+    for index in (3, 8):
+        drawn = np.zeros(SHAPE, bool)
+        drawn[index] = mask[index]
+        parts.append(Example(volume, drawn))
+    result = without_tracker(tiny_model_folder).segment(volume, SegmentRequest(("it",), examples={"it": parts}))
+    assert np.flatnonzero(result.concepts[0].mask.any(axis=(1, 2))).tolist() == [3, 4, 5, 6, 7, 8]
+
+
+def test_without_a_tracker_one_slice_or_another_volume_is_refused_in_words(
+    tiny_model_folder: Path, labelled: tuple[Volume, np.ndarray]
+) -> None:
+    volume, mask = labelled
+    one, several = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
+    one[5], several[[3, 8]] = mask[5], mask[[3, 8]]
+    other = Volume(volume.array + np.int16(1), volume.grid, "MR", "other")
+    segmenter = without_tracker(tiny_model_folder)
+    for examples in (
+        [Example(volume, one)],
+        [Example(other, several)],
+        [Example(volume, several), Example(other, one)],
+    ):
+        with pytest.raises(MissingTrackerError, match="no tracker"):
+            segmenter.segment(volume, SegmentRequest(("it",), examples={"it": examples}))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from MedSAM3SegmentLib.assembly.assemble import with_threshold
-from MedSAM3SegmentLib.errors import InputError, ModelError
+from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
 from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.progress import PartialMask, RunCallbacks
@@ -23,7 +23,7 @@ from MedSAM3SegmentLib.prompts.prompts import (
 )
 from MedSAM3SegmentLib.reporting.report import report_of
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
-from MedSAM3SegmentLib.results.tracks import StopReason
+from MedSAM3SegmentLib.results.tracks import SliceSource, StopReason
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.tracking.correction import correction_request
 from MedSAM3SegmentLib.volume import Volume
@@ -126,6 +126,32 @@ def test_things_like_this_need_no_tracker_and_serve_the_neighbours_only(segmente
     result = segmenter.segment(volume, SegmentRequest(("it",), mode=Mode.FROM_PROMPTS, prompts=prompts))
     assert list(result.concepts[0].score_by_slice) == [0, 1, 2, 3, 4, 5], "20 mm to either side"
     assert result.concepts[0].prompt == "visual"
+
+
+def test_a_cancel_ends_a_run_from_drawn_slices_at_the_next_step(tracking: Segmenter, volume: Volume) -> None:
+    """Whether slices are followed or filled just then: the model and the shapes ask before each."""
+    _, mask = _drawn(volume, (2, 6))
+    prompts = {"it": TargetPrompts(masks=(MaskPromptRAS(mask),), is_phrase=False)}
+    request = SegmentRequest(("it",), mode=Mode.FROM_PROMPTS, prompts=prompts)
+    asked: list[int] = []
+
+    def cancelled_at(last: int) -> RunCallbacks:
+        asked.clear()
+
+        def cancel() -> bool:
+            asked.append(1)
+            return len(asked) == last
+
+        return RunCallbacks(cancel=cancel)
+
+    result = tracking.segment(volume, request, cancelled_at(0))
+    every = len(asked)
+    assert SliceSource.DRAWN in result.concepts[0].sources.values()
+    assert every > 2 * (volume.grid.shape[0] - 2)
+    for last in (1, every // 4, every // 2, every - 3):
+        with pytest.raises(Cancelled):
+            tracking.segment(volume, request, cancelled_at(last))
+        assert len(asked) == last
 
 
 def test_a_raised_threshold_drops_tracks_without_the_model(tracking: Segmenter, volume: Volume) -> None:

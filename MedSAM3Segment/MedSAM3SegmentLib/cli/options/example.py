@@ -42,7 +42,8 @@ def add_example_option(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="segment what MASK shows in IMAGE, without words: its segment with the name that --concept gives, or the "
-        "only one; without IMAGE what it shows on some slices of INPUT; needs a model with a tracker; may be repeated",
+        "only one; without IMAGE what it shows on some slices of INPUT; needs a model with a tracker, without which "
+        "only what lies between slices of INPUT is filled; may be repeated",
     )
 
 

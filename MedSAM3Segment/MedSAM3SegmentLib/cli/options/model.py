@@ -64,7 +64,11 @@ def add_model_options(parser: argparse.ArgumentParser, *, may_be_none: bool = Fa
     Args:
         may_be_none: whether there is something to do without a model, which help then says.
     """
-    without = f"; '{NO_MODEL}' fills between the slices of --mask without one" if may_be_none else ""
+    without = (
+        f"; '{NO_MODEL}' fills between the slices of --mask, or of --example in INPUT, without one"
+        if may_be_none
+        else ""
+    )
     parser.add_argument(
         "--model",
         metavar="demo|FOLDER|HUB_ID",

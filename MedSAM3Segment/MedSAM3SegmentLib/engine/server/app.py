@@ -204,7 +204,7 @@ class EngineApp:
         check_masks(order, volume)
         asked = replace(order.request, examples=examples)
         model = order.model if self._store.is_proof(order.proof) else installed_source(order.model)
-        await run_in_threadpool(self._shelf.check, model, asked)
+        await run_in_threadpool(self._shelf.check, model, asked, volume)
         frames = EventStream(order.compress)
         self._queue.put(QueuedJob(order.id, order.client, SegmentWork(order, volume, asked, model), frames.tell))
         _log.info("job %s: submitted, %d concepts", order.id[:8], len(order.request.concepts))

@@ -11,6 +11,7 @@ from MedSAM3SegmentLib.backend import SegmenterProtocol
 from MedSAM3SegmentLib.engine.protocol.status import CacheUse
 from MedSAM3SegmentLib.features.feature_cache import DEFAULT_BUDGET, FeatureCache
 from MedSAM3SegmentLib.request import SegmentRequest
+from MedSAM3SegmentLib.volume import Volume
 
 #: Bytes of models that are kept by default: full-size SAM 3 with its tracker in float32, and half as much again.
 DEFAULT_MODEL_BUDGET = 6 * 1024**3
@@ -40,8 +41,8 @@ class LoadedModel:
 #: Loads the model that was named onto a device, to keep its features in one of the two caches.
 Loader = Callable[[str, str, "FeatureCaches"], LoadedModel]
 
-#: Refuses a request that the model that was named cannot do.
-AbilityCheck = Callable[[str, SegmentRequest], None]
+#: Refuses a request, of a volume, that the model that was named cannot do.
+AbilityCheck = Callable[[str, SegmentRequest, Volume], None]
 
 
 #: What differs as soon as a file of the model that was named does.
