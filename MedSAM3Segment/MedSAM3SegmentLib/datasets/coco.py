@@ -69,7 +69,7 @@ def coco_dataset(path: Path, findings: Findings) -> LabelledDataset:
         cases += [
             LabelledCase(
                 # As Roboflow calls an image in its own split; images of one name in two splits are told apart there.
-                image.path.name if not split else f"{split}/{image.path.name}",
+                image.path.name if not split else f"{file.parent.name}/{image.path.name}",
                 image.path,
                 image.concepts,
                 partial(_read, image),

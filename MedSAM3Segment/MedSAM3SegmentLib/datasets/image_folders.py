@@ -13,7 +13,7 @@ from MedSAM3SegmentLib.vocabulary.phrases import prompt_for
 
 from .findings import Findings
 from .label_files import find_label_files, find_segments, is_picture_file, join_masks, read_labels, stem_of
-from .labelled_case import CaseLabels, LabelledCase, LabelledDataset, LabelledSlices, check_values, place_on_image
+from .labelled_case import CaseLabels, LabelledCase, LabelledDataset, check_values, place_on_image
 
 #: Of Slicer's segmentations.
 SEGMENTATION_SUFFIX = ".seg.nrrd"
@@ -35,7 +35,7 @@ _SPLIT_FOLDERS = {
 }
 
 
-def segmentation_pairs(folder: Path, findings: Findings, labelled_slices: LabelledSlices = None) -> LabelledDataset:
+def segmentation_pairs(folder: Path, findings: Findings) -> LabelledDataset:
     """Images with a ``.seg.nrrd`` beside each; names of segments are the phrases.
 
     A segmentation is of the image of its name (``ct.nrrd`` and ``ct.seg.nrrd`` or ``ct-segmentation.seg.nrrd``), else
@@ -63,7 +63,6 @@ def segmentation_pairs(folder: Path, findings: Findings, labelled_slices: Labell
                     concepts,
                     partial(_read_segments, file, image, concepts),
                     split=_split_of(file.relative_to(folder)),
-                    labelled_slices=labelled_slices,
                 )
             )
     return LabelledDataset(folder, "images with Slicer's segmentations", cases)
@@ -73,7 +72,6 @@ def mask_folders(
     folder: Path,
     findings: Findings,
     values: Mapping[str, tuple[int | str, ...]],
-    labelled_slices: LabelledSlices = None,
 ) -> LabelledDataset:
     """A folder of images beside one of masks, files of one name belonging together.
 
@@ -117,7 +115,7 @@ def mask_folders(
                 continue
             concepts, read = tuple(named), partial(_read_map, file, image, named)
         used.update(files.values())
-        cases.append(LabelledCase(name, image, concepts, read, split=split, labelled_slices=labelled_slices))
+        cases.append(LabelledCase(name, image, concepts, read, split=split))
     for name, path in masks.items():
         if path not in used and not (by_concept and name.rsplit("/", 1)[-1] in images):
             findings.refuse(f"{path} has no image of its name in {images_folder}; add it, or take the mask out.")

@@ -16,7 +16,7 @@ from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 
 from .findings import Findings, listed
 from .label_files import find_segments, join_masks, read_labels, stem_of
-from .labelled_case import CaseLabels, LabelledCase, LabelledDataset, LabelledSlices, check_values, place_on_image
+from .labelled_case import CaseLabels, LabelledCase, LabelledDataset, check_values, place_on_image
 from .manifest import read_json
 
 #: Of a label that is neither learnt nor scored.
@@ -133,7 +133,6 @@ def nnunet_dataset(
     findings: Findings,
     fold: int | None = None,
     channel: int = 0,
-    labelled_slices: LabelledSlices = None,
 ) -> LabelledDataset:
     """The labelled cases of a raw folder.
 
@@ -185,7 +184,6 @@ def nnunet_dataset(
                     tuple(description.values),
                     partial(_read, description, path, image),
                     split=split if split == "test" else split_of.get(name, ""),
-                    labelled_slices=labelled_slices,
                 )
             )
     return LabelledDataset(folder, "an nnU-Net raw folder", cases)

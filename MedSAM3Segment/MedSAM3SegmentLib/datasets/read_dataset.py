@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from MedSAM3SegmentLib.errors import InputError
@@ -30,7 +30,7 @@ class DatasetOptions:
         values: by concept its values in label maps without names.
         fold: which fold of an nnU-Net folder validates, or None.
         channel: which image of an nnU-Net case is learnt from.
-        labelled_slices: on which slices somebody looked, for formats that do not say it.
+        labelled_slices: on which slices somebody looked, for cases that do not say it.
     """
 
     values: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
@@ -61,26 +61,32 @@ def read_dataset(
         raise InputError(f"--fold is for nnU-Net raw folders, and {path} is {dataset.format}; leave it out.")
     if not dataset.cases and not findings.faults:
         raise InputError(f"{path} is {dataset.format} without a labelled case; add at least one image with labels.")
-    return dataset
+    if options.labelled_slices is None:
+        return dataset
+    cases = [
+        case if case.labelled_slices is not None else replace(case, labelled_slices=options.labelled_slices)
+        for case in dataset.cases
+    ]
+    return replace(dataset, cases=cases)
 
 
 def _read(path: Path, findings: Findings, options: DatasetOptions) -> LabelledDataset:
     if path.is_file():
         return _read_file(path, findings, options)
     if (path / DESCRIPTION).is_file():
-        return nnunet_dataset(path, findings, options.fold, options.channel, options.labelled_slices)
+        return nnunet_dataset(path, findings, options.fold, options.channel)
     if find_annotations(path):
         return coco_dataset(path, findings)
     if has_mask_folders(path):
-        return mask_folders(path, findings, options.values, options.labelled_slices)
+        return mask_folders(path, findings, options.values)
     if has_segmentations(path):
-        return segmentation_pairs(path, findings, options.labelled_slices)
+        return segmentation_pairs(path, findings)
     raise InputError(f"{path} is no data set that is known: give {FORMATS}; see docs/training-data.md.")
 
 
 def _read_file(path: Path, findings: Findings, options: DatasetOptions) -> LabelledDataset:
     if path.name == DESCRIPTION:
-        return nnunet_dataset(path.parent, findings, options.fold, options.channel, options.labelled_slices)
+        return nnunet_dataset(path.parent, findings, options.fold, options.channel)
     if path.suffix.lower() != ".json":
         raise InputError(f"{path} is no data set that is known: give {FORMATS}; see docs/training-data.md.")
     if is_coco(read_json(path, "The training manifest")):
