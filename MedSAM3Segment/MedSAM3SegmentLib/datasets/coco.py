@@ -102,11 +102,7 @@ def _images(file: Path, findings: Findings) -> list[_Image]:
         InputError: it is none of COCO.
     """
     document = read_json(file, "COCO's file")
-    lists = [document.get(key) if isinstance(document, dict) else None for key in ("images", "annotations")]
-    categories = document.get("categories") if isinstance(document, dict) else None
-    if not all(isinstance(one, list) and all(isinstance(entry, dict) for entry in one) for one in [*lists, categories]):
-        raise InputError(f'{file} lacks a list "images", "annotations" or "categories"; export it as COCO again.')
-    images, annotations = lists
+    images, annotations, categories = (_list(document, key, file) for key in ("images", "annotations", "categories"))
     names = _names(file, categories, annotations, findings)
     by_image: dict[Any, list[Mapping[str, Any]]] = {}
     for image in images:
@@ -137,6 +133,13 @@ def _images(file: Path, findings: Findings) -> list[_Image]:
             listed_here = by_image[image.get("id")]
             concepts = _looked_for(image, names, listed_here)
             found.append(_Image(file, path, size, listed_here, names, concepts))  # type: ignore[arg-type]
+    return found
+
+
+def _list(document: Any, key: str, file: Path) -> list[dict[str, Any]]:
+    found = document.get(key) if isinstance(document, dict) else None
+    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+        raise InputError(f'{file} has no list "{key}" of objects; export it as COCO again.')
     return found
 
 

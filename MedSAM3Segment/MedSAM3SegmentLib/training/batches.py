@@ -124,12 +124,12 @@ class BatchMaker:
             asked = self._questions(stack, index, empty, self._missing[stack_number])
             shape = stack.codes.shape[1:]
             layers = [np.zeros(shape, bool) if q.mask is None else q.mask for q in asked]
-            hidden = None if empty else stack.ignored_on(index)
-            layers.append(np.zeros(shape, bool) if hidden is None else hidden)
+            unknown = None if empty else stack.ignored_on(index)
+            layers.append(np.zeros(shape, bool) if unknown is None else unknown)
             picture, moved = self._move(picture, torch.from_numpy(np.stack(layers)).float()[None])
             pixels.append(picture)
             masks.append(moved[0, :-1])
-            ignored.append(None if hidden is None else moved[0, -1] > _IGNORED_SHARE)
+            ignored.append(None if unknown is None else moved[0, -1] > _IGNORED_SHARE)
             questions.append(asked)
         boxes, labels, targets = [], [], []
         for asked, moved, hidden in zip(questions, masks, ignored, strict=True):

@@ -75,7 +75,7 @@ class StackChecks:
             on_slice = shown.any(axis=(1, 2))
             self._present[concept] = self._present.get(concept, False) or bool(on_slice.any()) or concept in absent
             self._check_extent(case, concept, bool(shown.all()), len(stack.slices))
-            if case.labelled_slices is None and is_drawn_on_some(np.flatnonzero(on_slice)):
+            if case.labelled_slices is None and is_drawn_on_some(np.flatnonzero(on_slice).tolist()):
                 self._refuse_some(case, concept, np.flatnonzero(on_slice).tolist())
         drawn = stack.codes.any(axis=(1, 2))
         if isinstance(case.labelled_slices, frozenset) and (drawn & ~is_learnt).any():
