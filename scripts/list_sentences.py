@@ -47,7 +47,7 @@ ERRORS = frozenset(
 )
 
 #: What only the shell shows, in English.
-SHELL_ONLY = ("cli/", "cohort/", "training/", "synthetic/", "evaluation/")
+SHELL_ONLY = ("cli/", "cohort/", "datasets/", "training/", "synthetic/", "evaluation/")
 
 #: The same of the agent; ``file_tools.py`` speaks to desktop assistants.
 AGENT_SHELL_ONLY = ("cli/", "evaluation/", "file_tools.py")

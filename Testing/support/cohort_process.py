@@ -26,9 +26,11 @@ class StandIn(SlowSegmenter):
 def run_medsam3(seconds: float) -> None:
     """The words of the command line, with a stand-in that takes ``seconds`` for each slice."""
     from MedSAM3SegmentLib.cli.main import main
+    from MedSAM3SegmentLib.models import load_model
     from MedSAM3SegmentLib.segmenter import Segmenter
 
     Segmenter.load = classmethod(lambda *_: StandIn(seconds))  # type: ignore[assignment]
+    load_model.identify_model = lambda *_: StandIn().model.identity  # type: ignore[assignment]
     sys.exit(main())
 
 

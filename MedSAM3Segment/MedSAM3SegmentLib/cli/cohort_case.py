@@ -27,6 +27,7 @@ from MedSAM3SegmentLib.cohort.records import (
     write_record,
 )
 from MedSAM3SegmentLib.cohort.remote_cases import fetched_case
+from MedSAM3SegmentLib.cohort.review import read_reviews
 from MedSAM3SegmentLib.cohort.table import TABLE, write_table
 from MedSAM3SegmentLib.errors import EngineError, InputError, ModelError, PackageError
 from MedSAM3SegmentLib.geometry.label_map import Overlap
@@ -271,7 +272,7 @@ def write_summaries(
         settings.append(f"threshold {job.request.threshold:g}")
     created = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
     heading = Heading(colors, identity.name, identity.is_demo, settings, created)
-    write_table(job.output / TABLE, ordered, doubts)
+    write_table(job.output / TABLE, ordered, doubts, read_reviews(job.output, ordered))
     write_overview(job.output / OVERVIEW, heading, ordered, doubts)
     return ordered
 

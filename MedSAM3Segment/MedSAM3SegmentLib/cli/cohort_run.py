@@ -22,6 +22,7 @@ from .terminal import ShowProgress, Terminal, duration
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.provenance import ModelIdentity
     from MedSAM3SegmentLib.results.result import SegmentResult
+    from MedSAM3SegmentLib.segmenter import Segmenter
 
 #: How often table and overview are written while cases are done.
 _SUMMARY_INTERVAL_S = 60.0
@@ -38,12 +39,10 @@ def run_cohort(job: CohortJob, cases: list[Case], resume: bool, terminal: Termin
         InputError: every case failed, or the disk did.
         ModelError: the model cannot be loaded exactly.
     """
-    with terminal.busy("loading the model"):
-        from MedSAM3SegmentLib.segmenter import Segmenter
+    with terminal.busy("looking at the model"):
+        from MedSAM3SegmentLib.models.load_model import identify_model
 
-        segmenter = Segmenter.load(job.model.source, job.model.device, job.model.dtype, job.model.resolution)
-    identity = segmenter.model.identity
-    terminal.note(f"Model: {identity.name}{' (DEMO)' if identity.is_demo else ''} on {segmenter.model.device}.")
+        identity = identify_model(job.model.source)
     earlier = {case.id: read_record(job.output, case.id) for case in cases} if resume else {}
     records: dict[str, CaseRecord] = {}
     others = 0
@@ -62,11 +61,12 @@ def run_cohort(job: CohortJob, cases: list[Case], resume: bool, terminal: Termin
             f"{others} cases were done with another request, model or input, or lack files; they are done again."
         )
     todo = [case for case in cases if case.id not in records]
-    work = CaseWork(job, segmenter, identity)
     started = time.monotonic()
     try:
-        with interruption.gently() as stop, terminal.progress() as show:
-            _do_cases(job, identity, cases, todo, work, records, terminal, show, stop)
+        if todo:
+            work = CaseWork(job, _load(job, terminal), identity)
+            with interruption.gently() as stop, terminal.progress() as show:
+                _do_cases(job, identity, cases, todo, work, records, terminal, show, stop)
     except Cancelled:
         done = len([case for case in cases if case.id in records])
         raise Cancelled(
@@ -76,6 +76,16 @@ def run_cohort(job: CohortJob, cases: list[Case], resume: bool, terminal: Termin
         work.close()
         ordered = write_summaries(job, identity, cases, records)
     _say_end(job, cases, ordered, time.monotonic() - started, terminal)
+
+
+def _load(job: CohortJob, terminal: Terminal) -> Segmenter:
+    with terminal.busy("loading the model"):
+        from MedSAM3SegmentLib.segmenter import Segmenter
+
+        segmenter = Segmenter.load(job.model.source, job.model.device, job.model.dtype, job.model.resolution)
+    identity = segmenter.model.identity
+    terminal.note(f"Model: {identity.name}{' (DEMO)' if identity.is_demo else ''} on {segmenter.model.device}.")
+    return segmenter
 
 
 def _do_cases(

@@ -9,12 +9,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from MedSAM3SegmentLib.cli.options.model import ModelSection
+from MedSAM3SegmentLib.datasets.findings import listed
+from MedSAM3SegmentLib.datasets.label_files import values_by_concept
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.evaluation.cases.case import CaseSet, listed
+from MedSAM3SegmentLib.evaluation.cases.case import CaseSet
 from MedSAM3SegmentLib.evaluation.cases.dataset_catalog import find_described, read_catalog
 from MedSAM3SegmentLib.evaluation.cases.described_cases import described_cases
 from MedSAM3SegmentLib.evaluation.cases.folder_cases import folder_cases
-from MedSAM3SegmentLib.evaluation.cases.label_files import values_by_concept
 from MedSAM3SegmentLib.evaluation.cases.manifest_cases import manifest_cases
 from MedSAM3SegmentLib.evaluation.cases.nnunet_cases import nnunet_cases
 from MedSAM3SegmentLib.evaluation.empty_rule import EmptyRule

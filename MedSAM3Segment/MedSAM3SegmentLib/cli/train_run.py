@@ -15,6 +15,7 @@ from MedSAM3SegmentLib.training.demo_recipe import (
     train_phantom_tracker,
 )
 
+from .options.training_data import training_stacks
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -115,7 +116,6 @@ def _train_on(options: argparse.Namespace, terminal: Terminal, report: Report, s
 
 def _train_tracker(options: argparse.Namespace, terminal: Terminal, report: Report, stop: CancelCheck) -> None:
     from MedSAM3SegmentLib.models.load_model import load_model
-    from MedSAM3SegmentLib.training.manifest import manifest_stacks
     from MedSAM3SegmentLib.training.tracker.train import TrackerRecipe, add_tracker, tracker_schedule
 
     model = load_model(options.base, options.device or "auto", dtype="float32")
@@ -132,7 +132,7 @@ def _train_tracker(options: argparse.Namespace, terminal: Terminal, report: Repo
         return
     add_tracker(
         model,
-        manifest_stacks(options.manifest, lambda sentence: terminal.note(sentence, "yellow")),
+        training_stacks(options, lambda sentence: terminal.note(sentence, "yellow")),
         TrackerRecipe(tracker_schedule(stage.steps, stage.learning_rate), seed=stage.seed),
         options.output,
         data={"manifest": options.manifest.name},
@@ -150,11 +150,12 @@ def _make_trainable(model: Sam3Detector) -> None:
 
 
 def _lessons(options: argparse.Namespace, terminal: Terminal) -> Lessons:
-    from MedSAM3SegmentLib.training.train import manifest_lessons
+    from MedSAM3SegmentLib.training.train import lessons_of
 
     if options.phantoms is not None:
         return phantom_lessons(options.phantoms)
-    return manifest_lessons(options.manifest, options.base is None, lambda sentence: terminal.note(sentence, "yellow"))
+    stacks = training_stacks(options, lambda sentence: terminal.note(sentence, "yellow"))
+    return lessons_of(stacks, options.base is None)
 
 
 def _schedule(options: argparse.Namespace, rate: float | None) -> Schedule:

@@ -5,22 +5,35 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from MedSAM3SegmentLib.io.atomic_write import atomic_write
 
 from .doubt import Doubt
 from .records import CaseRecord
 
+if TYPE_CHECKING:
+    from .review import Review
+
 TABLE = "table.csv"
 
 COLUMNS = (
     *("case", "status", "concept", "found", "score", "volume_ml", "voxels", "objects", "first_slice", "last_slice"),
     *("mean_intensity", "cut_off", "doubt", "doubt_reasons", "model", "messages"),
+    *("review", "review_remark", "review_time", "corrected_file"),
 )
 
 
-def write_table(path: Path, records: Sequence[CaseRecord], doubts: Mapping[tuple[str, str], Doubt]) -> None:
+def write_table(
+    path: Path,
+    records: Sequence[CaseRecord],
+    doubts: Mapping[tuple[str, str], Doubt],
+    reviews: Mapping[str, Review] | None = None,
+) -> None:
     """Write the table as CSV, UTF-8 with commas, whole.
+
+    Args:
+        reviews: by case what a person said of it.
 
     Raises:
         InputError: the disk failed.
@@ -29,7 +42,12 @@ def write_table(path: Path, records: Sequence[CaseRecord], doubts: Mapping[tuple
         writer = csv.DictWriter(file, COLUMNS, restval="")
         writer.writeheader()
         for record in records:
-            writer.writerows(_rows(record, doubts))
+            review = (reviews or {}).get(record.case)
+            said: dict[str, object] = {}
+            if review is not None:
+                said = {"review": review.status.value, "review_remark": review.remark}
+                said |= {"review_time": review.time, "corrected_file": review.file}
+            writer.writerows({**row, **said} for row in _rows(record, doubts))
 
 
 def _rows(record: CaseRecord, doubts: Mapping[tuple[str, str], Doubt]) -> list[dict[str, object]]:

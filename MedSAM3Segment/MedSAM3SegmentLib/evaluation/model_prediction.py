@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.backend import SegmenterProtocol
+from MedSAM3SegmentLib.datasets.label_files import read_object_map
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
@@ -27,7 +28,6 @@ from MedSAM3SegmentLib.results.result import ConceptResult
 from MedSAM3SegmentLib.volume import Volume
 
 from .cases.case import EvaluationCase, Reference
-from .cases.label_files import read_object_map
 from .prediction import Prediction, Prompt
 
 #: How far the shapes of two pictures may differ and one still be a smaller copy of the other.

@@ -12,23 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.array_types import BoolMask
-from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.volume import Volume
-
-from .cases.case import CaseSet, EvaluationCase, Reference, listed
-from .cases.folder_cases import MASK
-from .cases.label_files import (
+from MedSAM3SegmentLib.datasets.findings import listed
+from MedSAM3SegmentLib.datasets.label_files import (
     LabelFile,
     find_label_files,
     find_segments,
     is_cropped,
     join_masks,
     place_mask,
-    place_reference,
     read_labels,
     read_object_map,
     union_grid,
 )
+from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.volume import Volume
+
+from .cases.case import CaseSet, EvaluationCase, Reference, place_reference
+from .cases.folder_cases import MASK
 
 
 @dataclass(frozen=True)

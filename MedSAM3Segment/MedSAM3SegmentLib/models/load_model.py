@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .devices import choose_device, choose_dtype
 
 if TYPE_CHECKING:
+    from MedSAM3SegmentLib.provenance import ModelIdentity
+
     from .detector import Sam3Detector
 
 
@@ -63,3 +66,23 @@ def load_model(
     if adapter_paths:
         switch.merge(next(iter(switch.adapters)))
     return model
+
+
+def identify_model(source: str = "demo") -> ModelIdentity:
+    """Which weights ``load_model`` would load, from the hashes of their files; the network is not built.
+
+    Raises:
+        ModelError: the model is missing or cannot be read.
+    """
+    from MedSAM3SegmentLib.checkpoints.checkpoint import Checkpoint
+    from MedSAM3SegmentLib.checkpoints.hashing import file_sha256, files_sha256
+    from MedSAM3SegmentLib.checkpoints.lora import load_adapter
+    from MedSAM3SegmentLib.model_store.resolve import resolve
+    from MedSAM3SegmentLib.provenance import ModelIdentity
+
+    base, adapter_paths = resolve(source, ())
+    hashes = {path: file_sha256(path) for path in Checkpoint.open(base.weights).file.files}
+    identity = ModelIdentity(base.card.name, files_sha256(hashes), base.card.is_demo)
+    if not adapter_paths:
+        return identity
+    return replace(identity, adapters=(load_adapter(adapter_paths[0]).identity,))

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as functional
 
 from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.models.detector import PADDING_LABEL
 from MedSAM3SegmentLib.preprocessing.model_input import to_model_input
 from MedSAM3SegmentLib.vocabulary.phrases import VISUAL_PHRASE
@@ -17,6 +18,10 @@ from MedSAM3SegmentLib.vocabulary.phrases import VISUAL_PHRASE
 from .dataset import LabelledStack
 from .losses import GroundTruth
 from .text_augmentation import negative_prompt_text, positive_prompt_text
+
+#: A pixel of a mask teaches nothing where more than this part of it is ignored; a little, since the rest of it says
+#: nothing of the whole.
+_IGNORED_SHARE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +94,14 @@ class BatchMaker:
         self.image_size = image_size
         self.mask_size = mask_size
         self.rng = np.random.default_rng(seed)
-        self._places = [(s, i) for s, stack in enumerate(stacks) for i in range(len(stack.slices))]
+        self._places = [(s, i) for s, stack in enumerate(stacks) for i in _known_slices(stack)]
+        if not self._places:
+            raise InputError("Nobody looked at a slice of the training data; name slices that are labelled.")
         showing: dict[str, list[tuple[int, int]]] = {name: [] for name in plan.focus}
         self._missing: list[list[str]] = []
         for s, stack in enumerate(stacks):
             seen: set[str] = set()
-            for i in range(len(stack.slices)):
+            for i in _known_slices(stack):
                 present = stack.present(i)
                 seen.update(present)
                 for name in showing.keys() & set(present):
@@ -105,6 +112,7 @@ class BatchMaker:
     def draw(self) -> Batch:
         """The next batch."""
         pixels, masks, questions = [], [], []
+        ignored: list[torch.Tensor | None] = []
         for _ in range(self.plan.slices):
             stack_number, index = self._place()
             stack = self.stacks[stack_number]
@@ -116,14 +124,18 @@ class BatchMaker:
             asked = self._questions(stack, index, empty, self._missing[stack_number])
             shape = stack.codes.shape[1:]
             layers = [np.zeros(shape, bool) if q.mask is None else q.mask for q in asked]
+            unknown = None if empty else stack.ignored_on(index)
+            layers.append(np.zeros(shape, bool) if unknown is None else unknown)
             picture, moved = self._move(picture, torch.from_numpy(np.stack(layers)).float()[None])
             pixels.append(picture)
-            masks.append(moved[0])
+            masks.append(moved[0, :-1])
+            ignored.append(None if unknown is None else moved[0, -1] > _IGNORED_SHARE)
             questions.append(asked)
         boxes, labels, targets = [], [], []
-        for asked, moved in zip(questions, masks, strict=True):
+        for asked, moved, hidden in zip(questions, masks, ignored, strict=True):
             for question, mask in zip(asked, moved, strict=True):
-                target = target_of(mask) if question.mask is not None else target_of(torch.zeros_like(mask))
+                # What a phrase of something else means is nowhere, and so not under the ignored pixels either.
+                target = target_of(torch.zeros_like(mask)) if question.mask is None else target_of(mask, hidden)
                 box, label = torch.zeros(4), PADDING_LABEL
                 if question.with_box and len(target.boxes):
                     chosen = target.boxes[int(self.rng.integers(len(target.boxes)))]
@@ -162,7 +174,10 @@ class BatchMaker:
         """
         rng, plan = self.rng, self.plan
         present = [] if empty else list(stack.present(index))
-        absent = [name for name in stack.concepts if name not in present]
+        # Whether a concept that is not seen is under the ignored pixels, nobody knows.
+        is_sure = empty or stack.ignored_on(index) is None
+        absent = [name for name in stack.concepts if is_sure and name not in present]
+        missing = missing if is_sure else []
         asked: list[_Question] = []
         for slot in range(plan.phrases):
             draw = rng.random()
@@ -172,7 +187,8 @@ class BatchMaker:
                 concept = str(rng.choice(present, p=weights / weights.sum()))
                 mask = stack.mask(index, concept)
                 phrase = positive_prompt_text(concept, plan.synonyms, rng)
-                with_box = rng.random() < plan.box_probability
+                # Around what may go on under ignored pixels nobody can draw a box.
+                with_box = rng.random() < plan.box_probability and is_sure
                 if with_box and rng.random() < 0.5:
                     phrase = VISUAL_PHRASE
                 asked.append(_Question(phrase, mask, with_box))
@@ -211,12 +227,21 @@ class BatchMaker:
         return torch.cat([centre, extent]).clamp(0, 1)
 
 
-def target_of(mask: torch.Tensor) -> GroundTruth:
-    """The connected objects of a soft mask ``[row, column]``; specks below half a mask pixel are left out."""
+def _known_slices(stack: LabelledStack) -> list[int]:
+    return [index for index in range(len(stack.slices)) if stack.is_known(index)]
+
+
+def target_of(mask: torch.Tensor, ignored: torch.Tensor | None = None) -> GroundTruth:
+    """The connected objects of a soft mask ``[row, column]``; specks below half a mask pixel are left out.
+
+    Args:
+        ignored: bool ``[row, column]``, pixels that teach nothing; what touches them may go on there.
+    """
     from scipy import ndimage
 
     labels, _ = ndimage.label(mask.numpy() > 0.25)
-    masks, boxes = [], []
+    masks, boxes, whole = [], [], []
+    edge = None if ignored is None else ndimage.binary_dilation(ignored.numpy())
     for number, extent in enumerate(ndimage.find_objects(labels), start=1):
         part = mask * torch.from_numpy(labels == number)
         if part.sum() < 0.5:
@@ -225,9 +250,11 @@ def target_of(mask: torch.Tensor) -> GroundTruth:
         # The soft rim carries sub-pixel position; a box is as wide as its rim is deep.
         height, width = mask.shape
         masks.append(mask * torch.from_numpy(ndimage.binary_dilation(labels == number)))
+        whole.append(edge is None or not (edge & (labels == number)).any())
         boxes.append(
             torch.tensor([columns.start / width, rows.start / height, columns.stop / width, rows.stop / height])
         )
     if not boxes:
-        return GroundTruth(mask.new_zeros((0, *mask.shape)), mask.new_zeros((0, 4)))
-    return GroundTruth(torch.stack(masks), torch.stack(boxes))
+        return GroundTruth(mask.new_zeros((0, *mask.shape)), mask.new_zeros((0, 4)), ignored)
+    is_whole = None if ignored is None else torch.tensor(whole)
+    return GroundTruth(torch.stack(masks), torch.stack(boxes), ignored, is_whole)

@@ -22,10 +22,29 @@ class GroundTruth:
     Attributes:
         masks: soft masks ``[object, row, column]`` at the network's mask resolution; no object when absent.
         boxes: ``[object, 4]`` as ``(x0, y0, x1, y1)`` in fractions of the slice.
+        ignored: bool ``[row, column]``, pixels that teach nothing, or None.
+        is_whole: bool ``[object]``, False where an object may go on under ignored pixels, so that its box teaches
+            nothing; or None for all.
     """
 
     masks: torch.Tensor
     boxes: torch.Tensor
+    ignored: torch.Tensor | None = None
+    is_whole: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> GroundTruth:
+        return GroundTruth(
+            self.masks.to(device),
+            self.boxes.to(device),
+            None if self.ignored is None else self.ignored.to(device),
+            None if self.is_whole is None else self.is_whole.to(device),
+        )
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """How much each pixel ``[row, column]`` teaches, 0 or 1."""
+        shape = self.masks.shape[1:]
+        return self.masks.new_ones(shape) if self.ignored is None else 1 - self.ignored.to(self.masks.dtype)
 
 
 @dataclass(frozen=True)
@@ -52,9 +71,9 @@ def match(raw: DetectorOutput, pair: int, target: GroundTruth) -> tuple[torch.Te
 
     with torch.no_grad():
         boxes = raw.pred_boxes[pair]
-        logits = raw.pred_masks[pair].flatten(1)
-        probability = logits.sigmoid()
-        wanted = target.masks.flatten(1)
+        seen = target.weights.flatten()
+        probability = raw.pred_masks[pair].flatten(1).sigmoid() * seen
+        wanted = target.masks.flatten(1) * seen
         overlap = probability @ wanted.T
         dice = 1 - (2 * overlap + 1) / (probability.sum(1)[:, None] + wanted.sum(1)[None] + 1)
         cost = (
@@ -78,10 +97,16 @@ def generalised_iou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return inner / union.clamp(min=1e-7) - (outer - union) / outer.clamp(min=1e-7)
 
 
-def soft_dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """1 - Dice of each map ``[map, row, column]``."""
+def soft_dice_loss(logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """1 - Dice of each map ``[map, row, column]``.
+
+    Args:
+        weights: how much each pixel teaches, as ``target``; None for all alike.
+    """
     probability = logits.sigmoid().flatten(1)
     target = target.flatten(1)
+    if weights is not None:
+        probability, target = probability * weights.flatten(1), target * weights.flatten(1)
     return 1 - (2 * (probability * target).sum(1) + 1) / (probability.sum(1) + target.sum(1) + 1)
 
 
@@ -94,20 +119,29 @@ def detection_loss(
     carry every "not here".
     """
     device = raw.pred_boxes.device
-    targets = [GroundTruth(target.masks.to(device), target.boxes.to(device)) for target in targets]
+    targets = [target.to(device) for target in targets]
     present = torch.tensor([len(target.boxes) > 0 for target in targets], device=device)
     wanted_class = torch.zeros_like(raw.pred_logits)
     semantic = torch.stack(
         [t.masks.amax(0) if len(t.boxes) else t.masks.new_zeros(raw.semantic_seg.shape[1:]) for t in targets]
     )
-    matched_logits, matched_masks, matched_boxes, wanted_boxes = [], [], [], []
+    seen = torch.stack([target.weights for target in targets])
+    counted = torch.ones_like(raw.pred_logits)
+    matched_logits, matched_masks, matched_seen, matched_boxes, wanted_boxes = [], [], [], [], []
     for pair, target in enumerate(targets):
+        if target.ignored is not None:
+            counted[pair] = _outside(raw.pred_masks[pair], target.ignored)
         if len(target.boxes) == 0:
             continue
         queries, objects = match(raw, pair, target)
         wanted_class[pair, queries] = 1.0
+        counted[pair, queries] = 1.0
         matched_logits.append(raw.pred_masks[pair, queries])
         matched_masks.append(target.masks[objects])
+        matched_seen.append(target.weights.expand(len(objects), -1, -1))
+        if target.is_whole is not None:
+            is_whole = target.is_whole[objects]
+            queries, objects = queries[is_whole], objects[is_whole]
         matched_boxes.append(raw.pred_boxes[pair, queries])
         wanted_boxes.append(target.boxes[objects])
 
@@ -115,18 +149,37 @@ def detection_loss(
         "presence": weights.presence
         * functional.binary_cross_entropy_with_logits(raw.presence_logits, present.float()),
         "classification": weights.classification
-        * functional.binary_cross_entropy_with_logits(raw.pred_logits, wanted_class, reduction="none").sum(1).mean(),
-        "semantic": weights.semantic * functional.binary_cross_entropy_with_logits(raw.semantic_seg, semantic),
+        * functional.binary_cross_entropy_with_logits(raw.pred_logits, wanted_class, counted, reduction="none")
+        .sum(1)
+        .mean(),
+        "semantic": weights.semantic * _pixel_loss(raw.semantic_seg, semantic, seen),
     }
     if present.any():
         logits, masks = torch.cat(matched_logits), torch.cat(matched_masks)
+        pixels = torch.cat(matched_seen)
         boxes, wanted = torch.cat(matched_boxes), torch.cat(wanted_boxes)
         terms |= {
             "semantic dice": weights.semantic_dice
-            * soft_dice_loss(raw.semantic_seg[present], semantic[present]).mean(),
-            "box": weights.box * functional.l1_loss(boxes, wanted),
-            "giou": weights.giou * (1 - generalised_iou(boxes, wanted)).mean(),
-            "mask": weights.mask * functional.binary_cross_entropy_with_logits(logits, masks),
-            "mask dice": weights.mask_dice * soft_dice_loss(logits, masks).mean(),
+            * soft_dice_loss(raw.semantic_seg[present], semantic[present], seen[present]).mean(),
+            "mask": weights.mask * _pixel_loss(logits, masks, pixels),
+            "mask dice": weights.mask_dice * soft_dice_loss(logits, masks, pixels).mean(),
         }
+        if len(boxes):
+            terms |= {
+                "box": weights.box * functional.l1_loss(boxes, wanted),
+                "giou": weights.giou * (1 - generalised_iou(boxes, wanted)).mean(),
+            }
     return terms
+
+
+def _pixel_loss(logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The mean cross-entropy over the pixels that teach something."""
+    loss = functional.binary_cross_entropy_with_logits(logits, target, weights, reduction="sum")
+    return loss / weights.sum().clamp(min=1)
+
+
+def _outside(mask_logits: torch.Tensor, ignored: torch.Tensor) -> torch.Tensor:
+    """By query 1, or 0 where most of its mask is under ignored pixels, so that nobody knows whether it is right."""
+    probability = mask_logits.detach().sigmoid().flatten(1)
+    share = (probability * ignored.flatten()).sum(1) / probability.sum(1).clamp(min=1e-6)
+    return (share <= 0.5).to(mask_logits.dtype)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.progress import CancelCheck
-from MedSAM3SegmentLib.vocabulary.phrases import prompt_for
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
 from .dataset import LabelledStack
-from .manifest import Say, manifest_stacks
 
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
@@ -42,25 +40,18 @@ class Lessons:
     texts: Sequence[str]
 
 
-def manifest_lessons(path: Path, with_vocabulary: bool, say: Say = lambda _sentence: None) -> Lessons:
-    """The lessons of a manifest (see ``manifest.read_manifest``), its concepts spelt as the model is asked for them.
+def lessons_of(labelled: Iterable[LabelledStack], with_vocabulary: bool) -> Lessons:
+    """What labelled stacks teach, their concepts spelt as the model is asked for them.
 
     Args:
-        path: of the manifest.
+        labelled: see ``dataset.read_stacks``, whose errors are raised here.
         with_vocabulary: also teach that the vocabulary's other phrases are not there. That is right for a new model,
-            which knows nothing but the manifest, and wrong for one that may know them already and have them in view.
-        say: see ``manifest.manifest_stacks``.
-
-    Raises:
-        InputError: the manifest or a file it names cannot be used.
+            which knows nothing but these stacks, and wrong for one that may know them already and have them in view.
     """
     from .batches import BatchPlan
     from .text_augmentation import all_prompt_texts
 
-    stacks = [
-        replace(stack, concepts=tuple(prompt_for(name) for name in stack.concepts))
-        for stack in manifest_stacks(path, say)
-    ]
+    stacks = list(labelled)
     concepts = list(dict.fromkeys(name for stack in stacks for name in stack.concepts))
     others = unrelated_phrases(concepts) if with_vocabulary else []
     return Lessons(stacks, BatchPlan(others=others), all_prompt_texts(concepts, {}, others))

@@ -18,6 +18,7 @@ from PIL import Image
 
 from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.io.read_volume import read_volume
+from MedSAM3SegmentLib.models import load_model
 from MedSAM3SegmentLib.io.segmentation import read_segmentation
 from MedSAM3SegmentLib.prompts.slice_prompts import placed_on
 from MedSAM3SegmentLib.segmenter import Segmenter
@@ -34,6 +35,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
     """Is loaded in place of any model."""
     made = StandIn()
     monkeypatch.setattr(Segmenter, "load", classmethod(lambda *_: made))
+    monkeypatch.setattr(load_model, "identify_model", lambda *_: made.model.identity)
     return made
 
 
@@ -141,6 +143,21 @@ def test_what_is_done_is_not_done_again(cohort: Cohort, stand_in: StandIn, capsy
     assert cohort("--resume") == 0
     assert stand_in.slices == slices
     assert {path: path.stat().st_mtime_ns for path in Path("out/segmentations").iterdir()} == times
+
+
+def test_where_all_is_done_no_model_is_loaded(
+    cohort: Cohort, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_studies(Path("in"), good=2)
+    assert cohort() == 0
+    before = table()
+    loaded: list[object] = []
+    monkeypatch.setattr(Segmenter, "load", classmethod(lambda *words: loaded.append(words)))
+    Path("out/table.csv").unlink()
+    assert cohort("--resume") == 0
+    assert loaded == []
+    assert table() == before
+    assert "2 of 2 cases are done, 0 failed" in capsys.readouterr().out
 
 
 def test_what_is_half_done_is_done_again(cohort: Cohort, stand_in: StandIn) -> None:

@@ -31,7 +31,7 @@ from MedSAM3SegmentLib.checkpoints.tokenizer import check_tokenizer, load_tokeni
 from MedSAM3SegmentLib.errors import InputError, ModelError
 from MedSAM3SegmentLib.models.detector import Sam3Detector
 from MedSAM3SegmentLib.models.devices import choose_device, choose_dtype
-from MedSAM3SegmentLib.models.load_model import load_model
+from MedSAM3SegmentLib.models.load_model import identify_model, load_model
 from MedSAM3SegmentLib.models.save_model import save_model
 from support.checkpoint_files import to_meta, write_clip_tokenizer, write_model_folder
 
@@ -464,6 +464,8 @@ def test_peft_folder_is_merged_by_its_own_formula(original: Path, tmp_path: Path
     assert adapted.identity.adapters[0].name == "peft"
     assert adapted.identity.as_dict()["adapters"] == [{"name": "peft", "sha256": adapted.identity.adapters[0].sha256}]
     assert adapted.features_key != plain.features_key
+    for model, source in ((plain, f"{original}"), (adapted, f"{original}+{adapter}")):
+        assert identify_model(source) == model.identity
     # Merged and written as one folder it gives the same without the adapter.
     save_model(adapted, tmp_path / "merged")
     assert torch.equal(detect(load_model(str(tmp_path / "merged"), "cpu")), detect(adapted))

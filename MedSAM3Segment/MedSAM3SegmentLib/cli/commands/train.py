@@ -12,6 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from MedSAM3SegmentLib.cli.options.model import add_threads_option
+from MedSAM3SegmentLib.cli.options.training_data import (
+    DATA_HELP,
+    add_training_data_options,
+    check_data,
+    check_data_options,
+)
 from MedSAM3SegmentLib.cli.signals import Interruption
 from MedSAM3SegmentLib.cli.terminal import Terminal, duration
 from MedSAM3SegmentLib.cli.train_run import RATE_OF_TRAINING_ON, STEPS, train
@@ -26,24 +32,20 @@ if TYPE_CHECKING:
 #: Steps between lines in a log that nobody watches.
 _LOG_EVERY = 100
 
-_EPILOG = """\
-Without --phantoms and --manifest a demo model is made anew, by the recipe of the one that ships (hours on one CPU
+_EPILOG = f"""\
+Without --phantoms and --data a demo model is made anew, by the recipe of the one that ships (hours on one CPU
 core).
 
-A manifest names images, label maps on the same grid, and what the labels mean; paths are relative to it:
-  {"cases": [{"image": "a.nii.gz", "labels": "a-labels.nii.gz",
-              "concepts": {"liver": [1], "kidney": [2, 3], "tumor": []}}]}
-Of labels that 3D Slicer saved (.seg.nrrd) the names of segments may be given, as in "liver": ["Liver"]. An empty list
-says that the concept is absent, which is a fact worth learning. "plane" may name another plane.
-
+{DATA_HELP}
 With --tracker a model gets a tracker, which carries objects from slice to slice. Its own weights stay as they are; the
 tracker learns from the same kind of data, of which it needs volumes with many labelled slices one after another.
 
 examples:
   medsam3 train --output my-demo
-  medsam3 train --output liver-model --manifest cases.json --base demo --steps 500
+  medsam3 train --check-data --data cases.json
+  medsam3 train --output liver-model --data cases.json --base demo --steps 500
   medsam3 train --output small-model --phantoms 50 --architecture small.json --steps 300
-  medsam3 train --output liver-tracker --tracker --base liver-model --manifest cases.json
+  medsam3 train --output liver-tracker --tracker --base liver-model --data cases.json
 
 Ctrl-C stops training and leaves the last snapshot, which is a whole model, in the output folder.
 """
@@ -59,13 +61,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         formatter_class=argparse.RawDescriptionHelpFormatter,
         **common,  # type: ignore[arg-type]
     )
-    parser.add_argument(
-        "--output", metavar="DIR", type=Path, required=True, help="model folder to write; it must not exist yet"
-    )
+    parser.add_argument("--output", metavar="DIR", type=Path, help="model folder to write; it must not exist yet")
     data = parser.add_mutually_exclusive_group()
     data.add_argument("--demo", action="store_true", help="make the demo model (what happens without data as well)")
     data.add_argument("--phantoms", metavar="N", type=int, help="train on N synthetic abdomens")
-    data.add_argument("--manifest", metavar="FILE.json", type=Path, help="train on the images that the file lists")
+    add_training_data_options(parser, data)
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--base", "--model", metavar="MODEL", help="train this model on: demo, a folder or a hub id")
     start.add_argument(
@@ -95,6 +95,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
 
 def run(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
     """Do what ``medsam3 train`` was asked to."""
+    check_data_options(options)
+    if options.check_data:
+        check_data(options, terminal)
+        return
     _check(options)
     output: Path = options.output
     started = time.monotonic()
@@ -115,6 +119,8 @@ def _check(options: argparse.Namespace) -> None:
         InputError: saying what.
     """
     output: Path = options.output
+    if output is None:
+        raise InputError("--output is missing; name the model folder to write.")
     if output.is_dir():
         if any(output.iterdir()):
             raise InputError(f"The folder {output} is not empty and training replaces it whole; give a new one.")
@@ -130,14 +136,12 @@ def _check(options: argparse.Namespace) -> None:
     rate = options.learning_rate
     if rate is not None and not (math.isfinite(rate) and rate > 0):
         raise InputError(f"The learning rate {rate:g} is not above 0.")
-    if options.manifest is not None and not options.manifest.is_file():
-        raise InputError(f"The manifest {options.manifest} does not exist; check the path.")
     if options.tracker:
         _check_tracker(options)
     elif options.phantoms is None and options.manifest is None:
         given = {"--base": options.base, "--architecture": options.architecture, "--learning-rate": rate}
         for name in (name for name, value in given.items() if value is not None):
-            raise InputError(f"{name} does not go with the demo model's recipe; add --phantoms N or --manifest FILE.")
+            raise InputError(f"{name} does not go with the demo model's recipe; add --phantoms N or --data DATA.")
         if options.device not in (None, "cpu"):
             raise InputError("The demo model is made on the CPU, so that it comes out the same; leave --device out.")
 

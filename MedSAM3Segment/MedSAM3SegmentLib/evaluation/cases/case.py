@@ -11,11 +11,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.array_types import BoolMask
+from MedSAM3SegmentLib.datasets.label_files import place_mask
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
-
-#: Cases that a sentence lists.
-_MOST_LISTED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +148,11 @@ def check_names(cases: Sequence[EvaluationCase]) -> None:
             raise InputError(f"Two cases are called {case.name} ({other.name}); rename one of their files.")
 
 
-def listed(names: Sequence[str]) -> str:
-    """A few names, and how many more there are."""
-    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
-    return ", ".join(names[:_MOST_LISTED]) + more
+def place_reference(reference: Reference, grid: VoxelGrid, path: Path) -> Reference:
+    """A reference on more voxels.
+
+    Raises:
+        InputError: voxels do not coincide.
+    """
+    mask = place_mask(reference.mask, reference.grid, grid, path, path)
+    return Reference(mask, grid, reference.is_picture)

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from MedSAM3SegmentLib.datasets.findings import listed
 from MedSAM3SegmentLib.errors import InputError
 
-from .case import CaseSet, EvaluationCase, listed
+from .case import CaseSet, EvaluationCase
 from .dataset_catalog import ConceptFiles, Dataset, MaskKind, Part
 from .described_masks import DescribedReferences
 from .splits import TEST_SHARE, choose_test_units, join_copies, read_names

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.datasets.findings import listed
+from MedSAM3SegmentLib.datasets.label_files import HALF, LOSSY_SUFFIXES, is_picture_file, read_gray, size
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.io.read_volume import read_stored
 
-from .case import Reference, listed
+from .case import Reference
 from .dataset_catalog import ConceptFiles, MaskKind
-from .label_files import HALF, LOSSY_SUFFIXES, is_picture_file, read_gray, size
 from .outlines import read_outlines
 
 

@@ -6,11 +6,17 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from MedSAM3SegmentLib.datasets.label_files import (
+    find_label_files,
+    find_segments,
+    join_masks,
+    read_labels,
+    read_object_map,
+)
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 
 from .case import CaseSet, EvaluationCase, Reference
-from .label_files import find_label_files, find_segments, join_masks, read_labels, read_object_map
 
 #: What is in a mask that says nothing of it.
 MASK = "mask"

@@ -11,7 +11,7 @@ import torch
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.models.detector import Sam3Detector
 from MedSAM3SegmentLib.preprocessing.model_input import to_model_input
-from MedSAM3SegmentLib.training.dataset import LabelledStack, corrupt_stack
+from MedSAM3SegmentLib.training.dataset import LabelledStack, corrupt_stack, known_runs
 
 #: Components of fewer voxels or slices than this are crumbs and no objects.
 _FEWEST_VOXELS, _FEWEST_SLICES = 60, 3
@@ -86,7 +86,7 @@ def encode_stacks(
     Args:
         spoiled_share: of the stacks of grey slices; a third of the slices of each of these is spoiled.
     """
-    for stack in stacks:
+    for stack in (run for whole in stacks for run in known_runs(whole)):
         objects = find_objects(stack)
         if not objects:
             continue

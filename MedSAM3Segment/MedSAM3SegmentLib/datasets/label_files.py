@@ -20,8 +20,6 @@ from MedSAM3SegmentLib.io.segmentation import read_segmentation
 from MedSAM3SegmentLib.prompts.slice_prompts import placed_on
 from MedSAM3SegmentLib.vocabulary.phrases import prompt_for
 
-from .case import Reference
-
 #: Compressed with loss, so that the rim of a mask has values between.
 LOSSY_SUFFIXES = (".jpg", ".jpeg")
 
@@ -181,16 +179,6 @@ def place_mask(mask: BoolMask, own: VoxelGrid, grid: VoxelGrid, path: Path, refe
     if np.count_nonzero(placed) < np.count_nonzero(mask):
         raise InputError(f"A part of {path} lies outside of {reference}; resample it onto its voxels.")
     return placed
-
-
-def place_reference(reference: Reference, grid: VoxelGrid, path: Path) -> Reference:
-    """A reference on more voxels.
-
-    Raises:
-        InputError: voxels do not coincide.
-    """
-    mask = place_mask(reference.mask, reference.grid, grid, path, path)
-    return Reference(mask, grid, reference.is_picture)
 
 
 def union_grid(grid: VoxelGrid, other: VoxelGrid) -> VoxelGrid:

@@ -13,14 +13,15 @@ import SimpleITK
 from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.cli.main import main
+from MedSAM3SegmentLib.datasets.findings import Findings
+from MedSAM3SegmentLib.datasets.read_dataset import read_dataset
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.io.segment import Segment
 from MedSAM3SegmentLib.io.segmentation import write_segmentation
 from MedSAM3SegmentLib.synthetic.phantom import tilted_grid
-from MedSAM3SegmentLib.training.dataset import LabelledStack
-from MedSAM3SegmentLib.training.manifest import manifest_stacks
+from MedSAM3SegmentLib.training.dataset import LabelledStack, read_stacks
 from support.external_data import SHARED, needs_shared
 from support.images import image_on_grid
 
@@ -57,8 +58,9 @@ def case_of(concepts: object, labels: str = "labels.nii.gz", **more: object) -> 
 def read(folder: Path, *cases: object, content: bytes | None = None) -> tuple[list[LabelledStack], list[str]]:
     path = folder / "cases.json"
     path.write_bytes(json.dumps({"cases": cases}).encode() if content is None else content)
-    said: list[str] = []
-    return list(manifest_stacks(path, said.append)), said
+    findings = Findings()
+    stacks = list(read_stacks(read_dataset(path, findings), findings))
+    return stacks, findings.sentences()
 
 
 def masks_of(stack: LabelledStack) -> dict[str, NDArray[np.bool_]]:
@@ -101,13 +103,13 @@ def test_what_is_learnt_as_absent_and_what_is_left_out_is_said_once(folder: Path
     stacks, said = read(
         folder,
         case_of({"liver": [1], "tumor": [3]}, "only.nii.gz"),
-        case_of({"liver": [1]}, plane="coronal"),
+        case_of({"liver": [1], "tumor": [2]}, plane="coronal"),
         case_of({"liver": [1]}, plane="sagittal"),
     )
     assert len(stacks) == 3
     assert said == [
         "only.nii.gz: 'tumor' (3) is nowhere in the labels, so it counts as absent.",
-        "labels.nii.gz and 1 more: the labels 2 are named by no concept and were left out.",
+        "labels.nii.gz: the labels 2 are named by no concept and were left out.",
     ]
 
 
@@ -119,15 +121,24 @@ def segmentation(folder: Path, *segments: tuple[str, NDArray[np.bool_]], name: s
 def test_segments_of_slicer_are_taken_by_name_or_number(folder: Path, values: object) -> None:
     segmentation(folder, ("Spleen", SPLEEN), ("Liver", LIVER))
     ((stack,), said) = read(folder, case_of({"the liver": values}, "drawn.seg.nrrd"))
-    assert np.array_equal(masks_of(stack)["the liver"], LIVER)
+    assert np.array_equal(masks_of(stack)["liver"], LIVER)
     assert said == ["drawn.seg.nrrd: the labels 1 ('Spleen') are named by no concept and were left out."]
 
 
 def test_an_empty_segment_is_nothing_that_was_left_out(folder: Path) -> None:
     segmentation(folder, ("Spleen", SPLEEN & LIVER), ("Liver", LIVER))
-    ((stack,), said) = read(folder, case_of({"liver": ["liver"], "tumor": ["tumor"]}, "drawn.seg.nrrd"))
+    ((stack,), said) = read(folder, case_of({"liver": ["liver"]}, "drawn.seg.nrrd"))
     assert np.array_equal(masks_of(stack)["liver"], LIVER)
-    assert said == ["drawn.seg.nrrd: 'tumor' (tumor) is nowhere in the labels, so it counts as absent."]
+    assert said == []
+
+
+def test_a_concept_that_no_case_has_is_refused_unless_it_is_said_to_be_absent(folder: Path) -> None:
+    segmentation(folder, ("Liver", LIVER))
+    with pytest.raises(InputError, match="No case has a voxel of 'tumor'"):
+        read(folder, case_of({"liver": ["liver"], "tumor": ["tumor"]}, "drawn.seg.nrrd"))
+    ((stack,), said) = read(folder, case_of({"liver": ["liver"], "tumor": []}, "drawn.seg.nrrd"))
+    assert stack.concepts == ("liver", "tumor")
+    assert said == []
 
 
 def test_segments_that_overlap_stay_whole(folder: Path) -> None:
