@@ -18,8 +18,8 @@ from PIL import Image
 
 from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.io.read_volume import read_volume
-from MedSAM3SegmentLib.models import load_model
 from MedSAM3SegmentLib.io.segmentation import read_segmentation
+from MedSAM3SegmentLib.models import load_model
 from MedSAM3SegmentLib.prompts.slice_prompts import placed_on
 from MedSAM3SegmentLib.segmenter import Segmenter
 from support.cli_runs import files_in, write_phantom
