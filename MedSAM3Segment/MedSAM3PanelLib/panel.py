@@ -7,6 +7,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from MedSAM3PanelLib.cohort.cohort_section import CohortSection
 from MedSAM3PanelLib.setup.setup_section import SetupSection
 from MedSAM3SceneLib.failure_log import log_failure
 from MedSAM3SceneLib.runs.listener import PlacedPartial
@@ -53,15 +54,13 @@ class Panel:
         self.setup = SetupSection(ui, requirements, self.update, lambda: self.is_busy)
         self.labels = keep_labels_readable(ui)
         self.command = CommandSection(ui, self.form, self.update)
-        for button, does in (
-            (ui.applyButton, self.apply),
-            (ui.cancelButton, self.cancel),
-            (ui.undoButton, self.undo),
-            (ui.redoButton, self.redo),
-            (ui.previewButton, self.preview_slice),
-            (ui.clearPreviewButton, self.clear_preview),
-        ):
-            button.connect("clicked()", does)
+        self.cohort = CohortSection(ui)
+        ui.applyButton.connect("clicked()", self.apply)
+        ui.cancelButton.connect("clicked()", self.cancel)
+        ui.undoButton.connect("clicked()", self.undo)
+        ui.redoButton.connect("clicked()", self.redo)
+        ui.previewButton.connect("clicked()", self.preview_slice)
+        ui.clearPreviewButton.connect("clicked()", self.clear_preview)
         self._forget_result()
         self.update()
 
@@ -103,6 +102,7 @@ class Panel:
     def scene_closes(self) -> None:
         """Let go of all that is in the scene."""
         self.command.scene_closes()
+        self.cohort.scene_closes()
         self._drop_job(_("The scene was closed; nothing was written."))
         self._let_go_of_choices()
         self.form.forget()
@@ -115,6 +115,7 @@ class Panel:
         self._drop_job(_("The module was closed; nothing was written."))
         self.advice.close()
         self.command.close()
+        self.cohort.close()
         self._let_go_of_choices()
         self.previews.remove()
         self.threshold.follow(None)

@@ -18,9 +18,9 @@ from MedSAM3SceneLib.mrml.labelmaps import (
     content_version,
     labelmap_on_lattice,
 )
+from MedSAM3SceneLib.mrml.sample_data import add_volume
 from MedSAM3SceneLib.mrml.segment_masks import labelmap_mask
 from MedSAM3SceneLib.mrml.segmentation_nodes import remove_segmentation, visibilities_kept
-from MedSAM3SceneLib.mrml.transforms import matrix_of
 from MedSAM3SegmentLib.cohort.case import Case
 from MedSAM3SegmentLib.cohort.find_cases import find_cases
 from MedSAM3SegmentLib.cohort.review import CohortCase, corrected_path, segmentation_of
@@ -105,7 +105,7 @@ def read_case(output: Path, case: CohortCase, image: Case | None) -> CaseFiles:
 def add_case(files: CaseFiles) -> OpenCase:
     """Put a case into the scene, called by its id, which says nothing of a patient."""
     name = files.case.record.case
-    volume_node = None if files.volume is None else _add_volume(files.volume, name)
+    volume_node = None if files.volume is None else add_volume(files.volume, name)
     scene = slicer.mrmlScene
     with visibilities_kept(scene):
         node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{name} segmentation")
@@ -158,17 +158,6 @@ def write_corrected(output: Path, opened: OpenCase, segments: Sequence[Segment])
     path = corrected_path(output, case)
     write_segmentation(path, segments, grid_of(opened), {"corrected_from": opened.files.path.name, "case": case})
     return path.relative_to(output).as_posix()
-
-
-def _add_volume(volume: Volume, name: str) -> Any:
-    kind = "vtkMRMLVectorVolumeNode" if volume.is_color else "vtkMRMLScalarVolumeNode"
-    node = slicer.util.addVolumeFromArray(volume.array, name=name, nodeClassName=kind)
-    node.SetIJKToRASMatrix(matrix_of(volume.grid.ijk_to_ras))
-    if volume.modality:
-        node.SetAttribute(
-            slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName(), volume.modality
-        )
-    return node
 
 
 def _add_segment(segmentation: Any, segment: Segment, grid: VoxelGrid) -> None:

@@ -52,7 +52,8 @@ def add_volume(volume: Volume, name: str) -> Any:
     """A volume node of ``volume`` in the scene, with its modality."""
     from .transforms import matrix_of
 
-    node = slicer.util.addVolumeFromArray(volume.array, name=name)
+    kind = "vtkMRMLVectorVolumeNode" if volume.is_color else "vtkMRMLScalarVolumeNode"
+    node = slicer.util.addVolumeFromArray(volume.array, name=name, nodeClassName=kind)
     node.SetIJKToRASMatrix(matrix_of(volume.grid.ijk_to_ras))
     _set_modality(node, volume.modality)
     return node

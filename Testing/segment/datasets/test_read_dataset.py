@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.datasets.findings import Findings
 from MedSAM3SegmentLib.datasets.read_dataset import DatasetOptions, read_dataset
-from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.errors import InputError, PackageError
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.io.read_volume import read_volume
 from MedSAM3SegmentLib.synthetic.phantom import tilted_grid
 from MedSAM3SegmentLib.training.dataset import read_stacks, stack_with_labels
 from MedSAM3SegmentLib.volume import Volume
+from support.external_data import DATA, needs_shared
 from support.labelled_datasets import (
     as_coco,
     as_manifest,
@@ -225,3 +228,27 @@ def test_what_is_no_data_set_is_refused_with_what_there_could_be(tmp_path: Path,
             read_dataset(path)
     with pytest.raises(InputError, match="does not exist"):
         read_dataset(tmp_path / "elsewhere")
+
+
+def test_without_pycocotools_a_sentence_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = as_coco(tmp_path, pictures())
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    monkeypatch.setitem(sys.modules, "pycocotools.mask", None)
+    with pytest.raises(PackageError, match=r"pycocotools, .*pip install 'medsam3-slicer\[coco\]'"):
+        read_dataset(folder)
+
+
+@needs_shared
+def test_a_real_ct_is_the_same_stack_from_a_manifest_and_from_segments(tmp_path: Path) -> None:
+    source = DATA / "ct_abdomen"
+    images = sorted(path for path in source.iterdir() if path.name.endswith((".nii.gz", ".nrrd")))
+    image = next(path for path in images if "label" not in path.name and "seg" not in path.name)
+    volume = read_volume(image)
+    mask = np.zeros(volume.grid.shape, bool)
+    mask[2:6, 10:40, 12:50] = True
+    cases = [(volume.array, {"liver": mask})]
+    found = [
+        hashes(write(tmp_path / write.__name__, cases, volume.grid, ".nii.gz"))
+        for write in (as_manifest, as_nnunet, as_segmentations, as_mask_folders)
+    ]
+    assert all(one == found[0] for one in found)
