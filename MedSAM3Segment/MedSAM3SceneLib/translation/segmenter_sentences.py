@@ -74,6 +74,8 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Slices {slices} were kept below the threshold, because an object goes on there."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Something was drawn for '{concept}', which is not asked for; add it to the concepts."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Stopped after {done} of {total} slices; nothing was written."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The adapter '{name}' changes queries, keys and values of '{module}' each in its own way, which MedSAM-3's format has no place for; train it anew with this program."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The adapter '{name}' holds whole weights, which MedSAM-3's format has no place for; only adapters of '--tune lora' can be written so."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The adapter {adapter} changes the image features that the tracker was trained with; if objects are lost on the way, try the base model."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The box at {place} has no area on {plane} slices; draw it in that plane."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The box at {place} lies outside of the volume; move it onto it."),

@@ -22,10 +22,20 @@ class GroundTruth:
     Attributes:
         masks: soft masks ``[object, row, column]`` at the network's mask resolution; no object when absent.
         boxes: ``[object, 4]`` as ``(x0, y0, x1, y1)`` in fractions of the slice.
+        ignored: bool ``[row, column]``, where nothing is to be learnt; None for nowhere.
     """
 
     masks: torch.Tensor
     boxes: torch.Tensor
+    ignored: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> GroundTruth:
+        ignored = None if self.ignored is None else self.ignored.to(device)
+        return GroundTruth(self.masks.to(device), self.boxes.to(device), ignored)
+
+
+#: Logit that costs nothing where there is nothing.
+_SURELY_NOT = -30.0
 
 
 @dataclass(frozen=True)
@@ -85,48 +95,91 @@ def soft_dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return 1 - (2 * (probability * target).sum(1) + 1) / (probability.sum(1) + target.sum(1) + 1)
 
 
+@dataclass(frozen=True)
+class Counts:
+    """What the losses of a batch are divided by, so that its parts add up to the whole.
+
+    Attributes:
+        pairs: of image and phrase.
+        present: pairs with an object.
+        objects: that are matched with a query.
+    """
+
+    pairs: int
+    present: int
+    objects: int
+
+    @classmethod
+    def of(cls, targets: Sequence[GroundTruth], queries: int) -> Counts:
+        """Of a whole batch, for a network with so many queries."""
+        objects = [min(len(target.boxes), queries) for target in targets]
+        return cls(len(targets), sum(number > 0 for number in objects), sum(objects))
+
+
 def detection_loss(
-    raw: DetectorOutput, targets: Sequence[GroundTruth], weights: LossWeights
+    raw: DetectorOutput, targets: Sequence[GroundTruth], weights: LossWeights, counts: Counts | None = None
 ) -> dict[str, torch.Tensor]:
     """Weighted terms by name, each a scalar; their sum is what is minimised.
 
     Unlike Meta's recipe, the queries of an absent concept are also taught to score low: presence alone then need not
     carry every "not here".
+
+    Args:
+        counts: of the whole batch, where this is a part of one.
     """
     device = raw.pred_boxes.device
-    targets = [GroundTruth(target.masks.to(device), target.boxes.to(device)) for target in targets]
+    targets = [target.to(device) for target in targets]
+    counts = counts or Counts.of(targets, raw.pred_logits.shape[1])
     present = torch.tensor([len(target.boxes) > 0 for target in targets], device=device)
     wanted_class = torch.zeros_like(raw.pred_logits)
     semantic = torch.stack(
         [t.masks.amax(0) if len(t.boxes) else t.masks.new_zeros(raw.semantic_seg.shape[1:]) for t in targets]
     )
+    semantic_seg, semantic = _without_ignored(raw.semantic_seg, semantic, targets)
     matched_logits, matched_masks, matched_boxes, wanted_boxes = [], [], [], []
     for pair, target in enumerate(targets):
         if len(target.boxes) == 0:
             continue
         queries, objects = match(raw, pair, target)
         wanted_class[pair, queries] = 1.0
-        matched_logits.append(raw.pred_masks[pair, queries])
-        matched_masks.append(target.masks[objects])
+        several = [target] * len(objects)
+        logits, masks = _without_ignored(raw.pred_masks[pair, queries], target.masks[objects], several)
+        matched_logits.append(logits)
+        matched_masks.append(masks)
         matched_boxes.append(raw.pred_boxes[pair, queries])
         wanted_boxes.append(target.boxes[objects])
 
+    entropy = functional.binary_cross_entropy_with_logits
     terms = {
-        "presence": weights.presence
-        * functional.binary_cross_entropy_with_logits(raw.presence_logits, present.float()),
+        "presence": weights.presence / counts.pairs * entropy(raw.presence_logits, present.float(), reduction="sum"),
         "classification": weights.classification
-        * functional.binary_cross_entropy_with_logits(raw.pred_logits, wanted_class, reduction="none").sum(1).mean(),
-        "semantic": weights.semantic * functional.binary_cross_entropy_with_logits(raw.semantic_seg, semantic),
+        / counts.pairs
+        * entropy(raw.pred_logits, wanted_class, reduction="sum"),
+        "semantic": weights.semantic
+        / counts.pairs
+        * entropy(semantic_seg, semantic, reduction="none").mean((1, 2)).sum(),
     }
     if present.any():
         logits, masks = torch.cat(matched_logits), torch.cat(matched_masks)
         boxes, wanted = torch.cat(matched_boxes), torch.cat(wanted_boxes)
         terms |= {
             "semantic dice": weights.semantic_dice
-            * soft_dice_loss(raw.semantic_seg[present], semantic[present]).mean(),
-            "box": weights.box * functional.l1_loss(boxes, wanted),
-            "giou": weights.giou * (1 - generalised_iou(boxes, wanted)).mean(),
-            "mask": weights.mask * functional.binary_cross_entropy_with_logits(logits, masks),
-            "mask dice": weights.mask_dice * soft_dice_loss(logits, masks).mean(),
+            / counts.present
+            * soft_dice_loss(semantic_seg[present], semantic[present]).sum(),
+            "box": weights.box / counts.objects * functional.l1_loss(boxes, wanted, reduction="none").mean(1).sum(),
+            "giou": weights.giou / counts.objects * (1 - generalised_iou(boxes, wanted)).sum(),
+            "mask": weights.mask / counts.objects * entropy(logits, masks, reduction="none").mean((1, 2)).sum(),
+            "mask dice": weights.mask_dice / counts.objects * soft_dice_loss(logits, masks).sum(),
         }
     return terms
+
+
+def _without_ignored(
+    logits: torch.Tensor, masks: torch.Tensor, targets: Sequence[GroundTruth]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and masks ``[map, row, column]`` that agree where nothing is to be learnt."""
+    if all(target.ignored is None for target in targets):
+        return logits, masks
+    nowhere = torch.zeros(masks.shape[1:], dtype=torch.bool, device=masks.device)
+    ignored = torch.stack([nowhere if target.ignored is None else target.ignored for target in targets])
+    return logits.masked_fill(ignored, _SURELY_NOT), masks.masked_fill(ignored, 0.0)
