@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -51,6 +53,30 @@ def write_adapter(
         for name, text in (files or {}).items():
             (draft / name).write_text(text, encoding="utf-8")
         write_checksums(draft)
+
+
+def copy_adapter(folder: Path, output: Path) -> bool:
+    """Copy an adapter folder to be given away: without places on this machine.
+
+    Returns:
+        Whether its base was such a place, so that whoever uses it must name the base.
+
+    Raises:
+        ModelError: its card cannot be read.
+        OSError: ``output`` cannot be written.
+    """
+    card = ModelCard.load(folder)
+    is_place = card.base != "" and any(Path(piece).is_absolute() for piece in card.base.split("+"))
+    source = "" if card.source.startswith("path:") else card.source
+    card = replace(card, base="" if is_place else card.base, source=source)
+    with atomic_folder(output) as draft:
+        shutil.copytree(folder, draft, dirs_exist_ok=True)
+        config = json.loads((draft / PEFT_CONFIG).read_bytes())
+        config["base_model_name_or_path"] = card.base
+        (draft / PEFT_CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+        card.save(draft)
+        write_checksums(draft)
+    return is_place
 
 
 def _peft_config(
