@@ -156,7 +156,7 @@ def _is_better(run: RunContext, one: _Drawn, items: Sequence[SliceDetections], s
         scores.append(hits / total if total else 0.0)
     without, with_it = scores
     is_better = with_it >= without + _LEAST_GAIN
-    facts = {
+    facts: dict[str, str | int] = {
         "concept": one.query.concept,
         "count": len(one.held_out),
         "without": f"{without:.3f}",

@@ -43,7 +43,7 @@ class Processes:
         gradients = [p.grad for p in parameters if p.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         _add_up(flat, parameters)
-        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        for gradient, part in zip(gradients, _parts(flat, gradients), strict=True):
             gradient.copy_(part.view_as(gradient))
         gathered: list[dict[str, float] | None] = [None] * self.count
         distributed.all_gather_object(gathered, dict(losses))
@@ -52,6 +52,11 @@ class Processes:
             for name, value in (own or {}).items():
                 total[name] = total.get(name, 0.0) + value
         return total
+
+
+def _parts(flat: torch.Tensor, like: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """One vector taken apart into as many numbers as each of some tensors has."""
+    return torch.split(flat, [one.numel() for one in like])  # type: ignore[no-untyped-call, no-any-return]
 
 
 def _add_up(values: torch.Tensor, parameters: Sequence[torch.nn.Parameter]) -> None:
