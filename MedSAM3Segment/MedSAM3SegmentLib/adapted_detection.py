@@ -156,18 +156,16 @@ def _is_better(run: RunContext, one: _Drawn, items: Sequence[SliceDetections], s
         scores.append(hits / total if total else 0.0)
     without, with_it = scores
     is_better = with_it >= without + _LEAST_GAIN
-    facts: dict[str, str | int] = {
-        "concept": one.query.concept,
-        "count": len(one.held_out),
-        "without": f"{without:.3f}",
-        "with_it": f"{with_it:.3f}",
-    }
+    name, count, before, after = one.query.concept, len(one.held_out), f"{without:.3f}", f"{with_it:.3f}"
     if is_better:
         run.reporter.add_message(
             message(
                 "What was learnt from the drawn slices of '{concept}' was used: on {count} of them that were held out, "
                 "Dice is {with_it} with it and {without} without.",
-                **facts,
+                concept=name,
+                count=count,
+                with_it=after,
+                without=before,
             )
         )
     else:
@@ -175,7 +173,10 @@ def _is_better(run: RunContext, one: _Drawn, items: Sequence[SliceDetections], s
             message(
                 "What was learnt from the drawn slices of '{concept}' was not used: on {count} of them that were held "
                 "out, Dice is {with_it} with it and {without} without.",
-                **facts,
+                concept=name,
+                count=count,
+                with_it=after,
+                without=before,
             )
         )
     return is_better
