@@ -250,6 +250,7 @@ def test_ignored_pixels_cost_nothing_and_teach_nothing(tiny: Sam3Detector, stack
     assert not raw.semantic_seg.grad.any()
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tiny_model_folder: Path, tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(
