@@ -234,6 +234,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         like=None,
         assembly=None,
         replaceCompleted=False,
+        adapt=None,
     ):
         """Segment ``volumeNode``, write one segment per concept that was found, and return; the window stays alive.
 
@@ -267,6 +268,8 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         :param assembly: clean-up steps to switch, such as ``{"largest_only": True, "fill_gaps": False}``; the names are
             those of MedSAM3SegmentLib.request.AssemblyOptions, which can be given too.
         :param replaceCompleted: whether segments of earlier runs that are marked as completed may be written again.
+        :param adapt: ``slices`` to let a copy of the model learn from the drawn slices first, which takes a minute or
+            two; it is used only where it does better on drawn slices that were held out, and ``messages`` says so.
         :return: the segmentation node. A concept that was not found has no segment; ``messages`` says so.
         :raises MedSAM3SegmentLib.errors.MedSAM3Error: with one sentence that says what to do; the scene is unchanged.
         """
@@ -292,6 +295,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
             like=like,
             assembly=assembly,
             replace_completed=replaceCompleted,
+            adapt=adapt,
         )
         return self._runs.finish(spec, progress, partial, cancel)
 

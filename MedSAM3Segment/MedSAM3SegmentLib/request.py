@@ -40,6 +40,13 @@ class Mode(StrEnum):
     """Follow what a person drew both ways; words are not needed."""
 
 
+class Adapt(StrEnum):
+    """What the model learns from before it is used."""
+
+    SLICES = "slices"
+    """The slices of this volume that were drawn."""
+
+
 class Grouping(StrEnum):
     """What becomes one segment."""
 
@@ -87,6 +94,8 @@ class SegmentRequest:
         more_planes: planes to look along as well; the soft masks are averaged.
         assembly: which clean-up steps run.
         grouping: what becomes one segment.
+        adapt: what the model learns from first, in a copy that is used for this request alone and only where it does
+            better on drawn slices that were held out; None for nothing.
         examples: by concept, which is a mere name then, what shows it in place of words; empty where words say it.
     """
 
@@ -102,6 +111,7 @@ class SegmentRequest:
     more_planes: tuple[Plane, ...] = ()
     assembly: AssemblyOptions = AssemblyOptions()
     grouping: Grouping = Grouping.CONCEPT
+    adapt: Adapt | None = None
     # Their volumes are sent apart.
     examples: Examples = field(default_factory=dict, metadata={"is_sent": False})
 

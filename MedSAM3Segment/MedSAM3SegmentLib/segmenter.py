@@ -30,6 +30,7 @@ from MedSAM3SegmentLib.results.suggest_slice import with_next_slice
 from MedSAM3SegmentLib.tracking.track_concepts import track_concepts
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
+from .adapted_detection import as_detected, detect_adapted
 from .progress import NO_CALLBACKS, RunCallbacks, Stage
 from .provenance import Provenance
 from .request import SegmentRequest
@@ -118,6 +119,13 @@ def track(
         InputError: what was drawn does not fit the volume.
         Cancelled: between two slices.
     """
+    if run.request.adapt is not None:
+        seen = detect_adapted(run, part, region)
+        concepts = [
+            replace(concept, evidence=tuple(seen[concept.concept])) if concept.concept in seen else concept
+            for concept in concepts
+        ]
+        part = as_detected(part, seen) if seen else part
     with run.reporter.reserved(run.steps[part.concepts].tracking):
         if region.slices and any(part.tracks(concept) for concept in part.concepts):
             with run.timed("propagating"):

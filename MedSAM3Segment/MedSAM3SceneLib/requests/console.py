@@ -15,6 +15,7 @@ from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.prompts.prompts import TargetPrompts
 from MedSAM3SegmentLib.request import (
+    Adapt,
     AssemblyOptions,
     Grouping,
     Mode,
@@ -51,6 +52,7 @@ def parse_spec(
     model: str = "demo",
     device: str = "auto",
     replace_completed: bool = False,
+    adapt: str | None = None,
 ) -> RequestSpec:
     """What was typed, checked.
 
@@ -71,6 +73,8 @@ def parse_spec(
         grouping: ``one segment per concept`` or ``one segment per instance``.
         assembly: which clean-up steps run, as ``build_assembly_options`` takes them, or None for the usual ones.
         like: a volume node and a segmentation node that show what to find in place of words, or several such pairs.
+
+        adapt: ``slices`` to learn from what was drawn first, or None.
 
     Raises:
         InputError: one of them cannot be used; the message says which and why.
@@ -100,6 +104,7 @@ def parse_spec(
         more_planes=tuple(_one_of(Plane, name, message("plane")) for name in more_planes),
         assembly=build_assembly_options(assembly),
         grouping=_one_of(Grouping, grouping, message("grouping")),
+        adapt=None if adapt is None else _one_of(Adapt, adapt, message("adaptation")),
     )
     spec = RequestSpec(
         volume_node,

@@ -92,6 +92,7 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "There is nothing to look for; type what '{name}' is, or draw a box or point on it."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "This computer has no keyring that answers, so the token is kept in the application's settings, where programs of yours can read it."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "What was drawn for '{concept}' cannot be {drawn}; give MedSAM3SegmentLib.prompts.prompts.TargetPrompts."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "adaptation"),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "grouping"),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "mode"),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "plane"),

@@ -49,8 +49,12 @@ class ModelCard:
         license: SPDX identifier or the license's name.
         description: one or two sentences.
         base: for an adapter, the model it goes on top of, as ``--model`` takes it.
+        base_sha256: of that model's weights; empty where it is not known.
         prompts: what it was trained to be asked with: ``T`` words, ``T+I`` words with a box.
         modality: what pictures it was trained on, in words.
+        concepts: what it was trained to find.
+        data: what it was trained on, in words.
+        validation: figures on pictures that it was not trained on, by name.
         source: where it came from.
         training: how it was made (command, seed, numbers), free-form JSON.
     """
@@ -63,8 +67,12 @@ class ModelCard:
     licence: str = ""
     description: str = ""
     base: str = ""
+    base_sha256: str = ""
     prompts: tuple[str, ...] = ()
     modality: str = ""
+    concepts: tuple[str, ...] = ()
+    data: str = ""
+    validation: dict[str, float] = field(default_factory=dict)
     source: str = ""
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -86,7 +94,8 @@ class ModelCard:
             values = json.loads(path.read_bytes())
             values["score_rule"] = ScoreRule(values.get("score_rule", ScoreRule.WITH_PRESENCE))
             values["mask_rule"] = MaskRule(values.get("mask_rule", MaskRule.INSTANCES))
-            values["prompts"] = tuple(values.get("prompts", ()))
+            for name in ("prompts", "concepts"):
+                values[name] = tuple(values.get(name, ()))
             return cls(**values)
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise ModelError(

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from MedSAM3SegmentLib import __version__
 from MedSAM3SegmentLib.cli.commands import (
+    adapters,
     cohort,
     demo,
     evaluate,
@@ -137,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     talk.add_argument("--verbose", action="store_true", help="show details, and where an error came from")
     talk.add_argument("--quiet", action="store_true", help="print errors only")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (segment, cohort, demo, models, train, evaluate, serve, info, *_agent_commands()):
+    for command in (segment, cohort, demo, models, train, adapters, evaluate, serve, info, *_agent_commands()):
         command.add_parser(subparsers, parents=[talk], allow_abbrev=False)
     return parser
 

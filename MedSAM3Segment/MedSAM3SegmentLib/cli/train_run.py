@@ -6,6 +6,8 @@ import argparse
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.models.devices import choose_device
 from MedSAM3SegmentLib.progress import CancelCheck
 from MedSAM3SegmentLib.training.demo_recipe import (
     DemoRecipe,
@@ -14,20 +16,24 @@ from MedSAM3SegmentLib.training.demo_recipe import (
     train_demo,
     train_phantom_tracker,
 )
+from MedSAM3SegmentLib.units import format_bytes
 
-from .options.training_data import training_stacks
+from .options.training import FineTuningSection
+from .options.training_data import dataset_of, training_stacks
 from .terminal import Terminal
 
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.models.detector import Sam3Detector
+    from MedSAM3SegmentLib.training.dataset import LabelledStack
+    from MedSAM3SegmentLib.training.fine_tuning.memory_estimate import TrainingMemory
+    from MedSAM3SegmentLib.training.fine_tuning.recipe import FineTuning, PromptKind
+    from MedSAM3SegmentLib.training.fine_tuning.tuning import Tune
     from MedSAM3SegmentLib.training.loop import Schedule
     from MedSAM3SegmentLib.training.train import Lessons, Report
 
 
-#: Steps and highest learning rate where none are given: of a model trained on (MedSAM-3's published rate), and of a
-#: new one (the demo model's are in its recipe).
+#: Steps where none are given; the demo model's are in its recipe.
 STEPS = 2000
-RATE_OF_TRAINING_ON = 5e-5
 
 
 def train(options: argparse.Namespace, terminal: Terminal, report: Report, stop: CancelCheck) -> None:
@@ -54,7 +60,6 @@ def _demo_recipe(options: argparse.Namespace) -> DemoRecipe:
 
 def _train_new(options: argparse.Namespace, terminal: Terminal, report: Report, stop: CancelCheck) -> None:
     from MedSAM3SegmentLib.checkpoints.model_card import MaskRule, ModelCard
-    from MedSAM3SegmentLib.models.devices import choose_device
     from MedSAM3SegmentLib.training.architecture import Architecture
     from MedSAM3SegmentLib.training.architecture_file import read_architecture
     from MedSAM3SegmentLib.training.train import train_new_model
@@ -85,33 +90,133 @@ def _train_new(options: argparse.Namespace, terminal: Terminal, report: Report, 
 
 
 def _train_on(options: argparse.Namespace, terminal: Terminal, report: Report, stop: CancelCheck) -> None:
-    from MedSAM3SegmentLib.models.detector import Sam3Detector
+    from MedSAM3SegmentLib.model_store.resolve import with_whole_paths
     from MedSAM3SegmentLib.models.load_model import load_model
-    from MedSAM3SegmentLib.training.train import train_model
+    from MedSAM3SegmentLib.training.fine_tuning.fine_tune import TrainingRun, fine_tune
+    from MedSAM3SegmentLib.training.fine_tuning.processes import training_processes
+    from MedSAM3SegmentLib.training.fine_tuning.recipe import concepts_of, describe_data
+    from MedSAM3SegmentLib.training.fine_tuning.tuning import Tune
 
-    model = load_model(options.base, options.device or "auto", dtype="float32")
-    terminal.note(f"Model: {model.card.name} on {model.device}.")
-    schedule = _schedule(options, RATE_OF_TRAINING_ON)
-    training = {**_training(options, schedule), "base": {"name": model.identity.name, "sha256": model.identity.sha256}}
-    card = replace(
-        model.card,
-        name=options.output.name,
-        is_demo=options.phantoms is not None,
-        description=_description(options),
-        source="",
-        training=training,
+    section = FineTuningSection.of(options)
+    tune = Tune(section.tune)
+    with training_processes(choose_device(options.device or "auto")) as (processes, device):
+        model = load_model(options.base, device, dtype="float32")
+        if processes.is_first:
+            terminal.note(f"Model: {model.card.name} on {model.device}.")
+        lessons = _lessons(options, terminal)
+        stacks, validation = _with_validation(list(lessons.stacks), section, options, terminal)
+        recipe = _recipe(tune, section, options, lessons, model)
+        base = model.identity
+        card = replace(
+            model.card,
+            name=options.output.name,
+            is_demo=model.card.is_demo or options.phantoms is not None,
+            description=_description(options),
+            source="",
+            base="" if tune is Tune.ALL else with_whole_paths(options.base),
+            base_sha256="" if tune is Tune.ALL else base.sha256,
+            prompts=_prompt_kind(section.prompts).in_card,
+            modality=section.modality or model.card.modality,
+            concepts=concepts_of(stacks),
+            data=describe_data(stacks, _data_words(options)),
+            training={
+                **_training(options, recipe.schedule),
+                **recipe.describe(),
+                "base": {"name": base.name, "sha256": base.sha256},
+            },
+        )
+        if tune is not Tune.ALL and base.adapters:
+            raise InputError(
+                f"The base {options.base} is itself a base with an adapter, and only one adapter is used at a time; "
+                "make one model of both with 'medsam3 models convert', or use --tune all."
+            )
+        if tune is Tune.ALL and model.tracker is not None and processes.is_first:
+            terminal.note(
+                "The tracker is kept as it is; it was trained on image features that change now, so compare the mode "
+                "'propagate' before and after, or train it anew with --tracker.",
+                "yellow",
+            )
+        run = TrainingRun(
+            options.output,
+            validation,
+            section.resume,
+            {"base": base.sha256, "data": _data_words(options), "concepts": list(card.concepts)},
+            report,
+            stop,
+            lambda step, score: terminal.note(
+                f"step {step}: validation Dice {score.dice:.3f}, presence {score.presence:.3f}"
+            ),
+            lambda memory: _say_memory(memory, terminal),
+            processes,
+        )
+        fine_tune(model, stacks, recipe, card, run)
+
+
+def _recipe(
+    tune: Tune, section: FineTuningSection, options: argparse.Namespace, lessons: Lessons, model: Sam3Detector
+) -> FineTuning:
+    from MedSAM3SegmentLib.training.fine_tuning.recipe import FineTuning
+    from MedSAM3SegmentLib.training.fine_tuning.tuning import Tune, default_rate
+
+    plan = replace(lessons.plan, slices=section.batch_size * section.accumulate)
+    plan = _prompt_kind(section.prompts).plan(plan)
+    if tune is Tune.DETECTOR:
+        plan = replace(plan, views=section.views)
+    schedule = _schedule(options, default_rate(tune, model.network))
+    warmup = min(schedule.warmup, max(1, schedule.steps // 4))
+    return FineTuning(
+        tune,
+        replace(schedule, warmup=warmup, save_every=section.save_every),
+        plan,
+        _seed(options),
+        lora=section.lora,
+        layer_decay=section.layer_decay,
+        accumulate=section.accumulate,
     )
-    _make_trainable(model)
-    trained = Sam3Detector(model.network, model.tokenizer, card, str(model.device))
-    train_model(
-        trained,
-        _lessons(options, terminal),
-        options.output,
-        schedule=schedule,
-        seed=_seed(options),
-        report=report,
-        cancel=stop,
-    )
+
+
+def _with_validation(
+    stacks: list[LabelledStack], section: FineTuningSection, options: argparse.Namespace, terminal: Terminal
+) -> tuple[list[LabelledStack], list[LabelledStack]]:
+    from MedSAM3SegmentLib.training.fine_tuning.validation import split_stacks
+
+    if isinstance(section.validation, float):
+        return split_stacks(stacks, section.validation, _seed(options))
+
+    def say(sentence: str) -> None:
+        terminal.note(sentence, "yellow")
+
+    if section.validation is not None:
+        return stacks, list(training_stacks(options, say, None, section.validation))
+    if options.manifest is None or not dataset_of(options).cases_of("val"):
+        return stacks, []
+    # What the data set itself sets apart.
+    return stacks, list(training_stacks(options, say, "val"))
+
+
+def _say_memory(memory: TrainingMemory, terminal: Terminal) -> None:
+    """Before the first step, what the training takes; a warning where it will not fit."""
+    needed = f"Training takes about {format_bytes(memory.total)} beside the model"
+    if memory.free is None:
+        terminal.note(f"{needed}.")
+    elif memory.total <= memory.free:
+        terminal.note(f"{needed}; {format_bytes(memory.free)} are free.")
+    else:
+        terminal.note(
+            f"{needed}, of which only {format_bytes(memory.free)} are free; if it stops for want of memory, give a "
+            "smaller --batch-size and more --accumulate.",
+            "yellow",
+        )
+
+
+def _prompt_kind(name: str) -> PromptKind:
+    from MedSAM3SegmentLib.training.fine_tuning.recipe import PromptKind
+
+    return PromptKind(name)
+
+
+def _data_words(options: argparse.Namespace) -> str:
+    return options.manifest.name if options.manifest is not None else "synthetic abdomens"
 
 
 def _train_tracker(options: argparse.Namespace, terminal: Terminal, report: Report, stop: CancelCheck) -> None:
@@ -140,13 +245,6 @@ def _train_tracker(options: argparse.Namespace, terminal: Terminal, report: Repo
         report=report,
         cancel=stop,
     )
-
-
-def _make_trainable(model: Sam3Detector) -> None:
-    """Give the weights memory of their own: loaded ones may be a file's, which training must not write to."""
-    for parameter in model.network.parameters():
-        parameter.data = parameter.data.clone()
-        parameter.requires_grad_(True)
 
 
 def _lessons(options: argparse.Namespace, terminal: Terminal) -> Lessons:

@@ -41,6 +41,10 @@ class SliceFeatures:
         """Of another volume, with the same model and cache."""
         return SliceFeatures(self.model, self._cache, volume, stack)
 
+    def of_model(self, model: Sam3Detector) -> SliceFeatures:
+        """Of the same volume, for a model whose image encoder says the same."""
+        return SliceFeatures(model, self._cache, self.volume, self.stack)
+
     def of(self, indices: Sequence[int], window: Window) -> VisionFeatures:
         """Features of some slices, seen through ``window``; only those not kept from before are computed."""
         keys = [

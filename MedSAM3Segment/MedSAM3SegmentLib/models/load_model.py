@@ -46,7 +46,7 @@ def load_model(
     from MedSAM3SegmentLib.provenance import ModelIdentity
 
     from .detector import Sam3Detector
-    from .lora_manager import LoraManager
+    from .lora_manager import LoraManager, check_base
 
     device = choose_device(device)
     torch_dtype = choose_dtype(dtype, device)
@@ -62,6 +62,7 @@ def load_model(
         check_files(path if path.is_dir() else path.parent)
         switch.add(load_adapter(path))
     identity = ModelIdentity(card.name, files_sha256(hashes), card.is_demo)
+    check_base(switch.adapters.values(), identity)
     model = Sam3Detector(networks.detector, tokenizer, card, device, identity, networks.tracker, switch)
     if adapter_paths:
         switch.merge(next(iter(switch.adapters)))

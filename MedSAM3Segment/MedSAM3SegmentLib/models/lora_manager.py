@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,13 +12,34 @@ from MedSAM3SegmentLib.checkpoints.checkpoint import Checkpoint, Part
 from MedSAM3SegmentLib.checkpoints.lora import check_fits
 from MedSAM3SegmentLib.checkpoints.lora_weights import Adapter
 from MedSAM3SegmentLib.checkpoints.weight_targets import DETECTOR_MODEL
-from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.errors import InputError, ModelError
+from MedSAM3SegmentLib.provenance import ModelIdentity
 
 if TYPE_CHECKING:
     from transformers import Sam3Model
 
 #: Weights that decide the image features.
 _VISION = DETECTOR_MODEL + "vision_encoder."
+
+
+def check_base(adapters: Iterable[Adapter], base: ModelIdentity) -> None:
+    """Refuse adapters that say that they were trained on other weights than the base's.
+
+    Raises:
+        ModelError: naming the adapter.
+    """
+    for adapter in adapters:
+        card = adapter.card
+        if card.base_sha256 and card.base_sha256 != base.sha256:
+            raise ModelError(
+                "The adapter '{adapter}' was trained on other weights ({wanted}, from '{base}') than those of "
+                "'{name}' ({found}); use the base that it was trained on.",
+                adapter=adapter.identity.name,
+                wanted=card.base_sha256[:12],
+                base=card.base,
+                name=base.name,
+                found=base.sha256[:12],
+            )
 
 
 class LoraManager:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.models.detector import PADDING_LABEL
 from MedSAM3SegmentLib.preprocessing.model_input import to_model_input
+from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.vocabulary.phrases import VISUAL_PHRASE
 
 from .dataset import LabelledStack
@@ -24,23 +26,51 @@ from .text_augmentation import negative_prompt_text, positive_prompt_text
 _IGNORED_SHARE = 0.1
 
 
+class ViewKey(NamedTuple):
+    """A picture that is always the same: which slice of which stack, and which of the ways it is moved."""
+
+    stack: int
+    slice_index: int
+    view: int
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Slices and what is asked of each.
 
     Attributes:
-        pixels: ``[slice, 3, size, size]``.
+        pictures: give ``[1, 3, size, size]``, one for each slice.
         phrases: slice by slice, the same number for each.
         boxes: ``[pair, 1, 4]`` center x, center y, width, height.
         box_labels: ``[pair, 1]``, 1 or padding.
         targets: one per pair.
+        views: which pictures these are, one for each slice; empty where each is a new one.
     """
 
-    pixels: torch.Tensor
+    pictures: Sequence[Callable[[], torch.Tensor]]
     phrases: list[str]
     boxes: torch.Tensor
     box_labels: torch.Tensor
     targets: list[GroundTruth]
+    views: tuple[ViewKey, ...] = ()
+
+    @property
+    def pixels(self) -> torch.Tensor:
+        """``[slice, 3, size, size]``."""
+        return torch.cat([picture() for picture in self.pictures])
+
+    def part(self, first: int, end: int) -> Batch:
+        """The slices from ``first`` to before ``end``."""
+        per_slice = len(self.phrases) // len(self.pictures)
+        pairs = slice(first * per_slice, end * per_slice)
+        return Batch(
+            self.pictures[first:end],
+            self.phrases[pairs],
+            self.boxes[pairs],
+            self.box_labels[pairs],
+            self.targets[pairs],
+            self.views[first:end],
+        )
 
 
 @dataclass(frozen=True)
@@ -52,7 +82,10 @@ class BatchPlan:
         phrases: prompts per picture.
         focus: concepts that are rare or small and asked for more often.
         focus_probability: how often a slice is chosen because it shows one of them, each as often as the others.
-        box_probability: how often a present concept comes with a box; half of those have no phrase.
+        box_probability: how often a present concept comes with a box.
+        box_alone_probability: how often a box has no phrase.
+        views: ways that a slice is moved and windowed, so that its picture is one of as many; 0 for a new one each
+            time it is drawn.
         empty_probability: how often a picture is replaced by one that shows nothing.
         synonyms: other wordings of a concept.
         others: phrases of things that are never in these pictures.
@@ -63,6 +96,8 @@ class BatchPlan:
     focus: tuple[str, ...] = ()
     focus_probability: float = 0.25
     box_probability: float = 0.2
+    box_alone_probability: float = 0.5
+    views: int = 0
     empty_probability: float = 0.04
     synonyms: Mapping[str, Sequence[str]] = field(default_factory=dict)
     others: Sequence[str] = ()
@@ -93,15 +128,16 @@ class BatchMaker:
         self.plan = plan
         self.image_size = image_size
         self.mask_size = mask_size
+        self.seed = seed
         self.rng = np.random.default_rng(seed)
-        self._places = [(s, i) for s, stack in enumerate(stacks) for i in _known_slices(stack)]
+        self._places = [(s, i) for s, stack in enumerate(stacks) for i in known_slices(stack)]
         if not self._places:
             raise InputError("Nobody looked at a slice of the training data; name slices that are labelled.")
         showing: dict[str, list[tuple[int, int]]] = {name: [] for name in plan.focus}
         self._missing: list[list[str]] = []
         for s, stack in enumerate(stacks):
             seen: set[str] = set()
-            for i in _known_slices(stack):
+            for i in known_slices(stack):
                 present = stack.present(i)
                 seen.update(present)
                 for name in showing.keys() & set(present):
@@ -111,25 +147,28 @@ class BatchMaker:
 
     def draw(self) -> Batch:
         """The next batch."""
-        pixels, masks, questions = [], [], []
+        pictures: list[Callable[[], torch.Tensor]] = []
+        views, masks, questions = [], [], []
         ignored: list[torch.Tensor | None] = []
         for _ in range(self.plan.slices):
             stack_number, index = self._place()
-            stack = self.stacks[stack_number]
-            window = stack.random_window(self.rng)
-            picture = to_model_input(stack.slices[index : index + 1], window, self.image_size)
+            stack, rng = self.stacks[stack_number], self.rng
+            if self.plan.views:
+                views.append(ViewKey(stack_number, index, int(rng.integers(self.plan.views))))
+                rng = np.random.default_rng([self.seed, *views[-1]])
+            window = stack.random_window(rng)
             empty = self.rng.random() < self.plan.empty_probability
-            if empty:
-                picture = self._empty_picture()
+            picture = self._empty_picture() if empty else None
             asked = self._questions(stack, index, empty, self._missing[stack_number])
             shape = stack.codes.shape[1:]
             layers = [np.zeros(shape, bool) if q.mask is None else q.mask for q in asked]
             unknown = None if empty else stack.ignored_on(index)
             layers.append(np.zeros(shape, bool) if unknown is None else unknown)
-            picture, moved = self._move(picture, torch.from_numpy(np.stack(layers)).float()[None])
-            pixels.append(picture)
-            masks.append(moved[0, :-1])
-            ignored.append(None if unknown is None else moved[0, -1] > _IGNORED_SHARE)
+            theta = _movement(rng)
+            pictures.append(self._picture(stack, index, window, theta, picture))
+            moved = self._move_masks(torch.from_numpy(np.stack(layers)).float()[None], theta)[0]
+            masks.append(moved[:-1])
+            ignored.append(None if unknown is None else moved[-1] > _IGNORED_SHARE)
             questions.append(asked)
         boxes, labels, targets = [], [], []
         for asked, moved, hidden in zip(questions, masks, ignored, strict=True):
@@ -144,11 +183,12 @@ class BatchMaker:
                 labels.append(label)
                 targets.append(target)
         return Batch(
-            torch.cat(pixels),
+            pictures,
             [question.phrase for asked in questions for question in asked],
             torch.stack(boxes)[:, None],
             torch.tensor(labels)[:, None],
             targets,
+            tuple(views),
         )
 
     def _place(self) -> tuple[int, int]:
@@ -189,7 +229,7 @@ class BatchMaker:
                 phrase = positive_prompt_text(concept, plan.synonyms, rng)
                 # Around what may go on under ignored pixels nobody can draw a box.
                 with_box = rng.random() < plan.box_probability and is_sure
-                if with_box and rng.random() < 0.5:
+                if with_box and rng.random() < plan.box_alone_probability:
                     phrase = VISUAL_PHRASE
                 asked.append(_Question(phrase, mask, with_box))
             elif absent and (slot == plan.phrases // 2 or draw < 0.5):
@@ -199,24 +239,29 @@ class BatchMaker:
                 asked.append(_Question(negative_prompt_text(plan.others, rng), None, False))
         return asked
 
-    def _move(self, picture: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Shift, scale and turn a picture and its masks alike; never mirror, since left and right have names."""
-        rng = self.rng
-        angle = np.deg2rad(rng.normal(0, 3))
-        scale = rng.uniform(0.92, 1.1)
-        cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
-        shift = rng.normal(0, 0.04, 2)
-        theta = torch.tensor([[[cos, -sin, shift[0]], [sin, cos, shift[1]]]], dtype=torch.float32)
+    def _picture(
+        self, stack: LabelledStack, index: int, window: Window, theta: torch.Tensor, given: torch.Tensor | None
+    ) -> Callable[[], torch.Tensor]:
+        """Gives a slice as the network sees it, moved, or the picture that is ``given`` in place of it."""
+
+        def picture() -> torch.Tensor:
+            shown = to_model_input(stack.slices[index : index + 1], window, self.image_size) if given is None else given
+            return self._move_picture(shown, theta)
+
+        return picture
+
+    def _move_picture(self, picture: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
         padding = picture.amin()
         grid = functional.affine_grid(theta, [1, 1, self.image_size, self.image_size], align_corners=False)
-        moved = functional.grid_sample(picture[:, :1] - padding, grid, align_corners=False) + padding
         color = picture.shape[1] == 3 and not torch.equal(picture[:, 0], picture[:, 1])
-        if color:
-            moved = functional.grid_sample(picture - padding, grid, align_corners=False) + padding
+        shown = picture if color else picture[:, :1]
+        moved = functional.grid_sample(shown - padding, grid, align_corners=False) + padding
+        return moved.expand(-1, 3, -1, -1).clamp(-1, 1)
+
+    def _move_masks(self, masks: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
         # Twice the mask resolution, then averaged: soft edges that say where within a mask pixel the border runs.
         grid = functional.affine_grid(theta, [1, 1, 2 * self.mask_size, 2 * self.mask_size], align_corners=False)
-        soft = functional.avg_pool2d(functional.grid_sample(masks, grid, align_corners=False), 2)
-        return moved.expand(-1, 3, -1, -1).clamp(-1, 1), soft
+        return functional.avg_pool2d(functional.grid_sample(masks, grid, align_corners=False), 2)
 
     def _jittered(self, box: torch.Tensor) -> torch.Tensor:
         """A box as a person draws it, as center and size."""
@@ -227,8 +272,18 @@ class BatchMaker:
         return torch.cat([centre, extent]).clamp(0, 1)
 
 
-def _known_slices(stack: LabelledStack) -> list[int]:
+def known_slices(stack: LabelledStack) -> list[int]:
+    """The slices that somebody looked at; of the others it is not known what they show."""
     return [index for index in range(len(stack.slices)) if stack.is_known(index)]
+
+
+def _movement(rng: np.random.Generator) -> torch.Tensor:
+    """Shift, scale and turn, ``[1, 2, 3]``; never mirror, since left and right have names."""
+    angle = np.deg2rad(rng.normal(0, 3))
+    scale = rng.uniform(0.92, 1.1)
+    cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+    shift = rng.normal(0, 0.04, 2)
+    return torch.tensor([[[cos, -sin, shift[0]], [sin, cos, shift[1]]]], dtype=torch.float32)
 
 
 def target_of(mask: torch.Tensor, ignored: torch.Tensor | None = None) -> GroundTruth:

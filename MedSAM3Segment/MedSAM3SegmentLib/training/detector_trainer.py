@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -23,12 +24,22 @@ from .loop import (
 )
 from .losses import LossWeights, detection_loss
 
+if TYPE_CHECKING:
+    from .fine_tuning.frozen_features import FrozenFeatures
 
-def predict(model: Sam3Detector, batch: Batch) -> DetectorOutput:
-    """The raw detections of a batch; each picture goes through the vision encoder once."""
-    pyramid = model.build_pyramid(model.encode_images(batch.pixels))
-    phrases = model.encode_phrases(batch.phrases)
-    per_slice = len(batch.phrases) // len(batch.pixels)
+
+def predict(model: Sam3Detector, batch: Batch, frozen: FrozenFeatures | None = None) -> DetectorOutput:
+    """The raw detections of a batch; each picture goes through the vision encoder once.
+
+    Args:
+        frozen: the features of encoders that are not trained.
+    """
+    if frozen is None:
+        pyramid = model.build_pyramid(model.encode_images(batch.pixels))
+        phrases = model.encode_phrases(batch.phrases)
+    else:
+        pyramid, phrases = frozen.pyramid(batch), frozen.phrases(batch.phrases)
+    per_slice = len(batch.phrases) // len(batch.pictures)
     return model.detect(pyramid.repeat_each(per_slice), phrases, BoxPrompts(batch.boxes, batch.box_labels))
 
 

@@ -110,16 +110,48 @@ def soft_dice_loss(logits: torch.Tensor, target: torch.Tensor, weights: torch.Te
     return 1 - (2 * (probability * target).sum(1) + 1) / (probability.sum(1) + target.sum(1) + 1)
 
 
+@dataclass(frozen=True)
+class Counts:
+    """What the losses of a batch are divided by, so that its parts add up to the whole.
+
+    Attributes:
+        pairs: of image and phrase.
+        present: pairs with an object.
+        objects: that are matched with a query.
+        boxes: objects whose box is known.
+    """
+
+    pairs: int
+    present: int
+    objects: int
+    boxes: int
+
+    @classmethod
+    def of(cls, targets: Sequence[GroundTruth], queries: int) -> Counts:
+        """Of a whole batch, for a network with so many queries."""
+        objects = [min(len(target.boxes), queries) for target in targets]
+        # Where there are more objects than queries it is not known beforehand which are matched.
+        boxes = [
+            min(len(target.boxes) if target.is_whole is None else int(target.is_whole.sum()), queries)
+            for target in targets
+        ]
+        return cls(len(targets), sum(number > 0 for number in objects), sum(objects), max(1, sum(boxes)))
+
+
 def detection_loss(
-    raw: DetectorOutput, targets: Sequence[GroundTruth], weights: LossWeights
+    raw: DetectorOutput, targets: Sequence[GroundTruth], weights: LossWeights, counts: Counts | None = None
 ) -> dict[str, torch.Tensor]:
     """Weighted terms by name, each a scalar; their sum is what is minimised.
 
     Unlike Meta's recipe, the queries of an absent concept are also taught to score low: presence alone then need not
     carry every "not here".
+
+    Args:
+        counts: of the whole batch, where this is a part of one.
     """
     device = raw.pred_boxes.device
     targets = [target.to(device) for target in targets]
+    counts = counts or Counts.of(targets, raw.pred_logits.shape[1])
     present = torch.tensor([len(target.boxes) > 0 for target in targets], device=device)
     wanted_class = torch.zeros_like(raw.pred_logits)
     semantic = torch.stack(
@@ -145,14 +177,13 @@ def detection_loss(
         matched_boxes.append(raw.pred_boxes[pair, queries])
         wanted_boxes.append(target.boxes[objects])
 
+    entropy = functional.binary_cross_entropy_with_logits
     terms = {
-        "presence": weights.presence
-        * functional.binary_cross_entropy_with_logits(raw.presence_logits, present.float()),
+        "presence": weights.presence / counts.pairs * entropy(raw.presence_logits, present.float(), reduction="sum"),
         "classification": weights.classification
-        * functional.binary_cross_entropy_with_logits(raw.pred_logits, wanted_class, counted, reduction="none")
-        .sum(1)
-        .mean(),
-        "semantic": weights.semantic * _pixel_loss(raw.semantic_seg, semantic, seen),
+        / counts.pairs
+        * entropy(raw.pred_logits, wanted_class, counted, reduction="sum"),
+        "semantic": weights.semantic / counts.pairs * _pixel_loss(raw.semantic_seg, semantic, seen).sum(),
     }
     if present.any():
         logits, masks = torch.cat(matched_logits), torch.cat(matched_masks)
@@ -160,22 +191,23 @@ def detection_loss(
         boxes, wanted = torch.cat(matched_boxes), torch.cat(wanted_boxes)
         terms |= {
             "semantic dice": weights.semantic_dice
-            * soft_dice_loss(raw.semantic_seg[present], semantic[present], seen[present]).mean(),
-            "mask": weights.mask * _pixel_loss(logits, masks, pixels),
-            "mask dice": weights.mask_dice * soft_dice_loss(logits, masks, pixels).mean(),
+            / counts.present
+            * soft_dice_loss(raw.semantic_seg[present], semantic[present], seen[present]).sum(),
+            "mask": weights.mask / counts.objects * _pixel_loss(logits, masks, pixels).sum(),
+            "mask dice": weights.mask_dice / counts.objects * soft_dice_loss(logits, masks, pixels).sum(),
         }
         if len(boxes):
             terms |= {
-                "box": weights.box * functional.l1_loss(boxes, wanted),
-                "giou": weights.giou * (1 - generalised_iou(boxes, wanted)).mean(),
+                "box": weights.box / counts.boxes * functional.l1_loss(boxes, wanted, reduction="none").mean(1).sum(),
+                "giou": weights.giou / counts.boxes * (1 - generalised_iou(boxes, wanted)).sum(),
             }
     return terms
 
 
 def _pixel_loss(logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """The mean cross-entropy over the pixels that teach something."""
-    loss = functional.binary_cross_entropy_with_logits(logits, target, weights, reduction="sum")
-    return loss / weights.sum().clamp(min=1)
+    """The mean cross-entropy over the pixels that teach something, of each map ``[map, row, column]``."""
+    loss = functional.binary_cross_entropy_with_logits(logits, target, weights, reduction="none")
+    return loss.sum((1, 2)) / weights.sum((1, 2)).clamp(min=1)
 
 
 def _outside(mask_logits: torch.Tensor, ignored: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,7 @@ from MedSAM3SegmentLib.cli.options.example import add_example_option, examples_o
 from MedSAM3SegmentLib.cli.options.model import ModelSection, add_model_options
 from MedSAM3SegmentLib.cli.options.prompt import (
     NAMELESS,
+    adaptation_of,
     add_prompt_options,
     concepts_of,
     prompts_of,
@@ -170,8 +171,10 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
         threshold=options.threshold,
     )
 
+    adapt = adaptation_of(options)
+
     def with_drawn(request: SegmentRequest, grid: VoxelGrid) -> SegmentRequest:
-        drawn = replace(request, mode=Mode(options.mode), prompts=prompts_of(options, named, grid))
+        drawn = replace(request, mode=Mode(options.mode), prompts=prompts_of(options, named, grid), adapt=adapt)
         return with_volume_options(options, drawn, grid)
 
     choice, examples = ModelSection.of(options), examples_of(options)

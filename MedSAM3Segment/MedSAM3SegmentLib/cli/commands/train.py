@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from MedSAM3SegmentLib.cli.options.model import add_threads_option
+from MedSAM3SegmentLib.cli.options.training import FineTuningSection, add_fine_tuning_options
 from MedSAM3SegmentLib.cli.options.training_data import (
     DATA_HELP,
     add_training_data_options,
@@ -20,7 +21,7 @@ from MedSAM3SegmentLib.cli.options.training_data import (
 )
 from MedSAM3SegmentLib.cli.signals import Interruption
 from MedSAM3SegmentLib.cli.terminal import Terminal, duration
-from MedSAM3SegmentLib.cli.train_run import RATE_OF_TRAINING_ON, STEPS, train
+from MedSAM3SegmentLib.cli.train_run import STEPS, train
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.io.atomic_write import check_folder
 from MedSAM3SegmentLib.training.demo_recipe import DemoRecipe, TrackerStage
@@ -44,10 +45,14 @@ examples:
   medsam3 train --output my-demo
   medsam3 train --check-data --data cases.json
   medsam3 train --output liver-model --data cases.json --base demo --steps 500
+  medsam3 train --output liver-lora --data cases.json --base sam3 --tune lora --validation 0.2
+  medsam3 train --output liver-lora --data cases.json --base sam3 --tune lora --validation 0.2 --resume
+  torchrun --nproc-per-node 2 --no-python medsam3 train --output liver-lora --data cases.json --base sam3
   medsam3 train --output small-model --phantoms 50 --architecture small.json --steps 300
   medsam3 train --output liver-tracker --tracker --base liver-model --data cases.json
 
-Ctrl-C stops training and leaves the last snapshot, which is a whole model, in the output folder.
+Ctrl-C stops training and leaves the last snapshot (with --validation the best one) in the output folder. A training on
+a base keeps where it is in OUTPUT.training until it is done; --resume goes on from there. docs/training.md has more.
 """
 
 
@@ -84,12 +89,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         "--learning-rate",
         metavar="R",
         type=float,
-        help=f"highest rate (default: the demo recipe's, or {RATE_OF_TRAINING_ON:g} on a base)",
+        help="highest rate (default: the demo recipe's; on a base MedSAM-3's 5e-5 for LoRA and Meta's 8e-5, more where "
+        "the base is as small as the demo model)",
     )
     parser.add_argument(
         "--device", metavar="auto|cuda|mps|cpu", help="where to train (default: auto; the demo model on the CPU)"
     )
     add_threads_option(parser)
+    add_fine_tuning_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -121,8 +128,9 @@ def _check(options: argparse.Namespace) -> None:
     output: Path = options.output
     if output is None:
         raise InputError("--output is missing; name the model folder to write.")
+    resumed = FineTuningSection.of(options).resume
     if output.is_dir():
-        if any(output.iterdir()):
+        if not resumed and any(output.iterdir()):
             raise InputError(f"The folder {output} is not empty and training replaces it whole; give a new one.")
     elif output.exists():
         raise InputError(f"{output} is a file; give the name of a new folder.")
@@ -163,6 +171,7 @@ def _data(options: argparse.Namespace) -> str:
 @contextmanager
 def _nothing_half_done(output: Path) -> Iterator[None]:
     """After an interruption, keep the last snapshot if there is one, and nothing else, and say which."""
+    state = output.with_name(output.name + ".training")
     try:
         yield
     except (Cancelled, KeyboardInterrupt):
@@ -170,9 +179,13 @@ def _nothing_half_done(output: Path) -> Iterator[None]:
             kept = f"the last snapshot is in {output}"
         else:
             kept = "there was no snapshot yet, so nothing was written"
+        if (state / "state.pt").exists():
+            kept += "; --resume goes on with it"
         raise Cancelled(f"Training was stopped; {kept}.") from None
     finally:
         shutil.rmtree(output.with_name(output.name + ".part"), ignore_errors=True)
+        if state.is_dir() and not (state / "state.pt").exists():
+            shutil.rmtree(state, ignore_errors=True)
 
 
 @contextmanager

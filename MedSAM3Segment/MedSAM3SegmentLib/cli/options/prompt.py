@@ -16,6 +16,7 @@ from MedSAM3SegmentLib.prompts.prompts import (
     PointPromptRAS,
     TargetPrompts,
 )
+from MedSAM3SegmentLib.request import NO_MODEL, Adapt
 from MedSAM3SegmentLib.vocabulary.phrases import clean_phrase, has_word
 
 from .values import corners_of, mask_on, position_of
@@ -52,6 +53,12 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--no-words", action="store_true", help="the concepts are names only; what is drawn alone counts"
+    )
+    group.add_argument(
+        "--adapt",
+        action="store_true",
+        help="let a copy of the model learn from the slices of --mask first (a minute or two); what it learnt is used "
+        "where it does better on drawn slices that are held out, and then thrown away",
     )
 
 
@@ -93,6 +100,21 @@ def prompts_of(options: argparse.Namespace, named: Sequence[str], grid: VoxelGri
         concept: TargetPrompts(_of(concept, points), _of(concept, boxes), _of(concept, masks), reading, is_phrase)
         for concept in drawn
     }
+
+
+def adaptation_of(options: argparse.Namespace) -> Adapt | None:
+    """What the model learns from first.
+
+    Raises:
+        InputError: nothing was drawn on slices, or there is no model.
+    """
+    if not options.adapt:
+        return None
+    if not options.mask:
+        raise InputError("--adapt learns from drawn slices; give them with --mask, or leave --adapt out.")
+    if options.model == NO_MODEL:
+        raise InputError("There is no model that could learn; name one with --model, or leave --adapt out.")
+    return Adapt.SLICES
 
 
 def _is_anything_drawn(options: argparse.Namespace) -> bool:

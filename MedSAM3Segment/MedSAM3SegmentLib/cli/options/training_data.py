@@ -92,8 +92,10 @@ def check_data_options(options: argparse.Namespace) -> None:
     values_by_concept(options.label)
 
 
-def dataset_of(options: argparse.Namespace, findings: Findings | None = None) -> LabelledDataset:
-    """The data set that ``--data`` names.
+def dataset_of(
+    options: argparse.Namespace, findings: Findings | None = None, data: Path | None = None
+) -> LabelledDataset:
+    """The data set that ``--data`` names, or another one that is read with the same options.
 
     Raises:
         InputError: it cannot be used.
@@ -102,14 +104,18 @@ def dataset_of(options: argparse.Namespace, findings: Findings | None = None) ->
     chosen = DatasetOptions(
         values_by_concept(options.label), options.fold, options.channel or 0, options.labelled_slices
     )
-    return read_dataset(options.manifest, findings, chosen)
+    return read_dataset(data or options.manifest, findings, chosen)
 
 
-def training_stacks(options: argparse.Namespace, say: Say, split: str | None = "train") -> Iterator[LabelledStack]:
+def training_stacks(
+    options: argparse.Namespace, say: Say, split: str | None = "train", data: Path | None = None
+) -> Iterator[LabelledStack]:
     """The stacks of the data set that ``--data`` names, read one after another.
 
     Args:
         say: told, behind the last, what was learnt as absent and what was left out.
+        split: which part of it, or None for all.
+        data: another data set in place of it.
 
     Raises:
         InputError: a file cannot be used, or would teach nonsense.
@@ -117,7 +123,7 @@ def training_stacks(options: argparse.Namespace, say: Say, split: str | None = "
     from MedSAM3SegmentLib.training.dataset import read_stacks
 
     findings = Findings()
-    yield from read_stacks(dataset_of(options, findings), findings, split)
+    yield from read_stacks(dataset_of(options, findings, data), findings, split)
     for sentence in findings.sentences():
         say(sentence)
 

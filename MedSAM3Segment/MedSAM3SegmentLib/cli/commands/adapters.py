@@ -1,0 +1,155 @@
+"""``medsam3 adapters``: list, install, export and remove adapters."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from MedSAM3SegmentLib.cli.signals import Interruption
+from MedSAM3SegmentLib.cli.terminal import Terminal
+from MedSAM3SegmentLib.errors import InputError
+
+if TYPE_CHECKING:
+    from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
+    from MedSAM3SegmentLib.model_store.store import InstalledModel
+
+_EPILOG = """\
+An adapter is a small folder that 'medsam3 train --tune lora' or '--tune detector' writes. It changes a base while it is
+used and leaves it as it is: --model BASE+ADAPTER, or --model ADAPTER alone, since its card names its base.
+
+examples:
+  medsam3 adapters add liver-lora
+  medsam3 adapters list
+  medsam3 segment ct.nii.gz --concept liver --model liver-lora --output liver.seg.nrrd
+  medsam3 adapters export liver-lora liver-lora.pt --format medsam3
+  medsam3 adapters remove liver-lora
+
+Adapters lie in the folder that models are installed in; MEDSAM3_MODELS moves it.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], **common: object) -> None:
+    """Add ``adapters`` to the shell's commands."""
+    parser = subparsers.add_parser(
+        "adapters",
+        help="list, install, export and remove adapters",
+        description="List, install, export and remove adapters, which are what a model learnt besides.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        # The common options belong to the actions alone: given to both, the actions' defaults would undo them.
+        **{name: value for name, value in common.items() if name != "parents"},  # type: ignore[arg-type]
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+
+    listing = actions.add_parser("list", help="say which are installed and what they are for", **common)  # type: ignore[arg-type]
+    listing.set_defaults(run=_list)
+
+    adding = actions.add_parser("add", help="install an adapter from a folder or a file", **common)  # type: ignore[arg-type]
+    adding.add_argument("source", metavar="PATH", type=Path, help="an adapter folder, or MedSAM-3's .pt file")
+    adding.add_argument("--name", help="to install it under (default: its own)")
+    adding.add_argument("--base", help="the model it goes on top of, where its card does not say")
+    adding.set_defaults(run=_add)
+
+    exporting = actions.add_parser("export", help="write an adapter to a folder or a file", **common)  # type: ignore[arg-type]
+    exporting.add_argument("source", metavar="ADAPTER", help="an installed one, or an adapter folder")
+    exporting.add_argument("output", metavar="PATH", type=Path, help="what to write; it must not exist yet")
+    exporting.add_argument(
+        "--format",
+        choices=("peft", "medsam3"),
+        default="peft",
+        help="peft: a folder with its card (default); medsam3: one .pt file as MedSAM-3 reads it, low-rank ones alone",
+    )
+    exporting.set_defaults(run=_export)
+
+    removing = actions.add_parser("remove", help="delete an installed adapter", **common)  # type: ignore[arg-type]
+    removing.add_argument("name", metavar="NAME")
+    removing.set_defaults(run=_remove)
+
+
+def _list(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
+    del options, interruption
+    from MedSAM3SegmentLib.model_store.store import store_folder
+
+    installed = _installed_adapters()
+    if not installed:
+        terminal.result(f"No adapters are installed in {store_folder()}; 'medsam3 adapters add FOLDER' installs one.")
+    for one in installed:
+        terminal.result(f"{one.name}: {_describe(one.card)}")
+
+
+def _describe(card: ModelCard) -> str:
+    """An adapter's card in a line."""
+    figures = ", ".join(f"{name} {value:.3g}" for name, value in card.validation.items() if name != "step")
+    parts = (
+        ("", card.modality),
+        ("finds ", ", ".join(card.concepts)),
+        ("on ", card.base),
+        ("prompts ", " and ".join(card.prompts)),
+        ("trained on ", card.data.rstrip(".")),
+        ("validation ", figures),
+    )
+    return "; ".join(f"{lead}{text}" for lead, text in parts if text) or "no card"
+
+
+def _add(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
+    del interruption
+    from MedSAM3SegmentLib.checkpoints.lora import is_adapter
+    from MedSAM3SegmentLib.model_store.install import install, plan
+    from MedSAM3SegmentLib.model_store.store import check_new_name
+
+    path: Path = options.source.expanduser()
+    if not path.exists():
+        raise InputError(f"The adapter {path} does not exist; check the path.")
+    if not is_adapter(path):
+        raise InputError(f"{path} is no adapter; whole models are installed with 'medsam3 models add'.")
+    installation = plan(str(path), options.name, options.base)
+    check_new_name(installation.name)
+    folder = install(installation)
+    base = installation.card.base
+    use = installation.name if base else f"BASE+{installation.name}"
+    terminal.result(f"Installed as '{installation.name}' in {folder}; use it with --model {use}.")
+
+
+def _export(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
+    del interruption
+    from MedSAM3SegmentLib.adapters.adapter_folder import copy_adapter
+    from MedSAM3SegmentLib.adapters.medsam3_format import write_medsam3
+    from MedSAM3SegmentLib.checkpoints.lora import is_adapter, load_adapter
+    from MedSAM3SegmentLib.model_store.resolve import find
+
+    path, output = find(options.source), options.output
+    if not is_adapter(path):
+        raise InputError(f"{options.source} is no adapter but a whole model; see 'medsam3 adapters list'.")
+    if output.exists():
+        raise InputError(f"{output} exists already; choose another name.")
+    if not output.absolute().parent.is_dir():
+        raise InputError(f"The folder {output.parent} does not exist; make it or choose another place.")
+    if options.format == "medsam3":
+        write_medsam3(load_adapter(path), output)
+    elif not path.is_dir():
+        raise InputError(f"{path} is a file in MedSAM-3's format; only folders can be written as folders.")
+    else:
+        if copy_adapter(path, output):
+            terminal.note("Its base is a folder of this computer and was left out; name it as --model BASE+ADAPTER.")
+    terminal.result(f"Written to {output}.")
+
+
+def _remove(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
+    del interruption
+    from MedSAM3SegmentLib.model_store.store import remove_model
+
+    if options.name not in {one.name for one in _installed_adapters()}:
+        raise InputError(f"No adapter named '{options.name}' is installed; see 'medsam3 adapters list'.")
+    terminal.result(f"Removed {remove_model(options.name)}.")
+
+
+def _installed_adapters() -> list[InstalledModel]:
+    from MedSAM3SegmentLib.checkpoints.lora import PEFT_CONFIG
+    from MedSAM3SegmentLib.model_store.store import installed_models
+
+    return [
+        one
+        for one in installed_models()
+        if (one.folder / PEFT_CONFIG).is_file() or one.card.base  # MedSAM-3's own format has no configuration.
+    ]

@@ -1,0 +1,264 @@
+"""Training a SAM 3 on: into an adapter folder, or into a whole model folder where every weight changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from MedSAM3SegmentLib.adapters.adapter_folder import write_adapter
+from MedSAM3SegmentLib.errors import InputError, ModelError
+from MedSAM3SegmentLib.models.detector import Sam3Detector
+from MedSAM3SegmentLib.models.devices import training_dtype
+from MedSAM3SegmentLib.models.threads import threads_for
+from MedSAM3SegmentLib.progress import CancelCheck
+from MedSAM3SegmentLib.training.batches import Batch, BatchMaker
+from MedSAM3SegmentLib.training.dataset import LabelledStack
+from MedSAM3SegmentLib.training.detector_trainer import half_precision, predict, save_snapshot
+from MedSAM3SegmentLib.training.loop import LoopHooks, LoopState, Terms, TrainingState, Weights, run_schedule
+from MedSAM3SegmentLib.training.losses import Counts, LossWeights, detection_loss
+
+from .frozen_features import FrozenFeatures
+from .lora_layers import lora_layers, lora_weights
+from .memory_estimate import TrainingMemory, estimate_training_memory
+from .processes import Processes
+from .recipe import FineTuning
+from .training_files import CURVE_FILE, SavedState, TrainingFiles
+from .tuning import ENCODERS, LayerDecay, Tune, freeze_encoders, own_memory
+from .validation import ValidationScore, validate
+
+if TYPE_CHECKING:
+    from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRun:
+    """What goes with a training but is not part of its numbers.
+
+    Attributes:
+        output: folder to write.
+        validation: stacks that the best of its states is chosen by; without any the last is kept.
+        resume: whether a training that was broken off goes on.
+        settings: JSON that must be the same when it goes on, beside the recipe's own.
+        report: hears how far it is.
+        cancel: may end it between two steps.
+        say: hears of figures of validation.
+        say_memory: hears before the first step what the training takes.
+        processes: that train together.
+    """
+
+    output: Path
+    validation: Sequence[LabelledStack] = ()
+    resume: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    report: Callable[[TrainingState], None] | None = None
+    cancel: CancelCheck | None = None
+    say: Callable[[int, ValidationScore], None] = lambda _step, _score: None
+    say_memory: Callable[[TrainingMemory], None] | None = None
+    processes: Processes = field(default_factory=Processes)
+
+
+def fine_tune(
+    model: Sam3Detector, stacks: Sequence[LabelledStack], recipe: FineTuning, card: ModelCard, run: TrainingRun
+) -> None:
+    """Train ``model`` on and write what comes out of it.
+
+    Its tracker stays as it is. With adapters (``Tune.LORA`` and ``Tune.DETECTOR``) its own weights are as before.
+
+    Args:
+        model: in float32 where its encoders are trained.
+        stacks: to train on.
+        card: of what is written.
+
+    Raises:
+        InputError: the recipe does not fit, or a broken-off training stands in the way.
+        ModelError: the model cannot be trained.
+        Cancelled: the output folder holds the best so far, if there is any; the training can go on.
+    """
+    if model.tokenizer is None:
+        raise ModelError("The model {model} has no tokenizer; train on one that has.", model=model.card.name)
+    if not any(len(stack.slices) for stack in stacks):
+        raise InputError("There is no slice to train on; check the manifest.")
+    with threads_for(model), _trainable(model, recipe):
+        _Training(model, stacks, recipe, card, run).go()
+
+
+def network_sizes(model: Sam3Detector) -> tuple[int, int]:
+    """Edges of the network's input and of its masks in pixels."""
+    patch_size = int(model.network.config.vision_config.backbone_config.patch_size)
+    return model.image_size, 4 * model.image_size // patch_size
+
+
+@contextmanager
+def _trainable(model: Sam3Detector, recipe: FineTuning) -> Iterator[None]:
+    """Within the block the weights that the recipe names learn, and no others; adapters leave no trace."""
+    network = model.network
+    if recipe.tune is Tune.LORA:
+        with lora_layers(network, recipe.lora, recipe.seed):
+            yield
+        return
+    if recipe.tune is Tune.DETECTOR:
+        freeze_encoders(network)
+        before = {name: p.data for name, p in network.named_parameters() if p.requires_grad}
+        own_memory(network)
+        try:
+            yield
+        finally:
+            for name, parameter in network.named_parameters():
+                parameter.data = before.get(name, parameter.data)
+        return
+    network.requires_grad_(True)
+    own_memory(network)
+    yield
+
+
+class _Training:
+    """One training from its first step, or where it was broken off, to its output folder."""
+
+    def __init__(
+        self,
+        model: Sam3Detector,
+        stacks: Sequence[LabelledStack],
+        recipe: FineTuning,
+        card: ModelCard,
+        run: TrainingRun,
+    ) -> None:
+        self._model, self._recipe, self._card, self._run = model, recipe, card, run
+        self._batches = BatchMaker(stacks, recipe.effective_plan, *network_sizes(model), recipe.seed)
+        self._frozen = FrozenFeatures(model) if recipe.tune is Tune.DETECTOR else None
+        self._files = TrainingFiles(run.output)
+        self._best: float | None = None
+        self._last_step = 0
+
+    def go(self) -> None:
+        run, network = self._run, self._model.network
+        saved = self._begin()
+        start: LoopState | None = None
+        if saved is not None:
+            start, self._best = saved.loop, saved.best
+            self._batches.rng.bit_generator.state = saved.draws
+        if run.say_memory is not None and run.processes.is_first:
+            run.say_memory(self._estimate_memory())
+        decay = LayerDecay.of(network, self._recipe.layer_decay)
+        network.train()
+        try:
+            run_schedule(
+                network,
+                self._recipe.schedule,
+                self._draw_losses,
+                self._save if run.processes.is_first else lambda _weights: None,
+                run.output,
+                hooks=LoopHooks(
+                    run.report if run.processes.is_first else None,
+                    run.cancel,
+                    self._count,
+                    run.processes.combine,
+                    self._keep if run.processes.is_first else lambda _state: None,
+                ),
+                rate_of=decay.rate_of if self._recipe.tune is Tune.ALL else lambda _name: 1.0,
+                start=start,
+            )
+        finally:
+            network.eval()
+        if run.processes.is_first:
+            self._files.remove()
+
+    def _begin(self) -> SavedState | None:
+        run = self._run
+        settings = {**self._recipe.describe(), **run.settings}
+        if run.processes.is_first:
+            saved = self._files.begin(settings, run.resume)
+        if run.processes.count > 1:
+            torch.distributed.barrier()
+            if not run.processes.is_first:
+                saved = self._files.begin(settings, True)
+        return saved
+
+    def _estimate_memory(self) -> TrainingMemory:
+        """Looks at one slice of a batch that is drawn for this alone."""
+        plan, recipe = self._recipe.effective_plan, self._recipe
+        draws = BatchMaker(self._batches.stacks, replace(plan, slices=1), *network_sizes(self._model), recipe.seed)
+        batch = draws.draw()
+        counts = Counts.of(batch.targets, self._queries)
+        parts = min(max(recipe.accumulate, self._run.processes.count), plan.slices)
+
+        def losses() -> torch.Tensor:
+            return torch.stack(list(self._losses(batch, counts).values())).sum()
+
+        return estimate_training_memory(self._model, losses, -(-plan.slices // parts))
+
+    @property
+    def _queries(self) -> int:
+        return int(self._model.network.config.detr_decoder_config.num_queries)
+
+    def _draw_losses(self) -> Iterator[Terms]:
+        batch, processes = self._batches.draw(), self._run.processes
+        counts = Counts.of(batch.targets, self._queries)
+        slices = len(batch.pictures)
+        parts = min(max(self._recipe.accumulate, processes.count), slices)
+        edges = [slices * number // parts for number in range(parts + 1)]
+        for number in range(processes.rank, parts, processes.count):
+            yield self._losses(batch.part(edges[number], edges[number + 1]), counts)
+
+    def _losses(self, part: Batch, counts: Counts) -> Terms:
+        device = self._model.device.type
+        dtype = training_dtype(device)
+        mixed = torch.autocast(device, dtype) if dtype is torch.bfloat16 else nullcontext()
+        with mixed:
+            raw = predict(self._model, part, self._frozen)
+        return detection_loss(raw, part.targets, self._recipe.losses or LossWeights(), counts)
+
+    def _count(self, step: int, rate: float, losses: Mapping[str, float]) -> None:
+        self._last_step = step
+        if self._run.processes.is_first:
+            self._files.add_row(step, rate, losses)
+
+    def _keep(self, state: LoopState) -> None:
+        draws = dict(self._batches.rng.bit_generator.state)
+        self._files.keep(SavedState(state, draws, self._best))
+
+    def _save(self, weights: Weights) -> None:
+        """Write the output folder, if this is the best state so far."""
+        if not self._run.validation:
+            self._write(weights, {})
+            return
+        with _loaded(self._model.network, weights):
+            score = validate(self._model, self._run.validation)
+        self._files.add_validation({"dice": score.dice, "presence": score.presence})
+        self._run.say(self._last_step, score)
+        if self._best is None or score.total > self._best:
+            self._best = score.total
+            self._write(weights, {**score.figures, "step": self._last_step})
+
+    def _write(self, weights: Weights, figures: Mapping[str, float]) -> None:
+        card, recipe, output = replace(self._card, validation=dict(figures)), self._recipe, self._run.output
+        files = {CURVE_FILE: self._files.curve.read_text(encoding="utf-8")}
+        if recipe.tune is Tune.ALL:
+            written = Sam3Detector(
+                self._model.network, self._model.tokenizer, card, str(self._model.device), tracker=self._model.tracker
+            )
+            save_snapshot(written, weights, output)
+            (output / CURVE_FILE).write_text(files[CURVE_FILE], encoding="utf-8")
+        elif recipe.tune is Tune.LORA:
+            write_adapter(output, card, lora_weights(weights, recipe.lora), {}, files)
+        else:
+            changed = {name: half_precision(w) for name, w in weights.items() if not name.startswith(ENCODERS)}
+            write_adapter(output, card, {}, changed, files)
+
+
+@contextmanager
+def _loaded(network: torch.nn.Module, weights: Weights) -> Iterator[None]:
+    """Within the block the network's trained weights are others."""
+    own = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    before = {name: parameter.data for name, parameter in own.items()}
+    try:
+        for name, parameter in own.items():
+            parameter.data = weights[name].to(parameter.dtype)
+        yield
+    finally:
+        for name, parameter in own.items():
+            parameter.data = before[name]

@@ -1,0 +1,83 @@
+"""Several processes that train one model together, as ``torchrun`` starts them.
+
+Each draws the same batch from the same seed and takes its part of it; gradients are added up. Since the losses of a
+part are divided by the counts of the whole batch, the sum is the gradient of the whole. DistributedDataParallel (and
+accelerate, which wraps it) takes the mean over processes instead, which differs where a part shows fewer objects.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as distributed
+
+
+@dataclass(frozen=True)
+class Processes:
+    """How many there are, and which this one is.
+
+    Attributes:
+        rank: from 0; the first is the one that writes and speaks.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def combine(self, parameters: Sequence[torch.nn.Parameter], losses: Mapping[str, float]) -> Mapping[str, float]:
+        """Add up gradients and losses of all processes."""
+        if self.count == 1:
+            return losses
+        has_gradient = torch.tensor([float(p.grad is not None) for p in parameters])
+        _add_up(has_gradient, parameters)
+        for parameter, anywhere in zip(parameters, has_gradient.tolist(), strict=True):
+            if anywhere and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        _add_up(flat, parameters)
+        for gradient, part in zip(gradients, _parts(flat, gradients), strict=True):
+            gradient.copy_(part.view_as(gradient))
+        gathered: list[dict[str, float] | None] = [None] * self.count
+        distributed.all_gather_object(gathered, dict(losses))
+        total: dict[str, float] = {}
+        for own in gathered:
+            for name, value in (own or {}).items():
+                total[name] = total.get(name, 0.0) + value
+        return total
+
+
+def _parts(flat: torch.Tensor, like: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """One vector taken apart into as many numbers as each of some tensors has."""
+    return torch.split(flat, [one.numel() for one in like])  # type: ignore[no-untyped-call, no-any-return]
+
+
+def _add_up(values: torch.Tensor, parameters: Sequence[torch.nn.Parameter]) -> None:
+    """In place, over all processes, where the parameters are."""
+    there = values.to(parameters[0].device)
+    distributed.all_reduce(there)
+    values.copy_(there)
+
+
+@contextmanager
+def training_processes(device: str) -> Iterator[tuple[Processes, str]]:
+    """The processes that ``torchrun`` started, or this one alone; and the device of this one."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1 or "RANK" not in os.environ:
+        yield Processes(), device
+        return
+    if device.startswith("cuda"):
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        yield Processes(distributed.get_rank(), distributed.get_world_size()), device
+    finally:
+        distributed.destroy_process_group()
