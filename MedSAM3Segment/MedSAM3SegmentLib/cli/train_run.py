@@ -188,7 +188,7 @@ def _with_validation(
 
     if section.validation is not None:
         return stacks, list(training_stacks(options, say, None, section.validation))
-    if options.manifest is None or not dataset_of(options).cases_of("val"):
+    if options.manifest is None or "val" not in dataset_of(options).splits:
         return stacks, []
     # What the data set itself sets apart.
     return stacks, list(training_stacks(options, say, "val"))

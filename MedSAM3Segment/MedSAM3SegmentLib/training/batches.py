@@ -19,6 +19,7 @@ from MedSAM3SegmentLib.vocabulary.phrases import VISUAL_PHRASE
 
 from .dataset import LabelledStack
 from .losses import GroundTruth
+from .mask_objects import target_of
 from .text_augmentation import negative_prompt_text, positive_prompt_text
 
 #: A pixel of a mask teaches nothing where more than this part of it is ignored; a little, since the rest of it says
@@ -284,32 +285,3 @@ def _movement(rng: np.random.Generator) -> torch.Tensor:
     cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
     shift = rng.normal(0, 0.04, 2)
     return torch.tensor([[[cos, -sin, shift[0]], [sin, cos, shift[1]]]], dtype=torch.float32)
-
-
-def target_of(mask: torch.Tensor, ignored: torch.Tensor | None = None) -> GroundTruth:
-    """The connected objects of a soft mask ``[row, column]``; specks below half a mask pixel are left out.
-
-    Args:
-        ignored: bool ``[row, column]``, pixels that teach nothing; what touches them may go on there.
-    """
-    from scipy import ndimage
-
-    labels, _ = ndimage.label(mask.numpy() > 0.25)
-    masks, boxes, whole = [], [], []
-    edge = None if ignored is None else ndimage.binary_dilation(ignored.numpy())
-    for number, extent in enumerate(ndimage.find_objects(labels), start=1):
-        part = mask * torch.from_numpy(labels == number)
-        if part.sum() < 0.5:
-            continue
-        rows, columns = extent
-        # The soft rim carries sub-pixel position; a box is as wide as its rim is deep.
-        height, width = mask.shape
-        masks.append(mask * torch.from_numpy(ndimage.binary_dilation(labels == number)))
-        whole.append(edge is None or not (edge & (labels == number)).any())
-        boxes.append(
-            torch.tensor([columns.start / width, rows.start / height, columns.stop / width, rows.stop / height])
-        )
-    if not boxes:
-        return GroundTruth(mask.new_zeros((0, *mask.shape)), mask.new_zeros((0, 4)), ignored)
-    is_whole = None if ignored is None else torch.tensor(whole)
-    return GroundTruth(torch.stack(masks), torch.stack(boxes), ignored, is_whole)

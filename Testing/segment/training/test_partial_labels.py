@@ -12,9 +12,10 @@ from scipy import ndimage
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.models.detector import PADDING_LABEL, DetectorOutput
 from MedSAM3SegmentLib.preprocessing.windowing import Window
-from MedSAM3SegmentLib.training.batches import BatchMaker, BatchPlan, target_of
+from MedSAM3SegmentLib.training.batches import BatchMaker, BatchPlan
 from MedSAM3SegmentLib.training.dataset import LabelledStack, known_runs
 from MedSAM3SegmentLib.training.losses import GroundTruth, LossWeights, detection_loss
+from MedSAM3SegmentLib.training.mask_objects import target_of
 
 SIDE = 48
 

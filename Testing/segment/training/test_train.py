@@ -19,7 +19,7 @@ from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.synthetic.phantom import CONCEPTS, make_phantom, tilted_grid
 from MedSAM3SegmentLib.training import detector_trainer
 from MedSAM3SegmentLib.training.architecture import Architecture, new_network, train_tokenizer
-from MedSAM3SegmentLib.training.batches import BatchMaker, BatchPlan, target_of
+from MedSAM3SegmentLib.training.batches import BatchMaker, BatchPlan
 from MedSAM3SegmentLib.training.dataset import LabelledStack, stack_with_labels
 from MedSAM3SegmentLib.training.demo_recipe import (
     FOCUS,
@@ -36,6 +36,7 @@ from MedSAM3SegmentLib.training.losses import (
     generalised_iou,
     match,
 )
+from MedSAM3SegmentLib.training.mask_objects import target_of
 
 TINY = Architecture(
     image_size=56, window_size=2, vision_width=32, vision_layers=2, vision_heads=2, vision_mlp=64, global_layers=(1,),
