@@ -50,7 +50,7 @@ class DrawnObject:
     Attributes:
         truth: bool ``[slice, row, column]``.
         drawn: the slices that were drawn.
-        between: all others between the first and the last of those.
+        between: the slices that count: all others between the first and the last of those, or those beyond them.
     """
 
     name: str
@@ -59,7 +59,7 @@ class DrawnObject:
     between: tuple[int, ...]
 
     def score(self, mask: BoolMask) -> float:
-        """Dice coefficient of ``mask`` ``[slice, row, column]`` over the slices between."""
+        """Dice coefficient of ``mask`` ``[slice, row, column]`` over the slices that count."""
         return dice(mask[list(self.between)], self.truth[list(self.between)])
 
 
@@ -72,6 +72,26 @@ def draw_objects(masks: Mapping[str, BoolMask], stack: SliceStack, drawing: Draw
         between = tuple(index for one, other in pairwise(drawn) for index in range(one + 1, other))
         if between:
             objects.append(DrawnObject(name, truth, drawn, between))
+    return objects
+
+
+def draw_short_of_ends(
+    masks: Mapping[str, BoolMask], stack: SliceStack, short: int = 4, step: int = 3
+) -> list[DrawnObject]:
+    """The objects of ``masks`` drawn on every ``step``-th slice of a range that stops ``short`` slices before each end.
+
+    Objects without such a range are left out; ``between`` is what lies beyond the range.
+    """
+    objects = []
+    for name, mask in masks.items():
+        truth = stack.extract(mask)
+        there = np.flatnonzero(truth.any(axis=(1, 2)))
+        if not there.size or there[-1] - there[0] < 2 * short + step:
+            continue
+        first, last = int(there[0]) + short, int(there[-1]) - short
+        drawn = tuple(sorted({*range(first, last + 1, step), last}))
+        beyond = tuple(index for index in range(stack.count) if index < first or index > last)
+        objects.append(DrawnObject(name, truth, drawn, beyond))
     return objects
 
 

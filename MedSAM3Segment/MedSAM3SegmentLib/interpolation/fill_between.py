@@ -126,15 +126,18 @@ def _moved_by_models(
         else:
             truths = {index: signed_distance(mask, pixel) for index, mask in drawn.items() if mask.any()}
         errors = [
-            error
-            for index in truths.keys() & seen.keys()
+            # One that was shown drawn slices is as near to the truth there, and errs the more the farther it is, as
+            # shapes do.
+            error / apart[index] if model.saw_drawn else error
+            for index in sorted(truths.keys() & seen.keys())
             if (error := edge_error_mm(seen[index], truths[index], pixel)) is not None
         ]
         # One that misses the object where it certainly is, is not to be relied on.
         if not errors or 2 * len(errors) < len(truths):
             continue
-        own = max(float(np.median(errors)), _LEAST_ERROR_PIXELS * min(pixel))
+        usual = float(np.median(errors))
         for index in distances.keys() & seen.keys():
+            own = max(usual * (apart[index] if model.saw_drawn else 1), _LEAST_ERROR_PIXELS * min(pixel))
             others = _error(weight, apart[index], pixel)
             if own < others:
                 share = own**-2 / (own**-2 + others**-2)

@@ -17,6 +17,11 @@ from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
 NOT_RELIED_ON = 3
 
 
+#: Beyond those, an anchor is looked for on so many slices on each side: what lies between it and the corrected slice is
+#: filled by their shapes, which say the less the farther they are apart.
+_NEAREST_ANCHORS = 4
+
+
 def correction_request(
     request: SegmentRequest,
     result: SegmentResult,
@@ -85,7 +90,7 @@ def slice_scores(concept: ConceptResult) -> dict[int, float]:
 
 
 def anchor_slices(there: Collection[int], corrected: Collection[int], scores: Mapping[int, float]) -> list[int]:
-    """The surest slice with the object below the corrected ones, and the one above; of equals the nearest.
+    """The surest of the nearest slices with the object below the corrected ones, and above; of equals the nearest.
 
     Args:
         there: slices with the object.
@@ -93,7 +98,8 @@ def anchor_slices(there: Collection[int], corrected: Collection[int], scores: Ma
         scores: how sure each slice is.
     """
     far = [index for index in there if all(abs(index - one) > NOT_RELIED_ON for one in corrected)]
-    sides = ([i for i in far if i < min(corrected)], [i for i in far if i > max(corrected)])
+    below, above = sorted(i for i in far if i < min(corrected)), sorted(i for i in far if i > max(corrected))
+    sides = (below[-_NEAREST_ANCHORS:], above[:_NEAREST_ANCHORS])
     return [
         max(side, key=lambda index: (round(scores.get(index, 0.0), 2), -min(abs(index - one) for one in corrected)))
         for side in sides

@@ -61,11 +61,8 @@ class _DrawnObject:
         """Whether the other one has next to nothing of it where it was drawn, and is no part of it."""
         if self._has_part(other):
             return False
-        return all(
-            index not in other.masks or _count(self.masks[index] & other.masks[index]) <= _APART * _count(mask)
-            for index in self.drawn
-            for mask in [self.masks[index]]
-        )
+        shared = sum(_count(self.masks[i] & other.masks[i]) for i in self.drawn if i in other.masks)
+        return shared <= _APART * sum(_count(self.masks[i]) for i in self.drawn)
 
     def _has_part(self, other: _DrawnObject) -> bool:
         """Whether the other one lies in it; where both are the same, it is the other one."""

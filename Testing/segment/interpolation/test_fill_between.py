@@ -83,6 +83,21 @@ def test_a_model_that_is_wrong_where_it_can_be_checked_changes_nothing():
     assert wrong_pixels(filled, truth) == 0
 
 
+def test_a_tracker_that_is_right_beside_drawn_slices_only_does_no_harm_far_from_them():
+    """It was shown them, so that being right next to them proves nothing of what is far away."""
+    truth = [disc(32, 32, 13 + 3 * np.sin(np.pi * z / 16)) for z in range(33)]
+    drawn = {z: truth[z] for z in range(0, 33, 8)}
+    strays = {}
+    for z in range(33):
+        away = min(abs(z - one) for one in drawn)
+        if away:
+            strays[z] = disc(32, 32 + 0.3 * away**2, 13 + 3 * np.sin(np.pi * z / 16))
+    nothing = [np.zeros(SHAPE, np.float32)] * 33
+    alone = wrong_pixels(fill_between(drawn, nothing.__getitem__, SPACING), truth)
+    tracked = ModelMasks(strays, saw_drawn=True)
+    assert wrong_pixels(fill_between(drawn, nothing.__getitem__, SPACING, [tracked]), truth) <= alone
+
+
 def test_the_farther_from_a_drawn_slice_the_more_doubt():
     truth = [disc(32, 32, 12)] * 9
     filled = fill_between({0: truth[0], 8: truth[8]}, lambda _: np.zeros(SHAPE, np.float32), SPACING)

@@ -25,7 +25,7 @@ from MedSAM3SegmentLib.reporting.report import report_of
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.results.tracks import SliceSource, StopReason
 from MedSAM3SegmentLib.segmenter import Segmenter
-from MedSAM3SegmentLib.tracking.correction import correction_request
+from MedSAM3SegmentLib.tracking.correction import anchor_slices, correction_request
 from MedSAM3SegmentLib.volume import Volume
 from support.disc_objects import Mask
 from support.tiny_model import TINY_SCORE, EncoderCount
@@ -218,3 +218,11 @@ def test_points_in_the_mode_slices_are_refused_in_words() -> None:
     prompts = {"liver": TargetPrompts((PointPromptRAS((0, 0, 0)),))}
     with pytest.raises(InputError, match="from prompts"):
         SegmentRequest(("liver",), prompts=prompts)
+
+
+def test_what_is_held_besides_a_corrected_slice_is_near_it() -> None:
+    """What lies between is filled by shapes, which say little of what is far from both."""
+    scores = {**dict.fromkeys(range(40), 0.9), 39: 0.99, 26: 0.95, 12: 0.95}
+    assert anchor_slices(range(40), [20], scores) == [16, 26]
+    assert anchor_slices([*range(20), 35, 39], [20], scores) == [16, 39]
+    assert anchor_slices([20, 21], [20], scores) == []
