@@ -34,7 +34,7 @@ from .progress import NO_CALLBACKS, RunCallbacks, Stage
 from .provenance import Provenance
 from .request import SegmentRequest
 from .run_context import RunContext, plan_detection, prepare_run
-from .search_region import SearchRegion
+from .search_region import SearchRegion, regions_of_concepts
 from .volume import Volume
 
 
@@ -119,9 +119,14 @@ def track(
         Cancelled: between two slices.
     """
     with run.reporter.reserved(run.steps[part.concepts].tracking):
-        if region.slices and any(part.tracks(concept) for concept in part.concepts):
-            with run.timed("propagating"):
-                concepts = track_concepts(concepts, part, run.features, region, run.threshold, run.reporter)
+        for names, own in regions_of_concepts(region, part.concepts):
+            if own.slices and any(part.tracks(name) for name in names):
+                with run.timed("propagating"):
+                    among = [concept for concept in concepts if concept.concept in names]
+                    asked = part if len(names) == len(part.concepts) else part.for_concepts(names)
+                    done = track_concepts(among, asked, run.features, own, run.threshold, run.reporter)
+                tracked = {concept.concept: concept for concept in done}
+                concepts = [tracked.get(concept.concept, concept) for concept in concepts]
     if run.request.examples:
         concepts = [_keep_labelled_slices(run, concept, region) for concept in concepts]
     return concepts
@@ -129,7 +134,8 @@ def track(
 
 def assemble_concept(run: RunContext, concept: ConceptResult, region: SearchRegion) -> ConceptResult:
     """A concept's mask and instances from its detections or tracks."""
-    return assemble(concept, region.stack, run.threshold, run.request.assembly, region)
+    own = region.for_concept(concept.concept)
+    return assemble(concept, region.stack, run.threshold, run.request.assembly, own)
 
 
 def assemble_result(run: RunContext, found: Sequence[ConceptResult], nested: NestedRegion) -> SegmentResult:
@@ -173,10 +179,11 @@ def _detect_from_examples(
         examples = list(zip(run.request.examples[name], run.example_windows[name], strict=True))
 
         def show(item: SliceDetections, name: str = name) -> None:
-            report_slice(name, item, region, run.threshold, run.reporter)
+            report_slice(name, item, region.for_concept(name), run.threshold, run.reporter)
 
         window = run.queries[name].window
-        evidence[name] = detect_from_examples(examples, run.features, window, region, run.reporter, show)
+        own = region.for_concept(name)
+        evidence[name] = detect_from_examples(examples, run.features, window, own, run.reporter, show)
     return evidence
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from MedSAM3SegmentLib.cli.options.example import add_example_option, examples_of
+from MedSAM3SegmentLib.cli.options.locate import add_locate_option, templates_of
 from MedSAM3SegmentLib.cli.options.model import ModelSection, add_model_options
 from MedSAM3SegmentLib.cli.options.prompt import (
     NAMELESS,
@@ -58,6 +59,7 @@ examples:
   medsam3 segment ct.nii.gz --concept "liver; tumor" --inside liver --output both.seg.nrrd
   medsam3 segment ct.nii.gz --concept tumor --inside liver.seg.nrrd --segments-per instance --output tumors.seg.nrrd
   medsam3 segment new.nii.gz --example old.nii.gz=old.seg.nrrd --model my-model --output new.seg.nrrd
+  medsam3 segment new.nii.gz --concept liver --locate old.nii.gz=old.seg.nrrd --output liver.seg.nrrd
 
 Exit codes: 0 done (also when nothing was found), 2 bad input or usage, 3 model missing or broken, 130 interrupted.
 """
@@ -138,6 +140,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     add_volume_options(parser)
     add_prompt_options(parser)
     add_example_option(parser)
+    add_locate_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -175,6 +178,7 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
         options.series,
         options.modality,
         options.fractional,
+        templates_of(options),
     )
     volume, result, covered = segment_file(job, terminal, interruption)
     terminal.result(_table(volume, result))
