@@ -53,6 +53,7 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "No model was used: '{concept}' was filled between its drawn slices, by their shapes and the image."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "No model was used: '{concept}' was filled between its drawn slices, by their shapes and the image; points and boxes were left out."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "No slice of the range lies in the region; choose another range or region."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "No template shows '{concept}', so it was looked for everywhere."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Not found: no slice was looked at."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Not found: slice {best} scores {score:.2f}, but no mask came with it."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Not found: the best score is {score:.2f} on slice {best}, below the threshold {threshold:g}."),

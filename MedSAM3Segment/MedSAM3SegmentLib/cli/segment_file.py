@@ -116,8 +116,8 @@ def segment_file(
     request.slice_range(stack)
     if job.templates:
         with terminal.busy("finding the places that templates show"), _timed(seconds, "locating"):
-            places, unplaced = locate(job.templates, request.concepts, volume)
-        request, said = replace(request, places=places), (*said, *unplaced)
+            places = locate(job.templates, request.concepts, volume)
+        request = replace(request, places=places)
         said = (*said, *(one for name in places for one in describe_place(name, places[name], stack)))
     terminal.note(_describe(volume, stack))
     asked = [concept for concept in request.concepts if request.is_asked(concept)]

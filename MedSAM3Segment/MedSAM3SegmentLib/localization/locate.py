@@ -56,7 +56,8 @@ def locate_structures(
     """Where each structure lies in ``volume``.
 
     Args:
-        templates: by concept, the labeled volumes that show it; only whole ones.
+        templates: by concept, the labeled volumes that show it; only whole ones. A concept that none shows is
+            searched everywhere.
         check: called between two steps; raises to cancel.
 
     Raises:
@@ -75,6 +76,9 @@ def locate_structures(
     places = {}
     for concept, examples in templates.items():
         check()
+        if not examples:
+            places[concept] = Place(Standing.NOT_SHOWN)
+            continue
         places[concept] = _place(volume, target, fine, fine_grid, examples, aligned)
     return places
 

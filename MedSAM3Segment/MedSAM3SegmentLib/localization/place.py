@@ -20,6 +20,8 @@ class Standing(StrEnum):
     """Its place lies in the volume, but the image shows nothing like it there."""
     UNKNOWN = "unknown"
     """The templates look too little like the volume to tell."""
+    NOT_SHOWN = "in no template"
+    """No template shows it."""
 
 
 @dataclass(frozen=True)
@@ -43,4 +45,4 @@ class Place:
     @property
     def is_searched(self) -> bool:
         """Whether it is looked for at all."""
-        return self.standing in (Standing.FOUND, Standing.UNKNOWN)
+        return self.standing not in (Standing.OUTSIDE, Standing.NOT_SEEN)

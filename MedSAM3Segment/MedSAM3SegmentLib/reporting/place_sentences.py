@@ -21,6 +21,8 @@ def describe_place(concept: str, place: Place | None, stack: SliceStack) -> tupl
                 concept=concept,
             ),
         )
+    if place.standing is Standing.NOT_SHOWN:
+        return (message("No template shows '{concept}', so it was looked for everywhere.", concept=concept),)
     if place.box is None or place.tight is None:
         return ()  # which the reason says
     axis = stack.array_axes[0]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.vocabulary.segment_names import find_named, may_be_meant
 
 from .example import ExampleFiles
@@ -52,10 +51,8 @@ def templates_of(options: argparse.Namespace) -> tuple[ExampleFiles, ...]:
     return tuple(templates)
 
 
-def locate(
-    files: Sequence[ExampleFiles], concepts: Sequence[str], volume: Volume
-) -> tuple[dict[str, Place], tuple[Message, ...]]:
-    """Where the concepts lie in ``volume`` by the templates, and what is to be said of those that none shows.
+def locate(files: Sequence[ExampleFiles], concepts: Sequence[str], volume: Volume) -> dict[str, Place]:
+    """Where the concepts lie in ``volume`` by the templates.
 
     Raises:
         InputError: a file cannot be read, a template is of another kind, or none shows any of the concepts.
@@ -65,7 +62,7 @@ def locate(
     from MedSAM3SegmentLib.localization.locate import locate_structures
     from MedSAM3SegmentLib.prompts.examples import Example
 
-    templates: dict[str, list[Example]] = {}
+    templates: dict[str, list[Example]] = {concept: [] for concept in concepts}
     names: list[str] = []
     for pair in files:
         assert pair.image is not None
@@ -77,17 +74,12 @@ def locate(
             meant = _meant(segments, concept, is_only=len(concepts) == 1)
             if meant:
                 mask = _mask(pair.mask, meant, grid, image)
-                templates.setdefault(concept, []).append(Example(image, mask, None))
-    if not templates:
+                templates[concept].append(Example(image, mask))
+    if not any(templates.values()):
         shown = ", ".join(f"'{name}'" for name in dict.fromkeys(names)) or "nothing"
         wanted = ", ".join(f"'{concept}'" for concept in concepts)
         raise InputError(f"No template shows {wanted}; there is {shown}.")
-    said = tuple(
-        message("No template shows '{concept}', so it was looked for everywhere.", concept=concept)
-        for concept in concepts
-        if concept not in templates
-    )
-    return locate_structures(volume, templates), said
+    return locate_structures(volume, templates)
 
 
 def _meant(segments: Sequence[Segment], concept: str, is_only: bool) -> list[Segment]:
