@@ -15,6 +15,7 @@ from MedSAM3SegmentLib.detection.multiplanar import search_regions_along
 from MedSAM3SegmentLib.detection.nested_concepts import split_request
 from MedSAM3SegmentLib.features.feature_cache import FeatureCache
 from MedSAM3SegmentLib.features.slice_encoder import SliceFeatures
+from MedSAM3SegmentLib.few_shot.locate_examples import with_places_of_examples
 from MedSAM3SegmentLib.few_shot.segment_from_examples import LIKENESS_THRESHOLD, limit_to_labelled_slices
 from MedSAM3SegmentLib.few_shot.support_set import choose_support_slices
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
@@ -120,6 +121,8 @@ def prepare_run(
     by_examples = bool(request.examples)
     request, said = _fit_request(request, volume).in_drawn_plane(volume.grid)
     request = _without_places_of_drawn(request)
+    if by_examples:
+        request = with_places_of_examples(request, volume, callbacks.check)
     region = SearchRegion.of(request, SliceStack.along(volume.grid, request.plane), is_plain_picture(volume))
     if by_examples:
         examples = {

@@ -188,6 +188,6 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{source}: entry {number}"),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{source}: entry {number} ('{phrase}')"),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{source}: {slices}"),
-        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{volume} is a picture or a film, in which nothing lies at a place of the body; leave the templates out."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{volume} is a picture, a film or a single slice, in which nothing lies at a place of the body; leave the templates out."),
     )
 )

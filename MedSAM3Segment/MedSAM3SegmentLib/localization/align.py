@@ -22,6 +22,9 @@ _SCALES = (0.88, 0.94, 1.0, 1.06, 1.13)
 #: Least share of the smaller of both bodies that must overlap.
 _LEAST_OVERLAP = 0.1
 
+#: Shifts that are bent to see which is right, and how far they must lie apart.
+_SHIFTS_TRIED, _OTHER_PLACE_MM = 2, 25.0
+
 #: Steps of brightness whose means are compared.
 _STEPS = 24
 
@@ -41,14 +44,14 @@ class Alignment:
             bent.
         displacement: ``[z, y, x, 3]``, in cubes of the volume along ``(x, y, z)``.
         expected: brightness in the volume of each step of brightness in the template.
-        score: how much of the volume the template explains; the higher the better.
+        likeness: correlation of the bent template with the volume in the body, -1 to 1.
     """
 
     scale: NDArray[np.float64]
     shift: NDArray[np.float64]
     displacement: NDArray[np.float64]
     expected: NDArray[np.float64]
-    score: float
+    likeness: float
 
     def template_positions(self, coarse: CoarseVolume) -> NDArray[np.float64]:
         """Where each cube ``[3, z, y, x]`` of the volume lies in the template, RAS millimeters."""
@@ -73,32 +76,62 @@ def align_template(
     from scipy import ndimage
 
     rough, other = volume.joined(), template.joined()
-    scale, shift, score = _best_shift(rough, other, check)
-    moving, covered = _moved(rough, other, scale, shift)
-    mapped = np.where(covered, _mapped(moving, _expected(rough.image, moving, covered & rough.there)), rough.image)
+    best: tuple[float, _Guess, NDArray[np.float64]] | None = None
+    for guess in _guesses(rough, other, check):
+        check()
+        moving, covered = _moved(rough, other, guess)
+        mapped = np.where(covered, _mapped(moving, _expected(rough.image, moving, covered & rough.there)), rough.image)
+        bent = _bend(rough.image, mapped, _COARSE_ROUNDS)
+        overlap = (covered & rough.body).sum() / max(1, min(rough.body.sum(), other.body.sum()))
+        worth = _likeness(rough, mapped, bent, covered) * min(1.0, float(overlap)) ** 0.5
+        if best is None or worth > best[0]:
+            best = (worth, guess, bent)
+    assert best is not None
     check()
-    bent = _bend(rough.image, mapped, _COARSE_ROUNDS)
-    check()
+    _, guess, bent = best
     z, y, x = (np.indices(volume.image.shape) - (JOINED - 1) / 2) / JOINED
     start = np.stack(
         [ndimage.map_coordinates(bent[..., n], [z, y, x], order=1, mode="nearest") * JOINED for n in range(3)], -1
     )
-    moving, covered = _moved(volume, template, scale, shift)
+    moving, covered = _moved(volume, template, guess)
     expected = _expected(volume.image, _bent(moving, start), covered & volume.there)
-    fine = _bend(volume.image, np.where(covered, _mapped(moving, expected), volume.image), _FINE_ROUNDS, start)
+    mapped = np.where(covered, _mapped(moving, expected), volume.image)
+    fine = _bend(volume.image, mapped, _FINE_ROUNDS, start)
+    likeness = _likeness(volume, mapped, fine, covered)
     if is_same_unit:
         expected = (np.arange(_STEPS) + 0.5) / _STEPS
-    return Alignment(scale, shift, fine, expected, score)
+    return Alignment(guess.scale, guess.shift, fine, expected, likeness)
 
 
-def _best_shift(
-    volume: CoarseVolume, template: CoarseVolume, check: Callable[[], None]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+@dataclass(frozen=True, eq=False)
+class _Guess:
+    """A scale and a shift, as in ``Alignment``, before anything is bent."""
+
+    scale: NDArray[np.float64]
+    shift: NDArray[np.float64]
+
+
+def _guesses(volume: CoarseVolume, template: CoarseVolume, check: Callable[[], None]) -> list[_Guess]:
+    """The shifts and scales that are worth a look: with the trunk as wide as the other's, and as wide as it is."""
+    (low, high), (other_low, other_high) = volume.sides, template.sides
+    fitted = (other_high - other_low) / np.maximum(high - low, 1.0)
+    guesses = []
+    for across in (fitted, np.ones(2)):
+        shift = (other_low + other_high) / 2 - across * (low + high) / 2
+        guesses += _best_shifts(volume, template, across, shift, check)
+    return guesses
+
+
+def _best_shifts(
+    volume: CoarseVolume,
+    template: CoarseVolume,
+    across: NDArray[np.float64],
+    shift: NDArray[np.float64],
+    check: Callable[[], None],
+) -> list[_Guess]:
+    """The shifts along the patient that explain most, those of other places first."""
     from scipy import ndimage
 
-    (low, high), (other_low, other_high) = volume.sides, template.sides
-    across = (other_high - other_low) / np.maximum(high - low, 1.0)
-    shift = (other_low + other_high) / 2 - across * (low + high) / 2
     places = volume.positions[:, volume.body]
     own, others = _beyond_mean(volume), _beyond_mean(template)
     values = own[volume.body]
@@ -108,7 +141,7 @@ def _best_shift(
     middle, other_middle = _middle(volume), _middle(template)
     reach = (volume.image.shape[0] + template.image.shape[0]) * volume.edge / 2
     fewest = _LEAST_OVERLAP * min(len(values), int(template.body.sum()))
-    best = (-1.0, 1.0, other_middle - middle)
+    tried = [(-1.0, 1.0, 0.0)]
     for along in _SCALES:
         check()
         for step in np.arange(-reach, reach + 1, volume.edge / 2):
@@ -118,12 +151,31 @@ def _best_shift(
                 continue
             there = [level[shared], row[shared], column[shared]]
             seen = ndimage.map_coordinates(others, there, order=1, mode="nearest")
-            explained = _explained(values[shared], seen + 0.5)
-            if explained > best[0]:
-                best = (explained, along, other_middle + float(step) - along * middle)
-    score, along, up = best
-    total = float(np.square(values).sum())
-    return np.array([*across, along]), np.array([*shift, up]), score / max(total, 1e-9)
+            tried.append((_explained(values[shared], seen + 0.5), along, float(step)))
+    chosen: list[tuple[float, float, float]] = []
+    for one in sorted(tried, reverse=True):
+        if all(abs(one[2] - other[2]) > _OTHER_PLACE_MM for other in chosen):
+            chosen.append(one)
+        if len(chosen) == _SHIFTS_TRIED:
+            break
+    return [
+        _Guess(np.array([*across, along]), np.array([*shift, other_middle + step - along * middle]))
+        for _, along, step in chosen
+    ]
+
+
+def _likeness(
+    volume: CoarseVolume, mapped: Field, displacement: NDArray[np.float64], covered: NDArray[np.bool_]
+) -> float:
+    """The correlation of the bent template with the volume where both show a body, -1 to 1."""
+    # What is not covered was filled with the volume itself, and must not be pulled in.
+    where = volume.body & covered & (_bent(covered.astype(np.float32), displacement) > 0.9)
+    if where.sum() < 2:
+        return 0.0
+    one, other = volume.image[where], _bent(mapped, displacement)[where]
+    if one.std() < 1e-6 or other.std() < 1e-6:
+        return 0.0
+    return float(np.corrcoef(one, other)[0, 1])
 
 
 def _beyond_mean(coarse: CoarseVolume) -> Field:
@@ -162,13 +214,11 @@ def _mapped(moving: Field, expected: NDArray[np.float64]) -> Field:
     return np.asarray(np.interp(np.clip(moving, 0, 1) * _STEPS - 0.5, np.arange(_STEPS), expected), np.float32)
 
 
-def _moved(
-    volume: CoarseVolume, template: CoarseVolume, scale: NDArray[np.float64], shift: NDArray[np.float64]
-) -> tuple[Field, NDArray[np.bool_]]:
+def _moved(volume: CoarseVolume, template: CoarseVolume, guess: _Guess) -> tuple[Field, NDArray[np.bool_]]:
     """The template's image in the cubes of the volume, and where it has voxels."""
     from scipy import ndimage
 
-    indices = template.indices_of(volume.positions * _column(scale) + _column(shift))
+    indices = template.indices_of(volume.positions * _column(guess.scale) + _column(guess.shift))
     image = ndimage.map_coordinates(template.image, indices, order=1, mode="nearest")
     there = ndimage.map_coordinates(template.there.astype(np.float32), indices, order=1)
     return np.asarray(image, np.float32), np.asarray(there > 0.5)
