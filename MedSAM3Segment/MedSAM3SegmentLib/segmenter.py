@@ -179,11 +179,16 @@ def _detect_from_examples(
         examples = list(zip(run.request.examples[name], run.example_windows[name], strict=True))
 
         def show(item: SliceDetections, name: str = name) -> None:
-            report_slice(name, item, region.for_concept(name), run.threshold, run.reporter)
+            own = region.for_concept(name)
+            if item.slice_index in own.slices:
+                report_slice(name, item, own, run.threshold, run.reporter)
 
         window = run.queries[name].window
         own = region.for_concept(name)
-        evidence[name] = detect_from_examples(examples, run.features, window, own, run.reporter, show)
+        # What all slices of the volume share is taken away before they are compared, so all are looked at.
+        compared = region if own.slices else own
+        found = detect_from_examples(examples, run.features, window, compared, run.reporter, show)
+        evidence[name] = [item for item in found if item.slice_index in own.slices]
     return evidence
 
 
