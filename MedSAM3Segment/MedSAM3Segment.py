@@ -235,6 +235,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         assembly=None,
         replaceCompleted=False,
         adapt=None,
+        locate=None,
     ):
         """Segment ``volumeNode``, write one segment per concept that was found, and return; the window stays alive.
 
@@ -265,6 +266,8 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         :param partial: called with a MedSAM3SceneLib.runs.listener.PlacedPartial as slices become known.
         :param like: (volume node, segmentation node), or a list of such pairs; what their segments show is found, and
             the concepts are only its names. Slices that are segmented in ``volumeNode`` itself come back as they are.
+        :param locate: (volume node, segmentation node), or a list of such pairs, of the same kind of image; each
+            concept is searched only where it lies by them, and not at all where that is outside of the field of view.
         :param assembly: clean-up steps to switch, such as ``{"largest_only": True, "fill_gaps": False}``; the names are
             those of MedSAM3SegmentLib.request.AssemblyOptions, which can be given too.
         :param replaceCompleted: whether segments of earlier runs that are marked as completed may be written again.
@@ -296,6 +299,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
             assembly=assembly,
             replace_completed=replaceCompleted,
             adapt=adapt,
+            locate=locate,
         )
         return self._runs.finish(spec, progress, partial, cancel)
 

@@ -14,7 +14,6 @@ from MedSAM3SceneLib.runs.listener import PlacedPartial
 from MedSAM3SceneLib.runs.segmentation_run import ResultRun, SegmentationRun
 from MedSAM3SceneLib.translation.translate import translated
 from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
-from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
 from MedSAM3WidgetsLib.preview_display import PreviewDisplay
 from MedSAM3WidgetsLib.progress_bar import ProgressBar
 from MedSAM3WidgetsLib.scrolling import scroll_into_view
@@ -23,6 +22,7 @@ from MedSAM3WidgetsLib.wrapped_labels import keep_labels_readable
 from .command_section import CommandSection
 from .concept_completer import ConceptCompleter, remember_concepts
 from .dialogs import confirm_replace
+from .examples_section import chosen_concepts
 from .phrase_advice import PhraseAdvice
 from .request_form import RequestForm
 from .results_section import ResultsSection, words_on_preview
@@ -136,7 +136,7 @@ class Panel:
         if self.is_busy or self._why_not():
             return
         parameters = self.form.parameters
-        concepts = split_phrases(parameters.concepts)
+        concepts = chosen_concepts(parameters)
         volume = parameters.volume
         self.previews.remove()
 

@@ -91,6 +91,8 @@ class PanelParameters:
         all_planes: whether all three planes are looked along.
         link, hysteresis, fill_gaps, drop_isolated, largest_only: the clean-up steps, as in ``AssemblyOptions``.
         model, device: as ``medsam3 segment`` takes them.
+        example_volume, example_segmentation: what shows the concepts in place of words; None for words.
+        template_volume, template_segmentation: what says where the concepts lie; None to search everywhere.
         view: the layout name of the slice view that is meant, such as ``Red``; empty for the first one.
     """
 
@@ -115,3 +117,7 @@ class PanelParameters:
     model: Annotated[str, Default("demo")]
     device: Annotated[str, Default("auto")]
     view: str
+    example_volume: slicer.vtkMRMLScalarVolumeNode
+    example_segmentation: slicer.vtkMRMLSegmentationNode
+    template_volume: slicer.vtkMRMLScalarVolumeNode
+    template_segmentation: slicer.vtkMRMLSegmentationNode

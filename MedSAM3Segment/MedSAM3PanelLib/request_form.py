@@ -12,8 +12,8 @@ from MedSAM3SceneLib.mrml.volumes import slice_count
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.request import AssemblyOptions
-from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
 
+from .examples_section import chosen_concepts, example_options, why_no_example
 from .parameter_node import PanelMode, PanelParameters
 
 
@@ -82,7 +82,9 @@ class RequestForm:
         parameters = self._parameters
         if parameters is None or parameters.volume is None:
             return _("Select a volume first.")
-        if not split_phrases(parameters.concepts):
+        if reason := why_no_example(parameters):
+            return reason
+        if not chosen_concepts(parameters):
             return _("Type at least one concept first.")
         if parameters.mode is PanelMode.THIS_SLICE and view is None:
             return _("There is no slice view; choose a layout that has one, or another mode.")
@@ -102,6 +104,8 @@ class RequestForm:
         """Why a slice cannot be previewed where a run can be begun, in one sentence; empty when it can."""
         if view is None:
             return _("There is no slice view.")
+        if self._parameters.example_volume is not None:
+            return _("A slice is previewed by words; choose no example for it.")
         if self._parameters.mode is PanelMode.FROM_PROMPTS:
             return _("What was drawn is followed from slice to slice; one slice alone cannot show where to.")
         return ""
@@ -117,6 +121,7 @@ class RequestForm:
         others = [name for name in (Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL) if name is not plane]
         return {
             **self.preview_options(),
+            **example_options(parameters),
             "mode": parameters.mode.engine_mode,
             "plane": plane,
             "slices": (parameters.first_slice, parameters.last_slice + 1) if parameters.range_is_used else None,

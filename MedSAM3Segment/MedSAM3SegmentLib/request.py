@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.localization.place import Place
 from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.prompts.drawn_plane import drawn_plane
@@ -97,6 +98,8 @@ class SegmentRequest:
         adapt: what the model learns from first, in a copy that is used for this request alone and only where it does
             better on drawn slices that were held out; None for nothing.
         examples: by concept, which is a mere name then, what shows it in place of words; empty where words say it.
+        places: by concept, where templates say that it lies; it is searched nowhere else. Concepts without one are
+            searched in all of the volume.
     """
 
     concepts: tuple[str, ...]
@@ -114,6 +117,7 @@ class SegmentRequest:
     adapt: Adapt | None = None
     # Their volumes are sent apart.
     examples: Examples = field(default_factory=dict, metadata={"is_sent": False})
+    places: Mapping[str, Place] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.concepts:
@@ -256,6 +260,12 @@ class SegmentRequest:
             raise InputError(
                 "'{words}' cannot lie inside of itself; add a concept that lies in it, such as 'tumor'.", words=words
             )
+
+    def for_concepts(self, concepts: tuple[str, ...]) -> SegmentRequest:
+        """The request for some of its concepts alone; what they lie in stays as it is."""
+        prompts = {concept: prompts for concept, prompts in self.prompts.items() if concept in concepts}
+        places = {concept: place for concept, place in self.places.items() if concept in concepts}
+        return replace(self, concepts=concepts, prompts=prompts, places=places)
 
     def slice_range(self, stack: SliceStack) -> range:
         """The slices of ``stack`` that are asked for.

@@ -15,6 +15,7 @@ from MedSAM3SegmentLib.detection.multiplanar import search_regions_along
 from MedSAM3SegmentLib.detection.nested_concepts import split_request
 from MedSAM3SegmentLib.features.feature_cache import FeatureCache
 from MedSAM3SegmentLib.features.slice_encoder import SliceFeatures
+from MedSAM3SegmentLib.few_shot.locate_examples import with_places_of_examples
 from MedSAM3SegmentLib.few_shot.segment_from_examples import LIKENESS_THRESHOLD, limit_to_labelled_slices
 from MedSAM3SegmentLib.few_shot.support_set import choose_support_slices
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
@@ -25,6 +26,7 @@ from MedSAM3SegmentLib.models.detector import Sam3Detector
 from MedSAM3SegmentLib.preprocessing.intensity_check import check_intensities
 from MedSAM3SegmentLib.preprocessing.windowing import Window, choose_window, is_ct
 from MedSAM3SegmentLib.prompts.slice_prompts import boxes_on
+from MedSAM3SegmentLib.reporting.place_sentences import describe_place
 from MedSAM3SegmentLib.results.result import ConceptResult
 from MedSAM3SegmentLib.vocabulary.advice import advice_for, describe_cut
 from MedSAM3SegmentLib.vocabulary.phrases import VISUAL_PHRASE, prompt_for
@@ -32,7 +34,7 @@ from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
 from .progress import RunCallbacks, RunReporter, Stage
 from .request import SegmentRequest
-from .search_region import SearchRegion
+from .search_region import SearchRegion, regions_of_concepts
 from .units import is_plain_picture
 from .volume import Volume
 
@@ -85,6 +87,7 @@ class RunContext:
     def unassembled(self, concept: str) -> ConceptResult:
         """A concept of which nothing is known yet."""
         query, shape = self.queries[concept], self.volume.grid.shape
+        place = self.request.places.get(concept)
         return ConceptResult(
             concept=query.concept,
             prompt=query.prompt,
@@ -95,7 +98,8 @@ class RunContext:
             mask=np.zeros(shape, bool),
             instance_map=np.zeros(shape, np.uint16),
             instances=(),
-            messages=query.messages,
+            messages=(*query.messages, *describe_place(concept, place, self.search_region.stack)),
+            place=place,
         )
 
 
@@ -121,6 +125,9 @@ def prepare_run(
         request = with_examples_drawn(request)
     by_examples = bool(request.examples)
     request, said = request.in_drawn_plane(volume.grid)
+    request = _without_places_of_drawn(request)
+    if by_examples:
+        request = with_places_of_examples(request, volume, callbacks.check)
     region = SearchRegion.of(request, SliceStack.along(volume.grid, request.plane), is_plain_picture(volume))
     if by_examples:
         examples = {
@@ -169,8 +176,9 @@ def plan_detection(run: RunContext, part: SegmentRequest, region: SearchRegion) 
         return
     queries = [run.queries[concept] for concept in part.concepts]
     everywhere = [query for query in queries if part.detects(query.concept)]
-    if everywhere:
-        yield everywhere, search_regions_along(part, region)
+    for names, own in regions_of_concepts(region, [query.concept for query in everywhere]):
+        if own.slices:
+            yield [query for query in everywhere if query.concept in names], search_regions_along(part, own)
     for query in queries:
         slices = sorted({box.middle for box in query.exemplars.boxes if box.positive})
         if query not in everywhere and query.is_phrase and slices:
@@ -241,6 +249,12 @@ def _query(
 def _window(vocabulary: Vocabulary, volume: Volume, request: SegmentRequest, concept: str) -> Window:
     preset = vocabulary.window_for(concept) if is_ct(volume) else None
     return choose_window(volume, preset, request.window)
+
+
+def _without_places_of_drawn(request: SegmentRequest) -> SegmentRequest:
+    """The request in which templates say nothing of what a person drew and is followed: who drew it knows better."""
+    drawn = {name for name, prompts in request.prompts.items() if not prompts.are_exemplars_only}
+    return replace(request, places={name: place for name, place in request.places.items() if name not in drawn})
 
 
 def _fit_request(request: SegmentRequest, volume: Volume) -> SegmentRequest:

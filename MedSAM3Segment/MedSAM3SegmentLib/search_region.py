@@ -1,17 +1,18 @@
-"""Where to look and where to segment at all: a range of slices, a box, or another structure ("tumor inside liver").
+"""Where to look and where to segment at all: slices, a box, another structure ("tumor inside liver"), templates' word.
 
 Slices outside are not looked at, and voxels outside are cut before objects are linked, whatever the model says of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.localization.place import Place
 from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS
 
 from .array_types import BoolMask
@@ -33,6 +34,7 @@ class SearchRegion:
         inside: bool ``[k, j, i]``, or None where the box alone decides.
         container: the concept whose mask ``inside`` is, which it does not cut; empty where that is none.
         is_picture: whether the volume is a picture or a film, whose sides are no patient's and whose frames are time.
+        places: where templates say that concepts lie; ``for_concept`` cuts to them.
     """
 
     stack: SliceStack
@@ -41,6 +43,7 @@ class SearchRegion:
     inside: BoolMask | None = None
     container: str = ""
     is_picture: bool = False
+    places: Mapping[str, Place] = field(default_factory=dict)
 
     @classmethod
     def of(cls, request: SegmentRequest, stack: SliceStack, is_picture: bool = False) -> SearchRegion:
@@ -61,22 +64,38 @@ class SearchRegion:
         search_region = cls._with(stack, (box[0], box[1], box[2]), inside, is_picture=is_picture)
         if not search_region.slices:
             raise InputError("The segment to look inside of has no voxel in the range and region; choose another one.")
-        return search_region
+        return replace(search_region, places=request.places)
 
     def along(self, stack: SliceStack) -> SearchRegion:
         """The same voxels for the slices of another plane."""
-        return self._with(stack, self.box, self.inside, self.container, self.is_picture)
+        cut = self._with(stack, self.box, self.inside, self.container, self.is_picture)
+        return replace(cut, places=self.places)
 
     def restricted_to(self, container: str, mask: BoolMask) -> SearchRegion:
         """What of this also lies in ``mask`` ``[k, j, i]`` of the concept ``container``; it may have no slice."""
         allowed = mask if self.inside is None else mask & self.inside
-        return self._with(self.stack, self.box, allowed, container, self.is_picture)
+        cut = self._with(self.stack, self.box, allowed, container, self.is_picture)
+        return replace(cut, places=self.places)
 
     def for_concept(self, concept: str) -> SearchRegion:
-        """What holds for one concept: that which the others must lie in is not cut by its own mask."""
-        if not self.container or concept != self.container:
+        """What holds for one concept: where templates say that it lies.
+
+        That which the others must lie in is not cut by its own mask. There is no slice where a concept is not
+        searched at all, or where its place and the region share nothing.
+        """
+        is_container = bool(self.container) and concept == self.container
+        inside, container = (None, "") if is_container else (self.inside, self.container)
+        place = self.places.get(concept)
+        if place is None and not is_container:
             return self
-        return self._with(self.stack, self.box, None, is_picture=self.is_picture)
+        box = self.box
+        if place is not None and place.box is not None:
+            parts = [_both(one, slice(*other)) for one, other in zip(box, place.box, strict=True)]
+            box = (parts[0], parts[1], parts[2])
+        if place is not None and (not place.is_searched or any(part.start >= part.stop for part in box)):
+            none = slice(box[0].start, box[0].start)
+            return SearchRegion(self.stack, (), (none, none, none), inside, container, self.is_picture)
+        return self._with(self.stack, box, inside, container, self.is_picture)
 
     @classmethod
     def _with(
@@ -116,6 +135,18 @@ class SearchRegion:
         """Array axis, whether it is flipped, and length of rows and columns."""
         axes, flips = self.stack.array_axes[1:], self.stack.flips[1:]
         return [(axis, flip, self.stack.grid.shape[axis]) for axis, flip in zip(axes, flips, strict=True)]
+
+
+def regions_of_concepts(
+    search_region: SearchRegion, concepts: Collection[str]
+) -> list[tuple[tuple[str, ...], SearchRegion]]:
+    """The concepts that are searched in the same region together, and that region."""
+    groups: dict[object, tuple[list[str], SearchRegion]] = {}
+    for concept in concepts:
+        own = search_region.for_concept(concept)
+        key = (own.slices, *((part.start, part.stop) for part in own.box))
+        groups.setdefault(key, ([], own))[0].append(concept)
+    return [(tuple(names), own) for names, own in groups.values()]
 
 
 def box_of(region: BoxPromptRAS, grid: VoxelGrid) -> tuple[slice, slice, slice]:

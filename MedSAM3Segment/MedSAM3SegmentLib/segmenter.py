@@ -35,7 +35,7 @@ from .progress import NO_CALLBACKS, RunCallbacks, Stage
 from .provenance import Provenance
 from .request import SegmentRequest
 from .run_context import RunContext, plan_detection, prepare_run
-from .search_region import SearchRegion
+from .search_region import SearchRegion, regions_of_concepts
 from .volume import Volume
 
 
@@ -127,9 +127,14 @@ def track(
         ]
         part = as_detected(part, seen) if seen else part
     with run.reporter.reserved(run.steps[part.concepts].tracking):
-        if region.slices and any(part.tracks(concept) for concept in part.concepts):
-            with run.timed("propagating"):
-                concepts = track_concepts(concepts, part, run.features, region, run.threshold, run.reporter)
+        for names, own in regions_of_concepts(region, part.concepts):
+            if own.slices and any(part.tracks(name) for name in names):
+                with run.timed("propagating"):
+                    among = [concept for concept in concepts if concept.concept in names]
+                    asked = part if len(names) == len(part.concepts) else part.for_concepts(names)
+                    done = track_concepts(among, asked, run.features, own, run.threshold, run.reporter)
+                tracked = {concept.concept: concept for concept in done}
+                concepts = [tracked.get(concept.concept, concept) for concept in concepts]
     if run.request.examples:
         concepts = [_keep_labelled_slices(run, concept, region) for concept in concepts]
     return concepts
@@ -137,7 +142,8 @@ def track(
 
 def assemble_concept(run: RunContext, concept: ConceptResult, region: SearchRegion) -> ConceptResult:
     """A concept's mask and instances from its detections or tracks."""
-    return assemble(concept, region.stack, run.threshold, run.request.assembly, region)
+    own = region.for_concept(concept.concept)
+    return assemble(concept, region.stack, run.threshold, run.request.assembly, own)
 
 
 def assemble_result(run: RunContext, found: Sequence[ConceptResult], nested: NestedRegion) -> SegmentResult:
@@ -181,10 +187,16 @@ def _detect_from_examples(
         examples = list(zip(run.request.examples[name], run.example_windows[name], strict=True))
 
         def show(item: SliceDetections, name: str = name) -> None:
-            report_slice(name, item, region, run.threshold, run.reporter)
+            own = region.for_concept(name)
+            if item.slice_index in own.slices:
+                report_slice(name, item, own, run.threshold, run.reporter)
 
         window = run.queries[name].window
-        evidence[name] = detect_from_examples(examples, run.features, window, region, run.reporter, show)
+        own = region.for_concept(name)
+        # What all slices of the volume share is taken away before they are compared, so all are looked at.
+        compared = region if own.slices else own
+        found = detect_from_examples(examples, run.features, window, compared, run.reporter, show)
+        evidence[name] = [item for item in found if item.slice_index in own.slices]
     return evidence
 
 

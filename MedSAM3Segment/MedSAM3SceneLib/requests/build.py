@@ -35,6 +35,7 @@ from .drawn_prompts import (
     mask_of_segment,
 )
 from .example_nodes import (
+    locate_in_steps,
     read_example_nodes,
 )
 from .request_spec import RequestSpec
@@ -48,8 +49,10 @@ def build_task(spec: RequestSpec, save_state: Callable[[], None] | None = None) 
     """
 
     def prepare(placed: SceneVolume) -> StepGenerator[tuple[SceneVolume, SegmentRequest]]:
-        yield from ()
-        return placed, _resolve(spec, placed)
+        request = _resolve(spec, placed)
+        if spec.locate:
+            request = yield from locate_in_steps(spec.locate, request, spec.volume_node, placed)
+        return placed, request
 
     task = RunTask(
         spec.volume_node,

@@ -24,7 +24,7 @@ from MedSAM3SegmentLib.request import (
 from MedSAM3SegmentLib.vocabulary.phrases import clean_phrase, split_phrases
 
 from .drawn_prompts import segment_ids_named
-from .example_nodes import check_shown, node_pairs, shown_concepts
+from .example_nodes import check_any_shown, check_shown, node_pairs, shown_concepts
 from .request_spec import RequestSpec
 
 Word = TypeVar("Word", bound=StrEnum)
@@ -53,6 +53,7 @@ def parse_spec(
     device: str = "auto",
     replace_completed: bool = False,
     adapt: str | None = None,
+    locate: Any | None = None,
 ) -> RequestSpec:
     """What was typed, checked.
 
@@ -73,7 +74,7 @@ def parse_spec(
         grouping: ``one segment per concept`` or ``one segment per instance``.
         assembly: which clean-up steps run, as ``build_assembly_options`` takes them, or None for the usual ones.
         like: a volume node and a segmentation node that show what to find in place of words, or several such pairs.
-
+        locate: a volume node and a segmentation node that show where the concepts lie, or several such pairs.
         adapt: ``slices`` to learn from what was drawn first, or None.
 
     Raises:
@@ -81,6 +82,7 @@ def parse_spec(
     """
     check_volume_node(volume_node)
     pairs = () if like is None else node_pairs(like)
+    templates = () if locate is None else node_pairs(locate)
     if concepts is None:
         concepts = shown_concepts(pairs) if pairs else ()
     for concept, drawn in (prompts or {}).items():
@@ -118,11 +120,14 @@ def parse_spec(
         model,
         device,
         replace_completed,
+        templates,
     )
     if spec.is_drawn and segmentation_node is None:
         raise InputError("Nothing was drawn; choose the segmentation in which you drew a slice of the object.")
     if pairs:
         check_shown(pairs, request.concepts)
+    if templates:
+        check_any_shown(templates, request.concepts)
     return spec
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-from MedSAM3SceneLib.coroutines import StepGenerator
+from MedSAM3SceneLib.coroutines import StepGenerator, run_in_thread
 from MedSAM3SceneLib.editing.write_result import check_segmentation_node
 from MedSAM3SceneLib.mrml.nodes import require_node
 from MedSAM3SceneLib.mrml.volumes import SceneVolume, check_volume_node, read_in_steps
 from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.localization.locate import locate_structures
+from MedSAM3SegmentLib.messages.message import message
 from MedSAM3SegmentLib.prompts.examples import Example, Examples
+from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.vocabulary.segment_names import find_named, may_be_meant
 
 from .drawn_prompts import mask_of_segment
@@ -58,6 +62,32 @@ def check_shown(pairs: Sequence[NodePair], concepts: Sequence[str]) -> None:
             if not names:
                 raise InputError("No example shows '{concept}'; there is no segment.", concept=concept)
             raise InputError("No example shows '{concept}'; there is {names}.", concept=concept, names=names)
+
+
+def check_any_shown(pairs: Sequence[NodePair], concepts: Sequence[str]) -> None:
+    """Check that one of the concepts at least is a segment of a template.
+
+    Raises:
+        InputError: none is.
+    """
+    if not any(_shows(pair, concept, concepts) for pair in pairs for concept in concepts):
+        names = ", ".join(f"'{name}'" for name in shown_concepts(pairs))
+        raise InputError(
+            "The templates show none of the concepts; there is {names}.", names=names or message("no segment")
+        )
+
+
+def locate_in_steps(
+    pairs: Sequence[NodePair], request: SegmentRequest, volume_node: Any, placed: SceneVolume
+) -> StepGenerator[SegmentRequest]:
+    """The request with the places of its concepts by templates; the arguments are those of ``read_example_nodes``.
+
+    Raises:
+        InputError: as there, or a template is of another kind than the volume.
+    """
+    templates = yield from read_example_nodes(pairs, request.concepts, volume_node, placed)
+    places = yield from run_in_thread(lambda: locate_structures(placed.volume, templates))
+    return replace(request, places=places)
 
 
 def read_example_nodes(

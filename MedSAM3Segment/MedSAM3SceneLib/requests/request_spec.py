@@ -24,6 +24,7 @@ class RequestSpec:
         view: a vtkMRMLSliceNode; only the slice that it shows is segmented, in its plane. Segments of earlier runs keep
             what they hold on the others. None for all slices that are asked for.
         like: volume nodes and segmentation nodes that show what to find in place of words.
+        locate: volume nodes and segmentation nodes, templates that say where the concepts lie.
         model, device: as ``medsam3 segment`` takes them.
         replace_completed: whether segments that are marked as completed may be written without a question.
     """
@@ -39,6 +40,7 @@ class RequestSpec:
     model: str = "demo"
     device: str = "auto"
     replace_completed: bool = False
+    locate: Sequence[tuple[Any, Any]] = ()
 
     @property
     def is_drawn(self) -> bool:

@@ -14,6 +14,7 @@ from .lupdate import QT_TRANSLATE_NOOP
 SENTENCES = frozenset(
     (
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "'{concept}' is not in the result; choose one of its concepts."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "'{concept}' was looked for on slices {first} to {last} of 0 to {of} only and in a box there: by the templates it lies on slices {tight_first} to {tight_last}."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "'{concept}' was not found, so nothing could be looked for inside of it."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "'{name}' is cut off {where}, so its volume is not that of the whole structure."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "'{phrase}' is a volume that people draw for radiotherapy, which is not seen in an image; name what is, such as 'tumor'."),
@@ -52,6 +53,7 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "No model was used: '{concept}' was filled between its drawn slices, by their shapes and the image."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "No model was used: '{concept}' was filled between its drawn slices, by their shapes and the image; points and boxes were left out."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "No slice of the range lies in the region; choose another range or region."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "No template shows '{concept}', so it was looked for everywhere."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Not found: no slice was looked at."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Not found: slice {best} scores {score:.2f}, but no mask came with it."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Not found: the best score is {score:.2f} on slice {best}, below the threshold {threshold:g}."),
@@ -59,6 +61,8 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Not found: the best score is {score:.2f} on this slice, below the threshold {threshold:g}."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Not found: the best score is {score:.2f} on this slice, but nothing goes on through enough slices to be an object."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Not found: this slice scores {score:.2f}, but no mask came with it."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Not searched: at its place by the templates the image shows nothing like it (likeness {likeness:.2f}). If that is wrong, leave the templates out."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Not searched: by the templates its place lies outside of the field of view. If that is wrong, leave the templates out."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Nothing was drawn for '{concept}'; draw a point, a box or a slice of it first."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Nothing was drawn; give at least one point, box or mask."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Only what is not meant was drawn, without words; draw a box around what is meant."),
@@ -110,6 +114,8 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The segmentation was cancelled; nothing was written."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The slice range {first}:{end} is not inside the {count} {plane} slices 0:{count}."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The structure is on none of the labelled slices of {volume}; name others."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The template {template} is another kind of image than {volume}; give a template of the same kind."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The templates look too little like this volume to say where '{concept}' lies, so it was looked for everywhere."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The threshold {threshold} is not between 0 and 1."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The values look like those of a CT with {offset:g} added and not like Hounsfield units (HU), in which air is -1000; give the window in the image's own values, for soft tissue --window {low:g},{high:g} (in the console window=), or correct the image."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The values of this CT were cut off at {low:g} HU, so that lung and air cannot be told apart in any window; give the CT as it was, or --window where another one is meant (in the console window=)."),
@@ -187,5 +193,6 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{source}: entry {number}"),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{source}: entry {number} ('{phrase}')"),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{source}: {slices}"),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{volume} is a picture, a film or a single slice, in which nothing lies at a place of the body; leave the templates out."),
     )
 )

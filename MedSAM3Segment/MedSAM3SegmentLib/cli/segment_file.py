@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from MedSAM3SegmentLib.backend import SegmenterProtocol
 from MedSAM3SegmentLib.cli.options.example import ExampleFiles, read_examples
+from MedSAM3SegmentLib.cli.options.locate import locate
 from MedSAM3SegmentLib.cli.options.model import ModelSection
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.geometry.label_map import Overlap
@@ -25,6 +26,7 @@ from MedSAM3SegmentLib.io.segmentation_paths import (
     suffix_of,
 )
 from MedSAM3SegmentLib.progress import Progress, RunCallbacks, Stage
+from MedSAM3SegmentLib.reporting.place_sentences import describe_place
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.vocabulary.advice import advice_for
 from MedSAM3SegmentLib.without_model import ShapeSegmenter
@@ -55,6 +57,7 @@ class SegmentJob:
         examples: that show the one concept instead of words, or none.
         overlap: which label a voxel of several structures gets where ``output`` is a label map.
         series, modality: as for ``read_volume.read_volume``.
+        templates: volumes and their labels that say where the concepts lie, or none.
         is_fractional: write probabilities in place of masks, into a DICOM segmentation.
     """
 
@@ -70,6 +73,7 @@ class SegmentJob:
     series: str | None = None
     modality: str | None = None
     is_fractional: bool = False
+    templates: tuple[ExampleFiles, ...] = ()
 
     @property
     def outputs(self) -> list[Path]:
@@ -110,6 +114,11 @@ def segment_file(
     request, said = request.in_drawn_plane(volume.grid)
     stack = SliceStack.along(volume.grid, request.plane)
     request.slice_range(stack)
+    if job.templates:
+        with terminal.busy("finding the places that templates show"), _timed(seconds, "locating"):
+            places = locate(job.templates, request.concepts, volume)
+        request = replace(request, places=places)
+        said = (*said, *(one for name in places for one in describe_place(name, places[name], stack)))
     terminal.note(_describe(volume, stack))
     asked = [concept for concept in request.concepts if request.is_asked(concept)]
     doubts = check_intensities(volume) if request.window is None else ()

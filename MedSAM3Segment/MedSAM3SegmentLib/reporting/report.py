@@ -9,12 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.results.result import ConceptResult, SegmentResult
 from MedSAM3SegmentLib.results.tracks import Track
 from MedSAM3SegmentLib.search_region import SearchRegion
 from MedSAM3SegmentLib.volume import Volume
 
+from .place_sentences import place_as_dict
 from .sentences import describe_cut_off
 from .slice_sentences import describe_next_slice, describe_sources
 
@@ -59,8 +61,7 @@ def report_of(
         "window": _window(windows[0]) if len(windows) == 1 else {"name": "by concept", "low": None, "high": None},
         "clean_up": asdict(result.assembly),
         "concepts": [
-            _concept(concept, result.stack.grid.voxel_volume_mm3, (covered or {}).get(concept.concept, {}))
-            for concept in result.concepts
+            _concept(concept, result.stack, (covered or {}).get(concept.concept, {})) for concept in result.concepts
         ],
         "seconds": {stage: round(value, 3) for stage, value in (seconds or result.seconds).items()},
         "messages": list(result.messages),
@@ -98,6 +99,7 @@ def segment_provenance(result: SegmentResult, concept: ConceptResult, instance: 
         "slices": [min(looked_at), max(looked_at)] if looked_at else None,
         "clean_up": asdict(result.assembly),
         **_limits(result.search_region_of(concept.concept)),
+        **({} if concept.place is None else {"located": place_as_dict(concept.place, result.stack)}),
         **({"cut_off": [part.as_dict() for part in cut_off]} if cut_off else {}),
         **result.provenance.as_dict(),
         **({} if instance is None else {"instance": instance}),
@@ -105,14 +107,14 @@ def segment_provenance(result: SegmentResult, concept: ConceptResult, instance: 
 
 
 def _limits(search_region: SearchRegion | None) -> dict[str, Any]:
-    if search_region is None or search_region.is_unrestricted:
+    if search_region is None or not search_region.slices or search_region.is_unrestricted:
         return {}
     ranges = {axis: [part.start, part.stop - 1] for axis, part in zip("kji", search_region.box, strict=True)}
     return {"limited_to": {**ranges, "mask": search_region.inside is not None}}
 
 
-def _concept(concept: ConceptResult, voxel_volume_mm3: float, covered: Mapping[str, int]) -> dict[str, Any]:
-    voxels = concept.voxels
+def _concept(concept: ConceptResult, stack: SliceStack, covered: Mapping[str, int]) -> dict[str, Any]:
+    voxels, voxel_volume_mm3 = concept.voxels, stack.grid.voxel_volume_mm3
     return {
         "concept": concept.concept,
         "prompt": concept.prompt,
@@ -125,6 +127,7 @@ def _concept(concept: ConceptResult, voxel_volume_mm3: float, covered: Mapping[s
             for by, count in covered.items()
         ],
         "cut_off": [part.as_dict() for part in concept.cut_off],
+        "located": None if concept.place is None else place_as_dict(concept.place, stack),
         "window": _window(concept.window),
         "window_reason": concept.window.reason.value,
         "score_by_slice": {str(index): _score(score) for index, score in sorted(concept.score_by_slice.items())},

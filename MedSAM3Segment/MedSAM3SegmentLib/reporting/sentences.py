@@ -21,6 +21,8 @@ from MedSAM3SegmentLib.results.cut_off import CutOff, Limit, Side
 from MedSAM3SegmentLib.results.result import ConceptResult, Instance
 from MedSAM3SegmentLib.results.tracks import Stop, StopReason, Track
 
+from .place_sentences import describe_not_searched
+
 
 def reason_of(concept: ConceptResult, instances: Sequence[Instance], dropped: int, threshold: float) -> Message:
     """Why a concept was found, or why not.
@@ -29,6 +31,8 @@ def reason_of(concept: ConceptResult, instances: Sequence[Instance], dropped: in
         instances: the objects that are believed.
         dropped: how many were not.
     """
+    if concept.place is not None and not concept.place.is_searched and not instances:
+        return describe_not_searched(concept.place)
     by_score = sorted(concept.tracks, key=lambda track: track.score)
     scores = concept.score_by_slice or {n: track.score for track in by_score for n in track.seeds}
     best = max(scores, key=lambda index: scores[index], default=None)

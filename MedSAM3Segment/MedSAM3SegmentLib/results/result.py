@@ -16,6 +16,7 @@ from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.geometry.label_map import LabelMap, Overlap, merge_masks
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.io.labelmap_nifti import check_overlap
+from MedSAM3SegmentLib.localization.place import Place
 from MedSAM3SegmentLib.messages.message import Message
 from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.provenance import Provenance
@@ -65,6 +66,7 @@ class ConceptResult:
         clean_up: what assembly did, one sentence a step ("2 objects on single slices were dropped").
         sources: what each slice of the mask rests on.
         next_slice: the slice whose correction would help most, or None where there is none.
+        place: where templates say that it lies, or None where none were asked.
     """
 
     concept: str
@@ -81,6 +83,7 @@ class ConceptResult:
     clean_up: tuple[Message, ...] = ()
     sources: Mapping[int, SliceSource] = field(default_factory=dict)
     next_slice: SuggestedSlice | None = None
+    place: Place | None = None
 
     @property
     def score_by_slice(self) -> dict[int, float]:

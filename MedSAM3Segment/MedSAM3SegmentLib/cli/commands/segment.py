@@ -17,6 +17,7 @@ from MedSAM3SegmentLib.cli.options.dicomweb import (
     store_files,
 )
 from MedSAM3SegmentLib.cli.options.example import add_example_option, examples_of
+from MedSAM3SegmentLib.cli.options.locate import add_locate_option, templates_of
 from MedSAM3SegmentLib.cli.options.model import ModelSection, add_model_options
 from MedSAM3SegmentLib.cli.options.prompt import (
     NAMELESS,
@@ -69,6 +70,7 @@ examples:
   medsam3 segment https://pacs.example/dicom-web/studies/1.2.3 --series 4 --concept liver --output liver.dcm \\
       --store https://pacs.example/dicom-web
   medsam3 segment new.nii.gz --example old.nii.gz=old.seg.nrrd --model my-model --output new.seg.nrrd
+  medsam3 segment new.nii.gz --concept liver --locate old.nii.gz=old.seg.nrrd --output liver.seg.nrrd
 
 Exit codes: 0 done (also when nothing was found), 2 bad input or usage, 3 model missing or broken, 130 interrupted.
 """
@@ -154,6 +156,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     add_volume_options(parser)
     add_prompt_options(parser)
     add_example_option(parser)
+    add_locate_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -195,6 +198,7 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
             series,
             options.modality,
             options.fractional,
+            templates_of(options),
         )
         volume, result, covered = segment_file(job, terminal, interruption)
     terminal.result(_table(volume, result))
