@@ -132,13 +132,13 @@ def _detect(
 ) -> list[dict[int, SliceDetections]]:
     """Evidence per slice of the batch, by the number of the question; ``check`` may end it before each."""
     model = features.model
-    pyramid = model.build_pyramid(features.of(batch, questions[asked[0]].window))
+    shared = model.share_stages(model.build_pyramid(features.of(batch, questions[asked[0]].window)))
     answers: list[dict[int, SliceDetections]] = [{} for _ in batch]
     for number in asked:
         check()
         question = questions[number]
         boxes = box_prompts([question.exemplars.at(index) for index in batch])
-        raw = model.detect(pyramid, phrases[number : number + 1].repeat(len(batch)), boxes)
+        raw = model.detect(shared, phrases[number : number + 1].repeat(len(batch)), boxes)
         for pair, index in enumerate(batch):
             if question.is_asked_on(index):
                 answers[pair][number] = postprocess_slice(raw, pair, index, model.card)
