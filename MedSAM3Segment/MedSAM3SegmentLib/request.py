@@ -66,6 +66,30 @@ class AssemblyOptions:
     largest_only: bool = False
 
 
+@dataclass(frozen=True)
+class SliceSaving:
+    """Slices that are not looked at, to save time; none by default.
+
+    Attributes:
+        skim: every how many slices to look first; then only where something may be. 1 looks at all.
+        least_distance_mm: slices nearer to each other are interpolated; 0 interpolates none.
+    """
+
+    skim: int = 1
+    least_distance_mm: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.skim < 1:
+            raise InputError("Every {skim}th slice is none; give a whole number of at least 1.", skim=self.skim)
+        if not 0.0 <= self.least_distance_mm < float("inf"):
+            raise InputError("{distance} is no distance of slices; give millimeters.", distance=self.least_distance_mm)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether any slice may be left out."""
+        return self.skim > 1 or self.least_distance_mm > 0
+
+
 @dataclass(frozen=True, eq=False)
 class SegmentRequest:
     """What to segment and how.
@@ -87,6 +111,7 @@ class SegmentRequest:
         more_planes: planes to look along as well; the soft masks are averaged.
         assembly: which clean-up steps run.
         grouping: what becomes one segment.
+        saving: slices that are not looked at.
         examples: by concept, which is a mere name then, what shows it in place of words; empty where words say it.
     """
 
@@ -102,6 +127,7 @@ class SegmentRequest:
     more_planes: tuple[Plane, ...] = ()
     assembly: AssemblyOptions = AssemblyOptions()
     grouping: Grouping = Grouping.CONCEPT
+    saving: SliceSaving = SliceSaving()
     # Their volumes are sent apart.
     examples: Examples = field(default_factory=dict, metadata={"is_sent": False})
 
