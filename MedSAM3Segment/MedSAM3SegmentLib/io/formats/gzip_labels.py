@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any, BinaryIO
-
-from numpy.typing import NDArray
+from typing import BinaryIO
 
 #: What zlib needs to write gzip's header and check sum; there is neither name nor time in it, so that the same labels
 #: are the same bytes.
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-def write_gzipped_labels(file: BinaryIO, *parts: bytes | memoryview | NDArray[Any]) -> None:
+def write_gzipped_labels(file: BinaryIO, *parts: bytes | memoryview) -> None:
     """Write ``parts`` one after the other as one gzip stream that any reader of gzip reads.
 
     Labels are long runs of the same value, and looking for runs alone finds them: 79 MB of five organs become 271 KB
