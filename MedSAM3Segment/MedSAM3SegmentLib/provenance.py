@@ -47,6 +47,8 @@ class Provenance:
         mode: how the stack became a volume.
         prompts: what was drawn, in words, by concept.
         inside: what all else had to lie in, in words; empty where that was nothing.
+        skipped: which slices were not looked at, in words; empty where all were.
+        number_format: that the model computed in; empty where no model ran or it was not kept.
     """
 
     model: ModelIdentity
@@ -60,6 +62,8 @@ class Provenance:
     mode: str = Mode.SLICES.value
     prompts: Mapping[str, str] = field(default_factory=dict)
     inside: str = ""
+    skipped: str = ""
+    number_format: str = ""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Provenance:
@@ -82,6 +86,8 @@ class Provenance:
             str(data["mode"]),
             dict(data["prompts"]),
             str(data["inside"]),
+            str(data.get("skipped", "")),
+            str(data.get("number_format", "")),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -97,4 +103,6 @@ class Provenance:
             "mode": self.mode,
             "prompts": dict(self.prompts),
             "inside": self.inside,
+            "skipped": self.skipped,
+            "number_format": self.number_format,
         }

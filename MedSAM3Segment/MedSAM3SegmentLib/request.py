@@ -18,6 +18,7 @@ from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.prompts.drawn_plane import drawn_plane
 from MedSAM3SegmentLib.prompts.examples import Examples
 from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS, BoxReading, TargetPrompts
+from MedSAM3SegmentLib.slice_saving import SliceSaving
 from MedSAM3SegmentLib.vocabulary.phrases import check_phrase, prompt_for, split_phrases
 
 from .array_types import BoolMask
@@ -97,6 +98,7 @@ class SegmentRequest:
         grouping: what becomes one segment.
         adapt: what the model learns from first, in a copy that is used for this request alone and only where it does
             better on drawn slices that were held out; None for nothing.
+        saving: slices that are not looked at.
         examples: by concept, which is a mere name then, what shows it in place of words; empty where words say it.
         places: by concept, where templates say that it lies; it is searched nowhere else. Concepts without one are
             searched in all of the volume.
@@ -115,6 +117,7 @@ class SegmentRequest:
     assembly: AssemblyOptions = AssemblyOptions()
     grouping: Grouping = Grouping.CONCEPT
     adapt: Adapt | None = None
+    saving: SliceSaving = SliceSaving()
     # Their volumes are sent apart.
     examples: Examples = field(default_factory=dict, metadata={"is_sent": False})
     places: Mapping[str, Place] = field(default_factory=dict)

@@ -11,6 +11,7 @@ import numpy as np
 
 from MedSAM3SegmentLib.detection.detect_slices import ConceptQuery
 from MedSAM3SegmentLib.detection.exemplars import Exemplars
+from MedSAM3SegmentLib.detection.fewer_slices import check_saving
 from MedSAM3SegmentLib.detection.multiplanar import search_regions_along
 from MedSAM3SegmentLib.detection.nested_concepts import split_request
 from MedSAM3SegmentLib.features.feature_cache import FeatureCache
@@ -59,6 +60,7 @@ class RunContext:
         example_windows: the windows that the volumes of its examples are seen through, by concept.
         steps: of each part, by its concepts.
         said: sentences for the user, as they come.
+        skipped: which slices were not looked at, as that comes.
         seconds: by stage, as they pass.
     """
 
@@ -72,6 +74,7 @@ class RunContext:
     reporter: RunReporter
     steps: Mapping[tuple[str, ...], PartSteps] = field(default_factory=dict)
     said: list[Message] = field(default_factory=list)
+    skipped: list[Message] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -135,6 +138,7 @@ def prepare_run(
             for name in request.concepts
         }
         request = replace(request, examples=examples)
+    check_saving(request, region.stack, vocabulary)
     threshold = LIKENESS_THRESHOLD if by_examples else model.card.threshold
     parts = split_request(request)
     run = RunContext(

@@ -15,12 +15,14 @@ import torch
 
 from MedSAM3SegmentLib.assembly.assemble import assemble
 from MedSAM3SegmentLib.detection.detect_slices import report_slice
+from MedSAM3SegmentLib.detection.fewer_slices import detect_fewer_slices
 from MedSAM3SegmentLib.detection.multiplanar import detect_along_planes, other_stacks
 from MedSAM3SegmentLib.detection.nested_concepts import NestedRegion, nest_concepts, split_request
 from MedSAM3SegmentLib.features.feature_cache import FeatureCache
 from MedSAM3SegmentLib.few_shot.segment_from_examples import detect_from_examples, labelled_slices, with_labelled_slices
 from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.models.detector import Sam3Detector
+from MedSAM3SegmentLib.models.devices import name_of
 from MedSAM3SegmentLib.models.threads import threads_for
 from MedSAM3SegmentLib.reporting.sentences import describe_examples, describe_prompts
 from MedSAM3SegmentLib.reporting.versions import package_versions
@@ -174,7 +176,14 @@ def _detect_by_words(
 ) -> Mapping[str, list[SliceDetections]]:
     evidence: dict[str, list[SliceDetections]] = {}
     for queries, regions in plan_detection(run, part, region):
-        seen = detect_along_planes(run.features, queries, regions, run.threshold, run.reporter)
+        if run.request.saving.is_wanted:
+            (alone,) = regions
+            saving = run.request.saving
+            seen, skipped = detect_fewer_slices(run.features, queries, alone, run.threshold, run.reporter, saving)
+            run.skipped.append(skipped)
+            run.reporter.add_message(skipped)
+        else:
+            seen = detect_along_planes(run.features, queries, regions, run.threshold, run.reporter)
         evidence |= {query.concept: items for query, items in zip(queries, seen, strict=True)}
     return evidence
 
@@ -224,6 +233,8 @@ def _provenance(run: RunContext, inside: str) -> Provenance:
         mode=request.mode.value,
         prompts=shown or {concept: describe_prompts(prompts) for concept, prompts in request.prompts.items()},
         inside=inside,
+        skipped=" ".join(map(str, run.skipped)),
+        number_format=name_of(model.network.dtype),
     )
 
 

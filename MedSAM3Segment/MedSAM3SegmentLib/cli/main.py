@@ -19,17 +19,6 @@ from importlib.util import find_spec
 from typing import Any, NoReturn
 
 from MedSAM3SegmentLib import __version__
-from MedSAM3SegmentLib.cli.commands import (
-    adapters,
-    cohort,
-    demo,
-    evaluate,
-    info,
-    models,
-    segment,
-    serve,
-    train,
-)
 from MedSAM3SegmentLib.errors import (
     Cancelled,
     EngineError,
@@ -43,6 +32,9 @@ from MedSAM3SegmentLib.reporting.packages import find_broken_package
 
 from .signals import Interruption
 from .terminal import Terminal, flush_results
+
+#: The shell's own commands, modules of ``cli.commands``, as help lists them.
+_COMMANDS = ("segment", "cohort", "demo", "models", "train", "adapters", "evaluate", "serve", "info")
 
 #: The library that brings more commands, in Slicer beside this one.
 _AGENT = "MedSAM3AgentLib"
@@ -79,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     terminal = Terminal()
     with interruption.handled():
         try:
-            options = _parser().parse_args(_with_joined_values(sys.argv[1:] if argv is None else argv))
+            words = _with_joined_values(sys.argv[1:] if argv is None else argv)
+            options = _parser(words[:1]).parse_args(words)
             terminal = Terminal(options.quiet, options.verbose)
             wait_passively()
             if getattr(options, "threads", None):
@@ -127,7 +120,8 @@ def _explain(error: BaseException, interruption: Interruption, terminal: Termina
     return DEFECT
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(first_word: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The whole parser; where the first word names a command that of this one alone, since importing all takes long."""
     parser = _Parser(
         prog="medsam3",
         description="Segment CT and MR volumes by naming what to segment, with MedSAM-3.",
@@ -138,7 +132,9 @@ def _parser() -> argparse.ArgumentParser:
     talk.add_argument("--verbose", action="store_true", help="show details, and where an error came from")
     talk.add_argument("--quiet", action="store_true", help="print errors only")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (segment, cohort, demo, models, train, adapters, evaluate, serve, info, *_agent_commands()):
+    named = [name for name in _COMMANDS if name in first_word]
+    commands = [import_module(f"MedSAM3SegmentLib.cli.commands.{name}") for name in named or _COMMANDS]
+    for command in (*commands, *(() if named else _agent_commands())):
         command.add_parser(subparsers, parents=[talk], allow_abbrev=False)
     return parser
 

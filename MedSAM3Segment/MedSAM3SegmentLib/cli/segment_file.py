@@ -174,12 +174,14 @@ def _load_segmenter(model: ModelSection, terminal: Terminal, said: Mapping[str, 
     Args:
         said: how many sentences of each phrase were said before.
     """
+    from MedSAM3SegmentLib.models.devices import name_of
     from MedSAM3SegmentLib.run_context import phrase_messages
     from MedSAM3SegmentLib.segmenter import Segmenter
 
     segmenter = Segmenter.load(model.source, model.device, model.dtype, model.resolution)
     identity = segmenter.model.identity
-    terminal.note(f"Model: {identity.name}{' (DEMO)' if identity.is_demo else ''} on {segmenter.model.device}.")
+    demo, place = " (DEMO)" if identity.is_demo else "", segmenter.model.device
+    terminal.note(f"Model: {identity.name}{demo} on {place}, {name_of(segmenter.model.network.dtype)}.")
     for concept, count in said.items():
         for sentence in phrase_messages(segmenter.model, concept)[count:]:
             terminal.note(sentence, "yellow")

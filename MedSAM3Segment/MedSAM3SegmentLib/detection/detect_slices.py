@@ -40,6 +40,7 @@ class ConceptQuery:
         exemplars: boxes that go with the phrase.
         is_phrase: whether the phrase means something by itself; without, slices that no exemplar serves are not
             looked at.
+        only: the slices to ask on, or None for all.
     """
 
     concept: str
@@ -48,9 +49,12 @@ class ConceptQuery:
     messages: tuple[Message, ...] = ()
     exemplars: Exemplars = field(default_factory=Exemplars)
     is_phrase: bool = True
+    only: frozenset[int] | None = None
 
     def is_asked_on(self, slice_index: int) -> bool:
         """Whether there is anything to ask on a slice."""
+        if self.only is not None and slice_index not in self.only:
+            return False
         return self.is_phrase or any(box.positive for box in self.exemplars.at(slice_index))
 
 
@@ -132,13 +136,15 @@ def _detect(
 ) -> list[dict[int, SliceDetections]]:
     """Evidence per slice of the batch, by the number of the question; ``check`` may end it before each."""
     model = features.model
-    pyramid = model.build_pyramid(features.of(batch, questions[asked[0]].window))
+    shared = model.share_stages(model.build_pyramid(features.of(batch, questions[asked[0]].window)))
     answers: list[dict[int, SliceDetections]] = [{} for _ in batch]
     for number in asked:
         check()
         question = questions[number]
+        if not any(question.is_asked_on(index) for index in batch):
+            continue
         boxes = box_prompts([question.exemplars.at(index) for index in batch])
-        raw = model.detect(pyramid, phrases[number : number + 1].repeat(len(batch)), boxes)
+        raw = model.detect(shared, phrases[number : number + 1].repeat(len(batch)), boxes)
         for pair, index in enumerate(batch):
             if question.is_asked_on(index):
                 answers[pair][number] = postprocess_slice(raw, pair, index, model.card)

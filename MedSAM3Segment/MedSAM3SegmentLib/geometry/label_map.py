@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.array_types import BoolMask
 
+from .mask_ops import bounding_box
+
 
 class Overlap(StrEnum):
     """Which label a voxel of several masks gets."""
@@ -66,17 +68,19 @@ def merge_masks(
         overlap: which label a voxel of several masks gets; ``REFUSE`` merges as ``SMALLER`` does, for the caller to
             look at ``LabelMap.covered``.
     """
-    sizes = {label: int(np.count_nonzero(mask)) for label, mask in masks.items()}
+    boxes = {label: bounding_box(mask) for label, mask in masks.items()}
+    parts = {label: mask[boxes[label]] for label, mask in masks.items()}
+    sizes = {label: int(np.count_nonzero(part)) for label, part in parts.items()}
     order = list(masks)
     if overlap is not Overlap.LATER:
         # Of equal masks the earlier one is painted last.
         order = sorted(order, key=lambda label: sizes[label])[::-1]
     labels = np.zeros(shape, np.uint16)
     for label in order:
-        labels[masks[label]] = label
+        labels[boxes[label]][parts[label]] = label
     covered = []
-    for label, mask in masks.items():
-        there = np.bincount(labels[mask]) if sizes[label] else np.zeros(0, np.int64)
+    for label, part in parts.items():
+        there = np.bincount(labels[boxes[label]][part]) if sizes[label] else np.zeros(0, np.int64)
         left = int(there[label]) if label < len(there) else 0
         covered += [
             CoveredPart(label, int(by), int(there[by]), sizes[label], left)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from MedSAM3SegmentLib.geometry.mask_ops import bounding_box
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 
 from .atomic_write import atomic_write
+from .formats.gzip_labels import write_gzipped_labels
 from .itk import LPS_TO_RAS, StoredImage
+from .labelled_part import LabelledPart
 from .labelmap_nifti import label_dtype
 from .segment import (
     PROVENANCE_TAG,
@@ -89,8 +91,7 @@ def write_seg_nrrd(path: Path, segments: Sequence[Segment], grid: VoxelGrid, pro
     ]
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         file.write("\n".join(header).encode())
-        with gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
-            packed.write(layers.astype(layers.dtype.newbyteorder("<"), copy=False).data)
+        write_gzipped_labels(file, layers.astype(layers.dtype.newbyteorder("<"), copy=False).data)
 
 
 def _layers(segments: Sequence[Segment], shape: tuple[int, int, int]) -> tuple[list[int], NDArray[Any]]:
@@ -98,12 +99,16 @@ def _layers(segments: Sequence[Segment], shape: tuple[int, int, int]) -> tuple[l
     layers: list[NDArray[Any]] = []
     layer_of = []
     for label, segment in enumerate(segments, start=1):
-        free = (n for n, layer in enumerate(layers) if not layer[segment.mask].any())
+        box = bounding_box(segment.mask)
+        mask = segment.mask[box]
+        free = (n for n, layer in enumerate(layers) if not layer[box][mask].any())
         number = next(free, len(layers))
         if number == len(layers):
             layers.append(np.zeros(shape, label_dtype(len(segments))))
-        layers[number][segment.mask] = label
+        layers[number][box][mask] = label
         layer_of.append(number)
+    if len(layers) == 1:
+        return layer_of, layers[0][..., None]
     return layer_of, np.stack(layers or [np.zeros(shape, np.uint8)], axis=-1)
 
 
@@ -126,6 +131,7 @@ def segments_by_header(
         ValueError, IndexError: the header is damaged.
     """
     segments: list[Segment] = []
+    parts: dict[int, LabelledPart] = {}
     count = 0
     while f"Segment{count}_ID" in stored.tags:
         n, count = count, count + 1
@@ -136,7 +142,9 @@ def segments_by_header(
         name, label, layer = tag("Name", tag("ID", "")), int(tag("LabelValue", "1")), int(tag("Layer", str(n)))
         if not is_wanted(name, label):
             continue
-        mask = layers[..., layer] == label
+        if layer not in parts:
+            parts[layer] = LabelledPart.of(layers[..., layer])
+        mask = parts[layer].mask_of(label)
         red, green, blue = (float(part) for part in tag("Color", "0.5 0.5 0.5").split())
         tags = dict(part.split(":", 1) for part in tag("Tags", "").split("|") if ":" in part)
         terminology = tags.pop(TERMINOLOGY_TAG, "")

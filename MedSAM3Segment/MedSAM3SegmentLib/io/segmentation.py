@@ -25,6 +25,7 @@ from .dicom_objects.source import DicomSource
 from .dicom_objects.write_rtstruct import write_rtstruct
 from .dicom_objects.write_seg import write_dicom_seg
 from .formats.pictures import NUMBERED_SUFFIXES, read_label_picture
+from .labelled_part import LabelledPart
 from .labelmap_nifti import LABEL_MAP_SUFFIXES, color_of_label, read_names, write_labels
 from .read_volume import check_is_file, read_stored
 from .seg_nrrd import segments_by_header, write_seg_nrrd
@@ -143,10 +144,12 @@ def read_segmentation(
             count=layers.shape[3],
         )
     names = read_names(path)
-    labels = layers[..., 0]
-    present = {int(label): names.get(int(label), f"Label {label}") for label in np.unique(labels) if label != 0}
+    labels = LabelledPart.of(layers[..., 0])
+    present = {label: names.get(label, f"Label {label}") for label in labels.present()}
     return [
-        Segment(name, labels == n, color_of_label(n), label=n) for n, name in present.items() if is_wanted(name, n)
+        Segment(name, labels.mask_of(n), color_of_label(n), label=n)
+        for n, name in present.items()
+        if is_wanted(name, n)
     ], grid
 
 

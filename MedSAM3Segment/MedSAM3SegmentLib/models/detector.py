@@ -17,6 +17,7 @@ from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.errors import ModelError
 from MedSAM3SegmentLib.provenance import ModelIdentity
 
+from .detection_stages import PADDING_LABEL, SharedStages, detect_phrases, detect_whole, share_stages
 from .roi_align import install_roi_align
 
 if TYPE_CHECKING:
@@ -26,8 +27,15 @@ if TYPE_CHECKING:
 
     from .lora_manager import LoraManager
 
-#: Label of a box that is only padding (transformers' convention).
-PADDING_LABEL = -10
+__all__ = [
+    "PADDING_LABEL",
+    "BoxPrompts",
+    "DetectorOutput",
+    "FeaturePyramid",
+    "Sam3Detector",
+    "TextFeatures",
+    "VisionFeatures",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +118,11 @@ class BoxPrompts:
         unless it is given a box. A masked one brings it back (largest logit difference 1e-5 instead of 4).
         """
         return cls(torch.zeros(pairs, 1, 4), torch.full((pairs, 1), PADDING_LABEL))
+
+    @property
+    def are_padding(self) -> bool:
+        """Whether no box is drawn."""
+        return bool((self.labels == PADDING_LABEL).all())
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,28 +266,27 @@ class Sam3Detector:
         self.network.text_encoder.to("cpu")
         self.network.text_projection.to("cpu")
 
-    def detect(self, pyramid: FeaturePyramid, phrases: TextFeatures, boxes: BoxPrompts | None = None) -> DetectorOutput:
+    def share_stages(self, pyramid: FeaturePyramid) -> SharedStages:
+        """Compute what all phrases on the slices of ``pyramid`` share."""
+        return share_stages(self.network, pyramid, self._placed(BoxPrompts.none(pyramid.count)))
+
+    def detect(
+        self, slices: FeaturePyramid | SharedStages, phrases: TextFeatures, boxes: BoxPrompts | None = None
+    ) -> DetectorOutput:
         """Find each pair's phrase in its image.
 
         Args:
-            pyramid: one entry per pair (see ``FeaturePyramid.repeat_each``).
+            slices: one entry per pair (see ``repeat_each``); with gradients a pyramid goes through as a whole.
             phrases: one entry per pair (see ``TextFeatures.repeat``).
             boxes: exemplar boxes per pair, or None for words alone.
         """
-        from transformers.modeling_outputs import BaseModelOutputWithPooling
-        from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
-
-        if boxes is None:
-            boxes = BoxPrompts.none(pyramid.count)
-        output = self.network(
-            vision_embeds=Sam3VisionEncoderOutput(
-                fpn_hidden_states=pyramid.levels, fpn_position_encoding=pyramid.positions
-            ),
-            text_embeds=BaseModelOutputWithPooling(pooler_output=phrases.text_embeds),
-            attention_mask=phrases.attention_mask,
-            input_boxes=boxes.boxes.to(self.device, self.network.dtype),
-            input_boxes_labels=boxes.labels.to(self.device),
-        )
+        if isinstance(slices, FeaturePyramid) and torch.is_grad_enabled():
+            boxes = boxes or BoxPrompts.none(slices.count)
+            output = detect_whole(self.network, slices, phrases, self._placed(boxes))
+        else:
+            shared = slices if isinstance(slices, SharedStages) else self.share_stages(slices)
+            drawn = None if boxes is None or boxes.are_padding else self._placed(boxes)
+            output = detect_phrases(self.network, shared, phrases, drawn)
         return DetectorOutput(
             output.pred_logits.float(),
             output.presence_logits[:, 0].float(),
@@ -282,3 +294,7 @@ class Sam3Detector:
             output.pred_masks.float(),
             output.semantic_seg[:, 0].float(),
         )
+
+    def _placed(self, boxes: BoxPrompts) -> BoxPrompts:
+        """Boxes on the model's device, in its number format."""
+        return BoxPrompts(boxes.boxes.to(self.device, self.network.dtype), boxes.labels.to(self.device))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .devices import choose_device, choose_dtype
+from .threads import layer_size
 
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.provenance import ModelIdentity
@@ -27,7 +28,7 @@ def load_model(
     Args:
         source: ``demo``, a folder, a file, an installed model's name or hub id; ``BASE+ADAPTER`` for an adapter on top.
         device: ``auto``, ``cuda``, ``mps`` or ``cpu``.
-        dtype: ``auto`` (bfloat16 on CUDA, else float32), ``float32``, ``bfloat16`` or ``float16``.
+        dtype: ``auto`` (see ``devices.choose_dtype``), ``float32``, ``bfloat16`` or ``float16``.
         resolution: edge of the square input in pixels, or None for the model's own.
         adapters: more adapters to read; the first of all is merged, the others can be switched to
             (``model.adapters.use``).
@@ -37,7 +38,7 @@ def load_model(
         ModelError: the model is missing, incomplete, corrupted or of an unsupported kind.
     """
     from MedSAM3SegmentLib.checkpoints.checkpoint import Checkpoint
-    from MedSAM3SegmentLib.checkpoints.config import detector_config
+    from MedSAM3SegmentLib.checkpoints.config import detector_config, read_configuration, set_resolution
     from MedSAM3SegmentLib.checkpoints.hashing import check_files, file_sha256, files_sha256
     from MedSAM3SegmentLib.checkpoints.lora import load_adapter
     from MedSAM3SegmentLib.checkpoints.networks import load_networks
@@ -49,11 +50,15 @@ def load_model(
     from .lora_manager import LoraManager, check_base
 
     device = choose_device(device)
-    torch_dtype = choose_dtype(dtype, device)
+    choose_dtype(dtype, device)  # refused before anything is read
     base, adapter_paths = resolve(source, adapters)
     checkpoint = Checkpoint.open(base.weights)
     hashes = {path: file_sha256(path) for path in checkpoint.file.files}
     check_files(base.folder, {path.name: value for path, value in hashes.items()})
+    config = read_configuration(checkpoint, base.folder)
+    if resolution is not None:
+        set_resolution(config, resolution)
+    torch_dtype = choose_dtype(dtype, device, layer_size(detector_config(config)))
     networks = load_networks(checkpoint, base.folder, device=device, dtype=torch_dtype, resolution=resolution)
     tokenizer = matching_tokenizer(base.tokenizer_folders(), detector_config(networks.config), base.weights)
     card = base.card

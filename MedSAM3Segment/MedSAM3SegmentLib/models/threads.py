@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from .devices import LARGE_LAYER
+
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
     from .detector import Sam3Detector
 
 #: OpenMP's and MKL's own, which PyTorch reads when it starts.
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
-#: Multiplications in a layer of the image encoder below which one thread is best. The demo model's have 1e8, those of
-#: SAM 3 have 7e10; two threads begin to gain between 2e8 and 1e9 (layers of 400 to 5,184 tokens, timed with both).
-_LARGE_LAYER = 1e9
 
 _CPUS = Path("/sys/devices/system/cpu")
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -46,7 +47,7 @@ def threads_for(model: Sam3Detector) -> Iterator[None]:
 
     count = _asked()
     if count is None and not any(name in os.environ for name in VARIABLES) and model.device.type == "cpu":
-        count = choose_threads(_layer_size(model))
+        count = choose_threads(layer_size(model.network.config))
     before = torch.get_num_threads()
     torch.set_num_threads(before if count is None else count)
     try:
@@ -56,8 +57,11 @@ def threads_for(model: Sam3Detector) -> Iterator[None]:
 
 
 def choose_threads(layer_size: float) -> int:
-    """How many threads are best for layers of so many multiplications on this machine, others' work left alone."""
-    return 1 if layer_size < _LARGE_LAYER else count_usable_cores()
+    """How many threads are best for layers of so many multiplications on this machine, others' work left alone.
+
+    Two threads begin to gain between 2e8 and 1e9 (layers of 400 to 5,184 tokens, timed with both).
+    """
+    return 1 if layer_size < LARGE_LAYER else count_usable_cores()
 
 
 def count_usable_cores() -> int:
@@ -88,8 +92,12 @@ def _asked() -> int | None:
     return int(text) if text.isdigit() and int(text) > 0 else None
 
 
-def _layer_size(model: Sam3Detector) -> float:
-    """Multiplications in one layer of the image encoder: four projections and two of a feed-forward network."""
-    backbone = model.network.config.vision_config.backbone_config
-    tokens = (model.image_size // int(backbone.patch_size)) ** 2
+def layer_size(config: PretrainedConfig) -> float:
+    """Multiplications in one layer of the image encoder: four projections and two of a feed-forward network.
+
+    Args:
+        config: of the detector.
+    """
+    backbone = config.vision_config.backbone_config
+    tokens = (int(backbone.image_size) // int(backbone.patch_size)) ** 2
     return float(tokens * (4 * backbone.hidden_size**2 + 2 * backbone.hidden_size * backbone.intermediate_size))

@@ -16,6 +16,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from transformers import Sam3Config
 
 from MedSAM3SegmentLib.checkpoints.build import empty_network
 from MedSAM3SegmentLib.checkpoints.checkpoint import Checkpoint
@@ -33,6 +34,7 @@ from MedSAM3SegmentLib.models.detector import Sam3Detector
 from MedSAM3SegmentLib.models.devices import choose_device, choose_dtype
 from MedSAM3SegmentLib.models.load_model import identify_model, load_model
 from MedSAM3SegmentLib.models.save_model import save_model
+from MedSAM3SegmentLib.models.threads import layer_size
 from support.checkpoint_files import to_meta, write_clip_tokenizer, write_model_folder
 
 WEIGHTS = "model.safetensors"
@@ -427,6 +429,22 @@ def test_devices_that_are_not_there_are_refused() -> None:
     assert choose_dtype("auto", "cpu") == torch.float32
     with pytest.raises(InputError, match="not known"):
         choose_dtype("int8", "cpu")
+
+
+@pytest.mark.parametrize("instructions", ["_is_avx512_bf16_supported", "_is_amx_tile_supported", "aarch64", None])
+def test_large_models_compute_in_bfloat16_where_the_processor_does(
+    instructions: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda name=name: name == instructions, raising=False)
+    arm = {"architecture": "aarch64", "bf16": instructions == "aarch64"}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: arm, raising=False)
+    fast = torch.float32 if instructions is None else torch.bfloat16
+    large, demo = layer_size(Sam3Config()), 1e8
+    assert choose_dtype("auto", "cpu", large) == fast
+    assert choose_dtype("auto", "cpu", demo) == torch.float32
+    assert choose_dtype("float32", "cpu", large) == torch.float32
+    assert choose_dtype("bfloat16", "cpu", demo) == torch.bfloat16
 
 
 def _peft_folder(base: Path, folder: Path, *, rename: str = "", config: dict[str, object] | None = None) -> Path:

@@ -81,7 +81,8 @@ def add_model_options(parser: argparse.ArgumentParser, *, may_be_none: bool = Fa
         "--dtype",
         metavar="auto|float32|bfloat16|float16",
         default="auto",
-        help="number format to compute in (default: bfloat16 on cuda, else float32)",
+        help="number format to compute in (default: bfloat16 where the processor multiplies in it, on CPUs "
+        "for large models only; else float32)",
     )
     parser.add_argument(
         "--resolution",

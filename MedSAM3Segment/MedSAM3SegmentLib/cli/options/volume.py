@@ -15,7 +15,9 @@ from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS
 from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, SegmentRequest
+from MedSAM3SegmentLib.slice_saving import SliceSaving
 
+from .model import positive_number
 from .values import corners_of, mask_on
 
 #: The clean-up steps that can be left out, by the option's word and the field of ``AssemblyOptions``.
@@ -62,7 +64,7 @@ def parse_modality(text: str) -> str:
 
 
 def add_volume_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--inside``, ``--region``, ``--also-plane``, ``--keep-largest``, ``--without`` and ``--segments-per``."""
+    """Add ``--inside``, ``--region``, ``--also-plane``, slices to leave out, clean-up and ``--segments-per``."""
     group = parser.add_argument_group("from slices to a volume")
     group.add_argument(
         "--inside",
@@ -77,6 +79,22 @@ def add_volume_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="look along this plane as well and average, for voxels that are nearly cubes; may be repeated",
+    )
+    group.add_argument(
+        "--skim",
+        metavar="N",
+        type=positive_number,
+        default=1,
+        help="look at every Nth slice first, then only where something may be; refused for what may be smaller than "
+        "that (default: 1, all slices)",
+    )
+    group.add_argument(
+        "--slice-distance",
+        metavar="MM",
+        type=float,
+        default=0.0,
+        help="look only at slices at least so many millimetres apart, such as 3, and interpolate shapes between them "
+        "(default: 0, none)",
     )
     group.add_argument("--keep-largest", action="store_true", help="keep the largest object of each concept only")
     group.add_argument(
@@ -113,6 +131,7 @@ def with_volume_options(options: argparse.Namespace, request: SegmentRequest, gr
         more_planes=tuple(Plane(plane) for plane in options.also_plane),
         assembly=AssemblyOptions(largest_only=options.keep_largest, **steps),
         grouping=_GROUPINGS[options.segments_per],
+        saving=SliceSaving(options.skim, options.slice_distance),
     )
 
 

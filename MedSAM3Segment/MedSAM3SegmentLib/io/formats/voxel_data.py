@@ -27,6 +27,7 @@ MOST_DEFLATED = 1032
 
 #: Decompressed at a time; what this many bytes may become fits into memory easily.
 _CHUNK_BYTES = 1 << 18
+_PIECE_BYTES = 1 << 18
 
 #: What follows the voxels is read on for the checksum, but no longer than this.
 _LONGEST_REST_BYTES = 1 << 26
@@ -65,7 +66,7 @@ class _Decompressor(Protocol):
     def eof(self) -> bool: ...
     @property
     def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, /) -> bytes: ...
+    def decompress(self, data: bytes, /, *limit: int) -> bytes: ...
 
 
 def read_voxels(data: VoxelData, count: int, dtype: DTypeLike) -> NDArray[Any]:
@@ -249,6 +250,8 @@ def _fill_decompressed(data: VoxelData, opened: IO[bytes], content: NDArray[np.u
 def _decompressed(opened: IO[bytes], data: VoxelData) -> Iterator[bytes]:
     """The content piece by piece; a stream may follow another, and what else follows is left out."""
     opener = bz2.BZ2Decompressor if data.encoding == "bzip2" else _inflater
+    # zlib gives pieces that stay in the processor's cache until they are copied; bzip2's blocks are small anyway.
+    limit = () if data.encoding == "bzip2" else (_PIECE_BYTES,)
     decompressor: _Decompressor = opener()
     first = True
     try:
@@ -258,8 +261,8 @@ def _decompressed(opened: IO[bytes], data: VoxelData) -> Iterator[bytes]:
                     if not first and not chunk.startswith((GZIP_MAGIC, b"BZh")):
                         return
                     decompressor = opener()
-                yield decompressor.decompress(chunk)
-                chunk = decompressor.unused_data if decompressor.eof else b""
+                yield decompressor.decompress(chunk, *limit)
+                chunk = decompressor.unused_data if decompressor.eof else getattr(decompressor, "unconsumed_tail", b"")
                 first = False
     except (zlib.error, OSError, EOFError, ValueError):
         raise damaged(data.path) from None
@@ -267,7 +270,7 @@ def _decompressed(opened: IO[bytes], data: VoxelData) -> Iterator[bytes]:
         raise damaged(data.path)
 
 
-def _inflater() -> _Decompressor:
+def _inflater() -> Any:
     # Either gzip's or zlib's own frame, checksums included.
     return zlib.decompressobj(47)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+
+from .gzip_labels import write_gzipped_labels
 
 #: NIfTI-1 counts voxels in 16 bits.
 _LONGEST_AXIS = 32767
@@ -49,7 +50,4 @@ def write_nifti(file: Path, array: NDArray[Any], grid: VoxelGrid) -> None:
             opened.write(start)
             opened.write(voxels)
             return
-        # Neither name nor time, so that the same voxels are the same bytes.
-        with gzip.GzipFile("", "wb", 6, opened, mtime=0) as packed:
-            packed.write(start)
-            packed.write(voxels)
+        write_gzipped_labels(opened, start, voxels)

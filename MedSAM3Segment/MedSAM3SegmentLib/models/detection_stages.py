@@ -1,0 +1,252 @@
+"""The detector's stages in two parts: what depends on the slice alone, once, and what each phrase adds.
+
+transformers' ``Sam3Model.forward`` computes all of it anew for each phrase (``detect_whole``, which training uses and
+which the parts are measured against). What does not depend on the phrase: the first self-attention of the DETR encoder,
+which comes before the first look at the words; the geometry token where nothing is drawn; of the pixel decoder, whose
+convolutions are linear, the half that comes from the feature pyramid. The other half is a convolution of features that
+were doubled in size by repetition, which is a transposed convolution with less than half of the multiplications.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import conv2d, conv_transpose2d, interpolate, relu
+
+if TYPE_CHECKING:
+    from transformers import Sam3Model
+    from transformers.models.sam3.modeling_sam3 import Sam3ImageSegmentationOutput
+
+    from .detector import BoxPrompts, FeaturePyramid, TextFeatures
+
+#: Label of a box that is only padding (transformers' convention).
+PADDING_LABEL = -10
+
+
+@dataclass(frozen=True, eq=False)
+class PromptTokens:
+    """What the detector is asked, as tokens: words, or boxes.
+
+    Attributes:
+        tokens: ``[pair, token, channel]``.
+        mask: bool ``[pair, token]``, False on padding.
+    """
+
+    tokens: torch.Tensor
+    mask: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class SharedStages:
+    """What all phrases on the same slices share.
+
+    Attributes:
+        pyramid: the neck's.
+        attended: the coarsest level that counts after the encoder's first self-attention, ``[slice, token, channel]``.
+        positions: of its tokens, ``[slice or 1, token, channel]``.
+        geometry: the tokens of no box at all.
+        lateral: what each finer level adds inside the pixel decoder, coarse to fine, ``[slice, channel, row, column]``.
+        doubling: the kernel of each transposed convolution, ``[channel in, channel out, 4, 4]``; none where features
+            are doubled and convolved one after the other.
+    """
+
+    pyramid: FeaturePyramid
+    attended: torch.Tensor
+    positions: torch.Tensor
+    geometry: PromptTokens
+    lateral: tuple[torch.Tensor, ...]
+    doubling: tuple[torch.Tensor, ...]
+
+    def repeat_each(self, times: int) -> SharedStages:
+        """Every slice ``times`` times in a row, to meet as many phrases."""
+        if times == 1:
+            return self
+        return SharedStages(
+            self.pyramid.repeat_each(times),
+            self.attended.repeat_interleave(times, 0),
+            self.positions if self.positions.shape[0] == 1 else self.positions.repeat_interleave(times, 0),
+            PromptTokens(
+                self.geometry.tokens.repeat_interleave(times, 0), self.geometry.mask.repeat_interleave(times, 0)
+            ),
+            tuple(part.repeat_interleave(times, 0) for part in self.lateral),
+            self.doubling,
+        )
+
+
+def share_stages(network: Sam3Model, pyramid: FeaturePyramid, no_boxes: BoxPrompts) -> SharedStages:
+    """Compute what all phrases on the slices of ``pyramid`` share.
+
+    Args:
+        no_boxes: padding for each slice.
+    """
+    tokens, positions = (parts[-2].flatten(2).transpose(1, 2) for parts in (pyramid.levels, pyramid.positions))
+    layer = network.detr_encoder.layers[0]
+    normed = layer.layer_norm1(tokens)
+    placed = normed + positions
+    attention, _ = layer.self_attn(query=placed, key=placed, value=normed)
+    decoder = network.mask_decoder.pixel_decoder
+    # The last level that transformers' detector uses is replaced by what the encoder makes of it.
+    finer = tuple(reversed(pyramid.levels[:-2]))
+    lateral = tuple(
+        convolution(level.contiguous(memory_format=torch.channels_last))
+        for convolution, level in zip(decoder.conv_layers, finer, strict=False)
+    )
+    doubling: tuple[torch.Tensor, ...] = ()
+    if tokens.device.type == "cpu" and tokens.dtype is not torch.float16:
+        # Timed on CPUs alone; and float16, which is for GPUs, is nearer to Meta's without sums of rounded weights.
+        doubling = tuple(
+            doubling_kernel(convolution.weight).contiguous(memory_format=torch.channels_last)
+            for convolution, _ in zip(decoder.conv_layers, finer, strict=False)
+        )
+    geometry = encode_geometry(network, pyramid, no_boxes)
+    return SharedStages(pyramid, tokens + attention, positions, geometry, lateral, doubling)
+
+
+def encode_geometry(network: Sam3Model, pyramid: FeaturePyramid, boxes: BoxPrompts) -> PromptTokens:
+    """Boxes and the geometry encoder's own token as tokens, one set for each entry of ``pyramid``."""
+    answer = network.geometry_encoder(
+        box_embeddings=boxes.boxes,
+        box_mask=boxes.labels != PADDING_LABEL,
+        box_labels=torch.where(boxes.labels == PADDING_LABEL, 0, boxes.labels),
+        img_feats=pyramid.levels[:-1],
+        img_pos_embeds=pyramid.positions[:-1],
+    )
+    return PromptTokens(answer.last_hidden_state, answer.attention_mask)
+
+
+def detect_phrases(
+    network: Sam3Model, shared: SharedStages, phrases: TextFeatures, boxes: BoxPrompts | None
+) -> Sam3ImageSegmentationOutput:
+    """What each phrase adds: ``Sam3Model.forward`` from the encoder's first look at the words on.
+
+    Args:
+        shared: one entry per pair.
+        phrases: one entry per pair.
+        boxes: exemplar boxes per pair, or None where nothing is drawn.
+    """
+    from transformers.models.sam3.modeling_sam3 import Sam3ImageSegmentationOutput, box_cxcywh_to_xyxy, inverse_sigmoid
+
+    geometry = shared.geometry if boxes is None else encode_geometry(network, shared.pyramid, boxes)
+    prompt = PromptTokens(
+        torch.cat([phrases.text_embeds, geometry.tokens], dim=1), torch.cat([phrases.attention_mask, geometry.mask], 1)
+    )
+    encoded = _encode(network, shared, prompt)
+    rows, columns = shared.pyramid.levels[-2].shape[-2:]
+    decoded = network.detr_decoder(
+        vision_features=encoded,
+        text_features=prompt.tokens,
+        vision_pos_encoding=shared.positions,
+        text_mask=prompt.mask,
+        spatial_shapes=torch.tensor([[rows, columns]], device=encoded.device),
+    )
+    # Only the last layer's answer counts.
+    queries, references = decoded.intermediate_hidden_states[-1], decoded.reference_boxes[-1]
+    offsets = network.detr_decoder.box_head(queries)
+    boxes_xyxy = box_cxcywh_to_xyxy((inverse_sigmoid(references) + offsets).sigmoid())
+    logits = network.dot_product_scoring(
+        decoder_hidden_states=queries[None], text_features=prompt.tokens, text_mask=prompt.mask
+    )[0].squeeze(-1)
+    masks, semantic = _decode_masks(network, shared, prompt, encoded, queries)
+    return Sam3ImageSegmentationOutput(
+        pred_masks=masks,
+        pred_boxes=boxes_xyxy,
+        pred_logits=logits,
+        presence_logits=decoded.presence_logits[-1],
+        semantic_seg=semantic,
+    )
+
+
+def detect_whole(
+    network: Sam3Model, pyramid: FeaturePyramid, phrases: TextFeatures, boxes: BoxPrompts
+) -> Sam3ImageSegmentationOutput:
+    """The same by ``Sam3Model.forward`` itself, which shares nothing: for training, and to compare with."""
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+    from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
+
+    output: Sam3ImageSegmentationOutput = network(
+        vision_embeds=Sam3VisionEncoderOutput(
+            fpn_hidden_states=pyramid.levels, fpn_position_encoding=pyramid.positions
+        ),
+        text_embeds=BaseModelOutputWithPooling(pooler_output=phrases.text_embeds),
+        attention_mask=phrases.attention_mask,
+        input_boxes=boxes.boxes,
+        input_boxes_labels=boxes.labels,
+    )
+    return output
+
+
+def doubling_kernel(weight: torch.Tensor) -> torch.Tensor:
+    """The kernel of the transposed convolution that first doubles features by repetition and then convolves them.
+
+    Args:
+        weight: of the convolution, ``[channel out, channel in, 3, 3]``; it pads with one zero.
+
+    Returns:
+        ``[channel in, channel out, 4, 4]`` for a stride of 2 and a padding of 1. Two neighbors of each output along an
+        axis are the same input, so that the kernel's entries are sums of those of ``weight``.
+    """
+    kernel = weight.float() if weight.dtype != torch.float64 else weight
+    for axis in (2, 3):
+        before, here, after = kernel.unbind(axis)
+        kernel = torch.stack([after, here + after, before + here, before], axis)
+    return kernel.transpose(0, 1).to(weight.dtype)
+
+
+def _encode(network: Sam3Model, shared: SharedStages, prompt: PromptTokens) -> torch.Tensor:
+    """The DETR encoder from behind its first self-attention on, ``[pair, token, channel]``."""
+    mask = _attention_mask(network.detr_encoder.config, shared.attended, prompt)
+    first, *others = network.detr_encoder.layers
+    hidden = shared.attended
+    attention, _ = first.cross_attn(
+        query=first.layer_norm2(hidden), key=prompt.tokens, value=prompt.tokens, attention_mask=mask
+    )
+    hidden = hidden + attention
+    hidden = hidden + first.mlp(first.layer_norm3(hidden))
+    for layer in others:
+        hidden = layer(
+            hidden,
+            prompt_feats=prompt.tokens,
+            vision_pos_encoding=shared.positions,
+            prompt_cross_attn_mask=mask,
+        )
+    return hidden
+
+
+def _decode_masks(
+    network: Sam3Model, shared: SharedStages, prompt: PromptTokens, encoded: torch.Tensor, queries: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of each query ``[pair, query, row, column]`` and of the semantic map ``[pair, 1, row, column]``."""
+    head = network.mask_decoder
+    normed = head.prompt_cross_attn_norm(encoded)
+    attention, _ = head.prompt_cross_attn(
+        query=normed,
+        key=prompt.tokens,
+        value=prompt.tokens,
+        attention_mask=_attention_mask(head.config, normed, prompt),
+    )
+    rows, columns = shared.pyramid.levels[-2].shape[-2:]
+    pixels = (encoded + attention).unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
+    for number, lateral in enumerate(shared.lateral):
+        if shared.doubling:
+            added = conv_transpose2d(pixels, shared.doubling[number], stride=2, padding=1)
+        else:
+            doubled = interpolate(pixels, scale_factor=2, mode="nearest")
+            added = conv2d(doubled, head.pixel_decoder.conv_layers[number].weight, padding=1)
+        pixels = relu(head.pixel_decoder.norms[number](added + lateral))
+    # The projection of the pixels is taken over to the few queries.
+    projection, embedded = head.instance_projection, head.mask_embedder(queries)
+    constant = embedded @ projection.bias
+    masks = torch.einsum("bqc,bchw->bqhw", embedded @ projection.weight[:, :, 0, 0], pixels)
+    return masks + constant[..., None, None], head.semantic_projection(pixels)
+
+
+def _attention_mask(config: object, hidden: torch.Tensor, prompt: PromptTokens) -> torch.Tensor | None:
+    """The prompt's mask as the attention of ``hidden`` takes it."""
+    from transformers.masking_utils import create_bidirectional_mask
+
+    mask: torch.Tensor | None = create_bidirectional_mask(
+        config=config, inputs_embeds=hidden, attention_mask=prompt.mask, encoder_hidden_states=prompt.tokens
+    )
+    return mask

@@ -1,0 +1,114 @@
+"""What is computed once for all phrases on a slice gives what transformers' own forward pass gives for each."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
+from MedSAM3SegmentLib.models.detection_stages import detect_whole, doubling_kernel
+from MedSAM3SegmentLib.models.detector import BoxPrompts, DetectorOutput, Sam3Detector, TextFeatures, VisionFeatures
+from MedSAM3SegmentLib.training.architecture import Architecture, new_network, train_tokenizer
+from support.tiny_model import TINY_ARCHITECTURE
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Sam3Detector:
+    """With weights that no part of the network is blind to."""
+    sizes = {name: tuple(value) if isinstance(value, list) else value for name, value in TINY_ARCHITECTURE.items()}
+    tokenizer = train_tokenizer(["liver", "spleen"], 20, tmp_path_factory.mktemp("tokenizer"))
+    network = new_network(Architecture(**{**sizes, "encoder_layers": 2, "queries": 5}), tokenizer, seed=3).double()
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for value in network.parameters():
+            value.add_(torch.randn(value.shape, generator=generator, dtype=value.dtype) * 0.1)
+    return Sam3Detector(network.eval(), tokenizer, ModelCard("random"))
+
+
+def _inputs(slices: int) -> tuple[VisionFeatures, TextFeatures]:
+    generator = torch.Generator().manual_seed(9)
+    vision = VisionFeatures(torch.randn(slices, 16, 32, generator=generator, dtype=torch.float64))
+    # Of different length, so that one of them is padded.
+    text = TextFeatures(
+        torch.randn(2, 6, 32, generator=generator, dtype=torch.float64),
+        torch.tensor([[True] * 6, [True] * 3 + [False] * 3]),
+    )
+    return vision, text
+
+
+def _whole(model: Sam3Detector, vision: VisionFeatures, text: TextFeatures, boxes: BoxPrompts) -> DetectorOutput:
+    output = detect_whole(model.network, model.build_pyramid(vision), text, model._placed(boxes))
+    return DetectorOutput(
+        output.pred_logits,
+        output.presence_logits[:, 0],
+        output.pred_boxes,
+        output.pred_masks,
+        output.semantic_seg[:, 0],
+    )
+
+
+def _check_equal(one: DetectorOutput, other: DetectorOutput) -> None:
+    for name in ("pred_logits", "presence_logits", "pred_boxes", "pred_masks", "semantic_seg"):
+        torch.testing.assert_close(
+            getattr(one, name).double(),
+            getattr(other, name).double(),
+            atol=2e-5,
+            rtol=1e-6,
+            msg=lambda m, n=name: n + m,
+        )
+
+
+@torch.inference_mode()
+def test_every_phrase_on_shared_stages_is_the_whole_network(model: Sam3Detector) -> None:
+    vision, text = _inputs(slices=2)
+    shared = model.share_stages(model.build_pyramid(vision))
+    for number in range(2):
+        words = text[number : number + 1].repeat(2)
+        _check_equal(model.detect(shared, words), _whole(model, vision, words, BoxPrompts.none(2)))
+
+
+@torch.inference_mode()
+def test_boxes_go_through_the_shared_stages_too(model: Sam3Detector) -> None:
+    """Drawn on one of two slices, positive and negative, the other one padded."""
+    vision, text = _inputs(slices=2)
+    boxes = BoxPrompts(
+        torch.tensor([[[0.4, 0.5, 0.3, 0.2], [0.7, 0.2, 0.1, 0.3]], [[0.0] * 4] * 2]),
+        torch.tensor([[1, 0], [-10, -10]]),
+    )
+    shared = model.share_stages(model.build_pyramid(vision))
+    drawn = model.detect(shared, text, boxes)
+    _check_equal(drawn, _whole(model, vision, text, boxes))
+    without = model.detect(shared, text)
+    assert (drawn.pred_masks[0] - without.pred_masks[0]).abs().max() > 1e-3
+    torch.testing.assert_close(drawn.pred_masks[1], without.pred_masks[1])
+
+
+@torch.inference_mode()
+def test_phrases_in_one_batch_are_phrases_one_by_one(model: Sam3Detector) -> None:
+    vision, text = _inputs(slices=2)
+    shared = model.share_stages(model.build_pyramid(vision))
+    together = model.detect(shared.repeat_each(2), text.repeat(2))
+    for number in range(2):
+        alone = model.detect(shared, text[number : number + 1].repeat(2))
+        for slice_ in range(2):
+            torch.testing.assert_close(together.pred_masks[2 * slice_ + number], alone.pred_masks[slice_])
+
+
+def test_gradients_reach_the_weights(model: Sam3Detector) -> None:
+    """Training goes through the whole network."""
+    vision, text = _inputs(slices=2)
+    model.detect(model.build_pyramid(vision), text).pred_masks.sum().backward()
+    gradient = model.network.mask_decoder.pixel_decoder.conv_layers[0].weight.grad
+    assert gradient is not None
+    assert gradient.abs().sum() > 0
+    model.network.zero_grad()
+
+
+def test_a_transposed_convolution_doubles_and_convolves() -> None:
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randn(7, 5, 3, 3, generator=generator, dtype=torch.float64)
+    features = torch.randn(2, 5, 4, 6, generator=generator, dtype=torch.float64)
+    doubled = torch.nn.functional.interpolate(features, scale_factor=2, mode="nearest")
+    expected = torch.nn.functional.conv2d(doubled, weight, padding=1)
+    found = torch.nn.functional.conv_transpose2d(features, doubling_kernel(weight), stride=2, padding=1)
+    torch.testing.assert_close(found, expected)
