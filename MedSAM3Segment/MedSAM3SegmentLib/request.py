@@ -18,7 +18,7 @@ from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.prompts.drawn_plane import drawn_plane
 from MedSAM3SegmentLib.prompts.examples import Examples
 from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS, BoxReading, TargetPrompts
-from MedSAM3SegmentLib.slice_saving import SliceSaving
+from MedSAM3SegmentLib.slice_saving import NO_SAVING, SliceSaving
 from MedSAM3SegmentLib.vocabulary.phrases import check_phrase, prompt_for, split_phrases
 
 from .array_types import BoolMask
@@ -117,7 +117,7 @@ class SegmentRequest:
     assembly: AssemblyOptions = AssemblyOptions()
     grouping: Grouping = Grouping.CONCEPT
     adapt: Adapt | None = None
-    saving: SliceSaving = SliceSaving()
+    saving: SliceSaving = NO_SAVING
     # Their volumes are sent apart.
     examples: Examples = field(default_factory=dict, metadata={"is_sent": False})
     places: Mapping[str, Place] = field(default_factory=dict)

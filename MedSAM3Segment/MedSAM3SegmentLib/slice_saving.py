@@ -29,3 +29,7 @@ class SliceSaving:
     def is_wanted(self) -> bool:
         """Whether any slice may be left out."""
         return self.skim > 1 or self.least_distance_mm > 0
+
+
+#: All slices are looked at.
+NO_SAVING = SliceSaving()

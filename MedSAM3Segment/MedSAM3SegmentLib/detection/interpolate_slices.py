@@ -80,7 +80,7 @@ def _shape_between(first: BoolMask | None, last: BoolMask | None) -> Callable[[f
     before, after = (np.float64(-deepest) if level is None else level for level in levels)
 
     def at(fraction: float) -> BoolMask:
-        mask = np.zeros_like(either)
+        mask: BoolMask = np.zeros(either.shape, bool)
         mask[part] = (1 - fraction) * before + fraction * after > 0
         return mask
 

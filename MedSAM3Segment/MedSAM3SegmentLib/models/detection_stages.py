@@ -10,7 +10,7 @@ were doubled in size by repetition, which is a transposed convolution with less 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch.nn.functional import conv2d, conv_transpose2d, interpolate, relu
@@ -203,7 +203,7 @@ def _encode(network: Sam3Model, shared: SharedStages, prompt: PromptTokens) -> t
         query=first.layer_norm2(hidden), key=prompt.tokens, value=prompt.tokens, attention_mask=mask
     )
     hidden = hidden + attention
-    hidden = hidden + first.mlp(first.layer_norm3(hidden))
+    hidden = cast(torch.Tensor, hidden + first.mlp(first.layer_norm3(hidden)))
     for layer in others:
         hidden = layer(
             hidden,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from MedSAM3SegmentLib.errors import InputError
 
@@ -106,5 +106,5 @@ def _cpu_has_bfloat16() -> bool:
     questions = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     if any(bool(ask()) for ask in questions if ask is not None):
         return True
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return str(capabilities.get("architecture")) == "aarch64" and bool(capabilities.get("bf16"))

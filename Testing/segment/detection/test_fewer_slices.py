@@ -85,7 +85,7 @@ def test_skimming_sees_every_slice_of_each_organ_and_few_others(monkeypatch: pyt
         assert len(detector.asked[name]) == len(seen), "nothing is asked twice"
     looked = len({index for asked in detector.asked.values() for index in asked})
     assert looked <= 0.55 * COUNT
-    assert said == f"{looked} of 100 slices were looked at: every 8th one first, then where something may be."
+    assert said == f"{looked} of 100 slices were looked at: one in 8 first, then where something may be."
 
 
 @pytest.mark.parametrize("middle", range(40, 48))
@@ -126,7 +126,7 @@ def test_thin_slices_are_skimmed_too(monkeypatch: pytest.MonkeyPatch) -> None:
     on = {index for index in range(300) if detector.mask("liver", index).any()}
     assert len(on ^ shown) <= 4
     assert len(detector.asked["liver"]) <= 0.2 * 300
-    assert "of every 3th one every 4th first" in said
+    assert "of one in 3 one in 4 first" in said
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import numpy as np
 import psutil
@@ -59,14 +59,6 @@ class VoxelData:
     start: int = 0
     skip_lines: int = 0
     skip_bytes: int = 0
-
-
-class _Decompressor(Protocol):
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, /, *limit: int) -> bytes: ...
 
 
 def read_voxels(data: VoxelData, count: int, dtype: DTypeLike) -> NDArray[Any]:
@@ -252,7 +244,7 @@ def _decompressed(opened: IO[bytes], data: VoxelData) -> Iterator[bytes]:
     opener = bz2.BZ2Decompressor if data.encoding == "bzip2" else _inflater
     # zlib gives pieces that stay in the processor's cache until they are copied; bzip2's blocks are small anyway.
     limit = () if data.encoding == "bzip2" else (_PIECE_BYTES,)
-    decompressor: _Decompressor = opener()
+    decompressor: Any = opener()
     first = True
     try:
         while chunk := opened.read(_CHUNK_BYTES):
