@@ -10,8 +10,9 @@ from pathlib import Path
 
 from MedSAM3SegmentLib.cli.cohort_case import CohortJob, prepare_output
 from MedSAM3SegmentLib.cli.cohort_run import run_cohort
+from MedSAM3SegmentLib.cli.cohort_worker import RayOptions
 from MedSAM3SegmentLib.cli.options.cohort import add_selection_options, selection_of
-from MedSAM3SegmentLib.cli.options.model import ModelSection, add_model_options
+from MedSAM3SegmentLib.cli.options.model import ModelSection, add_model_options, positive_number
 from MedSAM3SegmentLib.cli.options.volume import (
     add_fractional_option,
     add_volume_options,
@@ -23,6 +24,7 @@ from MedSAM3SegmentLib.cli.terminal import Terminal
 from MedSAM3SegmentLib.cohort.case import Case
 from MedSAM3SegmentLib.cohort.find_cases import find_cases
 from MedSAM3SegmentLib.cohort.overview import OVERVIEW
+from MedSAM3SegmentLib.cohort.ray_pool import LOCAL, check_ray
 from MedSAM3SegmentLib.cohort.records import RECORDS
 from MedSAM3SegmentLib.cohort.table import TABLE
 from MedSAM3SegmentLib.errors import InputError
@@ -40,6 +42,7 @@ examples:
   medsam3 cohort studies --only-modality CT --only-plane axial --dry-run
   medsam3 cohort studies --only-modality CT --concept "liver; spleen" --output results
   medsam3 cohort studies --only-modality CT --concept "liver; spleen" --output results --resume
+  medsam3 cohort studies --concept liver --output results --ray local --workers 2
   medsam3 cohort cases.csv --concept liver --format nii.gz --output results
   medsam3 cohort bids-data-set --files "*_T1w.nii.gz" --names --concept "brain" --output results
 
@@ -118,7 +121,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     add_fractional_option(parser)
     add_model_options(parser)
     add_volume_options(parser)
+    _add_ray_options(parser)
     parser.set_defaults(run=run)
+
+
+def _add_ray_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("on several GPUs or machines (package ray)")
+    group.add_argument(
+        "--ray",
+        metavar="local|HOST:PORT",
+        help="do cases side by side: on this machine alone, or on the Ray cluster with this head, to which this "
+        "machine belongs and whose machines have inputs and results at the same place",
+    )
+    group.add_argument(
+        "--workers",
+        metavar="N",
+        type=positive_number,
+        help="how many, each with a model of its own (default: one for each GPU, or for each 4 CPU cores)",
+    )
 
 
 def run(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
@@ -149,7 +169,9 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
         check_packages()
     if job.is_fractional and job.suffix != SEG_SUFFIX:
         raise InputError("--fractional is for DICOM segmentations; give --format dicom-seg, or leave it out.")
-    job.model.check()
+    ray = _ray(options)
+    if ray is None or ray.address == LOCAL:
+        job.model.check()
     from MedSAM3SegmentLib.models.abilities import check_abilities
 
     check_abilities(job.model.source, job.request)
@@ -157,7 +179,16 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
         terminal.note(sentence, "yellow")
     prepare_output(job.output)
     with _locked(job.output):
-        run_cohort(job, cases, options.resume, terminal, interruption)
+        run_cohort(job, cases, options.resume, terminal, interruption, ray)
+
+
+def _ray(options: argparse.Namespace) -> RayOptions | None:
+    if options.ray is None:
+        if options.workers is not None:
+            raise InputError("--workers is for --ray; add --ray local, or leave it out.")
+        return None
+    check_ray()
+    return RayOptions(options.ray, options.workers, options.threads)
 
 
 def _request(options: argparse.Namespace) -> SegmentRequest:
