@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
 from MedSAM3SegmentLib.io.atomic_write import atomic_write
+from MedSAM3SegmentLib.volume import Volume
 
 from .case_pictures import draw_case
 from .case_row import COLUMNS, CaseRow, score_case
@@ -114,25 +116,28 @@ def _do_cases(
     """Score what is not done yet; a model segments here, files are read where they are scored."""
     # Whoever asks a model is not sent anywhere.
     shared = None if predictor.needs_image else predictor
-    with scoring(evaluation.jobs, shared) as scored:
-        for number, case in enumerate(case_set.cases):
-            show(number, len(case_set.cases))
-            if case.name in run.done:
-                continue
+    todo = [case for case in case_set.cases if case.name not in run.done]
+    is_ahead = predictor.needs_image and evaluation.jobs > 0
+    with ThreadPoolExecutor(1, "read") as reader, scoring(evaluation.jobs, shared) as scored:
+        reading = reader.submit(_read, todo[0], predictor) if is_ahead and todo else None
+        for number, case in enumerate(todo):
+            show(len(case_set.cases) - len(todo) + number, len(case_set.cases))
             try:
                 if cancel():
                     raise Cancelled()
-                predicted = _predict(case, predictor) if predictor.needs_image else None
+                predicted = None
+                if predictor.needs_image:
+                    read = _read(case, predictor) if reading is None else reading.result()
+                    if is_ahead and number + 1 < len(todo):
+                        reading = reader.submit(_read, todo[number + 1], predictor)
+                    predicted = _predict(case, predictor, *read)
             except (Cancelled, InputError, ModelError) as error:
-                # The cases before this one are whole.
                 _keep(run, scored.rest())
                 if isinstance(error, Cancelled):  # also by the model, in the middle of a case
                     raise Cancelled(f"Stopped after {len(run.done)} cases; the same command goes on there.") from None
                 raise
-            if predicted is None:
-                _keep(run, scored.add(case.name, _predict_and_score, case, evaluation.tolerance))
-            else:
-                _keep(run, scored.add(case.name, _score, case, *predicted, evaluation.tolerance))
+            work = (_predict_and_score, case) if predicted is None else (_score, case, *predicted)
+            _keep(run, scored.add(case.name, *work, evaluation.tolerance))
         _keep(run, scored.rest())
 
 
@@ -141,8 +146,7 @@ def _keep(run: RunFolder, done: Iterable[tuple[str, CaseResult]]) -> None:
         run.add(name, rows, notes)
 
 
-def _predict(case: EvaluationCase, predictor: Predictor) -> tuple[dict[str, Reference], list[Prediction], list[str]]:
-    """References and predictions of a case, and what the user should know of them."""
+def _read(case: EvaluationCase, predictor: Predictor) -> tuple[Volume | None, Mapping[str, Reference]]:
     volume = None
     if predictor.needs_image:
         if case.image is None:
@@ -150,7 +154,13 @@ def _predict(case: EvaluationCase, predictor: Predictor) -> tuple[dict[str, Refe
         from MedSAM3SegmentLib.io.read_volume import read_volume
 
         volume = read_volume(case.image)
-    references = case.read_references(None if volume is None else volume.grid)
+    return volume, case.read_references(None if volume is None else volume.grid)
+
+
+def _predict(
+    case: EvaluationCase, predictor: Predictor, volume: Volume | None, references: Mapping[str, Reference]
+) -> tuple[Mapping[str, Reference], list[Prediction], list[str]]:
+    """References and predictions of a case, and what the user should know of them."""
     predictions, notes = predictor.predict(case, references, volume)
     notes += [note for reference in references.values() for note in reference.notes]
     return references, predictions, notes
@@ -169,7 +179,7 @@ def _score(
 
 
 def _predict_and_score(predictor: Predictor, case: EvaluationCase, tolerance: float | None) -> CaseResult:
-    return _score(None, case, *_predict(case, predictor), tolerance)
+    return _score(None, case, *_predict(case, predictor, *_read(case, predictor)), tolerance)
 
 
 def _gathered(notes: Sequence[Sequence[str]]) -> list[str]:

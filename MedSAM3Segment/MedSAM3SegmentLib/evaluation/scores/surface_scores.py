@@ -86,7 +86,7 @@ def _distances(places: tuple[NDArray[Any], ...], edge: BoolMask, spacing: tuple[
     gaps = np.stack([(found[places] - own).astype(np.float64) for found, own in zip(nearest, places, strict=True)])
     gaps *= np.asarray(spacing)[:, None]
     np.multiply(gaps, gaps, gaps)
-    return np.sqrt(np.add.reduce(gaps, axis=0))
+    return np.asarray(np.sqrt(np.add.reduce(gaps, axis=0)), np.float64)
 
 
 @lru_cache(maxsize=64)
