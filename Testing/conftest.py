@@ -35,6 +35,7 @@ os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
 #: Why a test may be skipped where a change is checked; any other reason fails the run there.
 ALLOWED_SKIPS = (
     "needs the real images in",
+    "ray is not installed",
     "needs the reference set in",
     "slicer-core has no terminology files",
     "needs Orthanc with its DICOMweb plugin",

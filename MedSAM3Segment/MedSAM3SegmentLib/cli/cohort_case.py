@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -178,8 +179,8 @@ class CaseWork:
         from .write_result import write_dicom_measurements, write_result
 
         output, volume = self._job.output, image.volume
-        draft = output / DRAFTS / case.id
-        shutil.rmtree(draft, ignore_errors=True)
+        # Of its own for each that writes: one that was given up for lost may still be at work on the same case.
+        draft = Path(tempfile.mkdtemp(prefix=f"{case.id}@", dir=output / DRAFTS))
         try:
             for folder in (SEGMENTATIONS, REPORTS, THUMBNAILS):
                 (draft / folder).mkdir(parents=True)
@@ -198,6 +199,11 @@ class CaseWork:
                 except InputError as error:
                     return self.failed(case, error)
             files = _move_into_place(draft, output)
+        except OSError as error:
+            raise InputError(
+                f"{output} could not be written ({error.strerror or type(error).__name__}); free space, and go on with "
+                "--resume."
+            ) from error
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         record = CaseRecord(
@@ -247,6 +253,12 @@ def prepare_output(output: Path) -> None:
                 left.unlink()
     except OSError as error:
         raise InputError(f"{output} cannot be written to ({error.strerror}); choose another folder.") from None
+
+
+def discard_drafts(output: Path, case: Case) -> None:
+    """Remove what a process that was lost has left half written of a case."""
+    for draft in (output / DRAFTS).glob(f"{case.id}@*"):
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def write_summaries(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from MedSAM3SegmentLib.cohort.case import Case
@@ -15,12 +16,12 @@ from MedSAM3SegmentLib.cohort.table import TABLE
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.progress import CancelCheck, Progress, RunCallbacks
 
-from .cohort_case import CaseImage, CaseWork, CohortJob, write_summaries
+from .cohort_case import CaseImage, CaseWork, CohortJob, model_name, write_summaries
+from .cohort_worker import CaseProgress, CohortCluster, RayOptions, cluster_for
 from .signals import Interruption
 from .terminal import ShowProgress, Terminal, duration
 
 if TYPE_CHECKING:
-    from MedSAM3SegmentLib.provenance import ModelIdentity
     from MedSAM3SegmentLib.results.result import SegmentResult
     from MedSAM3SegmentLib.segmenter import Segmenter
 
@@ -28,21 +29,84 @@ if TYPE_CHECKING:
 _SUMMARY_INTERVAL_S = 60.0
 
 
-def run_cohort(job: CohortJob, cases: list[Case], resume: bool, terminal: Terminal, interruption: Interruption) -> None:
+def run_cohort(
+    job: CohortJob,
+    cases: list[Case],
+    resume: bool,
+    terminal: Terminal,
+    interruption: Interruption,
+    ray: RayOptions | None = None,
+) -> None:
     """Do all cases that are not done yet, and write table and overview of all.
 
     Args:
         resume: take what is done and asks for the same as done.
+        ray: where workers are; None to do it all in this process.
 
     Raises:
         Cancelled: ``interruption`` came; what is done is whole.
         InputError: every case failed, or the disk did.
         ModelError: the model cannot be loaded exactly.
+        PackageError, EngineError: there are no workers on Ray.
     """
-    with terminal.busy("looking at the model"):
-        from MedSAM3SegmentLib.models.load_model import identify_model
+    with ExitStack() as stack:
+        if ray is None:
+            worker: _ThisProcess | CohortCluster = _ThisProcess(job, terminal)
+        else:
+            with terminal.busy("loading the model"):
+                worker = stack.enter_context(cluster_for(job, ray, len(cases), terminal))
+            terminal.note(f"Model: {model_name(worker.identity)} on {worker.device}.")
+        _run_with(worker, job, cases, resume, terminal, interruption)
 
-        identity = identify_model(job.model.source)
+
+class _ThisProcess:
+    """Does cases one after another, with a model of its own that is loaded with the first; as ``CohortCluster``."""
+
+    def __init__(self, job: CohortJob, terminal: Terminal) -> None:
+        with terminal.busy("looking at the model"):
+            from MedSAM3SegmentLib.models.load_model import identify_model
+
+            self.identity = identify_model(job.model.source)
+        self._job, self._terminal = job, terminal
+
+    def do_cases(
+        self, cases: Sequence[Case], progress: CaseProgress, cancel: CancelCheck
+    ) -> Iterator[tuple[Case, CaseRecord, float]]:
+        """As ``Pipeline.run``."""
+        work = CaseWork(self._job, self._load(), self.identity)
+
+        def segment(case: Case, image: CaseImage) -> SegmentResult:
+            return work.segment(image, RunCallbacks(lambda how_far: progress(case, how_far), cancel=cancel))
+
+        def failed(case: Case, error: Exception) -> CaseRecord:
+            if not isinstance(error, InputError):
+                self._terminal.detail("".join(traceback.format_exception(error)))
+            return work.failed(case, error)
+
+        try:
+            yield from Pipeline(work.read, segment, work.write, failed).run(cases, cancel)
+        finally:
+            work.close()
+
+    def _load(self) -> Segmenter:
+        with self._terminal.busy("loading the model"):
+            from MedSAM3SegmentLib.segmenter import Segmenter
+
+            model = self._job.model
+            segmenter = Segmenter.load(model.source, model.device, model.dtype, model.resolution)
+        self._terminal.note(f"Model: {model_name(segmenter.model.identity)} on {segmenter.model.device}.")
+        return segmenter
+
+
+def _run_with(
+    worker: _ThisProcess | CohortCluster,
+    job: CohortJob,
+    cases: list[Case],
+    resume: bool,
+    terminal: Terminal,
+    interruption: Interruption,
+) -> None:
+    identity = worker.identity
     earlier = {case.id: read_record(job.output, case.id) for case in cases} if resume else {}
     records: dict[str, CaseRecord] = {}
     others = 0
@@ -64,53 +128,31 @@ def run_cohort(job: CohortJob, cases: list[Case], resume: bool, terminal: Termin
     started = time.monotonic()
     try:
         if todo:
-            work = CaseWork(job, _load(job, terminal), identity)
             with interruption.gently() as stop, terminal.progress() as show:
-                _do_cases(job, identity, cases, todo, work, records, terminal, show, stop)
+                _do_cases(worker, job, cases, todo, records, terminal, show, stop)
     except Cancelled:
         done = len([case for case in cases if case.id in records])
         raise Cancelled(
             f"Stopped after {done} of {len(cases)} cases, which are whole; repeat with --resume to go on."
         ) from None
     finally:
-        work.close()
         ordered = write_summaries(job, identity, cases, records)
     _say_end(job, cases, ordered, time.monotonic() - started, terminal)
 
 
-def _load(job: CohortJob, terminal: Terminal) -> Segmenter:
-    with terminal.busy("loading the model"):
-        from MedSAM3SegmentLib.segmenter import Segmenter
-
-        segmenter = Segmenter.load(job.model.source, job.model.device, job.model.dtype, job.model.resolution)
-    identity = segmenter.model.identity
-    terminal.note(f"Model: {identity.name}{' (DEMO)' if identity.is_demo else ''} on {segmenter.model.device}.")
-    return segmenter
-
-
 def _do_cases(
+    worker: _ThisProcess | CohortCluster,
     job: CohortJob,
-    identity: ModelIdentity,
     cases: list[Case],
     todo: Sequence[Case],
-    work: CaseWork,
     records: dict[str, CaseRecord],
     terminal: Terminal,
     show: ShowProgress,
     stop: CancelCheck,
 ) -> None:
     clock = _Clock(len(todo), show)
-
-    def segment(case: Case, image: CaseImage) -> SegmentResult:
-        return work.segment(image, RunCallbacks(lambda progress: clock.show(case, progress), cancel=stop))
-
-    def failed(case: Case, error: Exception) -> CaseRecord:
-        if not isinstance(error, InputError):
-            terminal.detail("".join(traceback.format_exception(error)))
-        return work.failed(case, error)
-
     written = time.monotonic()
-    for case, record, seconds in Pipeline(work.read, segment, work.write, failed).run(todo, stop):
+    for case, record, seconds in worker.do_cases(todo, clock.show, stop):
         records[case.id] = record
         clock.advance()
         terminal.note(
@@ -119,7 +161,7 @@ def _do_cases(
             "yellow" if record.failure else "",
         )
         if time.monotonic() - written > _SUMMARY_INTERVAL_S:
-            write_summaries(job, identity, cases, records)
+            write_summaries(job, worker.identity, cases, records)
             written = time.monotonic()
 
 

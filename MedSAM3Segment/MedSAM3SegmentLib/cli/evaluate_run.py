@@ -76,7 +76,12 @@ def evaluation_of(options: argparse.Namespace) -> Evaluation:
         raise InputError(f"The tolerance {options.tolerance:g} is no length; give 0 or more millimetres.")
     tolerance = None if options.no_surfaces else options.tolerance
     return Evaluation(
-        options.output, tolerance, EmptyRule(options.empty_rule), options.baseline, not options.no_pictures
+        options.output,
+        tolerance,
+        EmptyRule(options.empty_rule),
+        options.baseline,
+        not options.no_pictures,
+        options.jobs,
     )
 
 

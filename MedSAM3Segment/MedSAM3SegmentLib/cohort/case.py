@@ -84,7 +84,10 @@ class Case:
         for text in sorted(filter(None, parts), key=len, reverse=True):
             if len(text) >= _SHORTEST_NAME and text not in self.id:
                 sentence = re.sub(rf"(?<!\w){re.escape(text)}(?!\w)", "...", sentence)
-        return sentence.replace(f"{self.root}", "...") if str(self.root) not in (".", "/") else sentence
+        if str(self.root) in (".", "/"):
+            return sentence
+        # As a whole: a folder may be called as a part of words is.
+        return re.sub(rf"(?<!\w){re.escape(str(self.root))}(?!\w)", "...", sentence)
 
 
 def with_ids(cases: Sequence[Case], by_name: bool = False) -> list[Case]:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from MedSAM3SegmentLib.errors import Cancelled, InputError
+from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
 from MedSAM3SegmentLib.io.atomic_write import atomic_write
+from MedSAM3SegmentLib.volume import Volume
 
 from .case_pictures import draw_case
 from .case_row import COLUMNS, CaseRow, score_case
-from .cases.case import CaseSet, EvaluationCase, check_names
+from .cases.case import CaseSet, EvaluationCase, Reference, check_names
 from .empty_rule import EmptyRule
-from .prediction import Predictor
-from .run_folder import RunFolder, locked, read_run
+from .prediction import Prediction, Predictor
+from .run_folder import CaseResult, RunFolder, locked, read_run
 from .scores.mask_scores import SURFACE_LIBRARY, check_surface_library
+from .scoring_processes import scoring
 from .summarize import compare_runs, compare_words_with_boxes, summarize
 from .tables import html_of, markdown_of
 
@@ -42,6 +45,7 @@ class Evaluation:
         rule: what cases without a reference count as.
         baseline: folder of an earlier run on the same cases, or None.
         pictures: whether the worst, median and best cases are drawn.
+        jobs: processes that score beside this one; what they give is the same.
     """
 
     output: Path
@@ -49,6 +53,7 @@ class Evaluation:
     rule: EmptyRule = EmptyRule.LEFT_OUT
     baseline: Path | None = None
     pictures: bool = True
+    jobs: int = 0
 
 
 #: Told how many cases of how many are done.
@@ -86,17 +91,7 @@ def evaluate(
     }
     with locked(evaluation.output):
         run = RunFolder(evaluation.output, settings)
-        for number, case in enumerate(case_set.cases):
-            show(number, len(case_set.cases))
-            if case.name in run.done:
-                continue
-            try:
-                if cancel():
-                    raise Cancelled()
-                scored = _score(case, predictor, evaluation.tolerance)
-            except Cancelled:  # also by the model, in the middle of a case
-                raise Cancelled(f"Stopped after {len(run.done)} cases; the same command goes on there.") from None
-            run.add(case.name, *scored)
+        _do_cases(case_set, predictor, evaluation, run, show, cancel)
         show(len(case_set.cases), len(case_set.cases))
         results = [run.done[case.name] for case in case_set.cases]
         rows = [row for some, _ in results for row in some]
@@ -110,7 +105,48 @@ def evaluate(
     return summary
 
 
-def _score(case: EvaluationCase, predictor: Predictor, tolerance: float | None) -> tuple[list[CaseRow], list[str]]:
+def _do_cases(
+    case_set: CaseSet,
+    predictor: Predictor,
+    evaluation: Evaluation,
+    run: RunFolder,
+    show: ShowDone,
+    cancel: Callable[[], bool],
+) -> None:
+    """Score what is not done yet; a model segments here, files are read where they are scored."""
+    # Whoever asks a model is not sent anywhere.
+    shared = None if predictor.needs_image else predictor
+    todo = [case for case in case_set.cases if case.name not in run.done]
+    is_ahead = predictor.needs_image and evaluation.jobs > 0
+    with ThreadPoolExecutor(1, "read") as reader, scoring(evaluation.jobs, shared) as scored:
+        reading = reader.submit(_read, todo[0], predictor) if is_ahead and todo else None
+        for number, case in enumerate(todo):
+            show(len(case_set.cases) - len(todo) + number, len(case_set.cases))
+            try:
+                if cancel():
+                    raise Cancelled()
+                predicted = None
+                if predictor.needs_image:
+                    read = _read(case, predictor) if reading is None else reading.result()
+                    if is_ahead and number + 1 < len(todo):
+                        reading = reader.submit(_read, todo[number + 1], predictor)
+                    predicted = _predict(case, predictor, *read)
+            except (Cancelled, InputError, ModelError) as error:
+                _keep(run, scored.rest())
+                if isinstance(error, Cancelled):  # also by the model, in the middle of a case
+                    raise Cancelled(f"Stopped after {len(run.done)} cases; the same command goes on there.") from None
+                raise
+            work = (_predict_and_score, case) if predicted is None else (_score, case, *predicted)
+            _keep(run, scored.add(case.name, *work, evaluation.tolerance))
+        _keep(run, scored.rest())
+
+
+def _keep(run: RunFolder, done: Iterable[tuple[str, CaseResult]]) -> None:
+    for name, (rows, notes) in done:
+        run.add(name, rows, notes)
+
+
+def _read(case: EvaluationCase, predictor: Predictor) -> tuple[Volume | None, Mapping[str, Reference]]:
     volume = None
     if predictor.needs_image:
         if case.image is None:
@@ -118,11 +154,32 @@ def _score(case: EvaluationCase, predictor: Predictor, tolerance: float | None) 
         from MedSAM3SegmentLib.io.read_volume import read_volume
 
         volume = read_volume(case.image)
-    references = case.read_references(None if volume is None else volume.grid)
+    return volume, case.read_references(None if volume is None else volume.grid)
+
+
+def _predict(
+    case: EvaluationCase, predictor: Predictor, volume: Volume | None, references: Mapping[str, Reference]
+) -> tuple[Mapping[str, Reference], list[Prediction], list[str]]:
+    """References and predictions of a case, and what the user should know of them."""
     predictions, notes = predictor.predict(case, references, volume)
     notes += [note for reference in references.values() for note in reference.notes]
+    return references, predictions, notes
+
+
+def _score(
+    _: object,
+    case: EvaluationCase,
+    references: Mapping[str, Reference],
+    predictions: Sequence[Prediction],
+    notes: list[str],
+    tolerance: float | None,
+) -> CaseResult:
     rows = [score_case(case, one.reference or references[one.concept], one, tolerance) for one in predictions]
     return rows, notes
+
+
+def _predict_and_score(predictor: Predictor, case: EvaluationCase, tolerance: float | None) -> CaseResult:
+    return _score(None, case, *_predict(case, predictor, *_read(case, predictor)), tolerance)
 
 
 def _gathered(notes: Sequence[Sequence[str]]) -> list[str]:

@@ -157,6 +157,23 @@ def test_what_is_done_is_not_done_again(folders: Path) -> None:
     assert (folders / "out" / ROWS).read_bytes() == done
 
 
+def test_processes_give_the_same_files_and_the_same_sentence(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = write_picture(folders / "mine" / "c.png", square(30, length=5))
+    assert evaluate(*COMMAND) == 2
+    said = one_line(capsys)
+    assert evaluate(*COMMAND[:-1], "beside", "--jobs", "2") == 2
+    assert one_line(capsys) == said
+    assert (folders / "beside" / ROWS).read_bytes() == (folders / "out" / ROWS).read_bytes()
+    # Another file would be another run.
+    kept = [(folders / run / "run.json").read_bytes() for run in ("out", "beside")]
+    assert kept[0] == kept[1]
+    write_picture(bad, square(length=3))
+    for run, jobs in (("one", ()), ("two", ("--jobs", "2"))):
+        assert evaluate(*COMMAND[:-1], run, *jobs) == 0
+    for name in ("cases.csv", "summary.json", "tables.md", "tables.html", ROWS, "pictures/01-worst.png"):
+        assert (folders / "one" / name).read_bytes() == (folders / "two" / name).read_bytes(), name
+
+
 def test_against_a_baseline(folders: Path) -> None:
     assert evaluate(*COMMAND) == 0
     for name in "ab":

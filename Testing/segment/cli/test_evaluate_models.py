@@ -76,6 +76,19 @@ def test_the_study_of_fine_concepts(here: Path, tiny_model_folder: Path) -> None
     assert "0.7539" in table  # the published row
 
 
+def test_processes_beside_the_model_give_the_same_files(here: Path, tiny_model_folder: Path) -> None:
+    write_ravir(here / "data")
+    words = (*RAVIR[:-1], "alone", "--model", tiny_model_folder, "--threshold", TINY_SCORE, "--prompts", "T;T+I")
+    assert evaluate(*words) == 0
+    assert evaluate(*words[:8], "beside", *words[9:], "--jobs", "2") == 0
+    files = [path.relative_to(here / "alone") for path in (here / "alone").rglob("*") if path.is_file()]
+    assert any(path.parts[0] == "masks" for path in files)
+    for path in files:
+        assert (here / "beside" / path).read_bytes() == (here / "alone" / path).read_bytes(), path
+    # What is done is done, however many processes did it.
+    assert evaluate(*words[:8], "beside", *words[9:]) == 0
+
+
 def test_the_study_of_words_or_boxes(here: Path, tiny_model_folder: Path) -> None:
     write_ravir(here / "data")
     words = (*RAVIR, "--model", tiny_model_folder, "--threshold", TINY_SCORE, "--concept", "vessel", "--no-pictures")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from MedSAM3SegmentLib.cli.cohort_case import CohortJob, prepare_output
 from MedSAM3SegmentLib.cli.cohort_run import run_cohort
+from MedSAM3SegmentLib.cli.cohort_worker import RayOptions
 from MedSAM3SegmentLib.cli.options.cohort import add_selection_options, selection_of
 from MedSAM3SegmentLib.cli.options.dicomweb import (
     add_dicomweb_options,
@@ -19,7 +20,7 @@ from MedSAM3SegmentLib.cli.options.dicomweb import (
     parse_input,
     parse_query,
 )
-from MedSAM3SegmentLib.cli.options.model import ModelSection, add_model_options
+from MedSAM3SegmentLib.cli.options.model import ModelSection, add_model_options, positive_number
 from MedSAM3SegmentLib.cli.options.volume import (
     add_fractional_option,
     add_volume_options,
@@ -31,6 +32,7 @@ from MedSAM3SegmentLib.cli.terminal import Terminal
 from MedSAM3SegmentLib.cohort.case import Case
 from MedSAM3SegmentLib.cohort.find_cases import CaseListing, find_cases
 from MedSAM3SegmentLib.cohort.overview import OVERVIEW
+from MedSAM3SegmentLib.cohort.ray_pool import LOCAL, check_ray
 from MedSAM3SegmentLib.cohort.records import RECORDS
 from MedSAM3SegmentLib.cohort.table import TABLE
 from MedSAM3SegmentLib.errors import InputError
@@ -52,6 +54,7 @@ examples:
   medsam3 cohort studies --only-modality CT --concept "liver; spleen" --output results --resume
   medsam3 cohort https://pacs.example/dicom-web --query StudyDate=20240101-20240131 --only-modality CT \\
       --concept liver --format dicom-seg --store https://pacs.example/dicom-web --output results
+  medsam3 cohort studies --concept liver --output results --ray local --workers 2
   medsam3 cohort cases.csv --concept liver --format nii.gz --output results
   medsam3 cohort bids-data-set --files "*_T1w.nii.gz" --names --concept "brain" --output results
 
@@ -132,7 +135,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     add_fractional_option(parser)
     add_model_options(parser)
     add_volume_options(parser)
+    _add_ray_options(parser)
     parser.set_defaults(run=run)
+
+
+def _add_ray_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("on several GPUs or machines (package ray)")
+    group.add_argument(
+        "--ray",
+        metavar="local|HOST:PORT",
+        help="do cases side by side: on this machine alone, or on the Ray cluster with this head, to which this "
+        "machine belongs and whose machines have inputs and results at the same place",
+    )
+    group.add_argument(
+        "--workers",
+        metavar="N",
+        type=positive_number,
+        help="how many, each with a model of its own (default: one for each GPU, or for each 4 CPU cores)",
+    )
 
 
 def run(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
@@ -166,7 +186,9 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
         check_packages()
     if job.is_fractional and job.suffix != SEG_SUFFIX:
         raise InputError("--fractional is for DICOM segmentations; give --format dicom-seg, or leave it out.")
-    job.model.check()
+    ray = _ray(options)
+    if ray is None or ray.address == LOCAL:
+        job.model.check()
     from MedSAM3SegmentLib.models.abilities import check_abilities
 
     check_abilities(job.model.source, job.request)
@@ -174,7 +196,18 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
         terminal.note(sentence, "yellow")
     prepare_output(job.output)
     with _locked(job.output):
-        run_cohort(job, cases, options.resume, terminal, interruption)
+        run_cohort(job, cases, options.resume, terminal, interruption, ray)
+
+
+def _ray(options: argparse.Namespace) -> RayOptions | None:
+    if options.ray is None:
+        if options.workers is not None:
+            raise InputError("--workers is for --ray; add --ray local, or leave it out.")
+        return None
+    if options.store is not None or any(isinstance(one, DicomwebAddress) for one in options.input):
+        raise InputError("Images from a PACS, and --store, do not go with --ray; leave it out, or fetch files first.")
+    check_ray()
+    return RayOptions(options.ray, options.workers, options.threads)
 
 
 def _remote_cases(options: argparse.Namespace) -> CaseListing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from MedSAM3SegmentLib.cli.options.model import add_model_options
+from MedSAM3SegmentLib.cli.options.model import add_model_options, positive_number
 from MedSAM3SegmentLib.cli.signals import Interruption
 from MedSAM3SegmentLib.cli.terminal import Terminal
 from MedSAM3SegmentLib.evaluation.empty_rule import EmptyRule
@@ -101,6 +101,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         choices=[rule.value for rule in EmptyRule],
         default=EmptyRule.LEFT_OUT.value,
         help="cases without a reference are left out of means (default), or count as 1 or 0",
+    )
+    how.add_argument(
+        "--jobs",
+        metavar="N",
+        type=positive_number,
+        default=0,
+        help="processes that score cases while the next are segmented (default: none; a case is scored when it is "
+        "segmented); results are the same",
     )
     how.add_argument("--no-pictures", action="store_true", help="draw no pictures")
     parser.set_defaults(run=run, model=None)

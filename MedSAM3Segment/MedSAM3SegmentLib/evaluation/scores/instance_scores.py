@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 #: The thresholds of the Data Science Bowl 2018, exact in hundredths.
 _THRESHOLDS = tuple(hundredths / 100 for hundredths in range(50, 100, 5))
 
+#: Numbers up to which a table of all of them is smaller than what is counted, or small.
+_SMALL = 65535
+
 
 @dataclass(frozen=True)
 class InstanceScores:
@@ -50,8 +53,8 @@ def score_instances(predicted: NDArray[Any], reference: NDArray[Any]) -> Instanc
     if predicted.shape != reference.shape:
         raise ValueError(f"The instance map has shape {predicted.shape}, the reference {reference.shape}.")
     # Both numbered from 0 without gaps, where 0 is the background, which may be absent.
-    ours, our_numbers = np.unique(np.append(predicted.ravel(), 0), return_inverse=True)
-    theirs, their_numbers = np.unique(np.append(reference.ravel(), 0), return_inverse=True)
+    ours, our_numbers = _numbered(np.append(predicted.ravel(), 0))
+    theirs, their_numbers = _numbered(np.append(reference.ravel(), 0))
     pairs = np.bincount(their_numbers * len(ours) + our_numbers, minlength=len(ours) * len(theirs))
     shared = pairs.reshape(len(theirs), len(ours))
     ours_at, theirs_at = ours != 0, theirs != 0
@@ -71,6 +74,16 @@ def score_instances(predicted: NDArray[Any], reference: NDArray[Any]) -> Instanc
     pq = 2 * float(best.sum()) / (count_theirs + count_ours)
     ap = float(np.mean(precisions))
     return InstanceScores(count_theirs, count_ours, len(best), pq, ap, precisions[0], _hits(iou))
+
+
+def _numbered(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """As ``np.unique`` with the inverse, without sorting where numbers are as small as those of objects are."""
+    if values.dtype.kind not in "biu" or values.min() < 0 or values.max() > max(_SMALL, len(values)):
+        found, inverse = np.unique(values, return_inverse=True)
+        return found, inverse
+    places = values.astype(np.int64)
+    is_there = np.bincount(places) > 0
+    return np.flatnonzero(is_there), (np.cumsum(is_there) - 1)[places]
 
 
 def _hits(iou: NDArray[np.float64]) -> tuple[int, ...]:

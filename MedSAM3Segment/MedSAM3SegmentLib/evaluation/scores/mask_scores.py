@@ -7,7 +7,6 @@ prediction Dice, IoU and NSD are 0 and HD95 is undefined.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +15,8 @@ import numpy as np
 
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import PackageError
+
+from .surface_scores import surface_scores
 
 #: The library of the surface scores, as results name it.
 SURFACE_LIBRARY = "surface-distance 0.1 (DeepMind)"
@@ -114,18 +115,9 @@ def _surface_scores(
     mask: BoolMask, reference: BoolMask, spacing: Sequence[float], tolerance: float
 ) -> tuple[float, float]:
     """NSD and HD95 of two masks that are not empty."""
-    import surface_distance
-
     kept = tuple(axis for axis in range(3) if mask.shape[axis] > 1)
-    if len(kept) < 2:  # a line of voxels: the library knows surfaces and contours
+    if len(kept) < 2:  # a line of voxels: there are surfaces and contours only
         kept = (1, 2) if 0 not in kept else (0, 2)
     dropped = tuple(axis for axis in range(3) if axis not in kept)
     flat, flat_reference = (np.squeeze(one, axis=dropped) for one in (mask, reference))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it names modules of SciPy as they were called before
-        distances = surface_distance.compute_surface_distances(
-            flat_reference, flat, tuple(float(spacing[axis]) for axis in kept)
-        )
-        nsd = surface_distance.compute_surface_dice_at_tolerance(distances, tolerance)
-        hd95 = surface_distance.compute_robust_hausdorff(distances, 95)
-    return float(nsd), float(hd95)
+    return surface_scores(flat, flat_reference, [spacing[axis] for axis in kept], tolerance)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from scipy.optimize import linear_sum_assignment
 
@@ -55,3 +56,12 @@ def test_equals_the_best_assignment(predicted: np.ndarray, reference: np.ndarray
     good = [value for value in iou[rows, columns] if value > 0.5]
     assert scores.matched == len(good)
     assert scores.pq == pytest.approx(2 * sum(good) / (len(ours) + len(theirs)))
+
+
+@given(
+    npst.arrays(np.int32, (4, 5), elements=st.integers(0, 6)), npst.arrays(np.int32, (4, 5), elements=st.integers(0, 6))
+)
+def test_numbers_of_objects_may_be_any_and_of_any_type(predicted: np.ndarray, reference: np.ndarray) -> None:
+    expected = score_instances(predicted, reference)
+    for dtype, factor in ((np.uint16, 7), (np.int64, 10**12), (np.int32, -3), (np.float64, 1)):
+        assert score_instances(predicted.astype(dtype) * dtype(factor), reference.astype(np.uint8)) == expected
