@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
@@ -15,8 +13,6 @@ from typing import TYPE_CHECKING
 from MedSAM3SegmentLib import __version__
 from MedSAM3SegmentLib.cohort.case import Case
 from MedSAM3SegmentLib.cohort.case_rows import rows_of
-from MedSAM3SegmentLib.cohort.doubt import doubts_of
-from MedSAM3SegmentLib.cohort.overview import OVERVIEW, Heading, write_overview
 from MedSAM3SegmentLib.cohort.records import (
     RECORDS,
     REPORTS,
@@ -24,12 +20,9 @@ from MedSAM3SegmentLib.cohort.records import (
     THUMBNAILS,
     CaseRecord,
     asked_hash,
-    other_records,
     write_record,
 )
 from MedSAM3SegmentLib.cohort.remote_cases import fetched_case
-from MedSAM3SegmentLib.cohort.review import read_reviews
-from MedSAM3SegmentLib.cohort.table import TABLE, write_table
 from MedSAM3SegmentLib.errors import EngineError, InputError, ModelError, PackageError
 from MedSAM3SegmentLib.geometry.label_map import Overlap
 from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIXES, PICTURE_SUFFIXES, SEG_SUFFIX, suffix_of
@@ -37,6 +30,7 @@ from MedSAM3SegmentLib.messages.message import as_message
 from MedSAM3SegmentLib.progress import RunCallbacks
 from MedSAM3SegmentLib.request import SegmentRequest
 
+from .cohort_summaries import model_name
 from .options.model import ModelSection
 
 if TYPE_CHECKING:
@@ -259,40 +253,6 @@ def discard_drafts(output: Path, case: Case) -> None:
     """Remove what a process that was lost has left half written of a case."""
     for draft in (output / DRAFTS).glob(f"{case.id}@*"):
         shutil.rmtree(draft, ignore_errors=True)
-
-
-def write_summaries(
-    job: CohortJob, identity: ModelIdentity, cases: list[Case], records: Mapping[str, CaseRecord]
-) -> list[CaseRecord]:
-    """Write the table and the overview of what is known so far; the records in them.
-
-    Raises:
-        InputError: the disk failed.
-    """
-    from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
-
-    ordered = [records[case.id] for case in cases if case.id in records]
-    ordered += other_records(job.output, {case.id for case in cases})
-    doubts = doubts_of(ordered)
-    vocabulary = Vocabulary.load()
-    concepts = dict.fromkeys([*job.request.concepts, *(row.concept for one in ordered for row in one.concepts)])
-    colors = {
-        name: "#" + "".join(f"{round(255 * part):02x}" for part in vocabulary.color_for(name)) for name in concepts
-    }
-    settings = [f"{job.request.plane} slices", f"mode {job.request.mode}"]
-    if job.request.threshold is not None:
-        settings.append(f"threshold {job.request.threshold:g}")
-    created = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
-    heading = Heading(colors, identity.name, identity.is_demo, settings, created)
-    write_table(job.output / TABLE, ordered, doubts, read_reviews(job.output, ordered))
-    write_overview(job.output / OVERVIEW, heading, ordered, doubts)
-    return ordered
-
-
-def model_name(identity: ModelIdentity) -> str:
-    """The model and its adapters as people read them."""
-    names = " + ".join([identity.name, *(adapter.name for adapter in identity.adapters)])
-    return f"{names} (DEMO)" if identity.is_demo else names
 
 
 def _move_into_place(draft: Path, output: Path) -> dict[str, int]:

@@ -16,7 +16,8 @@ from MedSAM3SegmentLib.cohort.table import TABLE
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.progress import CancelCheck, Progress, RunCallbacks
 
-from .cohort_case import CaseImage, CaseWork, CohortJob, model_name, write_summaries
+from .cohort_case import CaseImage, CaseWork, CohortJob
+from .cohort_summaries import model_name, write_summaries
 from .cohort_worker import CaseProgress, CohortCluster, RayOptions, cluster_for
 from .signals import Interruption
 from .terminal import ShowProgress, Terminal, duration
