@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from MedSAM3SceneLib.mrml.volumes import slice_count
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.slice_stack import Plane
-from MedSAM3SegmentLib.request import AssemblyOptions
+from MedSAM3SegmentLib.request import Adapt, AssemblyOptions
 
 from .examples_section import chosen_concepts, example_options, why_no_example
 from .parameter_node import PanelMode, PanelParameters
@@ -128,6 +128,7 @@ class RequestForm:
             "grouping": parameters.grouping.engine_grouping,
             "morePlanes": others if parameters.all_planes else (),
             "view": view if parameters.mode is PanelMode.THIS_SLICE else None,
+            "adapt": Adapt.SLICES if parameters.adapt and parameters.mode is PanelMode.FROM_PROMPTS else None,
         }
 
     def preview_options(self) -> dict[str, Any]:
@@ -211,6 +212,7 @@ class RequestForm:
         ui.insideSelector.visible = parameters.inside_segmentation is not None
         # The slice of a view has its own plane and place.
         is_free = parameters.mode is not PanelMode.THIS_SLICE
+        ui.adaptCheckBox.visible = parameters.mode is PanelMode.FROM_PROMPTS
         ui.planeSelector.enabled = ui.morePlanesCheckBox.enabled = ui.rangeCheckBox.enabled = is_free
         ui.firstSliceBox.enabled = ui.lastSliceBox.enabled = is_free and parameters.range_is_used
         count = self._slice_count()

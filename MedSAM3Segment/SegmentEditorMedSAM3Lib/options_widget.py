@@ -16,6 +16,7 @@ from MedSAM3WidgetsLib.agent_parts import new_command_line
 from MedSAM3WidgetsLib.progress_bar import ProgressBar
 from MedSAM3WidgetsLib.scrolling import scroll_into_view
 
+from .action_help import action_help
 from .command_target import command_target
 from .prompt_list import PromptList
 
@@ -99,6 +100,11 @@ class OptionsWidget:
         was_blocked = self.atOnceBox.blockSignals(True)
         self.atOnceBox.checked = at_once
         self.atOnceBox.blockSignals(was_blocked)
+
+    @property
+    def learns(self) -> bool:
+        """Whether the model learns from the drawn slices before they are propagated."""
+        return bool(self.learnBox.checked)
 
     @property
     def phrase(self) -> str:
@@ -187,7 +193,7 @@ class OptionsWidget:
         reason = busy if self._is_running else self._unready
         for button, action in self._actions.items():
             button.enabled = not reason
-            button.toolTip = reason or _action_help(action)
+            button.toolTip = reason or action_help(action)
 
     def _add_phrase(self, scripted_effect: Any) -> None:
         self.phraseEdit = qt.QLineEdit()
@@ -247,7 +253,17 @@ class OptionsWidget:
         }
         for button, action in self._actions.items():
             self._on(button, "clicked()", lambda action=action: self._tell("act", action))
-        for row in ((self.sliceButton, self.atOnceBox), (self.propagateButton, self.volumeButton)):
+        self.learnBox = qt.QCheckBox(_("Learn from these slices"))
+        self.learnBox.objectName = "MedSAM3LearnBox"
+        self.learnBox.setToolTip(
+            _(
+                "Before the segment is propagated, a copy of the model learns from the drawn slices, which takes a"
+                " minute or two. It is used where it does better on some of them that were held out. Four drawn slices"
+                " at least; nothing of it is kept."
+            )
+        )
+        rows = ((self.sliceButton, self.atOnceBox), (self.propagateButton, self.volumeButton), (self.learnBox,))
+        for row in rows:
             layout = qt.QHBoxLayout()
             for widget in row:
                 layout.addWidget(widget)
@@ -282,14 +298,3 @@ class OptionsWidget:
         self.command = new_command_line(lambda: command_target(scripted_effect, self.command.widget))
         if self.command is not None:
             scripted_effect.addOptionsWidget(self.command.widget)
-
-
-def _action_help(action: EditAction) -> str:
-    return {
-        EditAction.THIS_SLICE: _("Segment the slice that was last worked in, with what is drawn on it. Key: Enter"),
-        EditAction.PROPAGATE: _(
-            "Follow the segment from the slices that were drawn or corrected through all others. Those come back as"
-            " they are, to the voxel. Key: Shift+Enter"
-        ),
-        EditAction.WHOLE_VOLUME: _("Segment the whole volume; what the segment holds is replaced."),
-    }[action]

@@ -4,7 +4,7 @@ import pytest
 
 from MedSAM3SceneLib.runs.edit_actions import EditAction
 from MedSAM3SegmentLib.geometry.slice_stack import Plane
-from MedSAM3SegmentLib.request import Mode
+from MedSAM3SegmentLib.request import Adapt, Mode
 from support.effect_actions import TRUTH, Setting, box, rewrite
 
 pytestmark = pytest.mark.usefixtures("scene")
@@ -45,6 +45,14 @@ def test_corrected_slices_count_as_edited_and_an_emptied_one_stays_empty():
     assert (setting.held[[2, 4, 5]] == corrected[[2, 4, 5]]).all()
     assert not setting.held[2].any()
     assert (setting.held[[1, 3, 6]] == TRUTH[[1, 3, 6]]).all()
+
+
+def test_the_model_learns_from_drawn_slices_where_that_is_chosen():
+    setting = Setting(liver=box((4, 3, 3), (5, 5, 5)))
+    setting.act(EditAction.PROPAGATE, learns=True)
+    assert setting.request.adapt is Adapt.SLICES
+    setting.act(EditAction.PROPAGATE)
+    assert setting.request.adapt is None
 
 
 def test_without_a_phrase_what_was_drawn_is_all_there_is():

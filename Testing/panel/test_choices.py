@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
-from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, Mode
+from MedSAM3SegmentLib.request import Adapt, AssemblyOptions, Grouping, Mode
 from support.nodes import add_segmentation
 from support.panel import open_panel, phantom, run
 
@@ -80,6 +80,23 @@ def test_what_everything_must_lie_in_is_anywhere_until_a_segment_is_chosen(bench
     bench.slicer.mrmlScene.RemoveNode(drawn)
     assert widget.panel.form.preview_options()["inside"] is None
     assert "Anywhere" in words()
+
+
+def test_learning_from_drawn_slices_is_offered_where_they_are_followed(bench):
+    volume, array = phantom()
+    segmenter = FakeSegmenter({"liver": 1})
+    widget = open_panel(bench, segmenter)
+    widget.ui.conceptsEdit.plainText = "liver"
+    assert not widget.ui.adaptCheckBox.visible
+    widget.ui.modeSelector.setCurrentIndex(3)
+    assert widget.ui.adaptCheckBox.visible
+    widget.ui.adaptCheckBox.click()
+    widget.ui.segmentationSelector.setCurrentNode(add_segmentation(volume, {"liver": array == 1}))
+    run(bench, widget, "liver")
+    assert segmenter.requests[-1].adapt is Adapt.SLICES
+    widget.ui.modeSelector.setCurrentIndex(1)
+    run(bench, widget, "liver")
+    assert segmenter.requests[-1].adapt is None
 
 
 def test_drawn_slices_are_asked_for_by_the_names_of_their_segments(bench):

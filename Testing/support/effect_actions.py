@@ -71,11 +71,12 @@ def begin(
     phrase: str = "liver",
     slice_node: Any = None,
     reading: BoxReading = BoxReading.ONLY_THIS_ONE,
+    learns: bool = False,
 ) -> EditRun:
     """An action that has not taken a step yet."""
     logic.editor.SetSelectedSegmentID(segment_id)
     name = logic.editor.GetSegmentationNode().GetSegmentation().GetSegment(segment_id).GetName()
-    words = ActionOptions(action, phrase, name, reading)
+    words = ActionOptions(action, phrase, name, reading, learns)
     volume = logic.editor.GetSourceVolumeNode()
     task = EditTask(words, logic.editor, segment_id, volume, slice_node, logic.save_state)
     return EditRun(task, LocalEngine(segmenter), logic)

@@ -50,7 +50,7 @@ from MedSAM3SegmentLib.prompts.prompts import (
     MaskPromptRAS,
     TargetPrompts,
 )
-from MedSAM3SegmentLib.request import AssemblyOptions, Mode, SegmentRequest
+from MedSAM3SegmentLib.request import Adapt, AssemblyOptions, Mode, SegmentRequest
 from MedSAM3SegmentLib.tracking.correction import anchor_slices
 from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
 from MedSAM3SegmentLib.volume import Volume
@@ -75,12 +75,14 @@ class ActionOptions:
         phrase: what to look for; empty where only what was drawn tells.
         name: what to call the object where there is no phrase: the segment's name.
         reading: what positive boxes mean.
+        learns: whether a copy of the model learns from the drawn slices first.
     """
 
     action: EditAction
     phrase: str
     name: str
     reading: BoxReading = BoxReading.ONLY_THIS_ONE
+    learns: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,7 +238,8 @@ def _request(
         prompts = {concept: TargetPrompts(points, boxes, masks, words.reading, is_phrase=bool(phrase))}
         # With the name of what was drawn, detections check where it ends.
         mode = Mode.PROPAGATE if masks and phrase else Mode.FROM_PROMPTS
-        return SegmentRequest((concept,), mode=mode, prompts=prompts, **options), ()
+        adapt = Adapt.SLICES if words.learns and masks else None
+        return SegmentRequest((concept,), mode=mode, prompts=prompts, adapt=adapt, **options), ()
     if reason := nothing_to_look_for(words, marks):
         raise InputError(reason)
     examples = TargetPrompts((), boxes, (), BoxReading.THINGS_LIKE_THIS, is_phrase=bool(phrase)) if boxes else None
