@@ -19,7 +19,7 @@ from MedSAM3SegmentLib.geometry.shape_interpolation import shape_between
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.prompts.examples import Example
 from MedSAM3SegmentLib.prompts.prompts import MaskPromptRAS, TargetPrompts
-from MedSAM3SegmentLib.request import Mode, SegmentRequest
+from MedSAM3SegmentLib.request import Adapt, Mode, SegmentRequest
 from MedSAM3SegmentLib.volume import Volume
 
 from .metrics import dice
@@ -112,11 +112,13 @@ def fill_drawn(
     objects: Sequence[DrawnObject],
     *,
     as_examples: bool = False,
+    adapt: Adapt | None = None,
 ) -> dict[str, BoolMask]:
     """What a segmenter makes of the drawn slices, bool ``[slice, row, column]`` by name.
 
     Args:
         as_examples: whether the drawn slices are given as examples in the volume itself and not as prompts.
+        adapt: what the model learns from first; of prompts only.
     """
     drawn = {}
     for one in objects:
@@ -132,6 +134,6 @@ def fill_drawn(
             one.name: TargetPrompts(masks=(MaskPromptRAS(drawn[one.name], one.drawn),), is_phrase=False)
             for one in objects
         }
-        request = SegmentRequest(names, plane=stack.plane, mode=Mode.FROM_PROMPTS, prompts=prompts)
+        request = SegmentRequest(names, plane=stack.plane, mode=Mode.FROM_PROMPTS, prompts=prompts, adapt=adapt)
     result = segmenter.segment(volume, request)
     return {concept.concept: stack.extract(concept.mask) for concept in result.concepts}
