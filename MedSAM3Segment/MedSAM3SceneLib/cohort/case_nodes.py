@@ -22,12 +22,9 @@ from MedSAM3SceneLib.mrml.sample_data import add_volume
 from MedSAM3SceneLib.mrml.segment_masks import labelmap_mask
 from MedSAM3SceneLib.mrml.segmentation_nodes import remove_segmentation, visibilities_kept
 from MedSAM3SegmentLib.cohort.case import Case
-from MedSAM3SegmentLib.cohort.find_cases import find_cases
 from MedSAM3SegmentLib.cohort.review import CohortCase, corrected_path, segmentation_of
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
-from MedSAM3SegmentLib.io.read_volume import read_volume
 from MedSAM3SegmentLib.io.segment import TERMINOLOGY_TAG, Segment
-from MedSAM3SegmentLib.io.segmentation import read_segmentation, write_segmentation
 from MedSAM3SegmentLib.volume import Volume
 
 
@@ -81,6 +78,9 @@ def find_images(images: Path, ids: Sequence[str], output: Path) -> dict[str, Cas
     Raises:
         InputError: there is no image at all.
     """
+    # It needs packages that are there once the panel has installed them.
+    from MedSAM3SegmentLib.cohort.find_cases import find_cases
+
     for by_name in (False, True):
         found = {case.id: case for case in find_cases([images], output=output, by_name=by_name).cases}
         known = {name: found[name] for name in ids if name in found}
@@ -96,6 +96,9 @@ def read_case(output: Path, case: CohortCase, image: Case | None) -> CaseFiles:
         InputError: a file is missing or cannot be read.
         PackageError: a package that reads it is not installed.
     """
+    from MedSAM3SegmentLib.io.read_volume import read_volume
+    from MedSAM3SegmentLib.io.segmentation import read_segmentation
+
     path = segmentation_of(output, case)
     segments, grid = read_segmentation(path)
     volume = None if image is None else read_volume(image.path, image.series, image.modality, image.files)
@@ -154,6 +157,8 @@ def write_corrected(output: Path, opened: OpenCase, segments: Sequence[Segment])
     Raises:
         InputError: the disk failed.
     """
+    from MedSAM3SegmentLib.io.segmentation import write_segmentation
+
     case = opened.files.case.record.case
     path = corrected_path(output, case)
     write_segmentation(path, segments, grid_of(opened), {"corrected_from": opened.files.path.name, "case": case})

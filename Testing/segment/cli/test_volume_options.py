@@ -198,7 +198,7 @@ def test_an_example_stands_for_words(tiny_model_folder: Path, monkeypatch: pytes
 def test_an_example_without_a_tracker_or_with_two_concepts_is_refused(
     tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_mask("drawn.seg.nrrd", block((2, 5), (3, 8), (2, 7)))
+    write_mask("drawn.seg.nrrd", block((2, 3), (3, 8), (2, 7)))
     assert segment(tiny_model_folder, "--concept", "it", "--example", "ct.nii.gz=drawn.seg.nrrd") == 3
     assert "no tracker" in capsys.readouterr().err
     assert segment(tiny_model_folder, "--concept", "a; b", "--example", "drawn.seg.nrrd") == 2

@@ -42,6 +42,7 @@ from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
 from MedSAM3SegmentLib.geometry.soft_mask import SoftMask
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.localization.place import Place, Standing
 from MedSAM3SegmentLib.messages.message import Message
 from MedSAM3SegmentLib.preprocessing.windowing import Window, WindowReason
 from MedSAM3SegmentLib.progress import PartialMask, Progress, Stage
@@ -54,6 +55,7 @@ from MedSAM3SegmentLib.prompts.prompts import (
 )
 from MedSAM3SegmentLib.provenance import AdapterIdentity, ModelIdentity, Provenance
 from MedSAM3SegmentLib.request import (
+    Adapt,
     AssemblyOptions,
     Grouping,
     Mode,
@@ -64,6 +66,7 @@ from MedSAM3SegmentLib.results.result import ConceptResult, Instance, SegmentRes
 from MedSAM3SegmentLib.results.slice_detections import Detection, SliceDetections
 from MedSAM3SegmentLib.results.tracks import SliceSource, Stop, StopReason, SuggestedSlice, Track
 from MedSAM3SegmentLib.search_region import SearchRegion
+from MedSAM3SegmentLib.slice_saving import SliceSaving
 from MedSAM3SegmentLib.vocabulary.characters import UNREADABLE
 from MedSAM3SegmentLib.vocabulary.phrases import clean_phrase, has_word
 from MedSAM3SegmentLib.volume import Volume
@@ -117,6 +120,17 @@ def _prompts(draw: st.DrawFn) -> TargetPrompts:
         return TargetPrompts((draw(_points),))
 
 
+_index_boxes = st.tuples(*[st.tuples(_small, _small)] * 3)
+_places = st.builds(
+    Place,
+    st.sampled_from(Standing),
+    st.none() | _index_boxes,
+    st.none() | _index_boxes,
+    st.lists(_words, max_size=2).map(tuple),
+    _scores,
+)
+
+
 @st.composite
 def _requests(draw: st.DrawFn) -> SegmentRequest:
     concepts = tuple(draw(st.lists(_phrases, min_size=1, max_size=3, unique=True)))
@@ -138,6 +152,9 @@ def _requests(draw: st.DrawFn) -> SegmentRequest:
         more_planes=more_planes,
         assembly=draw(st.builds(AssemblyOptions, _flags, _flags, _flags, _flags, _flags)),
         grouping=draw(st.sampled_from(Grouping)),
+        adapt=draw(st.none() | st.sampled_from(Adapt)),
+        saving=draw(st.builds(SliceSaving, st.integers(1, 9), st.floats(0, 9))),
+        places=draw(st.dictionaries(_words, _places, max_size=2)),
     )
 
 
@@ -206,6 +223,7 @@ _concepts = st.builds(
     st.dictionaries(_small, st.sampled_from(SliceSource), max_size=2),
     st.none()
     | st.builds(SuggestedSlice, _small, st.none() | st.sampled_from(SliceSource), _numbers, st.none() | _numbers),
+    place=st.none() | _places,
 )
 _identities = st.builds(
     ModelIdentity, _words, _words, _flags, st.lists(st.builds(AdapterIdentity, _words, _words), max_size=2).map(tuple)
@@ -223,6 +241,8 @@ _provenances = st.builds(
     st.sampled_from([mode.value for mode in Mode]),
     st.dictionaries(_words, _words, max_size=2),
     st.just("") | _words,
+    st.just("") | _words,
+    st.just("") | _words,
 )
 
 
@@ -239,6 +259,7 @@ def _results(draw: st.DrawFn) -> SegmentResult:
         st.none() | _masks,
         st.just("") | _words,
         _flags,
+        st.dictionaries(_words, _places, max_size=2),
     )
     return SegmentResult(
         stack,

@@ -57,11 +57,11 @@ def test_a_small_model_runs_with_one_thread_and_leaves_the_number_as_it_was(tiny
 
 
 def test_the_demo_model_is_small_and_sam_3_is_large() -> None:
-    backbone = SimpleNamespace(hidden_size=1024, intermediate_size=4736, patch_size=14)
+    backbone = SimpleNamespace(hidden_size=1024, intermediate_size=4736, patch_size=14, image_size=1008)
     network = SimpleNamespace(config=SimpleNamespace(vision_config=SimpleNamespace(backbone_config=backbone)))
-    large: Any = SimpleNamespace(device=torch.device("cpu"), image_size=1008, network=network)
-    assert threads._layer_size(Segmenter.load("demo", "cpu").model) < threads._LARGE_LAYER / 5
-    assert threads._layer_size(large) > threads._LARGE_LAYER * 5
+    large: Any = SimpleNamespace(device=torch.device("cpu"), network=network)
+    assert threads.layer_size(Segmenter.load("demo", "cpu").model.network.config) < threads.LARGE_LAYER / 5
+    assert threads.layer_size(large.network.config) > threads.LARGE_LAYER * 5
     with threads_for(large):
         assert torch.get_num_threads() == count_usable_cores()
 
