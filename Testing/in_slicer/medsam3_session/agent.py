@@ -131,7 +131,8 @@ def _compare(session: Session, widget: Any) -> Steps:
     ui, checks = widget.ui, session.checks
     layout = slicer.app.layoutManager().layout
     session.press(widget.panel.rounds.newest.besideButton)
-    yield pause(1.0)
+    yield Until(lambda: ui.besidePanel.visible, "two rounds beside each other", 60)
+    yield pause(0.5)
     checks.equal("5 the comparison is shown", ui.besidePanel.visible, True)
     rows = _rows(ui.besideTable)
     checks.check("5 the table has what was asked for", {row[0] for row in rows} >= set(_ORGANS), rows)
