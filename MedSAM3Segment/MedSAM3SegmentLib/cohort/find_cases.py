@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.io.dicom.find_files import is_dicom, is_dicom_archive
@@ -105,6 +106,25 @@ def find_cases(
     return CaseListing(tuple(with_ids(unique, by_name)), tuple(said))
 
 
+class _InStudy(Protocol):
+    @property
+    def study(self) -> str: ...
+    @property
+    def images(self) -> int: ...
+
+
+Series = TypeVar("Series", bound=_InStudy)
+
+
+def largest_per_study(series: Sequence[Series]) -> list[Series]:
+    """The series with the most images of each study; the first of several."""
+    largest: dict[str, Series] = {}
+    for one in series:
+        if one.study not in largest or one.images > largest[one.study].images:
+            largest[one.study] = one
+    return list(largest.values())
+
+
 def _in_folder(folder: Path, selection: Selection, output: Path | None) -> tuple[list[Case], list[Message]]:
     volumes, pictures, dicom, others = [], [], [], 0
     for file in _walk(folder, output):
@@ -149,11 +169,7 @@ def _dicom_cases(files: Sequence[Path], root: Path, selection: Selection) -> tup
     images = [one for one in listing.series if not one.is_localizer]
     wanted = [one for one in images if _is_wanted_series(one, selection)]
     if selection.largest_per_study:
-        largest: dict[str, DicomSeries] = {}
-        for one in wanted:
-            if one.study not in largest or one.images > largest[one.study].images:
-                largest[one.study] = one
-        wanted = list(largest.values())
+        wanted = largest_per_study(wanted)
     if localizers := len(listing.series) - len(images):
         said.append(message("{count} localizers were left out.", count=localizers))
     if len(wanted) < len(images):

@@ -16,7 +16,7 @@ from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.progress import CancelCheck
 
 from .case import Case
-from .find_cases import Selection
+from .find_cases import Selection, largest_per_study
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +59,7 @@ def find_remote_cases(
     images = image_series(found)
     wanted = [one for one in images if _is_wanted(one, selection)]
     if selection.largest_per_study:
-        largest: dict[str, RemoteSeries] = {}
-        for one in wanted:
-            if one.study not in largest or one.images > largest[one.study].images:
-                largest[one.study] = one
-        wanted = list(largest.values())
+        wanted = largest_per_study(wanted)
     said = []
     if others := len(found) - len(images):
         said.append(message("{count} series that are no images were left out.", count=others))
