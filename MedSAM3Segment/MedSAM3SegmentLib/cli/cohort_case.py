@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
@@ -115,7 +115,7 @@ class CaseWork:
         self._is_closed = Event()
 
     def close(self) -> None:
-        """Nobody waits any more for a case that is being fetched."""
+        """Nobody waits any more for a case that is being fetched; reading one ends with ``Cancelled``."""
         self._is_closed.set()
 
     def read(self, case: Case) -> CaseImage:
@@ -180,10 +180,14 @@ class CaseWork:
                 (draft / folder).mkdir(parents=True)
             segmentation = draft / SEGMENTATIONS / f"{case.id}{self._job.suffix}"
             job = self._job
-            write_result(segmentation, result, job.request.grouping, job.overlap, image.source, job.is_fractional)
-            if image.source is not None and job.suffix == SEG_SUFFIX:
+            asked, source = job.asked_hash(case, self._identity), image.source
+            if source is not None:
+                # A case that is done again, since its worker or its record was lost, is stored as the same objects.
+                source = replace(source, result=asked)
+            write_result(segmentation, result, job.request.grouping, job.overlap, source, job.is_fractional)
+            if source is not None and job.suffix == SEG_SUFFIX:
                 report = draft / REPORTS / f"{case.id}{SEG_SUFFIX}"
-                write_dicom_measurements(report, segmentation, volume, result, job.request.grouping, image.source)
+                write_dicom_measurements(report, segmentation, volume, result, job.request.grouping, source)
             draw_thumbnail(volume, result, _THUMBNAIL_EDGE).save(draft / THUMBNAILS / f"{case.id}.png", "PNG")
             write_report(draft / REPORTS / f"{case.id}.json", report_of(result, volume))
             if job.store is not None:
@@ -202,7 +206,7 @@ class CaseWork:
             shutil.rmtree(draft, ignore_errors=True)
         record = CaseRecord(
             case=case.id,
-            asked=self._job.asked_hash(case, self._identity),
+            asked=asked,
             concepts=rows_of(volume, result),
             modality=volume.modality,
             model=model_name(self._identity),

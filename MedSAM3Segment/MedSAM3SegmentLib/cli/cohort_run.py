@@ -55,7 +55,7 @@ def run_cohort(
             worker: _ThisProcess | CohortCluster = _ThisProcess(job, terminal)
         else:
             with terminal.busy("loading the model"):
-                worker = stack.enter_context(cluster_for(job, ray, len(cases), terminal))
+                worker = stack.enter_context(cluster_for(job, ray, cases, terminal))
             terminal.note(f"Model: {model_name(worker.identity)} on {worker.device}.")
         _run_with(worker, job, cases, resume, terminal, interruption)
 

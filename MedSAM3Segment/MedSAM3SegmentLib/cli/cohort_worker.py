@@ -134,6 +134,8 @@ class CohortWorker:
     def stop(self) -> None:
         """End after the slice that is looked at; what is being written is written to its end."""
         self._ends.set()
+        if self._work is not None:
+            self._work.close()
 
 
 class CohortCluster:
@@ -189,11 +191,13 @@ class CohortCluster:
 
 
 @contextmanager
-def cluster_for(job: CohortJob, asked: RayOptions, cases: int, terminal: Terminal) -> Iterator[CohortCluster]:
+def cluster_for(
+    job: CohortJob, asked: RayOptions, cases: Sequence[Case], terminal: Terminal
+) -> Iterator[CohortCluster]:
     """Within, there are workers for a cohort.
 
     Args:
-        cases: how many cases there are at most.
+        cases: all that may be asked for.
 
     Raises:
         PackageError, EngineError, InputError, ModelError: there are none.
@@ -213,7 +217,11 @@ def cluster_for(job: CohortJob, asked: RayOptions, cases: int, terminal: Termina
         mark = job.output / DRAFTS / f".seen-{uuid.uuid4().hex}"
         mark.touch()
         make = partial(CohortWorker, job, Path.cwd(), mark, asked.threads or plan.cores, terminal.verbose)
+        if cluster.others and (job.store is not None or any(case.remote for case in cases)):
+            terminal.note(
+                "Each machine speaks with the PACS itself; a token or login is read from its own environment.", "yellow"
+            )
         try:
-            yield CohortCluster(job, RayPool(make, plan), plan, cases, terminal.note)
+            yield CohortCluster(job, RayPool(make, plan), plan, len(cases), terminal.note)
         finally:
             mark.unlink(missing_ok=True)

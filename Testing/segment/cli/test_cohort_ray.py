@@ -18,8 +18,11 @@ import pytest
 from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.cohort import ray_pool
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.io.dicomweb.address import DicomwebAddress
+from MedSAM3SegmentLib.io.dicomweb.server import TOKEN_VARIABLE, DicomwebServer
 from MedSAM3SegmentLib.io.segmentation import read_segmentation
 from support.cohort_files import BAD, write_studies, write_study
+from support.dicomweb_server import own_pacs
 from support.paths import ROOT
 from support.tiny_model import TINY_SCORE
 
@@ -114,3 +117,45 @@ def test_a_worker_that_is_killed_costs_no_case_and_all_is_as_from_one_process(
         )
         assert own.same_as(grid)
         np.testing.assert_array_equal(ours[0].mask, theirs[0].mask)
+
+
+@needs_ray
+def test_images_come_from_a_pacs_and_results_go_back(
+    here: Path, tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, "a-secret")
+    with own_pacs() as pacs:
+        server = DicomwebServer(DicomwebAddress.parse(pacs.address))
+        for seed in (3, 4):
+            write_study(tmp_path / "studies" / str(seed), seed)
+            server.store(sorted((tmp_path / "studies" / str(seed)).glob("*.dcm")))
+        model = ["--model", str(tiny_model_folder), "--threshold", str(TINY_SCORE), "--output", "out"]
+        options = ["--format", "dicom-seg", "--store", pacs.address, "--ray", "local", "--workers", "2"]
+        assert main(["cohort", pacs.address, "--only-modality", "CT", "--concept", "liver", *model, *options]) == 0
+        assert all(headers["Authorization"] == "Bearer a-secret" for headers in pacs.headers)
+        assert [row["status"] for row in table(here / "out")] == ["done", "done"]
+        segmented = {one.study for one in server.find_series() if one.modality == "SEG"}
+        assert segmented == {one.study for one in server.find_series() if one.modality == "CT"}
+
+
+@needs_ray
+@pytest.mark.skipif(os.name == "nt", reason="Windows: processes are called otherwise")
+def test_a_run_that_is_killed_leaves_no_process_and_goes_on(here: Path, tiny_model_folder: Path) -> None:
+    grid = VoxelGrid((80, 24, 20), np.diag([18.0, 15.0, 4.0, 1.0]))
+    for seed in range(4):
+        write_study(here / "in" / f"study{seed}", seed, grid)
+    model = ("--output", "out", "--model", str(tiny_model_folder), "--threshold", str(TINY_SCORE))
+    process = start(*model, "--ray", "local", "--workers", "2")
+    wait_for_record(here / "out", process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate()
+    # Ray's own helpers take a minute or two to notice.
+    _, alive = psutil.wait_procs(children, timeout=300)
+    assert alive == []
+    done = {path.stem: path.read_bytes() for path in (here / "out" / "records").glob("case-*.json")}
+    assert main(["cohort", "in", "--concept", "liver", *model, "--resume"]) == 0
+    assert [row["status"] for row in table(here / "out")] == ["done"] * 4
+    for name, record in done.items():
+        assert (here / "out" / "records" / f"{name}.json").read_bytes() == record
+    assert list((here / "out" / ".drafts").iterdir()) == []

@@ -146,6 +146,24 @@ def test_a_cohort_comes_from_a_pacs_and_goes_back(
 
 
 @pytest.mark.usefixtures("stand_in", "here")
+@pytest.mark.parametrize("written", ["dicom-seg", "rtstruct"])
+def test_a_case_that_is_done_again_is_stored_as_the_same_objects(tmp_path: Path, written: str) -> None:
+    def done() -> set[str]:
+        options = ["--concept", "liver", "--format", written, "--output", "out", "--store", pacs.address]
+        assert main(["cohort", f"{tmp_path / 'studies'}", *options, "--resume"]) == 0
+        return {str(pydicom.dcmread(file).SOPInstanceUID) for file in Path("out").rglob("*.dcm")}
+
+    with own_pacs() as pacs:
+        fill(pacs, tmp_path / "studies")
+        first = done()
+        assert len(first) == (4 if written == "dicom-seg" else 2)
+        # As after a worker that was lost before it could write down that the case is done.
+        for record in Path("out/records").iterdir():
+            record.unlink()
+        assert done() == first
+
+
+@pytest.mark.usefixtures("stand_in", "here")
 def test_cases_are_chosen_by_what_the_server_knows(
     pacs: Pacs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -204,8 +204,6 @@ def _ray(options: argparse.Namespace) -> RayOptions | None:
         if options.workers is not None:
             raise InputError("--workers is for --ray; add --ray local, or leave it out.")
         return None
-    if options.store is not None or any(isinstance(one, DicomwebAddress) for one in options.input):
-        raise InputError("Images from a PACS, and --store, do not go with --ray; leave it out, or fetch files first.")
     check_ray()
     return RayOptions(options.ray, options.workers, options.threads)
 

@@ -41,6 +41,8 @@ class DicomSource:
         frame_numbers: of the frames in their file, from 1.
         classes: SOP class by SOP instance UID, as the files have it.
         messages: what was missing and had to be made up.
+        result: what tells the result that is written from any other, so that writing it once more gives the same UIDs;
+            "" for UIDs that are new each time.
     """
 
     images: tuple[Any, ...]
@@ -49,6 +51,14 @@ class DicomSource:
     frame_numbers: tuple[int, ...] = ()
     classes: dict[str, str] = field(default_factory=dict)
     messages: tuple[Message, ...] = ()
+    result: str = ""
+
+    def make_uid(self, what: str) -> str:
+        """The UID of something that is written about these images; see ``result``."""
+        from pydicom.uid import generate_uid
+
+        told = [str(self.images[0].SeriesInstanceUID), self.result, what]
+        return str(generate_uid(entropy_srcs=told if self.result else None))
 
     @property
     def is_enhanced(self) -> bool:

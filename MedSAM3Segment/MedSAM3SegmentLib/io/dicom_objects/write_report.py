@@ -74,9 +74,9 @@ def write_dicom_report(
             made = highdicom.sr.Comprehensive3DSR(
                 evidence=[stored, *source.images],
                 content=content,
-                series_instance_uid=generate_uid(),
+                series_instance_uid=source.make_uid("report series"),
                 series_number=1002,
-                sop_instance_uid=generate_uid(),
+                sop_instance_uid=source.make_uid("report"),
                 instance_number=1,
                 manufacturer=MANUFACTURER,
                 is_complete=True,

@@ -123,12 +123,12 @@ def _keeps_off_centers(first: NDArray[np.float64], last: NDArray[np.float64]) ->
 def _identified(source: DicomSource, provenance: Provenance) -> Any:
     """The patient and study of the images, and a new series."""
     from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import UID, ExplicitVRLittleEndian
 
     image, now = source.images[0], datetime.datetime.now()
     meta = FileMetaDataset()
     meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, UID(_RTSTRUCT_CLASS)
-    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.MediaStorageSOPInstanceUID = UID(source.make_uid("structure set"))
     data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     data.SpecificCharacterSet = "ISO_IR 192"
     for keyword in (
@@ -138,7 +138,7 @@ def _identified(source: DicomSource, provenance: Provenance) -> Any:
         setattr(data, keyword, image.get(keyword, ""))
     data.FrameOfReferenceUID, data.PositionReferenceIndicator = image.FrameOfReferenceUID, ""
     data.SOPClassUID, data.SOPInstanceUID = _RTSTRUCT_CLASS, meta.MediaStorageSOPInstanceUID
-    data.Modality, data.SeriesInstanceUID, data.SeriesNumber = "RTSTRUCT", generate_uid(), 1001
+    data.Modality, data.SeriesInstanceUID, data.SeriesNumber = "RTSTRUCT", source.make_uid("structures"), 1001
     data.SeriesDescription, data.OperatorsName = "MedSAM3 structures", ""
     data.Manufacturer, data.ManufacturerModelName = MANUFACTURER, PRODUCT
     data.SoftwareVersions = version_of(provenance)

@@ -53,7 +53,7 @@ def write_dicom_seg(
     """
     check_packages()
     import highdicom
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import ExplicitVRLittleEndian
 
     if not segments:
         raise InputError("{path} cannot be written: a DICOM segmentation needs at least one segment.", path=path)
@@ -73,9 +73,9 @@ def write_dicom_seg(
                 pixel_array=stacked,
                 segmentation_type="FRACTIONAL" if fractions else "BINARY",
                 segment_descriptions=described,
-                series_instance_uid=generate_uid(),
+                series_instance_uid=source.make_uid("segmentation series"),
                 series_number=_series_number(source),
-                sop_instance_uid=generate_uid(),
+                sop_instance_uid=source.make_uid("segmentation"),
                 instance_number=1,
                 manufacturer=MANUFACTURER,
                 manufacturer_model_name=PRODUCT,
@@ -185,7 +185,6 @@ def algorithm_of(provenance: Provenance) -> Any:
 
 def _description(number: int, segment: Segment, provenance: Provenance, source: DicomSource) -> Any:
     import highdicom
-    from pydicom.uid import generate_uid
 
     terms = parse_terminology(segment.terminology)
     label = " ".join(segment.name.split())[:_LONGEST_NAME] or f"Segment {number}"
@@ -196,9 +195,7 @@ def _description(number: int, segment: Segment, provenance: Provenance, source: 
         segmented_property_type=code_item(terms.type),
         algorithm_type="AUTOMATIC",
         algorithm_identification=algorithm_of(provenance),
-        tracking_uid=generate_uid(
-            entropy_srcs=[str(source.images[0].SeriesInstanceUID), label, str(number), str(provenance.get("created"))]
-        ),
+        tracking_uid=source.make_uid(f"segment {number} {label}"),
         tracking_id=label,
         anatomic_regions=[code_item(terms.region)] if terms.region else None,
         display_color=highdicom.color.CIELabColor(*to_cielab(segment.color)),

@@ -87,10 +87,15 @@ class DicomwebServer:
         if certificate is not None and not certificate.is_file():
             raise InputError("The certificate {path} does not exist; give a PEM file.", path=certificate)
         self.address = address
+        self._given = certificate, is_for_storing
         self._secrets = (
             (STORE_TOKEN_VARIABLE, STORE_LOGIN_VARIABLE) if is_for_storing else (TOKEN_VARIABLE, LOGIN_VARIABLE)
         )
         self._client = self._make_client(certificate)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # In another process it is made anew: a token or login goes nowhere but to the server.
+        return DicomwebServer, (self.address, *self._given)
 
     def find_series(self, study: str = "", filters: Mapping[str, str] | None = None) -> list[RemoteSeries]:
         """The series of a study, or all that match.
