@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.io.dicom.find_files import is_dicom, is_dicom_archive
 from MedSAM3SegmentLib.io.formats.pictures import PICTURE_SUFFIXES, TIFF_SUFFIXES
-from MedSAM3SegmentLib.io.list_dicom import DicomSeries, list_dicom_series
+from MedSAM3SegmentLib.io.list_dicom import DicomListing, DicomSeries, list_dicom_series
 from MedSAM3SegmentLib.messages.message import Message, message
 
 from .bids import bids_images, is_bids
@@ -25,6 +25,10 @@ _PICTURES = (*PICTURE_SUFFIXES, *TIFF_SUFFIXES)
 
 #: What is no image although its suffix is that of one.
 _SEGMENTATIONS = (".seg.nrrd", ".seg.nhdr", ".label.nrrd", ".label.nii.gz")
+
+
+#: As ``list_dicom_series``.
+ListSeries = Callable[[Sequence[Path]], DicomListing]
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ def find_cases(
     output: Path | None = None,
     by_name: bool = False,
     remote: CaseListing | None = None,
+    list_series: ListSeries = list_dicom_series,
 ) -> CaseListing:
     """Find and list the cases.
 
@@ -75,6 +80,7 @@ def find_cases(
         output: a folder whose files are results and no cases.
         by_name: see ``with_ids``.
         remote: cases that were found elsewhere, still without ids.
+        list_series: finds the series in DICOM files.
 
     Raises:
         InputError: an input is not there, a list cannot be understood, or nothing is left to segment.
@@ -91,7 +97,7 @@ def find_cases(
             cases += [case for case in found if _is_wanted_file(case.path, path, selection)]
             said += left_out
         elif path.is_dir():
-            found, left_out = _in_folder(path, selection, output)
+            found, left_out = _in_folder(path, selection, output, list_series)
             cases += found
             said += left_out
         else:
@@ -125,7 +131,9 @@ def largest_per_study(series: Sequence[Series]) -> list[Series]:
     return list(largest.values())
 
 
-def _in_folder(folder: Path, selection: Selection, output: Path | None) -> tuple[list[Case], list[Message]]:
+def _in_folder(
+    folder: Path, selection: Selection, output: Path | None, list_series: ListSeries
+) -> tuple[list[Case], list[Message]]:
     volumes, pictures, dicom, others = [], [], [], 0
     for file in _walk(folder, output):
         name = file.name.lower()
@@ -139,7 +147,7 @@ def _in_folder(folder: Path, selection: Selection, output: Path | None) -> tuple
             pictures.append(file)
         else:
             others += 1
-    cases, said = _dicom_cases(dicom, folder, selection)
+    cases, said = _dicom_cases(dicom, folder, selection, list_series)
     if (volumes or dicom) and pictures:
         said.append(message("{count} pictures beside volumes were left out.", count=len(pictures)))
         pictures = []
@@ -161,10 +169,12 @@ def _walk(folder: Path, output: Path | None) -> Iterable[Path]:
             yield from (here / name for name in sorted(names) if not name.startswith("."))
 
 
-def _dicom_cases(files: Sequence[Path], root: Path, selection: Selection) -> tuple[list[Case], list[Message]]:
+def _dicom_cases(
+    files: Sequence[Path], root: Path, selection: Selection, list_series: ListSeries
+) -> tuple[list[Case], list[Message]]:
     if not files:
         return [], []
-    listing = list_dicom_series(files)
+    listing = list_series(files)
     said = []
     images = [one for one in listing.series if not one.is_localizer]
     wanted = [one for one in images if _is_wanted_series(one, selection)]

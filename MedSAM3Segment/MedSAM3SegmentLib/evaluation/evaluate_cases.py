@@ -12,6 +12,7 @@ from typing import Any
 
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
 from MedSAM3SegmentLib.io.atomic_write import atomic_write
+from MedSAM3SegmentLib.ordered_processes import processes_in_order
 from MedSAM3SegmentLib.volume import Volume
 
 from .case_pictures import draw_case
@@ -21,7 +22,6 @@ from .empty_rule import EmptyRule
 from .prediction import Prediction, Predictor
 from .run_folder import CaseResult, RunFolder, locked, read_run
 from .scores.mask_scores import SURFACE_LIBRARY, check_surface_library
-from .scoring_processes import scoring
 from .summarize import compare_runs, compare_words_with_boxes, summarize
 from .tables import html_of, markdown_of
 
@@ -118,7 +118,7 @@ def _do_cases(
     shared = None if predictor.needs_image else predictor
     todo = [case for case in case_set.cases if case.name not in run.done]
     is_ahead = predictor.needs_image and evaluation.jobs > 0
-    with ThreadPoolExecutor(1, "read") as reader, scoring(evaluation.jobs, shared) as scored:
+    with ThreadPoolExecutor(1, "read") as reader, processes_in_order(evaluation.jobs, shared) as scored:
         reading = reader.submit(_read, todo[0], predictor) if is_ahead and todo else None
         for number, case in enumerate(todo):
             show(len(case_set.cases) - len(todo) + number, len(case_set.cases))

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.slice_stack import Plane
+from MedSAM3SegmentLib.ordered_processes import processes_in_order
 
 from .dicom.elements import text, typed_text
 from .dicom.frames import Frame, frames_of
 from .dicom.image_header import ImageHeader, read_header
 from .dicom.series import same_direction
+
+#: Files whose headers a process reads at once, and from how many such parts on it is worth starting processes, which
+#: takes each of them a second or two.
+_CHUNK, _MANY_CHUNKS = 500, 8
 
 #: The plane of slices by the LPS axis that their normal is closest to.
 _PLANES = (Plane.SAGITTAL, Plane.CORONAL, Plane.AXIAL)
@@ -72,27 +78,84 @@ class _Found:
     files: dict[Path, None] = field(default_factory=dict)
 
 
-def list_dicom_series(files: Iterable[Path]) -> DicomListing:
+@dataclass
+class _Part:
+    """What some of the files hold: stacks by study and series, and then by what tells them apart."""
+
+    found: dict[tuple[str, str], dict[tuple[object, ...], list[_Found]]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    others: int = 0
+    damaged: list[Path] = field(default_factory=list)
+
+
+def list_dicom_series(
+    files: Sequence[Path], processes: int = 0, report: Callable[[int, int], None] = lambda _done, _total: None
+) -> DicomListing:
     """Find the image series in DICOM files, without their pixels.
 
     Files of one series and study that differ in size, stack or direction are several series.
+
+    Args:
+        processes: how many read headers where there are very many files; 0 for this one alone. Reading them takes
+            more computing than waiting, so threads are of no use.
+        report: told how many of how many files were read.
     """
-    found: dict[tuple[str, str], dict[tuple[object, ...], list[_Found]]] = defaultdict(dict)
-    others, damaged = 0, []
+    chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
+    all_files = _Part()
+    with processes_in_order(processes if len(chunks) >= _MANY_CHUNKS else 0) as pool:
+        parts = (part for chunk in chunks for _, part in pool.add("", _read_headers, chunk))
+        rest = (part for _, part in pool.rest())
+        for number, part in enumerate(chain(parts, rest), start=1):
+            _merge(all_files, part)
+            report(min(number * _CHUNK, len(files)), len(files))
+    listed = [_described(key, stacks) for key, stacks in all_files.found.items()]
+    return DicomListing(tuple(one for some in listed for one in some), all_files.others, tuple(all_files.damaged))
+
+
+def _read_headers(_: None, files: Sequence[Path]) -> _Part:
+    part = _Part()
     for file in files:
         try:
             header = read_header(file)
         except InputError:
             header = None
         if header is None or (header.non_image is None and header.pixels is None and header.refused_image is None):
-            damaged.append(file)
+            part.damaged.append(file)
         elif header.non_image is not None:
-            others += 1
+            part.others += 1
         else:
-            stacks = found[text(header.data, "StudyInstanceUID"), header.series]
+            stacks = part.found[text(header.data, "StudyInstanceUID"), header.series]
             _add(stacks, file, frames_of(header))
-    listed = [_described(key, stacks) for key, stacks in found.items()]
-    return DicomListing(tuple(one for some in listed for one in some), others, tuple(damaged))
+    # Plain, so that it can be sent to another process.
+    part.found = dict(part.found)
+    return part
+
+
+def _merge(into: _Part, part: _Part) -> None:
+    into.others += part.others
+    into.damaged += part.damaged
+    for series, stacks in part.found.items():
+        for kind, alike in stacks.items():
+            for one in alike:
+                stack = _stack_for(into.found[series], kind, one.header, one.orientation)
+                stack.images += one.images
+                stack.files |= one.files
+
+
+def _stack_for(
+    stacks: dict[tuple[object, ...], list[_Found]],
+    kind: tuple[object, ...],
+    header: ImageHeader,
+    orientation: tuple[float, ...] | None,
+) -> _Found:
+    """The stack of a kind and direction, which is made where there is none."""
+    alike = stacks.setdefault(kind, [])
+    stack = next((one for one in alike if same_direction(one.orientation, orientation)), None)
+    if stack is None:
+        stack = _Found(header, orientation)
+        alike.append(stack)
+    return stack
 
 
 def _add(stacks: dict[tuple[object, ...], list[_Found]], file: Path, frames: Sequence[Frame]) -> None:
@@ -100,11 +163,8 @@ def _add(stacks: dict[tuple[object, ...], list[_Found]], file: Path, frames: Seq
     names = {frame.stack for frame in frames}
     by_stack = len(names) < len(frames)
     for frame in frames:
-        alike = stacks.setdefault((frame.size, frame.stack if by_stack else ""), [])
-        stack = next((one for one in alike if same_direction(one.orientation, frame.orientation)), None)
-        if stack is None:
-            stack = _Found(frame.image, frame.orientation)
-            alike.append(stack)
+        kind = (frame.size, frame.stack if by_stack else "")
+        stack = _stack_for(stacks, kind, frame.image, frame.orientation)
         stack.images += 1
         stack.files[file] = None
 

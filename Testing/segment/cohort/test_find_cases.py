@@ -12,6 +12,8 @@ from pydicom.uid import generate_uid
 from MedSAM3SegmentLib.cohort.case import Case, with_ids
 from MedSAM3SegmentLib.cohort.find_cases import Selection, find_cases
 from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.io import list_dicom
+from MedSAM3SegmentLib.io.list_dicom import list_dicom_series
 from MedSAM3SegmentLib.io.read_volume import read_volume
 from support.cohort_files import BAD, write_studies
 from support.dicom_files import AXIAL, enhanced_file, functional_group, picture, places, series_files, slice_file
@@ -42,6 +44,22 @@ def test_each_series_of_many_patients_is_a_case_and_reads_as_its_volume(studies:
     assert {case.plane for case in listing.cases} == {"axial"}
     hashes = {read_volume(case.path, case.series, files=case.files).content_hash for case in listing.cases}
     assert len(hashes) == 3
+
+
+def test_headers_read_in_processes_are_listed_as_by_one(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    BAD[1](sorted((studies / "study0").glob("*.dcm")))
+    # Two stacks of one series, which several processes see parts of, and images that are listed as none.
+    series_files(studies / "x", places(4), SeriesInstanceUID="1.9")
+    for n in range(3):
+        slice_file(studies / "x" / f"s{n}.dcm", (n * 4.0, 0, 0), SAGITTAL, SeriesInstanceUID="1.9")
+    files = sorted(studies.rglob("*.dcm"))
+    alone = list_dicom_series(files)
+    monkeypatch.setattr(list_dicom, "_CHUNK", 2)
+    told: list[tuple[int, int]] = []
+    assert list_dicom_series(files, processes=2, report=lambda *how_far: told.append(how_far)) == alone
+    assert len(alone.series) >= 4
+    assert told[-1] == (len(files), len(files))
+    assert told == sorted(told)
 
 
 def test_series_are_chosen_by_modality_description_plane_and_size(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,6 +141,8 @@ def _all_series(pacs: Pacs) -> bytes:
 def test_a_server_that_says_no_or_nonsense_is_told_of_in_one_sentence(
     answer: tuple[int, dict[str, str], bytes], words: str
 ) -> None:
+    # What other tests left open must not be closed while brackets are read as deep as Python goes.
+    gc.collect()
     with own_pacs() as pacs:
         pacs.misbehave = lambda *_: answer
         with pytest.raises(InputError, match=words) as raised:
@@ -187,9 +191,15 @@ def test_a_token_or_login_goes_along_and_nothing_that_is_saved_elsewhere(
         assert pacs.headers[-1]["Authorization"] == "Bearer abc"
         connect(pacs, is_for_storing=True).check()
         assert "Authorization" not in pacs.headers[-1], "another server is not told the first one's token"
-        monkeypatch.setenv("MEDSAM3_DICOMWEB_STORE_TOKEN", "def")
+        monkeypatch.setenv("MEDSAM3_DICOMWEB_STORE_TOKEN", "store-secret")
         connect(pacs, is_for_storing=True).check()
-        assert pacs.headers[-1]["Authorization"] == "Bearer def"
+        assert pacs.headers[-1]["Authorization"] == "Bearer store-secret"
+        # As to a worker, which has an environment of its own.
+        sent = pickle.dumps(connect(pacs, is_for_storing=True))
+        assert b"store-secret" not in sent.replace(b"default", b"")
+        monkeypatch.setenv("MEDSAM3_DICOMWEB_STORE_TOKEN", "of-worker")
+        pickle.loads(sent).check()
+        assert pacs.headers[-1]["Authorization"] == "Bearer of-worker"
 
 
 def test_a_certificate_is_checked(tmp_path: Path) -> None:

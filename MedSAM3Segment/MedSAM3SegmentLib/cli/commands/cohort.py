@@ -6,12 +6,13 @@ import argparse
 import csv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from MedSAM3SegmentLib.cli.cohort_case import CohortJob, prepare_output
 from MedSAM3SegmentLib.cli.cohort_run import run_cohort
 from MedSAM3SegmentLib.cli.cohort_worker import RayOptions
-from MedSAM3SegmentLib.cli.options.cohort import add_selection_options, selection_of
+from MedSAM3SegmentLib.cli.options.cohort import FORMATS, add_selection_options, selection_of
 from MedSAM3SegmentLib.cli.options.dicomweb import (
     add_dicomweb_options,
     add_query_option,
@@ -61,16 +62,6 @@ examples:
 Exit codes: 0 all cases were tried and at least one is done, 2 bad input or usage, or every case failed, 3 model missing
 or broken, 130 interrupted.
 """
-
-#: The words of ``--format`` and the suffixes that they mean.
-FORMATS = {
-    "seg.nrrd": ".seg.nrrd",
-    "nii.gz": ".nii.gz",
-    "dicom-seg": ".dcm",
-    "rtstruct": ".rtstruct.dcm",
-    "png": ".png",
-    "coco": ".coco.json",
-}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], **common: object) -> None:
@@ -159,10 +150,7 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     """Do what ``medsam3 cohort`` was asked to."""
     if options.output is None and not options.dry_run:
         raise InputError("There is no folder for the results; give one with --output, or --dry-run to see the cases.")
-    with terminal.busy("looking for cases"):
-        paths = [one for one in options.input if isinstance(one, Path)]
-        remote = _remote_cases(options)
-        listing = find_cases(paths, selection_of(options), options.output, options.names, remote)
+    listing = _find_cases(options, terminal)
     cases = list(listing.cases)
     for said in listing.messages:
         terminal.note(said, "yellow")
@@ -197,6 +185,23 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     prepare_output(job.output)
     with _locked(job.output):
         run_cohort(job, cases, options.resume, terminal, interruption, ray)
+
+
+def _find_cases(options: argparse.Namespace, terminal: Terminal) -> CaseListing:
+    from MedSAM3SegmentLib.io.list_dicom import list_dicom_series
+    from MedSAM3SegmentLib.models.threads import count_usable_cores
+
+    paths = [one for one in options.input if isinstance(one, Path)]
+    with terminal.busy("looking for cases"):
+        remote = _remote_cases(options)
+    with terminal.progress() as show:
+        list_series = partial(
+            list_dicom_series,
+            processes=count_usable_cores(),
+            report=lambda done, total: show("reading DICOM headers", done, total, "files"),
+        )
+        show("looking for cases", 0, None, "")
+        return find_cases(paths, selection_of(options), options.output, options.names, remote, list_series)
 
 
 def _ray(options: argparse.Namespace) -> RayOptions | None:

@@ -11,6 +11,16 @@ from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from .model import positive_number
 from .volume import parse_modality
 
+#: The words of ``--format`` and the suffixes that they mean.
+FORMATS = {
+    "seg.nrrd": ".seg.nrrd",
+    "nii.gz": ".nii.gz",
+    "dicom-seg": ".dcm",
+    "rtstruct": ".rtstruct.dcm",
+    "png": ".png",
+    "coco": ".coco.json",
+}
+
 
 def add_selection_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that begin with ``--only``, ``--files``, ``--names``, ``--mapping`` and the like."""

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.evaluation.scoring_processes import scoring
+from MedSAM3SegmentLib.ordered_processes import processes_in_order
 from support.paths import ROOT, TESTING
 
 
@@ -37,7 +37,7 @@ def die_elsewhere(parent: int, number: int) -> int:
 
 @pytest.mark.parametrize("processes", [0, 1, 3])
 def test_what_is_made_comes_in_order(processes: int) -> None:
-    with scoring(processes, 7) as scored:
+    with processes_in_order(processes, 7) as scored:
         made = [one for number in range(12) for one in scored.add(str(number), double, number)]
         made += list(scored.rest())
     assert made == [(str(number), (7, 2 * number)) for number in range(12)]
@@ -48,7 +48,7 @@ def test_an_error_comes_after_what_was_before_it(processes: int) -> None:
     made = []
 
     def work() -> None:
-        with scoring(processes) as scored:
+        with processes_in_order(processes) as scored:
             for number in range(8):
                 for one in scored.add(str(number), fail_at_three, number):
                     made.append(one)
@@ -62,7 +62,7 @@ def test_an_error_comes_after_what_was_before_it(processes: int) -> None:
 
 
 def test_a_process_that_dies_costs_nothing() -> None:
-    with scoring(2, os.getpid()) as scored:
+    with processes_in_order(2, os.getpid()) as scored:
         made = [one for number in range(8) for one in scored.add(str(number), die_elsewhere, number)]
         made += list(scored.rest())
     assert made == [(str(number), number) for number in range(8)]
@@ -73,9 +73,9 @@ def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         f"import sys, time\nsys.path[:0] = [{str(TESTING)!r}, {str(ROOT / 'MedSAM3Segment')!r}]\n"
-        "from MedSAM3SegmentLib.evaluation.scoring_processes import scoring\n"
+        "from MedSAM3SegmentLib.ordered_processes import processes_in_order\n"
         "if __name__ == '__main__':\n"
-        "    with scoring(2) as scored:\n"
+        "    with processes_in_order(2) as scored:\n"
         "        list(scored.add('a', print, 'working'))\n        list(scored.rest())\n        time.sleep(120)\n"
     )
     process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)

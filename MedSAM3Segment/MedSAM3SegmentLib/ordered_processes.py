@@ -1,7 +1,7 @@
-"""Cases are scored in processes of their own, while a model segments the next ones.
+"""Functions are called in processes of their own, and what they return is taken in the order of the calls.
 
-What comes out is what one process gives: rows are taken in the order of the cases, and an error of a case comes after
-the rows of those before it. A process that dies costs time only; what it had is scored here.
+So what comes out is what one process gives, and an error of a call comes after what those before it returned. A process
+that dies costs time only; what it had is done here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from typing import Any, Generic, TypeVar
 
-#: Cases that are handed out for each process; more would only fill the memory.
+#: Calls that are handed out for each process; more would only fill the memory.
 _AHEAD = 2
 
 Made = TypeVar("Made")
@@ -82,8 +82,8 @@ class InOrder(Generic[Made]):
 
 
 @contextmanager
-def scoring(processes: int, shared: Any = None) -> Iterator[InOrder[Any]]:
-    """Within, there are processes to score in."""
+def processes_in_order(processes: int, shared: Any = None) -> Iterator[InOrder[Any]]:
+    """Within, there are processes to call functions in; 0 for none but this one."""
     made: InOrder[Any] = InOrder(processes, shared)
     try:
         yield made
