@@ -39,6 +39,11 @@ def store_folder() -> Path:
     return Path(chosen).expanduser() if chosen else Path.home() / ".medsam3" / "models"
 
 
+def replay_folder(adapter: str) -> Path:
+    """Where slices of what an adapter learnt are kept; hidden, so that it is no model's and nothing exports it."""
+    return store_folder() / ".replay" / adapter
+
+
 def installed_models() -> list[InstalledModel]:
     """All models in the store, by name.
 
@@ -93,7 +98,7 @@ def discard_draft(name: str) -> None:
 
 
 def remove_model(name: str) -> Path:
-    """Delete an installed model; what it was is returned.
+    """Delete an installed model and what was kept of what it learnt; what it was is returned.
 
     Raises:
         InputError: there is none of that name.
@@ -102,6 +107,7 @@ def remove_model(name: str) -> Path:
     if not _is_plain(name) or not (folder / CARD_FILE).is_file():
         raise InputError("No model named '{name}' is installed; see 'medsam3 models list'.", name=name)
     shutil.rmtree(folder)
+    shutil.rmtree(replay_folder(name), ignore_errors=True)
     return folder
 
 
