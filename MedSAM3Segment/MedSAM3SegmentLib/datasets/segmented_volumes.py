@@ -142,7 +142,11 @@ def _case_of_files(
             return []
         for segment in file.segments:
             parts.setdefault(segment.name, []).append(segment)
+    there = list(parts)
     parts = {name: some for name, some in parts.items() if _is_wanted(name, concepts)}
+    if there and not parts:
+        findings.refuse(f"{one.segmentation} has no segment '{concepts[0]}'; there are {listed(there)}.")
+        return []
     empty = [name for name, some in parts.items() if not join_masks(some, file.grid.shape).any()]
     for name in empty:
         findings.note(f"'{name}' is empty, which does not say that it is absent, and was left out.", file.path.name)

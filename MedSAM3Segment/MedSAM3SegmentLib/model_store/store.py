@@ -44,6 +44,20 @@ def replay_folder(adapter: str) -> Path:
     return store_folder() / ".replay" / adapter
 
 
+def replay_bytes(adapter: str) -> int:
+    """Bytes on the disk of what is kept of what an adapter learnt."""
+    return sum(file.stat().st_size for file in replay_folder(adapter).glob("*.npz"))
+
+
+def remove_replay(adapter: str) -> bool:
+    """Delete what is kept of what an adapter learnt; whether there was any."""
+    folder = replay_folder(adapter)
+    if not folder.is_dir():
+        return False
+    shutil.rmtree(folder)
+    return True
+
+
 def installed_models() -> list[InstalledModel]:
     """All models in the store, by name.
 
@@ -107,7 +121,7 @@ def remove_model(name: str) -> Path:
     if not _is_plain(name) or not (folder / CARD_FILE).is_file():
         raise InputError("No model named '{name}' is installed; see 'medsam3 models list'.", name=name)
     shutil.rmtree(folder)
-    shutil.rmtree(replay_folder(name), ignore_errors=True)
+    remove_replay(name)
     return folder
 
 

@@ -18,7 +18,14 @@ from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
 from MedSAM3SegmentLib.io.atomic_write import atomic_folder
 from MedSAM3SegmentLib.messages.message import message
 from MedSAM3SegmentLib.model_store.resolve import find, pieces_of, with_whole_paths
-from MedSAM3SegmentLib.model_store.store import check_new_name, find_installed, new_model, store_folder
+from MedSAM3SegmentLib.model_store.store import (
+    check_new_name,
+    find_installed,
+    new_model,
+    remove_replay,
+    replay_bytes,
+    store_folder,
+)
 from MedSAM3SegmentLib.models.load_model import load_model
 from MedSAM3SegmentLib.progress import CancelCheck
 from MedSAM3SegmentLib.training.batches import BatchPlan, known_slices
@@ -31,7 +38,7 @@ from MedSAM3SegmentLib.training.loop import Schedule, TrainingState
 
 from .held_out import HoldOut, SplitTask, split_task
 from .outcome import LearnOutcome, TaskComparison, judge_tasks
-from .replay import ReplaySize, Task, read_replay, remove_replay, replay_bytes, write_task
+from .replay import ReplaySize, Task, read_replay, write_task
 from .start_adapter import start_from, tuning_of
 
 if TYPE_CHECKING:
@@ -79,7 +86,7 @@ class LearnOptions:
         steps: batches of ``batch_size`` times ``accumulate`` slices.
         learning_rate: its highest value; None for what suits the base.
         hold_out: what is set apart to judge by; None for whole volumes where there are three or more.
-        least_gain: how much better Dice on held-out slices must be.
+        least_gain: how much better Dice on held-out slices must be; -1 takes what comes, as for measurements.
         margin: how much worse earlier tasks may be.
         replay_share: of the slices that a continued adapter trains on, those of earlier tasks.
         replay_size: what is kept of the task, or None to keep nothing.
@@ -167,8 +174,8 @@ def check_options(options: LearnOptions) -> None:
             "The share {share} of earlier tasks is not from 0 to below 1; give one such as 0.5.",
             share=options.replay_share,
         )
-    if options.margin < 0 or options.least_gain < 0:
-        raise InputError("Neither the margin nor the least gain may be below 0.")
+    if not 0 <= options.margin <= 1:
+        raise InputError("The margin {margin} is not from 0 to 1; give one such as 0.02.", margin=options.margin)
     if options.continues:
         folder = find_installed(options.adapter)
         if folder is None or not ModelCard.load(folder).base:

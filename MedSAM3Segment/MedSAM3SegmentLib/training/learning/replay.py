@@ -8,7 +8,6 @@ tells whether a task is forgotten (experience replay; EvoSAM, arXiv 2503.06236, 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -106,20 +105,6 @@ def write_task(adapter: str, task: Task, size: ReplaySize) -> Path:
     with atomic_draft(path) as draft, draft.open("wb") as file:
         np.savez_compressed(file, info=np.frombuffer(info, np.uint8), **arrays)  # type: ignore[arg-type]
     return path
-
-
-def replay_bytes(adapter: str) -> int:
-    """Bytes on the disk of what is kept."""
-    return sum(file.stat().st_size for file in replay_folder(adapter).glob("*.npz"))
-
-
-def remove_replay(adapter: str) -> bool:
-    """Delete what was kept; whether there was any."""
-    folder = replay_folder(adapter)
-    if not folder.is_dir():
-        return False
-    shutil.rmtree(folder)
-    return True
 
 
 def limit_task(task: Task, size: ReplaySize) -> Task:
