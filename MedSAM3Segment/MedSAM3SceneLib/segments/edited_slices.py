@@ -1,44 +1,42 @@
 """Which slices of a segment a person drew or corrected since the program wrote it.
 
-What the program wrote is remembered as one short checksum per slice, in a tag of the segment, so it follows the
-segment through undo and redo and into files. A slice that differs was edited; without a memory all that is there was
-drawn.
+What the program wrote is remembered in a tag of the segment (``io.written_slices``), so it follows the segment through
+undo and redo and into files.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import vtk
 
 from MedSAM3SegmentLib.array_types import BoolMask
-from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.io.written_slices import (
+    WRITTEN_TAG,
+    WrittenSlices,
+    changed_slices,
+    format_written,
+    parse_written,
+    slice_checksums,
+)
 
-#: The tag of a segment that holds the checksums.
-WRITTEN_TAG = "MedSAM3.WrittenSlices"
-
-
-@dataclass(frozen=True)
-class WrittenSlices:
-    """What the program wrote into a segment.
-
-    Attributes:
-        plane: the stack was cut in.
-        count: slices the stack had.
-        checksums: of each slice with a voxel, by its index; ``""`` for slices that a person drew.
-        scores: how sure each of these slices was, where that is known.
-    """
-
-    plane: Plane
-    count: int
-    checksums: Mapping[int, str]
-    scores: Mapping[int, float] = field(default_factory=dict)
+__all__ = [
+    "WRITTEN_TAG",
+    "WrittenSlices",
+    "changed_slices",
+    "edited_slices",
+    "is_edited_in",
+    "is_remembered",
+    "provenance_of_both",
+    "read_written",
+    "remembered_of_both",
+    "write_written",
+    "written_slices",
+]
 
 
 def edited_slices(segment: Any, mask: BoolMask, stack: SliceStack) -> tuple[int, ...]:
@@ -59,15 +57,6 @@ def is_remembered(segment: Any, stack: SliceStack) -> bool:
     return written is not None and written.plane is stack.plane and written.count == stack.count
 
 
-def changed_slices(written: WrittenSlices | None, mask: BoolMask, stack: SliceStack) -> tuple[int, ...]:
-    """As ``edited_slices`` of what ``read_written`` gave; touches no scene."""
-    there = _checksums(mask, stack)
-    if written is None or written.plane is not stack.plane or written.count != stack.count:
-        return tuple(sorted(there))
-    before = written.checksums
-    return tuple(sorted(index for index in there.keys() | before.keys() if there.get(index) != before.get(index)))
-
-
 def written_slices(
     mask: BoolMask, stack: SliceStack, drawn: tuple[int, ...] = (), scores: Mapping[int, float] | None = None
 ) -> WrittenSlices:
@@ -78,7 +67,7 @@ def written_slices(
         drawn: slices that a person drew, which count as edited from now on too.
         scores: how sure each slice is, of any slices.
     """
-    checksums = _checksums(mask, stack)
+    checksums = slice_checksums(mask, stack)
     known = {index: round(score, 2) for index, score in (scores or {}).items() if index in checksums}
     # No slice has the empty checksum, so one that was emptied by hand stays edited too.
     return WrittenSlices(stack.plane, stack.count, checksums | dict.fromkeys(drawn, ""), known)
@@ -86,9 +75,7 @@ def written_slices(
 
 def write_written(segment: Any, written: WrittenSlices) -> None:
     """Keep ``written`` on ``segment`` (a vtkSegment)."""
-    memory = {"plane": written.plane.value, "count": written.count, "checksums": dict(written.checksums)}
-    memory["scores"] = dict(written.scores)
-    segment.SetTag(WRITTEN_TAG, json.dumps(memory, separators=(",", ":")))
+    segment.SetTag(WRITTEN_TAG, format_written(written))
 
 
 def read_written(segment: Any) -> WrittenSlices | None:
@@ -96,22 +83,7 @@ def read_written(segment: Any) -> WrittenSlices | None:
     text = vtk.reference("")
     if not segment.GetTag(WRITTEN_TAG, text):
         return None
-    try:
-        memory = json.loads(str(text))
-        checksums = {int(index): str(checksum) for index, checksum in memory["checksums"].items()}
-        scores = {int(index): float(score) for index, score in memory.get("scores", {}).items()}
-        return WrittenSlices(Plane(memory["plane"]), int(memory["count"]), checksums, scores)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None
-
-
-def _checksums(mask: BoolMask, stack: SliceStack) -> dict[int, str]:
-    """A checksum of each slice that has a voxel."""
-    slices = stack.extract(mask)
-    filled = np.flatnonzero(slices.any(axis=(1, 2)))
-    return {
-        int(index): hashlib.blake2b(np.packbits(slices[index]).tobytes(), digest_size=5).hexdigest() for index in filled
-    }
+    return parse_written(str(text))
 
 
 def remembered_of_both(

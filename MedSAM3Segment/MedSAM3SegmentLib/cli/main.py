@@ -34,7 +34,7 @@ from .signals import Interruption
 from .terminal import Terminal, flush_results
 
 #: The shell's own commands, modules of ``cli.commands``, as help lists them.
-_COMMANDS = ("segment", "cohort", "demo", "models", "train", "adapters", "evaluate", "serve", "info")
+_COMMANDS = ("segment", "cohort", "demo", "models", "train", "learn", "adapters", "evaluate", "serve", "info")
 
 #: The library that brings more commands, in Slicer beside this one.
 _AGENT = "MedSAM3AgentLib"

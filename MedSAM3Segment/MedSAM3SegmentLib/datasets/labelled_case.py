@@ -13,6 +13,7 @@ from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.volume import Volume
 
 from .findings import Findings, listed
 from .label_files import LabelFile, is_picture_file, place_mask
@@ -29,10 +30,12 @@ class CaseLabels:
     Attributes:
         masks: by concept ``[k, j, i]`` on the image's grid; one that is empty is absent wherever somebody looked.
         ignored: voxels of which nothing is known, or None.
+        labelled_slices: on which somebody looked, where the labels themselves say it.
     """
 
     masks: Mapping[str, BoolMask]
     ignored: BoolMask | None = None
+    labelled_slices: LabelledSlices = None
 
 
 #: Gives the labels on the grid of the image.
@@ -52,6 +55,7 @@ class LabelledCase:
         plane: in which slices are cut.
         split: ``train``, ``val`` or ``test``, or "" where there are no splits.
         labelled_slices: on which somebody looked.
+        volume: the image, where it is in memory already; ``image`` is then its name alone.
     """
 
     name: str
@@ -62,6 +66,7 @@ class LabelledCase:
     plane: Plane = Plane.ACQUIRED
     split: str = ""
     labelled_slices: LabelledSlices = None
+    volume: Volume | None = None
 
 
 @dataclass(frozen=True, eq=False)

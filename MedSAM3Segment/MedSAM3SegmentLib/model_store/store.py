@@ -39,6 +39,25 @@ def store_folder() -> Path:
     return Path(chosen).expanduser() if chosen else Path.home() / ".medsam3" / "models"
 
 
+def replay_folder(adapter: str) -> Path:
+    """Where slices of what an adapter learnt are kept; hidden, so that it is no model's and nothing exports it."""
+    return store_folder() / ".replay" / adapter
+
+
+def replay_bytes(adapter: str) -> int:
+    """Bytes on the disk of what is kept of what an adapter learnt."""
+    return sum(file.stat().st_size for file in replay_folder(adapter).glob("*.npz"))
+
+
+def remove_replay(adapter: str) -> bool:
+    """Delete what is kept of what an adapter learnt; whether there was any."""
+    folder = replay_folder(adapter)
+    if not folder.is_dir():
+        return False
+    shutil.rmtree(folder)
+    return True
+
+
 def installed_models() -> list[InstalledModel]:
     """All models in the store, by name.
 
@@ -93,7 +112,7 @@ def discard_draft(name: str) -> None:
 
 
 def remove_model(name: str) -> Path:
-    """Delete an installed model; what it was is returned.
+    """Delete an installed model and what was kept of what it learnt; what it was is returned.
 
     Raises:
         InputError: there is none of that name.
@@ -102,6 +121,7 @@ def remove_model(name: str) -> Path:
     if not _is_plain(name) or not (folder / CARD_FILE).is_file():
         raise InputError("No model named '{name}' is installed; see 'medsam3 models list'.", name=name)
     shutil.rmtree(folder)
+    remove_replay(name)
     return folder
 
 

@@ -88,6 +88,8 @@ class BatchPlan:
         views: ways that a slice is moved and windowed, so that its picture is one of as many; 0 for a new one each
             time it is drawn.
         empty_probability: how often a picture is replaced by one that shows nothing.
+        replay_stacks: how many stacks at the end are of earlier tasks.
+        replay_probability: how often a slice is one of theirs.
         synonyms: other wordings of a concept.
         others: phrases of things that are never in these pictures.
     """
@@ -100,6 +102,8 @@ class BatchPlan:
     box_alone_probability: float = 0.5
     views: int = 0
     empty_probability: float = 0.04
+    replay_stacks: int = 0
+    replay_probability: float = 0.5
     synonyms: Mapping[str, Sequence[str]] = field(default_factory=dict)
     others: Sequence[str] = ()
 
@@ -131,7 +135,10 @@ class BatchMaker:
         self.mask_size = mask_size
         self.seed = seed
         self.rng = np.random.default_rng(seed)
-        self._places = [(s, i) for s, stack in enumerate(stacks) for i in known_slices(stack)]
+        places = [(s, i) for s, stack in enumerate(stacks) for i in known_slices(stack)]
+        first_replayed = len(stacks) - plan.replay_stacks
+        self._places = [place for place in places if place[0] < first_replayed]
+        self._replay_places = [place for place in places if place[0] >= first_replayed]
         if not self._places:
             raise InputError("Nobody looked at a slice of the training data; name slices that are labelled.")
         showing: dict[str, list[tuple[int, int]]] = {name: [] for name in plan.focus}
@@ -195,7 +202,9 @@ class BatchMaker:
     def _place(self) -> tuple[int, int]:
         """The number of a stack, and of a slice in it."""
         places = self._places
-        if self._focus_places and self.rng.random() < self.plan.focus_probability:
+        if self._replay_places and self.rng.random() < self.plan.replay_probability:
+            places = self._replay_places
+        elif self._focus_places and self.rng.random() < self.plan.focus_probability:
             places = self._focus_places[int(self.rng.integers(len(self._focus_places)))]
         stack, index = places[int(self.rng.integers(len(places)))]
         return stack, index

@@ -169,8 +169,10 @@ def read_stacks(
     checks = StackChecks(dataset, findings)
     for case in dataset.cases_of(split):
         try:
-            volume = read_volume(case.image)
+            volume = case.volume or read_volume(case.image)
             labels = case.read_labels(volume.grid, findings)
+            if case.labelled_slices is None:
+                case = replace(case, labelled_slices=labels.labelled_slices)
             if not labels.masks and case.concepts:
                 checks.skip(case)  # what is wrong with it is among the faults
                 continue

@@ -14,8 +14,9 @@ import torch
 from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.progress import CancelCheck
 
-#: Steps between reports.
+#: A report comes after so many steps, or so much time.
 _REPORT_EVERY = 20
+_REPORT_AFTER_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,7 @@ def run_schedule(
                 value.copy_(start.average[name])
         optimiser.load_state_dict(start.optimiser)
     started, means = time.monotonic(), _Means()
+    reported = started
     for step in range(first, schedule.steps):
         if hooks.cancel is not None and hooks.cancel():
             raise Cancelled(f"Training was stopped after {step} of {schedule.steps} steps; snapshots are in {output}.")
@@ -183,8 +185,11 @@ def run_schedule(
         means.add(losses)
         hooks.each_step(step + 1, rate, losses)
         is_last = step + 1 == schedule.steps
-        if hooks.report is not None and ((step + 1) % _REPORT_EVERY == 0 or is_last):
-            left = (time.monotonic() - started) / (step + 1 - first) * (schedule.steps - step - 1)
+        now = time.monotonic()
+        is_due = (step + 1) % _REPORT_EVERY == 0 or is_last or now - reported > _REPORT_AFTER_S
+        if hooks.report is not None and is_due:
+            reported = now
+            left = (now - started) / (step + 1 - first) * (schedule.steps - step - 1)
             hooks.report(TrainingState(step + 1, schedule.steps, means.take(), left))
         if (step + 1) % schedule.save_every == 0 or is_last:
             save({**module.state_dict(), **average})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from MedSAM3SegmentLib.cli.signals import Interruption
 from MedSAM3SegmentLib.cli.terminal import Terminal
 from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.units import format_bytes
 
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
@@ -64,18 +65,25 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
 
     removing = actions.add_parser("remove", help="delete an installed adapter", **common)  # type: ignore[arg-type]
     removing.add_argument("name", metavar="NAME")
+    removing.add_argument(
+        "--replay-only",
+        action="store_true",
+        help="delete the slices alone that 'medsam3 learn' kept of what it learnt; it cannot be continued then",
+    )
     removing.set_defaults(run=_remove)
 
 
 def _list(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
     del options, interruption
-    from MedSAM3SegmentLib.model_store.store import store_folder
+    from MedSAM3SegmentLib.model_store.store import replay_bytes, store_folder
 
     installed = _installed_adapters()
     if not installed:
         terminal.result(f"No adapters are installed in {store_folder()}; 'medsam3 adapters add FOLDER' installs one.")
     for one in installed:
-        terminal.result(f"{one.name}: {_describe(one.card)}")
+        kept = replay_bytes(one.name)
+        replay = f"; {format_bytes(kept)} of slices it learnt are kept on this computer" if kept else ""
+        terminal.result(f"{one.name}: {_describe(one.card)}{replay}")
 
 
 def _describe(card: ModelCard) -> str:
@@ -137,10 +145,15 @@ def _export(options: argparse.Namespace, terminal: Terminal, interruption: Inter
 
 def _remove(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
     del interruption
-    from MedSAM3SegmentLib.model_store.store import remove_model
+    from MedSAM3SegmentLib.model_store.store import remove_model, remove_replay
 
     if options.name not in {one.name for one in _installed_adapters()}:
         raise InputError(f"No adapter named '{options.name}' is installed; see 'medsam3 adapters list'.")
+    if options.replay_only:
+        if not remove_replay(options.name):
+            raise InputError(f"No slices are kept of what the adapter '{options.name}' learnt.")
+        terminal.result(f"Removed the slices that were kept of what '{options.name}' learnt.")
+        return
     terminal.result(f"Removed {remove_model(options.name)}.")
 
 

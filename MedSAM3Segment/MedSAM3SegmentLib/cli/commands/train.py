@@ -18,6 +18,7 @@ from MedSAM3SegmentLib.cli.options.training_data import (
     add_training_data_options,
     check_data,
     check_data_options,
+    dataset_of,
 )
 from MedSAM3SegmentLib.cli.signals import Interruption
 from MedSAM3SegmentLib.cli.terminal import Terminal, duration
@@ -104,7 +105,7 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     """Do what ``medsam3 train`` was asked to."""
     check_data_options(options)
     if options.check_data:
-        check_data(options, terminal)
+        check_data(terminal, options.manifest, lambda findings: dataset_of(options, findings))
         return
     _check(options)
     output: Path = options.output

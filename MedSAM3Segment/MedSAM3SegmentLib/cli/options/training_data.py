@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +78,7 @@ def check_data_options(options: argparse.Namespace) -> None:
     Raises:
         InputError: they do not.
     """
+    has_data = options.manifest is not None or bool(getattr(options, "pairs", ()))
     given = {
         "--check-data": options.check_data,
         "--label": bool(options.label),
@@ -85,7 +86,7 @@ def check_data_options(options: argparse.Namespace) -> None:
         "--fold": options.fold is not None,
         "--channel": options.channel is not None,
     }
-    for name in (name for name, is_given in given.items() if is_given and options.manifest is None):
+    for name in (name for name, is_given in given.items() if is_given and not has_data):
         raise InputError(f"{name} is for labelled images; name them with --data.")
     if options.manifest is not None and not options.manifest.exists():
         raise InputError(f"The training data {options.manifest} does not exist; check the path.")
@@ -128,8 +129,15 @@ def training_stacks(
         say(sentence)
 
 
-def check_data(options: argparse.Namespace, terminal: Terminal) -> None:
+def check_data(
+    terminal: Terminal, name: str | Path, read: Callable[[Findings], LabelledDataset], split: str | None = None
+) -> None:
     """List what is wrong with the data, all of it.
+
+    Args:
+        name: of the data.
+        read: reads them.
+        split: which part of it, or None for all.
 
     Raises:
         InputError: there is a fault.
@@ -141,9 +149,9 @@ def check_data(options: argparse.Namespace, terminal: Terminal) -> None:
     assert faults is not None
     slices, stacks, concepts = 0, 0, dict[str, None]()
     try:
-        dataset = dataset_of(options, findings)
-        terminal.note(f"{options.manifest} is {dataset.format} of {len(dataset.cases)} cases.")
-        for stack in read_stacks(dataset, findings) if dataset.cases else ():
+        dataset = read(findings)
+        terminal.note(f"{name} is {dataset.format} of {len(dataset.cases)} cases.")
+        for stack in read_stacks(dataset, findings, split) if dataset.cases else ():
             stacks += 1
             slices += sum(stack.is_known(index) for index in range(len(stack.slices)))
             concepts.update(dict.fromkeys(stack.concepts))
@@ -155,8 +163,8 @@ def check_data(options: argparse.Namespace, terminal: Terminal) -> None:
         terminal.note(f"Fault {number}: {sentence}", "red")
     if faults:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise InputError(f"{options.manifest} has {count}, listed above; correct the data before training.")
+        raise InputError(f"{name} has {count}, listed above; correct the data before training.")
     terminal.result(
-        f"{options.manifest} can be trained on: {stacks} cases, {slices} labelled slices, "
+        f"{name} can be trained on: {stacks} cases, {slices} labelled slices, "
         f"{len(concepts)} concepts ({', '.join(concepts)})."
     )

@@ -32,6 +32,8 @@ from .tuning import ENCODERS, LayerDecay, Tune, freeze_encoders, own_memory
 from .validation import ValidationScore, validate
 
 if TYPE_CHECKING:
+    from transformers import Sam3Model
+
     from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 
 
@@ -49,6 +51,7 @@ class TrainingRun:
         say: hears of figures of validation.
         say_memory: hears before the first step what the training takes.
         processes: that train together.
+        start: fills the weights that learn, before the first step, with others than the base's.
     """
 
     output: Path
@@ -60,6 +63,7 @@ class TrainingRun:
     say: Callable[[int, ValidationScore], None] = lambda _step, _score: None
     say_memory: Callable[[TrainingMemory], None] | None = None
     processes: Processes = field(default_factory=Processes)
+    start: Callable[[Sam3Model], None] = lambda _network: None
 
 
 def fine_tune(
@@ -84,6 +88,7 @@ def fine_tune(
     if not any(len(stack.slices) for stack in stacks):
         raise InputError("There is no slice to train on; check the manifest.")
     with threads_for(model), _trainable(model, recipe):
+        run.start(model.network)
         _Training(model, stacks, recipe, card, run).go()
 
 
