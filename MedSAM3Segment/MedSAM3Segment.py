@@ -369,6 +369,19 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         """
         return self._runs.start_threshold(threshold, onDone, onFailed, onEdited, replaceCompleted)
 
+    def saveDicom(self, path, segmentationNode, volumeNode):
+        """Write segments as a DICOM segmentation (``.dcm``) or structure set (``.rtstruct.dcm``) of a volume's images.
+
+        Needs the package highdicom: ``slicer.util.pip_install("highdicom contourpy")``.
+
+        :param volumeNode: loaded from Slicer's DICOM database, and not moved, cropped or sampled anew since.
+        """
+        from pathlib import Path
+
+        from MedSAM3SceneLib.segments.dicom_export import copy_for_dicom, write_dicom
+
+        write_dicom(Path(path), copy_for_dicom(segmentationNode, volumeNode))
+
     def undo(self):
         """Take back what was written last, by this logic or another; False when there is nothing to undo."""
         return self._runs.undo()

@@ -8,6 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MedSAM3PanelLib.cohort.cohort_section import CohortSection
+from MedSAM3PanelLib.export.dicom_button import DicomButton
 from MedSAM3PanelLib.setup.setup_section import SetupSection
 from MedSAM3SceneLib.failure_log import log_failure
 from MedSAM3SceneLib.runs.listener import PlacedPartial
@@ -55,6 +56,7 @@ class Panel:
         self.labels = keep_labels_readable(ui)
         self.command = CommandSection(ui, self.form, self.update)
         self.cohort = CohortSection(ui)
+        self.dicom = DicomButton(ui.saveDicomButton, self._segmentation_and_volume, self._say, requirements)
         ui.applyButton.connect("clicked()", self.apply)
         ui.cancelButton.connect("clicked()", self.cancel)
         ui.undoButton.connect("clicked()", self.undo)
@@ -116,6 +118,7 @@ class Panel:
         self.advice.close()
         self.command.close()
         self.cohort.close()
+        self.dicom.close()
         self._let_go_of_choices()
         self.previews.remove()
         self.threshold.follow(None)
@@ -294,7 +297,12 @@ class Panel:
         ui.show3DButton.setSegmentationNode(self.form.parameters.segmentation if self.form.parameters else None)
         ui.thresholdSlider.enabled = not self.is_busy and self.results.is_in_scene
         self.setup.update()
+        self.dicom.update()
         self.command.set_enabled(not self.is_busy)
+
+    def _segmentation_and_volume(self) -> tuple[Any, Any]:
+        parameters = self.form.parameters
+        return (None, None) if parameters is None else (parameters.segmentation, parameters.volume)
 
     def _why_not(self) -> str:
         return self.form.why_not(self.views.node)

@@ -71,6 +71,18 @@ class PackageInstaller:
             # The extension would only say that its installation has failed.
             self._pip(_DRY_RUN_OPTIONS, lambda code: self._index_was_looked_for(code, broken))
 
+    def install_packages(self, lines: Sequence[str]) -> None:
+        """Install what a single feature needs, as ``highdicom>=0.26``; asks first."""
+        from slicer.packaging import isPipInstallInProgress
+
+        if self.is_busy or slicer.app.testingEnabled():
+            return
+        if isPipInstallInProgress():
+            _show(_("Something else is being installed; wait until that is done, and press the button again."))
+            return
+        self.is_busy = True
+        self._ask_and_install([list(lines)], lines)
+
     def close(self) -> None:
         """Begin nothing more and tell nobody; what pip is doing it does to the end."""
         self._is_closed = True
@@ -116,9 +128,13 @@ class PackageInstaller:
         calls = [lines] if lines else []
         if again:
             calls.append(["--force-reinstall", "--no-deps", *again])
-        question = _("Install {packages}? This changes Slicer's Python environment and takes a while.")
-        packages = ", ".join([*lines, *again])
-        if calls and not slicer.util.confirmOkCancelDisplay(question.format(packages=packages), windowTitle=_title()):
+        self._ask_and_install(calls, [*lines, *again])
+
+    def _ask_and_install(self, calls: Sequence[list[str]], packages: Sequence[str]) -> None:
+        question = _("Install {packages}? This changes Slicer's Python environment and takes a while.").format(
+            packages=", ".join(packages)
+        )
+        if calls and not slicer.util.confirmOkCancelDisplay(question, windowTitle=_title()):
             self._stop("")
             return
         self._pip_all(calls)

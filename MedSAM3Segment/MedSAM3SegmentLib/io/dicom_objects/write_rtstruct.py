@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
-from MedSAM3SegmentLib.io.segment import Provenance, Segment
+from MedSAM3SegmentLib.io.segment import MadeBy, Provenance, Segment, provenance_of
 
 from .coded_terms import parse_terminology
 from .source import DicomSource, check_packages
@@ -210,8 +210,8 @@ def _add_region(
             ROINumber=number,
             ReferencedFrameOfReferenceUID=frame_of_reference,
             ROIName=name,
-            ROIGenerationAlgorithm="AUTOMATIC",
-            ROIGenerationDescription=str(algorithm_of(provenance)[0].AlgorithmName)[:64],
+            ROIGenerationAlgorithm=segment.made_by.value,
+            ROIGenerationDescription="" if segment.made_by is MadeBy.PERSON else _model_name(segment, provenance),
         )
     )
     region = _item(ROIDisplayColor=[round(255 * part) for part in segment.color], ReferencedROINumber=number)
@@ -229,6 +229,10 @@ def _add_region(
             ROIInterpreter="",
         )
     )
+
+
+def _model_name(segment: Segment, provenance: Provenance) -> str:
+    return str(algorithm_of(provenance_of(segment, provenance))[0].AlgorithmName)[:64]
 
 
 def _item(**elements: Any) -> Any:

@@ -15,7 +15,7 @@ from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.io.atomic_write import atomic_write
 from MedSAM3SegmentLib.io.itk import LPS_TO_RAS
-from MedSAM3SegmentLib.io.segment import Provenance, Segment
+from MedSAM3SegmentLib.io.segment import MadeBy, Provenance, Segment, provenance_of
 
 from .coded_terms import code_item, parse_terminology, to_cielab
 from .source import DicomSource, check_packages
@@ -186,6 +186,7 @@ def algorithm_of(provenance: Provenance) -> Any:
 def _description(number: int, segment: Segment, provenance: Provenance, source: DicomSource) -> Any:
     import highdicom
 
+    told = provenance_of(segment, provenance)
     terms = parse_terminology(segment.terminology)
     label = " ".join(segment.name.split())[:_LONGEST_NAME] or f"Segment {number}"
     described = highdicom.seg.SegmentDescription(
@@ -193,8 +194,8 @@ def _description(number: int, segment: Segment, provenance: Provenance, source: 
         segment_label=label,
         segmented_property_category=code_item(terms.category),
         segmented_property_type=code_item(terms.type),
-        algorithm_type="AUTOMATIC",
-        algorithm_identification=algorithm_of(provenance),
+        algorithm_type=segment.made_by.value,
+        algorithm_identification=None if segment.made_by is MadeBy.PERSON else algorithm_of(told),
         tracking_uid=source.make_uid(f"segment {number} {label}"),
         tracking_id=label,
         anatomic_regions=[code_item(terms.region)] if terms.region else None,
