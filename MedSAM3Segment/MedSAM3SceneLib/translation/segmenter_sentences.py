@@ -175,6 +175,7 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "superior"),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "top of the picture"),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "tracked"),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "tracked and moved by the image"),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{count} objects were dropped as too short to be real: Slice {slice} was left out."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{count} objects were dropped as too short to be real: Slices {slices} were left out."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "{count} objects were dropped, because only the largest was asked for."),

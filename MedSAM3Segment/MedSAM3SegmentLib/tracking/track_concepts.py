@@ -113,7 +113,11 @@ def track_concepts(
         done = propagate(targets, tracker, features_of, search_region, reporter, memory_dtype=dtype, asked=asked)
         for n, track in zip(chosen, done, strict=True):
             tracks[n] = track
-    tracks = separate_tracks(tracks, search_region.stack.slice_shape, search_region.stack.spacing[1:])
+    shape, spacing = search_region.stack.slice_shape, search_region.stack.spacing
+    if request.assembly.fill_gaps:
+        # Before it is known what is another's, which must not come back.
+        tracks = [interpolate_gap(track, shape, spacing[0]) if track.drawn else track for track in tracks]
+    tracks = separate_tracks(tracks, shape, spacing[1:])
     result = list(concepts)
     for number in followed:
         reporter.callbacks.check()
@@ -122,12 +126,9 @@ def track_concepts(
             for job, track in zip(jobs, tracks, strict=True)
             if job.number == number
         ]
-        merged = [_with_true_stops(track) for track in merge_tracks(own, search_region.stack.slice_shape)]
+        merged = [_with_true_stops(track) for track in merge_tracks(own, shape)]
         if request.assembly.fill_gaps:
-            merged = [
-                interpolate_gap(track, search_region.stack.slice_shape, search_region.stack.spacing[0])
-                for track in merged
-            ]
+            merged = [interpolate_gap(track, shape, spacing[0], only_missing=bool(track.drawn)) for track in merged]
         own_jobs = [job for job in jobs if job.number == number]
         merged = [_filled(track, own_jobs, found[number], features, search_region, reporter) for track in merged]
         evidence = _with_object_scores(concepts[number].evidence, merged)
