@@ -133,7 +133,7 @@ def prepare_run(
     request, said = request.in_drawn_plane(volume.grid)
     request = _without_places_of_drawn(request)
     if by_examples:
-        request = with_places_of_examples(request, volume, callbacks.check)
+        request = with_places_of_examples(request, volume, callbacks)
     region = SearchRegion.of(request, SliceStack.along(volume.grid, request.plane), is_plain_picture(volume))
     if by_examples:
         examples = {
