@@ -235,6 +235,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         assembly=None,
         replaceCompleted=False,
         adapt=None,
+        adaptName="",
         locate=None,
     ):
         """Segment ``volumeNode``, write one segment per concept that was found, and return; the window stays alive.
@@ -273,6 +274,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         :param replaceCompleted: whether segments of earlier runs that are marked as completed may be written again.
         :param adapt: ``slices`` to let a copy of the model learn from the drawn slices first, which takes a minute or
             two; it is used only where it does better on drawn slices that were held out, and ``messages`` says so.
+        :param adaptName: what to keep it as among the engine's models, where it is used; nothing is kept without one.
         :return: the segmentation node. A concept that was not found has no segment; ``messages`` says so.
         :raises MedSAM3SegmentLib.errors.MedSAM3Error: with one sentence that says what to do; the scene is unchanged.
         """
@@ -299,6 +301,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
             assembly=assembly,
             replace_completed=replaceCompleted,
             adapt=adapt,
+            adapt_name=adaptName,
             locate=locate,
         )
         return self._runs.finish(spec, progress, partial, cancel)
@@ -337,6 +340,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         told |= {"waiting": options.pop("onWaiting", None), "said": options.pop("onSaid", None)}
         options |= {"more_planes": options.pop("morePlanes", ())}
         options |= {"replace_completed": options.pop("replaceCompleted", False)}
+        options |= {"adapt_name": options.pop("adaptName", "")}
         spec = parse_spec(volumeNode, concepts, segmentationNode, **options)
         return self._runs.start(spec, told, onDone, onFailed, onEdited)
 

@@ -225,6 +225,7 @@ class Panel:
 
     def _applied(self, run: ResultRun) -> None:
         self._done(run)
+        self.setup.models.refresh()  # What was learnt may have been kept.
         scroll_into_view(self.ui.resultsTable, self.ui.undoButton)
 
     def _done(self, run: ResultRun) -> None:
@@ -240,8 +241,7 @@ class Panel:
 
     def _previewed(self, run: SegmentationRun) -> None:
         self._end_job()
-        concepts = [concept.concept for concept in run.result.concepts]
-        self.previews.show_labels(run.volume_node, run.placed, concepts, run.labels)
+        self.previews.show_labels(run.volume_node, run.placed, [one.concept for one in run.result.concepts], run.labels)
         self.threshold.follow(self.results.run)
         self._say(words_on_preview(run))
         self.update()

@@ -86,6 +86,7 @@ class PanelParameters:
         segmentation: where segments go; None for a new one.
         concepts: the text as typed.
         adapt: whether a copy of the model learns from what was drawn first.
+        adapt_name: what to keep that copy as; empty to throw it away.
         range_is_used, first_slice, last_slice: which slices of the plane; both ends are included.
         roi: only what is in this box.
         inside_segmentation, inside_segment: only what is in this segment, by its ID.
@@ -102,6 +103,7 @@ class PanelParameters:
     concepts: str
     mode: Annotated[PanelMode, Default(PanelMode.SLICES)]
     adapt: bool
+    adapt_name: str
     plane: Annotated[PanelPlane, Default(PanelPlane.ACQUIRED)]
     range_is_used: bool
     first_slice: Annotated[int, WithinRange(0, _MOST_SLICES)]

@@ -128,8 +128,13 @@ class RequestForm:
             "grouping": parameters.grouping.engine_grouping,
             "morePlanes": others if parameters.all_planes else (),
             "view": view if parameters.mode is PanelMode.THIS_SLICE else None,
-            "adapt": Adapt.SLICES if parameters.adapt and parameters.mode is PanelMode.FROM_PROMPTS else None,
+            "adapt": Adapt.SLICES if self._learns() else None,
+            "adaptName": parameters.adapt_name.strip() if self._learns() else "",
         }
+
+    def _learns(self) -> bool:
+        """Whether a copy of the model learns from what was drawn."""
+        return bool(self._parameters.adapt) and self._parameters.mode is PanelMode.FROM_PROMPTS
 
     def preview_options(self) -> dict[str, Any]:
         """What of it ``MedSAM3SegmentLogic.startPreview`` takes too: all that says something of a single slice."""
@@ -213,6 +218,7 @@ class RequestForm:
         # The slice of a view has its own plane and place.
         is_free = parameters.mode is not PanelMode.THIS_SLICE
         ui.adaptCheckBox.visible = parameters.mode is PanelMode.FROM_PROMPTS
+        ui.adaptNameEdit.visible = self._learns()
         ui.planeSelector.enabled = ui.morePlanesCheckBox.enabled = ui.rangeCheckBox.enabled = is_free
         ui.firstSliceBox.enabled = ui.lastSliceBox.enabled = is_free and parameters.range_is_used
         count = self._slice_count()

@@ -48,8 +48,11 @@ def run_steps_to_end(steps: StepGenerator[Outcome], between: Callable[[], object
             between()
 
 
-def run_in_thread(work: Callable[[], Outcome]) -> StepGenerator[Outcome]:
+def run_in_thread(work: Callable[[], Outcome], meanwhile: Callable[[], None] = lambda: None) -> StepGenerator[Outcome]:
     """Do ``work`` on a thread of its own; steps wait for it. It must not touch scene or widgets.
+
+    Args:
+        meanwhile: called before each step that waits, on the thread of whoever runs the steps.
 
     Raises:
         Exception: what ``work`` raised.
@@ -68,6 +71,7 @@ def run_in_thread(work: Callable[[], Outcome]) -> StepGenerator[Outcome]:
 
     threading.Thread(target=run, name="MedSAM3", daemon=True).start()
     while not ended.wait(_PAUSE_FOR_WORK_S):
+        meanwhile()
         yield WAITING
     if errors:
         raise errors[0]

@@ -22,6 +22,7 @@ class Stage(StrEnum):
     """The stages of a run, in order."""
 
     LOADING = "loading the model"
+    LOCATING = "finding places"
     LEARNING = "learning from drawn slices"
     SEGMENTING = "segmenting slices"
     PROPAGATING = "propagating through slices"

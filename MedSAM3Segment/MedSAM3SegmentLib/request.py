@@ -98,6 +98,7 @@ class SegmentRequest:
         grouping: what becomes one segment.
         adapt: what the model learns from first, in a copy that is used for this request alone and only where it does
             better on drawn slices that were held out; None for nothing.
+        adapt_name: the name in the model store under which that copy is kept where it is used; empty to throw it away.
         saving: slices that are not looked at.
         examples: by concept, which is a mere name then, what shows it in place of words; empty where words say it.
         places: by concept, where templates say that it lies; it is searched nowhere else. Concepts without one are
@@ -117,6 +118,7 @@ class SegmentRequest:
     assembly: AssemblyOptions = AssemblyOptions()
     grouping: Grouping = Grouping.CONCEPT
     adapt: Adapt | None = None
+    adapt_name: str = ""
     saving: SliceSaving = NO_SAVING
     # Their volumes are sent apart.
     examples: Examples = field(default_factory=dict, metadata={"is_sent": False})
@@ -158,6 +160,10 @@ class SegmentRequest:
                 )
         if self.examples:
             self._check_examples()
+        if self.adapt_name and self.adapt is None:
+            raise InputError("Nothing is learnt that could be saved; let the model learn from slices, or give no name.")
+        if self.adapt_name and isinstance(self.inside, str):
+            raise InputError("What is learnt inside of another structure cannot be saved; give no name, or a mask.")
 
     @property
     def container(self) -> str | None:

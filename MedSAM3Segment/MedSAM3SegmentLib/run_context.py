@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -22,7 +22,7 @@ from MedSAM3SegmentLib.few_shot.support_set import choose_support_slices
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.interpolation.drawn_concepts import concept_shown_elsewhere, drawn_slices, with_examples_drawn
 from MedSAM3SegmentLib.messages.message import Message, as_message
-from MedSAM3SegmentLib.models.abilities import tracker_of
+from MedSAM3SegmentLib.models.abilities import check_adaptation, tracker_of
 from MedSAM3SegmentLib.models.detector import Sam3Detector
 from MedSAM3SegmentLib.preprocessing.intensity_check import check_intensities
 from MedSAM3SegmentLib.preprocessing.windowing import Window, choose_window, is_ct
@@ -61,6 +61,7 @@ class RunContext:
         steps: of each part, by its concepts.
         said: sentences for the user, as they come.
         skipped: which slices were not looked at, as that comes.
+        at_end: what is done once all concepts are assembled.
         seconds: by stage, as they pass.
     """
 
@@ -75,6 +76,7 @@ class RunContext:
     steps: Mapping[tuple[str, ...], PartSteps] = field(default_factory=dict)
     said: list[Message] = field(default_factory=list)
     skipped: list[Message] = field(default_factory=list)
+    at_end: list[Callable[[], None]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -121,6 +123,7 @@ def prepare_run(
         MissingTrackerError: it needs a tracker and the model has none.
         Cancelled: between two concepts.
     """
+    check_adaptation(request, model)
     shown_by_examples = bool(request.examples)
     request = _fit_request(request, volume)
     if shown_by_examples and model.tracker is None and concept_shown_elsewhere(request, volume) is None:
@@ -130,7 +133,7 @@ def prepare_run(
     request, said = request.in_drawn_plane(volume.grid)
     request = _without_places_of_drawn(request)
     if by_examples:
-        request = with_places_of_examples(request, volume, callbacks.check)
+        request = with_places_of_examples(request, volume, callbacks)
     region = SearchRegion.of(request, SliceStack.along(volume.grid, request.plane), is_plain_picture(volume))
     if by_examples:
         examples = {

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import torch
 
+from MedSAM3SegmentLib.adaptation.detect_adapted import AdaptedDetections, detect_adapted
 from MedSAM3SegmentLib.assembly.assemble import assemble
 from MedSAM3SegmentLib.detection.detect_slices import report_slice
 from MedSAM3SegmentLib.detection.fewer_slices import detect_fewer_slices
@@ -32,7 +33,6 @@ from MedSAM3SegmentLib.results.suggest_slice import with_next_slice
 from MedSAM3SegmentLib.tracking.track_concepts import track_concepts
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
-from .adapted_detection import as_detected, detect_adapted
 from .progress import NO_CALLBACKS, RunCallbacks, Stage
 from .provenance import Provenance
 from .request import SegmentRequest
@@ -121,20 +121,19 @@ def track(
         InputError: what was drawn does not fit the volume.
         Cancelled: between two slices.
     """
+    adapted = AdaptedDetections()
     if run.request.adapt is not None:
-        seen = detect_adapted(run, part, region)
-        concepts = [
-            replace(concept, evidence=tuple(seen[concept.concept])) if concept.concept in seen else concept
-            for concept in concepts
-        ]
-        part = as_detected(part, seen) if seen else part
+        adapted = detect_adapted(run, part, region, concepts)
+        concepts, part = adapted.of(concepts), adapted.as_detected(part)
     with run.reporter.reserved(run.steps[part.concepts].tracking):
         for names, own in regions_of_concepts(region, part.concepts):
             if own.slices and any(part.tracks(name) for name in names):
                 with run.timed("propagating"):
                     among = [concept for concept in concepts if concept.concept in names]
                     asked = part if len(names) == len(part.concepts) else part.for_concepts(names)
-                    done = track_concepts(among, asked, run.features, own, run.threshold, run.reporter)
+                    done = track_concepts(
+                        among, asked, run.features, own, run.threshold, run.reporter, adapted.only_beyond
+                    )
                 tracked = {concept.concept: concept for concept in done}
                 concepts = [tracked.get(concept.concept, concept) for concept in concepts]
     if run.request.examples:
@@ -160,6 +159,8 @@ def assemble_result(run: RunContext, found: Sequence[ConceptResult], nested: Nes
             concept = concept if name == nested.container else assemble_concept(run, concept, region)
             done.append(with_next_slice(concept, region.stack))
             stage.advance()
+    for finish in run.at_end:
+        finish()
     return SegmentResult(
         stack=run.search_region.stack,
         concepts=tuple(done),

@@ -62,6 +62,7 @@ class ProgressBar:
 
 def _stage_words(progress: Progress) -> str:
     words = {
+        Stage.LOCATING: _("Finding places by templates: step {done} of {total}"),
         Stage.LEARNING: _("Learning from drawn slices: step {done} of {total}"),
         Stage.SEGMENTING: _("Slice {done} of {total}"),
         Stage.PROPAGATING: _("Following objects: slice {done} of {total}"),

@@ -90,13 +90,18 @@ def test_learning_from_drawn_slices_is_offered_where_they_are_followed(bench):
     assert not widget.ui.adaptCheckBox.visible
     widget.ui.modeSelector.setCurrentIndex(3)
     assert widget.ui.adaptCheckBox.visible
+    assert not widget.ui.adaptNameEdit.visible
     widget.ui.adaptCheckBox.click()
+    assert widget.ui.adaptNameEdit.visible
+    widget.ui.adaptNameEdit.text = " my-liver "
     widget.ui.segmentationSelector.setCurrentNode(add_segmentation(volume, {"liver": array == 1}))
     run(bench, widget, "liver")
     assert segmenter.requests[-1].adapt is Adapt.SLICES
+    assert segmenter.requests[-1].adapt_name == "my-liver"
     widget.ui.modeSelector.setCurrentIndex(1)
     run(bench, widget, "liver")
     assert segmenter.requests[-1].adapt is None
+    assert not segmenter.requests[-1].adapt_name
 
 
 def test_drawn_slices_are_asked_for_by_the_names_of_their_segments(bench):

@@ -1,11 +1,19 @@
 """Segmenting by examples from Slicer's console: nodes in, segments out, on real MRML."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 
+from MedSAM3SceneLib.coroutines import run_steps_to_end
 from MedSAM3SceneLib.engine.local_engine import LocalEngine
+from MedSAM3SceneLib.mrml.volumes import read_in_steps
+from MedSAM3SceneLib.requests import example_nodes
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.errors import Cancelled, InputError
+from MedSAM3SegmentLib.progress import Progress, Stage
+from MedSAM3SegmentLib.request import SegmentRequest
 from support.nodes import add_segmentation, add_transform, add_volume, misplaced, rigid, segments, snapshot
 from support.slicer_modules import load_module
 
@@ -197,3 +205,30 @@ def test_without_a_model_slices_of_the_volume_itself_are_filled_between_as_drawn
     assert snapshot(some) == before
     with pytest.raises(InputError, match="two slices"):
         logic.segment(volume, "liver", model="none")
+
+
+def test_dropping_a_run_ends_localization_within_a_step_and_steps_are_told(old, monkeypatch):
+    old_volume, _, drawn = old
+    volume, _ = body((9, 10, 11), "new")
+    ended, told = threading.Event(), []
+
+    def locate(_volume, _templates, check, advance):
+        advance(0, 3)
+        try:
+            while True:
+                check()
+                time.sleep(0.001)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(example_nodes, "locate_structures", locate)
+    placed = run_steps_to_end(read_in_steps(volume))
+    steps = example_nodes.locate_in_steps(
+        [(old_volume, drawn)], SegmentRequest(("liver",)), volume, placed, told.append
+    )
+    while not told:
+        next(steps)
+    assert told == [Progress(Stage.LOCATING, 0, 3)]
+    assert not ended.is_set()
+    steps.close()
+    assert ended.wait(10)

@@ -23,6 +23,7 @@ from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.preprocessing.windowing import choose_window, is_ct
+from MedSAM3SegmentLib.progress import ProgressCallback
 from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS
 from MedSAM3SegmentLib.request import (
     SegmentRequest,
@@ -48,10 +49,10 @@ def build_task(spec: RequestSpec, save_state: Callable[[], None] | None = None) 
         save_state: see ``write_result.write_in_steps``.
     """
 
-    def prepare(placed: SceneVolume) -> StepGenerator[tuple[SceneVolume, SegmentRequest]]:
+    def prepare(placed: SceneVolume, tell: ProgressCallback) -> StepGenerator[tuple[SceneVolume, SegmentRequest]]:
         request = _resolve(spec, placed)
         if spec.locate:
-            request = yield from locate_in_steps(spec.locate, request, spec.volume_node, placed)
+            request = yield from locate_in_steps(spec.locate, request, spec.volume_node, placed, tell)
         return placed, request
 
     task = RunTask(
@@ -78,7 +79,7 @@ def build_preview_task(spec: RequestSpec) -> RunTask:
     """
     plain = spec.request
 
-    def prepare(placed: SceneVolume) -> StepGenerator[tuple[SceneVolume, SegmentRequest]]:
+    def prepare(placed: SceneVolume, _tell: ProgressCallback) -> StepGenerator[tuple[SceneVolume, SegmentRequest]]:
         plane = view_plane(spec.view, spec.volume_node, placed)
         shown = stack_slice(plane, placed.volume.grid)
         region = _region(spec, placed)

@@ -53,6 +53,7 @@ def parse_spec(
     device: str = "auto",
     replace_completed: bool = False,
     adapt: str | None = None,
+    adapt_name: str = "",
     locate: Any | None = None,
 ) -> RequestSpec:
     """What was typed, checked.
@@ -76,6 +77,7 @@ def parse_spec(
         like: a volume node and a segmentation node that show what to find in place of words, or several such pairs.
         locate: a volume node and a segmentation node that show where the concepts lie, or several such pairs.
         adapt: ``slices`` to learn from what was drawn first, or None.
+        adapt_name: what to keep it as in the engine's model store, where it is used; empty to throw it away.
 
     Raises:
         InputError: one of them cannot be used; the message says which and why.
@@ -107,6 +109,7 @@ def parse_spec(
         assembly=build_assembly_options(assembly),
         grouping=_one_of(Grouping, grouping, message("grouping")),
         adapt=None if adapt is None else _one_of(Adapt, adapt, message("adaptation")),
+        adapt_name=adapt_name,
     )
     spec = RequestSpec(
         volume_node,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,9 +11,10 @@ from MedSAM3SceneLib.coroutines import StepGenerator, run_in_thread
 from MedSAM3SceneLib.editing.write_result import check_segmentation_node
 from MedSAM3SceneLib.mrml.nodes import require_node
 from MedSAM3SceneLib.mrml.volumes import SceneVolume, check_volume_node, read_in_steps
-from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.localization.locate import locate_structures
 from MedSAM3SegmentLib.messages.message import message
+from MedSAM3SegmentLib.progress import Progress, ProgressCallback, Stage
 from MedSAM3SegmentLib.prompts.examples import Example, Examples
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.vocabulary.segment_names import find_named, may_be_meant
@@ -78,15 +80,43 @@ def check_any_shown(pairs: Sequence[NodePair], concepts: Sequence[str]) -> None:
 
 
 def locate_in_steps(
-    pairs: Sequence[NodePair], request: SegmentRequest, volume_node: Any, placed: SceneVolume
+    pairs: Sequence[NodePair],
+    request: SegmentRequest,
+    volume_node: Any,
+    placed: SceneVolume,
+    tell: ProgressCallback = lambda _progress: None,
 ) -> StepGenerator[SegmentRequest]:
     """The request with the places of its concepts by templates; the arguments are those of ``read_example_nodes``.
+
+    Whoever closes the steps ends the work within one step of it.
+
+    Args:
+        tell: told how far it is.
 
     Raises:
         InputError: as there, or a template is of another kind than the volume.
     """
     templates = yield from read_example_nodes(pairs, request.concepts, volume_node, placed)
-    places = yield from run_in_thread(lambda: locate_structures(placed.volume, templates))
+    dropped = threading.Event()
+    reached: list[Progress] = []
+
+    def check() -> None:
+        if dropped.is_set():
+            raise Cancelled()
+
+    def advance(done: int, total: int) -> None:
+        reached.append(Progress(Stage.LOCATING, done, total))
+
+    def show() -> None:
+        while reached:
+            tell(reached.pop(0))
+
+    try:
+        places = yield from run_in_thread(
+            lambda: locate_structures(placed.volume, templates, check, advance), meanwhile=show
+        )
+    finally:
+        dropped.set()
     return replace(request, places=places)
 
 

@@ -40,6 +40,7 @@ from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.io.labelmap_nifti import describe_covered
 from MedSAM3SegmentLib.messages.message import message
 from MedSAM3SegmentLib.preprocessing.intensity_check import check_intensities
+from MedSAM3SegmentLib.progress import ProgressCallback
 from MedSAM3SegmentLib.prompts.examples import Examples
 from MedSAM3SegmentLib.request import Grouping, Mode, SegmentRequest
 from MedSAM3SegmentLib.results.result import SegmentResult, without_cut_off
@@ -57,7 +58,7 @@ class RunTask:
     Attributes:
         volume_node: the volume.
         prepare: makes the request once the volume is read, because regions and drawings depend on its grid; may give
-            a part of the volume, such as an oblique slice, in its place.
+            a part of the volume, such as an oblique slice, in its place. It is told whom to tell how far it is.
         examples: reads what shows each concept in place of words, or None where words say it.
         segmentation_node: where segments are written, or None for a new node.
         model, device: as ``medsam3 segment`` takes them.
@@ -71,7 +72,7 @@ class RunTask:
     """
 
     volume_node: Any
-    prepare: Callable[[SceneVolume], StepGenerator[tuple[SceneVolume, SegmentRequest]]]
+    prepare: Callable[[SceneVolume, ProgressCallback], StepGenerator[tuple[SceneVolume, SegmentRequest]]]
     segmentation_node: Any | None = None
     model: str = "demo"
     device: str = "auto"
@@ -181,7 +182,7 @@ class SegmentationRun(ResultRun):
         # Whoever shows partial slices needs its colors.
         vocabulary = yield from run_in_thread(Vocabulary.load)
         whole = yield from self._read(read_in_steps(task.volume_node))
-        placed, request = yield from task.prepare(whole)
+        placed, request = yield from task.prepare(whole, self._listener.progress)
         self.placed, self.grouping = placed, request.grouping
         self.is_cut = placed is not whole
         if task.only_slice and request.slices is not None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,8 +116,8 @@ def segment_file(
     stack = SliceStack.along(volume.grid, request.plane)
     request.slice_range(stack)
     if job.templates:
-        with terminal.busy("finding the places that templates show"), _timed(seconds, "locating"):
-            places = locate(job.templates, request.concepts, volume)
+        with terminal.progress() as show, _timed(seconds, "locating"):
+            places = locate(job.templates, request.concepts, volume, partial(_show_locating, show))
         request = replace(request, places=places)
         said = (*said, *(one for name in places for one in describe_place(name, places[name], stack)))
     terminal.note(_describe(volume, stack))
@@ -242,8 +243,14 @@ def _describe(volume: Volume, stack: SliceStack) -> str:
 
 
 def _show(show: ShowProgress, progress: Progress) -> None:
-    unit = "concepts" if progress.stage is Stage.ASSEMBLING else "slices"
+    unit = {Stage.ASSEMBLING: "concepts", Stage.LOCATING: "steps", Stage.LEARNING: "steps"}.get(
+        progress.stage, "slices"
+    )
     show(progress.stage, progress.done, progress.total, unit, progress.seconds_left)
+
+
+def _show_locating(show: ShowProgress, done: int, total: int) -> None:
+    _show(show, Progress(Stage.LOCATING, done, total))
 
 
 @contextmanager

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from MedSAM3SegmentLib.localization.locate import are_same_kind, locate_structures
 from MedSAM3SegmentLib.localization.place import Place, Standing
+from MedSAM3SegmentLib.progress import NO_CALLBACKS, Progress, RunCallbacks, Stage
 from MedSAM3SegmentLib.prompts.examples import Example
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.volume import Volume
 
 
 def with_places_of_examples(
-    request: SegmentRequest, volume: Volume, check: Callable[[], None] = lambda: None
+    request: SegmentRequest, volume: Volume, callbacks: RunCallbacks = NO_CALLBACKS
 ) -> SegmentRequest:
     """The request with the places that its examples give, each in other volumes.
 
@@ -21,10 +22,10 @@ def with_places_of_examples(
     patient, and vote. What they cannot tell is searched everywhere, and so is what the volume seems not to show.
 
     Args:
-        check: called between two steps; raises to cancel.
+        callbacks: told of each step; may cancel between two.
 
     Raises:
-        Cancelled: ``check`` said so.
+        Cancelled: they said so.
     """
     templates = {
         name: examples
@@ -33,7 +34,12 @@ def with_places_of_examples(
     }
     if not templates:
         return request
-    found = locate_structures(volume, templates, check)
+
+    def advance(done: int, total: int) -> None:
+        if callbacks.progress is not None:
+            callbacks.progress(Progress(Stage.LOCATING, done, total))
+
+    found = locate_structures(volume, templates, callbacks.check, advance)
     places: dict[str, Place] = {name: place for name, place in found.items() if place.standing is Standing.FOUND}
     return replace(request, places={**request.places, **places})
 

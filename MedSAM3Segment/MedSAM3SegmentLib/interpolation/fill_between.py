@@ -14,14 +14,11 @@ from MedSAM3SegmentLib.results.tracks import SliceSource
 
 from .intensities import LocalIntensities
 from .shapes import interpolate_shapes
-from .signed_distance import PixelSpacing, edge_error_mm, signed_distance
+from .signed_distance import PixelSpacing, edge_error_mm, probability_of, signed_distance
 from .weigh_evidence import ImageWeight, moved_by_image, weigh_image
 
 #: What is farther from everything that was drawn than this is not looked at, millimeters and pixels.
 _MARGIN_MM, _MARGIN_PIXELS = 25.0, 4
-
-#: A probability is this far from one half at least, so that rounding moves no pixel over it.
-_CLEAR = 0.01
 
 #: An edge is known no better than this, in pixels.
 _LEAST_ERROR_PIXELS = 0.5
@@ -157,11 +154,8 @@ def _filled(
 
     probability = np.asarray(expit(joined / error), np.float32)
     doubt = float(np.minimum(probability, 1 - probability).sum())
-    probability = np.where(
-        joined > 0, np.maximum(probability, 0.5 + _CLEAR), np.minimum(probability, 0.5 - _CLEAR)
-    ).astype(np.float32)
     whole = np.zeros(size, np.float32)
-    whole[window] = probability
+    whole[window] = probability_of(joined, error)
     is_moved = not np.array_equal(shape > 0, joined > 0)
     return FilledSlice(SoftMask.of(whole), SliceSource.MOVED if is_moved else SliceSource.INTERPOLATED, doubt)
 

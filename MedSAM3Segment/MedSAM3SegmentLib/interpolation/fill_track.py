@@ -1,4 +1,4 @@
-"""An object that was drawn on several slices: what lies between them is filled, what lies beyond stays as it was."""
+"""An object that was drawn on several slices: filled between them by shape, and moved beyond them by the image."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import numpy as np
 from MedSAM3SegmentLib.array_types import BoolMask, FloatMap
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.geometry.soft_mask import SoftMask, soft_mask_to_binary
-from MedSAM3SegmentLib.results.tracks import SliceSource, Track
+from MedSAM3SegmentLib.results.tracks import SliceSource, Stop, StopReason, Track
 from MedSAM3SegmentLib.volume import Volume
 
 from .fill_between import ModelMasks, fill_between
+from .move_beyond import MovedSlice, ended_beyond, move_beyond
 
 #: Between a drawn slice and an empty one shapes guess where the object ends, no farther than this, millimeters; a gap
 #: that tracking leaves is bridged as far.
@@ -29,7 +30,7 @@ def fill_track(
     detected: Mapping[int, BoolMask] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> Track:
-    """``track`` with the slices between drawn ones filled by shape, and by what moves it.
+    """``track`` with the slices between drawn ones filled by shape, and by what moves it, and those beyond moved.
 
     Between a drawn slice and one far away that was drawn as empty the object ends somewhere; where a tracker followed
     it there, that stays, since shapes do not know where.
@@ -51,7 +52,8 @@ def fill_track(
     models = [ModelMasks(followed, saw_drawn=True)] if followed else []
     if detected:
         models.append(ModelMasks(detected, saw_drawn=False))
-    filled = fill_between(fixed, slices_of(volume, stack), stack.spacing, models, check)
+    image_of = slices_of(volume, stack)
+    filled = fill_between(fixed, image_of, stack.spacing, models, check)
     if followed:
         blind = _long_ends(fixed, stack.spacing[0])
         filled = {index: one for index, one in filled.items() if index not in blind}
@@ -63,7 +65,7 @@ def fill_track(
         if not area:
             del soft[index], scores[index]
     first, last = min(fixed), max(fixed)
-    return replace(
+    done = replace(
         track,
         masks=dict(sorted(soft.items())),
         object_scores=dict(sorted(scores.items())),
@@ -71,6 +73,42 @@ def fill_track(
         stops=tuple(stop for stop in track.stops if not (first < stop.slice_index < last and stop.slice_index in soft)),
         sources=dict(sorted(sources.items())),
         doubts={**track.doubts, **doubts},
+    )
+    tracked = {index: mask for index, mask in followed.items() if track.source_of(index) is SliceSource.TRACKED}
+    return _with_moved(done, move_beyond(tracked, fixed, image_of, stack.spacing, check), masks, fixed)
+
+
+def _with_moved(
+    track: Track, moved: Mapping[int, MovedSlice], masks: Mapping[int, BoolMask], fixed: Collection[int]
+) -> Track:
+    """A track with the slices beyond the drawn ones as the image moved them, to where it shows the object no more."""
+    if not moved:
+        return track
+    ends = {
+        forward: index
+        for forward, index in ended_beyond(moved, fixed).items()
+        # What a detector saw further on has not ended.
+        if not any((one > index if forward else one < index) and one not in moved for one in track.masks)
+    }
+    soft, sources, stops = dict(track.masks), dict(track.sources), list(track.stops)
+    for index, one in moved.items():
+        mask = soft_mask_to_binary(one.soft, masks[index].shape)
+        has_ended = any((index >= end if forward else index <= end) for forward, end in ends.items())
+        if has_ended or not mask.any():
+            del soft[index]
+            sources.pop(index, None)
+        elif not np.array_equal(mask, masks[index]):
+            soft[index], sources[index] = one.soft, SliceSource.TRACKED_MOVED
+    for forward, index in ends.items():
+        detail = f"{100 * moved[index].kept:.0f} % of what was tracked is like it"
+        stops = [stop for stop in stops if stop.forward != forward]
+        stops.append(Stop(index, forward, StopReason.UNLIKE_DRAWN, detail))
+    return replace(
+        track,
+        masks=soft,
+        object_scores={index: score for index, score in track.object_scores.items() if index in soft},
+        sources=dict(sorted(sources.items())),
+        stops=tuple(stops),
     )
 
 

@@ -44,12 +44,20 @@ class LocalIntensities:
     """The intensities inside and outside of an object on the slices that it was drawn on.
 
     Args:
-        image: ``[row, column]`` by slice, of all drawn slices and those between them.
+        image: ``[row, column]`` by slice, of all drawn slices and those that are asked about.
         drawn: bool ``[row, column]`` by slice; empty ones tell nothing.
+        far: how much the intensities along the whole edge count beside those near a place; needed where places far
+            from any edge are asked about.
     """
 
-    def __init__(self, image: Mapping[int, FloatMap], drawn: Mapping[int, BoolMask], spacing: PixelSpacing) -> None:
-        self._image, self._spacing = image, spacing
+    def __init__(
+        self,
+        image: Mapping[int, FloatMap],
+        drawn: Mapping[int, BoolMask],
+        spacing: PixelSpacing,
+        far: float = 0.0,
+    ) -> None:
+        self._image, self._spacing, self._far = image, spacing, far
         inside = [image[index][mask] for index, mask in drawn.items() if mask.any()]
         self._noise = max(_LEAST_NOISE * float(np.std(np.concatenate(inside))), 1e-3) if inside else 1.0
         self._sides = {
@@ -62,7 +70,7 @@ class LocalIntensities:
         """How much more likely each pixel of a slice lies inside than outside, from the drawn slices next to it.
 
         Args:
-            index: of the slice, between ``before`` and ``after``.
+            index: of the slice, between ``before`` and ``after``, or beyond the drawn slice that both are.
 
         Returns:
             Natural logarithms ``[row, column]`` of single pixels, and the same blurred; 0 where nothing is known.
@@ -73,7 +81,7 @@ class LocalIntensities:
         if not known:
             nothing = np.zeros_like(self._image[index])
             return nothing, nothing
-        part = (index - before) / (after - before)
+        part = (index - before) / (after - before) if before != after else 1.0
         shares = {before: 1 - part, after: part}
         mean_in, noise_in = self._mixed([(shares[node], sides[0]) for node, sides in known.items()])
         mean_out, noise_out = self._mixed([(shares[node], sides[1]) for node, sides in known.items()])
@@ -92,9 +100,11 @@ class LocalIntensities:
 
         blur = [_NEAR_MM / step for step in self._spacing]
         value, share = image.astype(np.float64), where.astype(np.float64)
-        weight = ndimage.gaussian_filter(share, blur) + 1e-9
-        mean = ndimage.gaussian_filter(share * value, blur) / weight
-        variance = ndimage.gaussian_filter(share * value**2, blur) / weight - mean**2
+        near = value[where] if self._far and where.any() else np.zeros(1)
+        weight = ndimage.gaussian_filter(share, blur) + 1e-9 + self._far
+        mean = (ndimage.gaussian_filter(share * value, blur) + self._far * near.mean()) / weight
+        squares = ndimage.gaussian_filter(share * value**2, blur) + self._far * (near**2).mean()
+        variance = squares / weight - mean**2
         return _Side(weight, mean, np.maximum(variance, 0.0))
 
     def _mixed(self, sides: list[tuple[float, _Side]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -9,6 +9,9 @@ from MedSAM3SegmentLib.array_types import BoolMask, FloatMap
 #: Pixel spacing along rows and along columns, millimeters.
 PixelSpacing = tuple[float, float]
 
+#: A probability is this far from one half at least, so that rounding moves no pixel over it.
+_CLEAR = 0.01
+
 #: Distance of what is far from any object, millimeters.
 FAR_MM = 1e3
 
@@ -31,6 +34,15 @@ def signed_distance(mask: BoolMask, spacing: PixelSpacing) -> FloatMap:
     half = 0.5 * min(spacing)
     distance = np.where(padded, inside - half, half - outside)
     return np.asarray(distance[1:-1, 1:-1], np.float32)
+
+
+def probability_of(distance: FloatMap, error_mm: float) -> FloatMap:
+    """How sure each pixel is inside, where the edge that is ``distance`` millimeters away may err by ``error_mm``."""
+    from scipy.special import expit
+
+    probability = np.asarray(expit(distance / error_mm), np.float32)
+    clear = np.where(distance > 0, np.maximum(probability, 0.5 + _CLEAR), np.minimum(probability, 0.5 - _CLEAR))
+    return np.asarray(clear, np.float32)
 
 
 def edge_error_mm(one: FloatMap, other: FloatMap, spacing: PixelSpacing) -> float | None:

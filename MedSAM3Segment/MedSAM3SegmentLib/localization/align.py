@@ -25,6 +25,9 @@ _LEAST_OVERLAP = 0.1
 #: Shifts that are bent to see which is right, and how far they must lie apart.
 _SHIFTS_TRIED, _OTHER_PLACE_MM = 2, 25.0
 
+#: Larger steps of an alignment at most: both widths, the shifts that are bent for each, and the last one.
+STEPS = 2 + 2 * _SHIFTS_TRIED + 1
+
 #: Steps of brightness whose means are compared.
 _STEPS = 24
 
@@ -65,29 +68,36 @@ class Alignment:
 
 
 def align_template(
-    volume: CoarseVolume, template: CoarseVolume, is_same_unit: bool, check: Callable[[], None]
+    volume: CoarseVolume,
+    template: CoarseVolume,
+    is_same_unit: bool,
+    check: Callable[[], None],
+    advance: Callable[[], None] = lambda: None,
 ) -> Alignment:
     """How ``template`` lies on ``volume``.
 
     Args:
         is_same_unit: whether both have the same brightness for the same tissue, as CT has.
-        check: called between two steps; raises to cancel.
+        check: called between two steps, also of bending; raises to cancel.
+        advance: called after each of at most ``STEPS`` larger steps.
     """
     from scipy import ndimage
 
     rough, other = volume.joined(), template.joined()
     best: tuple[float, _Guess, NDArray[np.float64]] | None = None
-    for guess in _guesses(rough, other, check):
+    for guess in _guesses(rough, other, check, advance):
         check()
+        advance()
         moving, covered = _moved(rough, other, guess)
         mapped = np.where(covered, _mapped(moving, _expected(rough.image, moving, covered & rough.there)), rough.image)
-        bent = _bend(rough.image, mapped, _COARSE_ROUNDS)
+        bent = _bend(rough.image, mapped, _COARSE_ROUNDS, check)
         overlap = (covered & rough.body).sum() / max(1, min(rough.body.sum(), other.body.sum()))
         worth = _likeness(rough, mapped, bent, covered) * min(1.0, float(overlap)) ** 0.5
         if best is None or worth > best[0]:
             best = (worth, guess, bent)
     assert best is not None
     check()
+    advance()
     _, guess, bent = best
     z, y, x = (np.indices(volume.image.shape) - (JOINED - 1) / 2) / JOINED
     start = np.stack(
@@ -96,7 +106,7 @@ def align_template(
     moving, covered = _moved(volume, template, guess)
     expected = _expected(volume.image, _bent(moving, start), covered & volume.there)
     mapped = np.where(covered, _mapped(moving, expected), volume.image)
-    fine = _bend(volume.image, mapped, _FINE_ROUNDS, start)
+    fine = _bend(volume.image, mapped, _FINE_ROUNDS, check, start)
     likeness = _likeness(volume, mapped, fine, covered)
     if is_same_unit:
         expected = (np.arange(_STEPS) + 0.5) / _STEPS
@@ -111,7 +121,9 @@ class _Guess:
     shift: NDArray[np.float64]
 
 
-def _guesses(volume: CoarseVolume, template: CoarseVolume, check: Callable[[], None]) -> list[_Guess]:
+def _guesses(
+    volume: CoarseVolume, template: CoarseVolume, check: Callable[[], None], advance: Callable[[], None]
+) -> list[_Guess]:
     """The shifts and scales that are worth a look: with the trunk as wide as the other's, and as wide as it is."""
     (low, high), (other_low, other_high) = volume.sides, template.sides
     fitted = (other_high - other_low) / np.maximum(high - low, 1.0)
@@ -119,6 +131,7 @@ def _guesses(volume: CoarseVolume, template: CoarseVolume, check: Callable[[], N
     for across in (fitted, np.ones(2)):
         shift = (other_low + other_high) / 2 - across * (low + high) / 2
         guesses += _best_shifts(volume, template, across, shift, check)
+        advance()
     return guesses
 
 
@@ -232,7 +245,13 @@ def _bent(image: Field, displacement: NDArray[np.float64]) -> Field:
     return np.asarray(ndimage.map_coordinates(image, at, order=1, mode="nearest"), np.float32)
 
 
-def _bend(fixed: Field, moving: Field, rounds: int, start: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+def _bend(
+    fixed: Field,
+    moving: Field,
+    rounds: int,
+    check: Callable[[], None],
+    start: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
     """The displacements ``[z, y, x, 3]`` in cubes that make ``moving`` look like ``fixed``."""
     import SimpleITK
 
@@ -249,7 +268,30 @@ def _bend(fixed: Field, moving: Field, rounds: int, start: NDArray[np.float64] |
     images = [SimpleITK.GetImageFromArray(np.ascontiguousarray(image, np.float32)) for image in (fixed, moving)]
     if start is not None:
         images.append(SimpleITK.GetImageFromArray(np.ascontiguousarray(start, np.float64), isVector=True))
-    return np.asarray(SimpleITK.GetArrayFromImage(demons.Execute(*images)), np.float64)
+    stopped: list[BaseException] = []
+
+    def watch() -> None:
+        # An error cannot pass through the filter, which may call once more before it ends.
+        if stopped:
+            return
+        try:
+            check()
+        except BaseException as error:
+            stopped.append(error)
+            demons.Abort()
+
+    demons.AddCommand(SimpleITK.sitkIterationEvent, watch)
+    try:
+        bent = demons.Execute(*images)
+    except RuntimeError:
+        if stopped:
+            raise stopped[0] from None
+        raise
+    finally:
+        demons.RemoveAllCommands()
+    if stopped:
+        raise stopped[0]
+    return np.asarray(SimpleITK.GetArrayFromImage(bent), np.float64)
 
 
 def _column(values: NDArray[np.float64]) -> NDArray[np.float64]:

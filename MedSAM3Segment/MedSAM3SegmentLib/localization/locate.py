@@ -20,7 +20,7 @@ from MedSAM3SegmentLib.prompts.examples import Example, Examples
 from MedSAM3SegmentLib.units import is_plain_picture
 from MedSAM3SegmentLib.volume import Volume
 
-from .align import Alignment, align_template
+from .align import STEPS, Alignment, align_template
 from .coarse_volume import EDGE_MM, CoarseVolume, Field, brightness, reduce_image
 from .outline import SURROUNDINGS_MM, find_outline
 from .place import IndexBox, Place, Standing
@@ -59,7 +59,10 @@ class _Aligned:
 
 
 def locate_structures(
-    volume: Volume, templates: Examples, check: Callable[[], None] = lambda: None
+    volume: Volume,
+    templates: Examples,
+    check: Callable[[], None] = lambda: None,
+    advance: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> dict[str, Place]:
     """Where each structure lies in ``volume``.
 
@@ -67,11 +70,14 @@ def locate_structures(
         templates: by concept, the labeled volumes that show it; only whole ones. A concept that none shows is
             searched everywhere.
         check: called between two steps; raises to cancel.
+        advance: told how many steps are done of how many at most.
 
     Raises:
         InputError: a template is of another kind than the volume, or either is a picture or a film.
     """
     _check_kinds(volume, templates)
+    shown = {id(example.volume) for examples in templates.values() for example in examples}
+    steps = _Steps(STEPS * len(shown) + len(templates), advance)
     target = CoarseVolume.of(volume)
     fine, fine_grid = reduce_image(brightness(volume), volume.grid, _FINE_MM)
     aligned: dict[int, _Aligned] = {}
@@ -79,16 +85,35 @@ def locate_structures(
         if id(example.volume) not in aligned:
             check()
             coarse = CoarseVolume.of(example.volume)
-            alignment = align_template(target, coarse, is_ct(volume), check)
+            alignment = align_template(target, coarse, is_ct(volume), check, steps.advance)
             aligned[id(example.volume)] = _Aligned(coarse, alignment)
+            steps.reach(STEPS * len(aligned))
     places = {}
     for concept, examples in templates.items():
         check()
-        if not examples:
+        if examples:
+            places[concept] = _place(volume, target, fine, fine_grid, examples, aligned)
+        else:
             places[concept] = Place(Standing.NOT_SHOWN)
-            continue
-        places[concept] = _place(volume, target, fine, fine_grid, examples, aligned)
+        steps.advance()
     return places
+
+
+class _Steps:
+    """Counts steps and tells of them."""
+
+    def __init__(self, total: int, tell: Callable[[int, int], None]) -> None:
+        self._done, self._total, self._tell = 0, total, tell
+        tell(0, total)
+
+    def advance(self) -> None:
+        self.reach(self._done + 1)
+
+    def reach(self, done: int) -> None:
+        """Say that so many are done, or were not needed."""
+        if done > self._done:
+            self._done = done
+            self._tell(done, self._total)
 
 
 def _place(

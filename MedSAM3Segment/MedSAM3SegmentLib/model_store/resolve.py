@@ -11,7 +11,7 @@ from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.checkpoints.weight_endings import PYTORCH_ENDINGS, SAFETENSORS_ENDINGS
 from MedSAM3SegmentLib.errors import ModelError
 
-from .store import find_installed, installed_models
+from .store import find_installed, installed_models, store_folder
 
 #: What ``--model`` takes for the model that ships.
 DEMO = "demo"
@@ -155,6 +155,16 @@ def find_weights(path: Path) -> Path:
             "The model folder {path} has several weight files ({names}); name the one to use.", path=path, names=names
         )
     return found[0]
+
+
+def name_of_folder(folder: Path) -> str:
+    """What ``--model`` finds a model folder by; empty where it is neither the demo nor installed."""
+    from MedSAM3SegmentLib.resources import resource_path
+
+    whole = folder.resolve()
+    if whole == resource_path("demo-model").resolve():
+        return DEMO
+    return whole.name if find_installed(whole.name) is not None and whole.parent == store_folder().resolve() else ""
 
 
 def _weights_or_folder(path: Path) -> Path:

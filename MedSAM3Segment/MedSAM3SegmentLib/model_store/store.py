@@ -88,7 +88,7 @@ def check_new_name(name: str) -> None:
         raise InputError("The name '{name}' cannot be a folder's; use letters, digits, '-', '_' and '.'.", name=name)
     if (store_folder() / name).exists():
         raise InputError(
-            "A model named '{name}' is installed already; remove it first or choose another --name.", name=name
+            "A model named '{name}' is installed already; remove it first or choose another name.", name=name
         )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from MedSAM3SegmentLib.errors import MissingTrackerError
+from MedSAM3SegmentLib.errors import InputError, MissingTrackerError
 from MedSAM3SegmentLib.interpolation.drawn_concepts import concept_shown_elsewhere
 from MedSAM3SegmentLib.model_store.resolve import resolve
+from MedSAM3SegmentLib.model_store.store import check_new_name
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.volume import Volume
 
@@ -23,8 +24,10 @@ def check_abilities(model: str, request: SegmentRequest, volume: Volume | None =
 
     Raises:
         ModelError: there is no such model.
+        InputError: what would be learnt cannot be saved.
         MissingTrackerError: the request needs a tracker and the model has none.
     """
+    check_adaptation(request)
     tracked = [concept for concept in request.concepts if request.tracks(concept)]
     # What was drawn on several slices needs none; how many they are is known when the volume is cut.
     drawn = [concept for concept in tracked if concept in request.prompts and request.prompts[concept].masks]
@@ -39,6 +42,25 @@ def check_abilities(model: str, request: SegmentRequest, volume: Volume | None =
     base, _ = resolve(model)
     if not Checkpoint.open(base.weights).has(Part.TRACKER):
         raise missing_tracker(base.card.name, None if request.examples else request.mode)
+
+
+def check_adaptation(request: SegmentRequest, model: Sam3Detector | None = None) -> None:
+    """Refuse to learn for a name that cannot be given, before it takes a minute.
+
+    Args:
+        model: that would learn, where it is loaded.
+
+    Raises:
+        InputError: the name is taken or cannot be a folder's, or the model is itself a base with an adapter.
+    """
+    if not request.adapt_name:
+        return
+    check_new_name(request.adapt_name)
+    if model is not None and model.identity.adapters:
+        raise InputError(
+            "What is learnt on a base with an adapter cannot be saved, since only one adapter is used at a time; make "
+            "one model of both with 'medsam3 models convert', or give no name."
+        )
 
 
 def tracker_of(model: Sam3Detector, mode: Mode | None) -> Tracker:

@@ -155,6 +155,7 @@ class Sam3Detector:
         network: the transformers module, in evaluation mode on ``device``.
         tracker: SAM 3's tracker and its neck, for models that come with them.
         adapters: what can be merged into the network and what is; None for a network that came from no file.
+        source: what ``--model`` finds the base by: ``demo`` or its name in the store; empty where it is elsewhere.
     """
 
     def __init__(
@@ -176,6 +177,7 @@ class Sam3Detector:
         self._base_identity = identity or ModelIdentity(card.name, "", card.is_demo)
         self.tracker = tracker
         self.adapters = adapters
+        self.source = ""
         self.device = torch.device(device)
 
     @property
@@ -212,9 +214,7 @@ class Sam3Detector:
     def tokenize(self, phrases: Sequence[str]) -> dict[str, torch.Tensor]:
         """``input_ids`` and ``attention_mask`` ``[phrase, token]``, padded to the longest, cut to what fits."""
         if self.tokenizer is None:
-            raise ModelError(
-                "The model {model} was loaded without a tokenizer and cannot read words.", model=self.card.name
-            )
+            raise ModelError("The model {model} has no tokenizer and cannot read words.", model=self.card.name)
         encoded: Any = self.tokenizer(
             list(phrases), padding=True, truncation=True, max_length=self.context_length, return_tensors="pt"
         )

@@ -43,7 +43,7 @@ def load_model(
     from MedSAM3SegmentLib.checkpoints.lora import load_adapter
     from MedSAM3SegmentLib.checkpoints.networks import load_networks
     from MedSAM3SegmentLib.checkpoints.tokenizer import matching_tokenizer
-    from MedSAM3SegmentLib.model_store.resolve import resolve
+    from MedSAM3SegmentLib.model_store.resolve import name_of_folder, resolve
     from MedSAM3SegmentLib.provenance import ModelIdentity
 
     from .detector import Sam3Detector
@@ -69,6 +69,7 @@ def load_model(
     identity = ModelIdentity(card.name, files_sha256(hashes), card.is_demo)
     check_base(switch.adapters.values(), identity)
     model = Sam3Detector(networks.detector, tokenizer, card, device, identity, networks.tracker, switch)
+    model.source = name_of_folder(base.folder)
     if adapter_paths:
         switch.merge(next(iter(switch.adapters)))
     return model

@@ -24,6 +24,8 @@ def words_of_source(source: SliceSource) -> Message:
             return message("interpolated and moved by the image")
         case SliceSource.TRACKED:
             return message("tracked")
+        case SliceSource.TRACKED_MOVED:
+            return message("tracked and moved by the image")
         case SliceSource.DETECTED:
             return message("detected")
 

@@ -17,6 +17,7 @@ class StopReason(StrEnum):
     DETECTION_DISAGREES = "a fresh detection disagrees"
     LEFT_REGION = "the object left the region"
     OTHER_OBJECT = "another drawn object is there"
+    UNLIKE_DRAWN = "the image no longer shows what was drawn"
     END_OF_RANGE = "the range of slices ended"
 
 
@@ -28,6 +29,7 @@ class SliceSource(StrEnum):
     """Between two drawn slices, by their shapes alone."""
     MOVED = "interpolated and moved by the image"
     TRACKED = "tracked"
+    TRACKED_MOVED = "tracked and moved by the image"
     DETECTED = "detected"
 
 

@@ -22,7 +22,7 @@ LONGEST_GAP_MM = 25.0
 LEAST_AREA = 0.75
 
 
-def interpolate_gap(track: Track, shape: tuple[int, int], thickness: float) -> Track:
+def interpolate_gap(track: Track, shape: tuple[int, int], thickness: float, *, only_missing: bool = False) -> Track:
     """``track`` with the slices it passed over, and those it saw too little of, interpolated between their neighbors.
 
     Seeds and drawn slices stay as they are, and a slice that a person drew as empty is not filled.
@@ -30,6 +30,7 @@ def interpolate_gap(track: Track, shape: tuple[int, int], thickness: float) -> T
     Args:
         shape: (rows, columns) of a slice.
         thickness: millimeters from slice to slice.
+        only_missing: whether slices that it saw little of stay as they are, where it is known that no more is its own.
     """
     sure = {*track.seeds, *track.drawn}
     masks = {index: soft_mask_to_binary(soft, shape) for index, soft in track.masks.items()}
@@ -38,7 +39,7 @@ def interpolate_gap(track: Track, shape: tuple[int, int], thickness: float) -> T
     weak = {
         index
         for below, index, above in zip(kept, kept[1:], kept[2:], strict=False)
-        if index not in sure and areas[index] < LEAST_AREA * min(areas[below], areas[above])
+        if not only_missing and index not in sure and areas[index] < LEAST_AREA * min(areas[below], areas[above])
     }
     firm = [index for index in kept if index not in weak]
     made, scores, sources = dict(track.masks), dict(track.object_scores), dict(track.sources)

@@ -1,8 +1,8 @@
 """Objects that were drawn apart from each other do not share pixels: each pixel goes to the one it is surer of.
 
-A tracker follows each object by itself, and past its end it may go on in what touches it. Where that was drawn too, it
-is known whose the pixels are. Video trackers give a pixel to one object alone (``non_overlap_masks`` of SAM 2); here
-objects that lie in each other, a tumor in its organ, keep what they share.
+A tracker follows each object by itself, and past its end it may go on in what touches it. Where that was drawn too, or
+lies between two slices on which it was, it is known whose the pixels are. Video trackers give a pixel to one object
+alone (``non_overlap_masks`` of SAM 2); here objects that lie in each other, a tumor in its organ, keep what they share.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.geometry.soft_mask import SoftMask, resize_soft_mask, soft_mask_to_binary
+from MedSAM3SegmentLib.interpolation.shapes import interpolate_shapes
 from MedSAM3SegmentLib.interpolation.signed_distance import PixelSpacing
 from MedSAM3SegmentLib.results.tracks import Stop, StopReason, Track
 
@@ -45,7 +46,7 @@ class _DrawnObject:
 
     Attributes:
         track: it was followed on.
-        masks: bool ``[row, column]`` by slice, as far as they are its own.
+        masks: bool ``[row, column]`` by slice, as far as they are its own; by shape between drawn slices.
         drawn: the slices that it was drawn on.
         taken: pixels that are another's, by slice.
         ends: the first slice beyond its end and what part of it there is another's, upwards (True) and downwards.
@@ -91,12 +92,17 @@ class _DrawnObject:
 
     def logits(self, index: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """How sure the tracker is of each pixel of a slice; what was drawn is certain."""
-        probability = resize_soft_mask(self.track.masks[index], (int(shape[0]), int(shape[1])))
+        soft = self.track.masks.get(index, SoftMask.of(self.masks[index]))
+        probability = resize_soft_mask(soft, (int(shape[0]), int(shape[1])))
         clipped = np.clip(probability, 1 - _MOST_SURE, _MOST_SURE)
         return np.asarray(np.log(clipped / (1 - clipped)), np.float32)
 
     def _away(self, index: int) -> int:
         return min(abs(index - one) for one in self.drawn)
+
+    def _rank(self, index: int) -> int:
+        """How well it is known where it is: drawn there (2), between drawn slices (1), or tracked (0)."""
+        return 2 if index in self.drawn else int(min(self.drawn) < index < max(self.drawn))
 
     def _surer(self, other: _DrawnObject, index: int, both: BoolMask, spacing: PixelSpacing) -> NDArray[np.float32]:
         """How much surer it is of pixels that both have, each with those near it.
@@ -105,8 +111,9 @@ class _DrawnObject:
         """
         from scipy import ndimage
 
-        if index in other.drawn:
-            return np.full(both.shape, -1, np.float32)
+        own_rank, others_rank = self._rank(index), other._rank(index)
+        if own_rank != others_rank:
+            return np.full(both.shape, own_rank - others_rank, np.float32)
         blur = [_NEAR_MM / step for step in spacing]
         difference = np.where(both, self.logits(index, both.shape) - other.logits(index, both.shape), 0.0)
         near = ndimage.gaussian_filter(both.astype(np.float32), blur) + 1e-6
@@ -133,7 +140,7 @@ def separate_tracks(tracks: Sequence[Track], shape: tuple[int, int], spacing: Pi
         shape: (rows, columns) of a slice.
         spacing: millimeters between rows and columns.
     """
-    objects = {n: one for n, track in enumerate(tracks) if (one := _drawn_object(track, shape)) is not None}
+    objects = {n: one for n, track in enumerate(tracks) if (one := _drawn_object(track, shape, spacing)) is not None}
     # What one gives up shows whether others lie apart from it.
     for _ in range(len(objects)):
         changed = False
@@ -145,12 +152,17 @@ def separate_tracks(tracks: Sequence[Track], shape: tuple[int, int], spacing: Pi
     return [_without_others(track, objects.get(n), shape) for n, track in enumerate(tracks)]
 
 
-def _drawn_object(track: Track, shape: tuple[int, int]) -> _DrawnObject | None:
+def _drawn_object(track: Track, shape: tuple[int, int], spacing: PixelSpacing) -> _DrawnObject | None:
     if not track.drawn:
         return None
     masks = {index: soft_mask_to_binary(soft, shape) for index, soft in track.masks.items()}
     drawn = tuple(index for index in track.drawn if index in masks and masks[index].any())
-    return _DrawnObject(track, masks, drawn) if drawn else None
+    if not drawn:
+        return None
+    given = {index: masks.get(index, np.zeros(shape, bool)) for index in track.drawn}
+    for index, distance in interpolate_shapes(given, spacing).items():
+        masks[index] = distance > 0
+    return _DrawnObject(track, masks, drawn)
 
 
 def _without_others(track: Track, own: _DrawnObject | None, shape: tuple[int, int]) -> Track:

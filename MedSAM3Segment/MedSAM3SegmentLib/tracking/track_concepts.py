@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.assembly.assemble import assemble
 from MedSAM3SegmentLib.features.slice_encoder import SliceFeatures
-from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
-from MedSAM3SegmentLib.geometry.soft_mask import SoftMask, soft_mask_to_binary
 from MedSAM3SegmentLib.interpolation.drawn_concepts import describe_without_tracker, drawn_slices
 from MedSAM3SegmentLib.interpolation.fill_track import drawn_track, fill_track
 from MedSAM3SegmentLib.messages.message import message
@@ -23,11 +19,19 @@ from MedSAM3SegmentLib.progress import RunReporter
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.results.result import ConceptResult
 from MedSAM3SegmentLib.results.slice_detections import SliceDetections
-from MedSAM3SegmentLib.results.tracks import SliceSource, Track
+from MedSAM3SegmentLib.results.tracks import Track
 from MedSAM3SegmentLib.search_region import SearchRegion
 
 from .detection_agreement import DetectionAgreement
 from .fill_gaps import interpolate_gap
+from .join_detections import (
+    detected_masks,
+    instance_labels,
+    labels_of_drawn,
+    labels_of_track,
+    with_detections,
+    with_object_scores,
+)
 from .merge_tracks import merge_tracks
 from .propagation import count_steps, propagate
 from .separate_tracks import separate_tracks
@@ -58,12 +62,12 @@ class _Followed:
 
     Attributes:
         number: of the concept.
-        label: of the detected object in the concept's instance map, or None where nothing was detected.
+        labels: of the detected objects in the concept's instance map that it is; none where nothing was detected.
     """
 
     number: int
     target: TrackedObject
-    label: int | None = None
+    labels: tuple[int, ...] = ()
 
 
 def track_concepts(
@@ -73,12 +77,14 @@ def track_concepts(
     search_region: SearchRegion,
     threshold: float,
     reporter: RunReporter,
+    only_beyond: Collection[str] = (),
 ) -> list[ConceptResult]:
     """The concepts with tracks, for those whose objects are followed.
 
     Args:
         concepts: with the evidence there is, not assembled.
         features: the same that were detected on; no slice is encoded twice.
+        only_beyond: concepts whose detections count beyond the drawn slices alone.
 
     Raises:
         InputError: what was drawn does not fit the volume.
@@ -93,12 +99,14 @@ def track_concepts(
         found[n] = assemble(concepts[n], search_region.stack, threshold, request.assembly, search_region)
     if features.model.tracker is None and all(_is_drawn(concepts[n], request, search_region) for n in followed):
         return [
-            _without_tracker(concept, found.get(n), request, features, search_region, reporter)
+            _without_tracker(concept, found.get(n), request, features, search_region, reporter, only_beyond)
             for n, concept in enumerate(concepts)
         ]
     tracker = tracker_of(features.model, request.mode)
     _warn_of_adapter(features.model, reporter)
-    jobs = [job for n in followed for job in _targets(n, found[n], request, search_region, threshold, reporter)]
+    jobs = [
+        job for n in followed for job in _targets(n, found[n], request, search_region, threshold, reporter, only_beyond)
+    ]
     tracks: list[Track] = [_NOTHING] * len(jobs)
     windows = list(dict.fromkeys(concepts[job.number].window for job in jobs))
     together = [[n for n, job in enumerate(jobs) if concepts[job.number].window == window] for window in windows]
@@ -113,24 +121,26 @@ def track_concepts(
         done = propagate(targets, tracker, features_of, search_region, reporter, memory_dtype=dtype, asked=asked)
         for n, track in zip(chosen, done, strict=True):
             tracks[n] = track
-    tracks = separate_tracks(tracks, search_region.stack.slice_shape, search_region.stack.spacing[1:])
+    shape, spacing = search_region.stack.slice_shape, search_region.stack.spacing
+    if request.assembly.fill_gaps:
+        # Before it is known what is another's, which must not come back.
+        tracks = [interpolate_gap(track, shape, spacing[0]) if track.drawn else track for track in tracks]
+    tracks = separate_tracks(tracks, shape, spacing[1:])
     result = list(concepts)
     for number in followed:
         reporter.callbacks.check()
         own = [
-            track if job.label is None else _with_detections(track, found[number], job.label, search_region)
+            with_detections(track, found[number], job.labels, search_region) if job.labels else track
             for job, track in zip(jobs, tracks, strict=True)
             if job.number == number
         ]
-        merged = [_with_true_stops(track) for track in merge_tracks(own, search_region.stack.slice_shape)]
+        merged = [_with_true_stops(track) for track in merge_tracks(own, shape)]
         if request.assembly.fill_gaps:
-            merged = [
-                interpolate_gap(track, search_region.stack.slice_shape, search_region.stack.spacing[0])
-                for track in merged
-            ]
+            merged = [interpolate_gap(track, shape, spacing[0], only_missing=bool(track.drawn)) for track in merged]
         own_jobs = [job for job in jobs if job.number == number]
-        merged = [_filled(track, own_jobs, found[number], features, search_region, reporter) for track in merged]
-        evidence = _with_object_scores(concepts[number].evidence, merged)
+        seen = None if concepts[number].concept in only_beyond else found[number]
+        merged = [_filled(track, own_jobs, seen, features, search_region, reporter) for track in merged]
+        evidence = with_object_scores(concepts[number].evidence, merged)
         result[number] = replace(concepts[number], evidence=evidence, tracks=tuple(merged))
     return result
 
@@ -138,7 +148,7 @@ def track_concepts(
 def _filled(
     track: Track,
     jobs: Sequence[_Followed],
-    found: ConceptResult,
+    found: ConceptResult | None,
     features: SliceFeatures,
     search_region: SearchRegion,
     reporter: RunReporter,
@@ -151,8 +161,8 @@ def _filled(
     shown |= {point.slice_index for job in own for point in job.target.corrections} & set(track.seeds)
     detected: dict[int, BoolMask] = {}
     for job in own:
-        if job.label is not None:
-            detected |= _detected(found, job.label, search_region.stack)
+        if job.labels and found is not None:
+            detected |= detected_masks(found, job.labels, search_region.stack)
     stack, check = search_region.stack, reporter.callbacks.check
     return fill_track(track, stack, features.volume, shown, detected, check)
 
@@ -168,6 +178,7 @@ def _without_tracker(
     features: SliceFeatures,
     search_region: SearchRegion,
     reporter: RunReporter,
+    only_beyond: Collection[str],
 ) -> ConceptResult:
     """A concept that nothing can follow: drawn slices, what lies between them, and what is detected beyond."""
     if found is None:
@@ -176,13 +187,13 @@ def _without_tracker(
     reporter.add_message(describe_without_tracker(prompts, concept.concept))
     track = drawn_track(drawn_slices(prompts, stack))
     detected: dict[int, BoolMask] = {}
-    label = _label_of(track, found, stack) if request.detects(concept.concept) and prompts.is_phrase else None
-    if label is not None:
-        detected = _detected(found, label, stack)
+    labels = labels_of_track(track, found, stack) if request.detects(concept.concept) and prompts.is_phrase else ()
+    if labels and concept.concept not in only_beyond:
+        detected = detected_masks(found, labels, stack)
     track = fill_track(track, stack, features.volume, (), detected, reporter.callbacks.check)
-    if label is not None:
-        track = _with_detections(track, found, label, search_region)
-    return replace(concept, evidence=_with_object_scores(concept.evidence, [track]), tracks=(track,))
+    if labels:
+        track = with_detections(track, found, labels, search_region)
+    return replace(concept, evidence=with_object_scores(concept.evidence, [track]), tracks=(track,))
 
 
 #: Stands in a list until its track is there.
@@ -196,11 +207,15 @@ def _targets(
     search_region: SearchRegion,
     threshold: float,
     reporter: RunReporter,
+    only_beyond: Collection[str],
 ) -> list[_Followed]:
     """What to follow of one concept."""
     stack, slices = search_region.stack, range(search_region.slices[0], search_region.slices[-1] + 1)
     prompts = request.prompts.get(found.concept)
-    agreement = DetectionAgreement(found.evidence, threshold, search_region) if found.evidence else None
+    evidence = found.evidence
+    if found.concept in only_beyond:
+        evidence = _not_between(evidence, drawn_slices(prompts, stack))
+    agreement = DetectionAgreement(evidence, threshold, search_region) if evidence else None
     followed = []
     if prompts is not None and not prompts.are_exemplars_only:
         for target in drawn_objects(found.concept, prompts, stack, slices, agreement):
@@ -215,14 +230,22 @@ def _targets(
                     )
                     target = replace(target, agreement=None)
             detects_it = request.mode is Mode.PROPAGATE and target.agreement is not None and prompts.is_phrase
-            followed.append(_Followed(number, target, _drawn_label(target, found, stack) if detects_it else None))
+            followed.append(_Followed(number, target, labels_of_drawn(target, found, stack) if detects_it else ()))
     if prompts is None or prompts.are_exemplars:
         detected = detected_objects(found, stack, slices, agreement)
-        followed += [_Followed(number, one, label) for one, label in zip(detected, _labels(found), strict=True)]
+        followed += [
+            _Followed(number, one, (label,)) for one, label in zip(detected, instance_labels(found), strict=True)
+        ]
     # Slices around a drawn box were looked at only to find the seed; they are no check for the others.
     if request.mode is Mode.FROM_PROMPTS and not request.detects(found.concept):
         followed = [replace(job, target=replace(job.target, agreement=None)) for job in followed]
     return followed
+
+
+def _not_between(evidence: Sequence[SliceDetections], drawn: Mapping[int, BoolMask]) -> tuple[SliceDetections, ...]:
+    """The evidence of drawn slices and of those beyond them."""
+    between = set(range(min(drawn, default=0), max(drawn, default=0))) - drawn.keys()
+    return tuple(item for item in evidence if item.slice_index not in between)
 
 
 def _knows(agreement: DetectionAgreement, target: TrackedObject) -> bool:
@@ -235,62 +258,9 @@ def _knows(agreement: DetectionAgreement, target: TrackedObject) -> bool:
     return not overlaps or max(overlaps) >= StopRules().agreement_iou
 
 
-def _drawn_label(target: TrackedObject, found: ConceptResult, stack: SliceStack) -> int | None:
-    """The detected object that has most of what a person drew, or None."""
-    return _most_covered({seed.slice_index: seed.mask for seed in target.seeds if seed.mask is not None}, found, stack)
-
-
-def _label_of(track: Track, found: ConceptResult, stack: SliceStack) -> int | None:
-    """The detected object that has most of a drawn track, or None."""
-    masks = {index: soft_mask_to_binary(soft, stack.slice_shape) for index, soft in track.masks.items()}
-    return _most_covered(masks, found, stack)
-
-
-def _most_covered(masks: Mapping[int, BoolMask], found: ConceptResult, stack: SliceStack) -> int | None:
-    labels = stack.extract(found.instance_map)
-    drawn = [labels[index][mask] for index, mask in masks.items()]
-    counts = np.bincount(np.concatenate([np.zeros(0, int), *drawn]).astype(int), minlength=1)
-    counts[0] = 0
-    return int(counts.argmax()) if counts.any() else None
-
-
-def _detected(found: ConceptResult, label: int, stack: SliceStack) -> dict[int, BoolMask]:
-    """A detected object, bool ``[row, column]`` by slice."""
-    labels = stack.extract(found.instance_map)
-    return {index: labels[index] == label for index in np.flatnonzero((labels == label).any(axis=(1, 2))).tolist()}
-
-
-def _labels(found: ConceptResult) -> list[int]:
-    return [instance.label for instance in found.instances]
-
-
-def _with_detections(track: Track, found: ConceptResult, label: int, search_region: SearchRegion) -> Track:
-    """A track with the slices that its object was detected on and the tracker did not reach."""
-    labels = search_region.stack.extract(found.instance_map)
-    scores = found.score_by_slice
-    masks, object_scores, sources = dict(track.masks), dict(track.object_scores), dict(track.sources)
-    for index in np.flatnonzero((labels == label).any(axis=(1, 2))).tolist():
-        if index not in masks and index not in track.drawn:
-            masks[index] = SoftMask.of(labels[index] == label)
-            object_scores[index] = scores.get(index, 0.0)
-            sources[index] = SliceSource.DETECTED
-    masks, object_scores = dict(sorted(masks.items())), dict(sorted(object_scores.items()))
-    return replace(track, masks=masks, object_scores=object_scores, sources=sources)
-
-
 def _with_true_stops(track: Track) -> Track:
     """With one stop for each way, the last; those beyond which something else carried the object on were none."""
     ends = [stop for stop in track.stops if stop.slice_index not in track.masks]
     upwards = max((stop for stop in ends if stop.forward), key=lambda stop: stop.slice_index, default=None)
     downwards = min((stop for stop in ends if not stop.forward), key=lambda stop: stop.slice_index, default=None)
     return replace(track, stops=tuple(stop for stop in (upwards, downwards) if stop is not None))
-
-
-def _with_object_scores(evidence: Sequence[SliceDetections], tracks: Sequence[Track]) -> tuple[SliceDetections, ...]:
-    """The evidence with what the tracker says of the slices that no detector was asked about."""
-    known = {item.slice_index: item for item in evidence}
-    for track in tracks:
-        for index, score in track.object_scores.items():
-            if index not in known or (known[index].score < score and known[index] not in evidence):
-                known[index] = SliceDetections(index, score, score)
-    return tuple(known[index] for index in sorted(known))

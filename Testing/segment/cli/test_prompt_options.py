@@ -11,7 +11,7 @@ import pytest
 import SimpleITK
 
 from MedSAM3SegmentLib.cli.main import main
-from MedSAM3SegmentLib.cli.options.prompt import add_prompt_options, concepts_of, prompts_of
+from MedSAM3SegmentLib.cli.options.prompt import adaptation_of, add_prompt_options, concepts_of, prompts_of
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.io.read_volume import read_volume
 from MedSAM3SegmentLib.io.segment import Segment
@@ -53,6 +53,22 @@ def test_marks_go_to_the_concept_that_stands_before_them() -> None:
     assert len(prompts["liver"].boxes) == 1
     assert prompts["liver"].reading is BoxReading.THINGS_LIKE_THIS
     assert prompts["liver"].is_phrase
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--adapt-name=mine",), "give --adapt too"),
+        (("--adapt", "--adapt-name=mine"), "give them with --mask"),
+        (("--adapt", "--adapt-name=a/b", "--mask=m.nrrd"), "cannot be a folder's"),
+    ],
+)
+def test_a_name_for_what_is_learnt_is_checked_first(words: tuple[str, ...], said: str) -> None:
+    parser = argparse.ArgumentParser()
+    add_prompt_options(parser)
+    parser.add_argument("--model", default="demo")
+    with pytest.raises(InputError, match=said):
+        adaptation_of(parser.parse_args(words))
 
 
 def test_no_words_leaves_the_name_a_name() -> None:

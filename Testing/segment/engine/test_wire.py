@@ -139,6 +139,8 @@ def _requests(draw: st.DrawFn) -> SegmentRequest:
     more_planes = draw(st.lists(st.sampled_from(Plane), max_size=2).map(tuple))
     if any(prompts.boxes for prompts in drawn.values()):
         more_planes = ()
+    adapt = draw(st.none() | st.sampled_from(Adapt))
+    inside = draw(st.none() | _masks | st.just("a structure around them"))
     return SegmentRequest(
         concepts,
         plane=draw(st.sampled_from(Plane)),
@@ -148,11 +150,12 @@ def _requests(draw: st.DrawFn) -> SegmentRequest:
         mode=mode,
         prompts=drawn,
         region=draw(st.none() | _boxes),
-        inside=draw(st.none() | _masks | st.just("a structure around them")),
+        inside=inside,
         more_planes=more_planes,
         assembly=draw(st.builds(AssemblyOptions, _flags, _flags, _flags, _flags, _flags)),
         grouping=draw(st.sampled_from(Grouping)),
-        adapt=draw(st.none() | st.sampled_from(Adapt)),
+        adapt=adapt,
+        adapt_name="" if adapt is None or isinstance(inside, str) else draw(_words),
         saving=draw(st.builds(SliceSaving, st.integers(1, 9), st.floats(0, 9))),
         places=draw(st.dictionaries(_words, _places, max_size=2)),
     )

@@ -98,3 +98,27 @@ def test_a_concept_that_no_template_shows_is_said_and_a_run_can_be_cancelled():
 
     with pytest.raises(Cancelled):
         locate_structures(volume, template("liver"), cancel)
+
+
+def test_a_cancel_comes_through_within_one_round_of_bending_and_steps_are_told():
+    volume, calls, told = patient(910012).volume, [], []
+    locate_structures(
+        volume, template("liver"), lambda: calls.append(None), lambda done, total: told.append((done, total))
+    )
+    assert told[0][0] == 0
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert told[-1][0] == told[-1][1]
+    # Between two steps, and in each round of bending, of which there are dozens.
+    assert len(calls) > 100
+
+    for last in (20, len(calls) // 2, len(calls) - 5):
+        asked = []
+
+        def cancel(last=last, asked=asked):
+            asked.append(None)
+            if len(asked) >= last:
+                raise Cancelled()
+
+        with pytest.raises(Cancelled):
+            locate_structures(volume, template("liver"), cancel)
+        assert len(asked) == last

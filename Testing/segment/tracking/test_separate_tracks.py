@@ -123,3 +123,13 @@ def test_objects_that_nobody_drew_are_left_as_they_are() -> None:
     upper, lower = leaking()
     detected = Track(upper.seeds, 0.9, upper.masks, upper.object_scores, sources={4: SliceSource.DETECTED})
     assert separate_tracks((detected, lower), SHAPE, SPACING) == [detected, lower]
+
+
+def test_between_two_drawn_slices_an_object_is_where_their_shapes_say() -> None:
+    """The tracker missed it there, and another object was followed into it."""
+    lower = followed({i: (LOWER if i in (0, 6) else disc(20, 36, 3)) for i in range(7)}, (0, 6), {})
+    upper = followed({**dict.fromkeys((7, 8), UPPER), **dict.fromkeys(range(3, 7), UPPER | LOWER)}, (8,), {})
+    upper, lower = separate_tracks((upper, lower), SHAPE, SPACING)
+    found = masks_of(upper)
+    assert all(np.array_equal(found[i], UPPER & ~LOWER) for i in range(3, 7))
+    assert np.array_equal(found[7], UPPER)

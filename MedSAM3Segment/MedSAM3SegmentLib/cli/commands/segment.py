@@ -177,7 +177,8 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     adapt = adaptation_of(options)
 
     def with_drawn(request: SegmentRequest, grid: VoxelGrid) -> SegmentRequest:
-        drawn = replace(request, mode=Mode(options.mode), prompts=prompts_of(options, named, grid), adapt=adapt)
+        prompts, name = prompts_of(options, named, grid), options.adapt_name
+        drawn = replace(request, mode=Mode(options.mode), prompts=prompts, adapt=adapt, adapt_name=name)
         return with_volume_options(options, drawn, grid)
 
     choice, examples = ModelSection.of(options), examples_of(options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,8 +51,16 @@ def templates_of(options: argparse.Namespace) -> tuple[ExampleFiles, ...]:
     return tuple(templates)
 
 
-def locate(files: Sequence[ExampleFiles], concepts: Sequence[str], volume: Volume) -> dict[str, Place]:
+def locate(
+    files: Sequence[ExampleFiles],
+    concepts: Sequence[str],
+    volume: Volume,
+    advance: Callable[[int, int], None] = lambda _done, _of: None,
+) -> dict[str, Place]:
     """Where the concepts lie in ``volume`` by the templates.
+
+    Args:
+        advance: told how many steps are done of how many at most.
 
     Raises:
         InputError: a file cannot be read, a template is of another kind, or none shows any of the concepts.
@@ -79,7 +87,7 @@ def locate(files: Sequence[ExampleFiles], concepts: Sequence[str], volume: Volum
         shown = ", ".join(f"'{name}'" for name in dict.fromkeys(names)) or "nothing"
         wanted = ", ".join(f"'{concept}'" for concept in concepts)
         raise InputError(f"No template shows {wanted}; there is {shown}.")
-    return locate_structures(volume, templates)
+    return locate_structures(volume, templates, advance=advance)
 
 
 def _meant(segments: Sequence[Segment], concept: str, is_only: bool) -> list[Segment]:

@@ -58,7 +58,13 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> None:
         "--adapt",
         action="store_true",
         help="let a copy of the model learn from the slices of --mask first (a minute or two); what it learnt is used "
-        "where it does better on drawn slices that are held out, and then thrown away",
+        "where it does better on drawn slices that are held out, between them and beyond, and then thrown away",
+    )
+    group.add_argument(
+        "--adapt-name",
+        metavar="NAME",
+        default="",
+        help="with --adapt: keep what was learnt, where it is used, as an adapter of this name ('medsam3 adapters')",
     )
 
 
@@ -106,14 +112,20 @@ def adaptation_of(options: argparse.Namespace) -> Adapt | None:
     """What the model learns from first.
 
     Raises:
-        InputError: nothing was drawn on slices, or there is no model.
+        InputError: nothing was drawn on slices, there is no model, or its name is taken.
     """
     if not options.adapt:
+        if options.adapt_name:
+            raise InputError("--adapt-name names what --adapt learns; give --adapt too, or leave it out.")
         return None
     if not options.mask:
         raise InputError("--adapt learns from drawn slices; give them with --mask, or leave --adapt out.")
     if options.model == NO_MODEL:
         raise InputError("There is no model that could learn; name one with --model, or leave --adapt out.")
+    if options.adapt_name:
+        from MedSAM3SegmentLib.model_store.store import check_new_name
+
+        check_new_name(options.adapt_name)
     return Adapt.SLICES
 
 

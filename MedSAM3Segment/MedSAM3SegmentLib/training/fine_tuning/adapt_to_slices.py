@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,6 +25,13 @@ from .tuning import ENCODERS, Tune, default_rate
 _PLAN = BatchPlan(slices=6, phrases=3, box_probability=0.0, empty_probability=0.0, views=2)
 _STEPS = 80
 _WARMUP = 10
+_SEED = 1
+
+
+def describe_training() -> dict[str, Any]:
+    """JSON that says how a copy is trained, for its card."""
+    plan = {name: value for name, value in asdict(_PLAN).items() if name in ("slices", "phrases", "views")}
+    return {"tune": Tune.DETECTOR.value, "steps": _STEPS, "warmup": _WARMUP, "seed": _SEED, "questions": plan}
 
 
 def copy_detector(model: Sam3Detector) -> Sam3Detector:
@@ -40,7 +48,7 @@ def adapt_to_slices(
     stacks: Sequence[LabelledStack],
     *,
     steps: int = _STEPS,
-    seed: int = 1,
+    seed: int = _SEED,
     advance: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Sam3Detector:
     """Train a copy of a model's detector on drawn slices; the model itself is not touched.
