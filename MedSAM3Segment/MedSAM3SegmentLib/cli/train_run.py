@@ -9,13 +9,8 @@ from typing import TYPE_CHECKING, Any
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.models.devices import choose_device
 from MedSAM3SegmentLib.progress import CancelCheck
-from MedSAM3SegmentLib.training.demo_recipe import (
-    DemoRecipe,
-    TrackerStage,
-    phantom_lessons,
-    train_demo,
-    train_phantom_tracker,
-)
+from MedSAM3SegmentLib.training.demo_recipe import DemoRecipe, TrackerStage, phantom_lessons
+from MedSAM3SegmentLib.training.train_demo import train_demo, train_phantom_tracker
 from MedSAM3SegmentLib.units import format_bytes
 
 from .options.training import FineTuningSection
@@ -46,7 +41,7 @@ def train(options: argparse.Namespace, terminal: Terminal, report: Report, stop:
     if options.tracker:
         _train_tracker(options, terminal, report, stop)
     elif options.phantoms is None and options.manifest is None:
-        train_demo(options.output, _demo_recipe(options), report=report, cancel=stop)
+        train_demo(options.output, _demo_recipe(options), resume=bool(options.resume), report=report, cancel=stop)
     elif options.base is not None:
         _train_on(options, terminal, report, stop)
     else:

@@ -88,6 +88,8 @@ class BatchPlan:
         views: ways that a slice is moved and windowed, so that its picture is one of as many; 0 for a new one each
             time it is drawn.
         empty_probability: how often a picture is replaced by one that shows nothing.
+        near_probability: how often an absent concept that is asked for has a word in common with one in view, where
+            there is such a one: the left kidney beside the right one, the tumor in an organ without.
         synonyms: other wordings of a concept.
         others: phrases of things that are never in these pictures.
     """
@@ -100,6 +102,7 @@ class BatchPlan:
     box_alone_probability: float = 0.5
     views: int = 0
     empty_probability: float = 0.04
+    near_probability: float = 0.0
     synonyms: Mapping[str, Sequence[str]] = field(default_factory=dict)
     others: Sequence[str] = ()
 
@@ -234,11 +237,20 @@ class BatchMaker:
                     phrase = VISUAL_PHRASE
                 asked.append(_Question(phrase, mask, with_box))
             elif absent and (slot == plan.phrases // 2 or draw < 0.5):
-                concept = str(rng.choice(missing if missing and rng.random() < 0.5 else absent))
+                concept = str(
+                    rng.choice(self._confusable(missing if missing and rng.random() < 0.5 else absent, present))
+                )
                 asked.append(_Question(positive_prompt_text(concept, plan.synonyms, rng), None, False))
             else:
                 asked.append(_Question(negative_prompt_text(plan.others, rng), None, False))
         return asked
+
+    def _confusable(self, absent: list[str], present: list[str]) -> list[str]:
+        """Of absent concepts, now and then only those that have a word in common with one in view, if there are any."""
+        if self.plan.near_probability == 0 or self.rng.random() >= self.plan.near_probability:
+            return absent
+        words = {word for name in present for word in name.split()}
+        return [name for name in absent if not words.isdisjoint(name.split())] or absent
 
     def _picture(
         self, stack: LabelledStack, index: int, window: Window, theta: torch.Tensor, given: torch.Tensor | None

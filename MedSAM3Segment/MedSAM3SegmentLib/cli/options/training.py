@@ -65,6 +65,8 @@ class FineTuningSection:
             InputError: an option has no base to go with, or a value that cannot be.
         """
         given = {name: getattr(options, name) for name in _DEFAULTS if getattr(options, name) is not None}
+        if options.base is None and options.phantoms is None and options.manifest is None:
+            given.pop("resume", None)  # The demo model's recipe can go on after a break, too.
         if given and (options.base is None or options.tracker):
             option = "--" + next(iter(given)).replace("_", "-")
             raise InputError(f"{option} is for a model that is trained on; name it with --base, without --tracker.")

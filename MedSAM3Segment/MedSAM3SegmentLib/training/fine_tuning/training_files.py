@@ -19,6 +19,8 @@ from MedSAM3SegmentLib.training.loop import LoopState
 #: Of the learning curve.
 CURVE_FILE = "learning-curve.csv"
 
+_SETTINGS = "settings.json"
+
 _LOSSES = (
     "presence",
     "classification",
@@ -52,12 +54,18 @@ class TrainingFiles:
 
     Args:
         output: what is trained into.
+        folder: another place for it.
     """
 
-    def __init__(self, output: Path) -> None:
-        self.folder = output.with_name(output.name + ".training")
+    def __init__(self, output: Path, folder: Path | None = None) -> None:
+        self.folder = folder or output.with_name(output.name + ".training")
         self._output = output
         self._rows: list[dict[str, str]] = []
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is a training to go on with."""
+        return (self.folder / _SETTINGS).is_file()
 
     @property
     def curve(self) -> Path:
@@ -72,7 +80,7 @@ class TrainingFiles:
         Raises:
             InputError: there is nothing to go on from, something that would be lost, or it was trained otherwise.
         """
-        path = self.folder / "settings.json"
+        path = self.folder / _SETTINGS
         text = json.dumps(settings, indent=1, sort_keys=True) + "\n"
         if not resume:
             if path.exists():
