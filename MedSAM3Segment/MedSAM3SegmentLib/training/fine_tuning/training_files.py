@@ -90,7 +90,8 @@ class TrainingFiles:
                     folder=self.folder,
                 )
             self.folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            with atomic_draft(path) as draft:
+                draft.write_text(text, encoding="utf-8")
             self._write_curve()
             return None
         if not path.is_file():
@@ -163,8 +164,10 @@ class TrainingFiles:
     def _read_curve(self, step: int) -> None:
         """Steps after ``step`` will be done again."""
         if self.curve.exists():
-            with self.curve.open(encoding="utf-8", newline="") as file:
-                rows = [row for row in csv.DictReader(file) if (row.get("step") or "").isdecimal()]
+            text = self.curve.read_text(encoding="utf-8")
+            # A row that was being written when the process was killed has no end.
+            lines = text[: text.rfind("\n") + 1].splitlines()
+            rows = [row for row in csv.DictReader(lines) if (row.get("step") or "").isdecimal()]
             self._rows = [
                 {name: row[name] for name in _COLUMNS if row.get(name)} for row in rows if int(row["step"]) <= step
             ]
