@@ -120,6 +120,7 @@ def _train_on(options: argparse.Namespace, terminal: Terminal, report: Report, s
                 "base": {"name": base.name, "sha256": base.sha256},
             },
         )
+        _check_can_be_trained_on(model)
         if tune is not Tune.ALL and base.adapters:
             raise InputError(
                 f"The base {options.base} is itself a base with an adapter, and only one adapter is used at a time; "
@@ -147,15 +148,29 @@ def _train_on(options: argparse.Namespace, terminal: Terminal, report: Report, s
         fine_tune(model, stacks, recipe, card, run)
 
 
+def _check_can_be_trained_on(model: Sam3Detector) -> None:
+    """Refuse what would be lost on the way.
+
+    Raises:
+        InputError: the base has an adapter that a whole model has no place for.
+    """
+    if model.slice_adapter is not None:
+        raise InputError(
+            "The base {name} has an adapter that works between slices, which would be lost; train on its base by "
+            "itself.",
+            name=model.card.name,
+        )
+
+
 def _recipe(
     tune: Tune, section: FineTuningSection, options: argparse.Namespace, lessons: Lessons, model: Sam3Detector
 ) -> FineTuning:
     from MedSAM3SegmentLib.training.fine_tuning.recipe import FineTuning
-    from MedSAM3SegmentLib.training.fine_tuning.tuning import Tune, default_rate
+    from MedSAM3SegmentLib.training.fine_tuning.tuning import default_rate
 
     plan = replace(lessons.plan, slices=section.batch_size * section.accumulate)
     plan = _prompt_kind(section.prompts).plan(plan)
-    if tune is Tune.DETECTOR:
+    if tune.freezes_encoders:
         plan = replace(plan, views=section.views)
     schedule = _schedule(options, default_rate(tune, model.network))
     warmup = min(schedule.warmup, max(1, schedule.steps // 4))
@@ -219,6 +234,7 @@ def _train_tracker(options: argparse.Namespace, terminal: Terminal, report: Repo
     from MedSAM3SegmentLib.training.tracker.train import TrackerRecipe, add_tracker, tracker_schedule
 
     model = load_model(options.base, options.device or "auto", dtype="float32")
+    _check_can_be_trained_on(model)
     terminal.note(f"Model: {model.card.name} on {model.device}.")
     given = {
         "phantoms": options.phantoms,

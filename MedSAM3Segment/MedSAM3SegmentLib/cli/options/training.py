@@ -83,8 +83,8 @@ class FineTuningSection:
             _ = section.lora  # Refuses what cannot be.
         if "layer_decay" in given and section.tune != "all":
             raise InputError("--layer-decay is for --tune all; leave it out.")
-        if "views" in given and section.tune != "detector":
-            raise InputError("--views is for --tune detector; leave it out.")
+        if "views" in given and section.tune not in ("detector", "slice-adapter"):
+            raise InputError("--views is for --tune detector and slice-adapter; leave it out.")
         return section
 
     @property
@@ -105,9 +105,11 @@ def add_fine_tuning_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("training on a base")
     group.add_argument(
         "--tune",
-        choices=("detector", "lora", "all"),
+        choices=("detector", "lora", "slice-adapter", "all"),
         help="detector: encoders stay, their features are computed once (MedSAM-3's paper), writes an adapter; lora: "
-        "low-rank changes (MedSAM-3's release), writes an adapter; all: every weight, writes a whole model (default)",
+        "low-rank changes (MedSAM-3's release), writes an adapter; slice-adapter: a small module that looks at "
+        "neighboring slices, all else stays (MA-SAM), writes an adapter; all: every weight, writes a whole model "
+        "(default)",
     )
     group.add_argument(
         "--prompts",
@@ -136,7 +138,7 @@ def add_fine_tuning_options(parser: argparse.ArgumentParser) -> None:
         "--views",
         metavar="N",
         type=positive_number,
-        help="ways that each slice is moved, encoded once each, with --tune detector (default: 4)",
+        help="ways that each slice is moved, encoded once each, with --tune detector and slice-adapter (default: 4)",
     )
     group.add_argument(
         "--validation",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from MedSAM3SegmentLib.adapters.adapter_folder import write_adapter
+from MedSAM3SegmentLib.adapters.slice_adapter import SLICE_ADAPTER, SliceAdapter
 from MedSAM3SegmentLib.errors import InputError, ModelError
 from MedSAM3SegmentLib.models.detector import Sam3Detector
 from MedSAM3SegmentLib.models.devices import training_dtype
@@ -33,6 +34,10 @@ from .validation import ValidationScore, validate
 
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
+
+
+#: The slice adapter's place among what is trained and written.
+_ADDED = SLICE_ADAPTER.removesuffix(".")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +72,7 @@ def fine_tune(
 ) -> None:
     """Train ``model`` on and write what comes out of it.
 
-    Its tracker stays as it is. With adapters (``Tune.LORA`` and ``Tune.DETECTOR``) its own weights are as before.
+    Its tracker stays as it is. With adapters (all but ``Tune.ALL``) its own weights are as before.
 
     Args:
         model: in float32 where its encoders are trained.
@@ -101,6 +106,10 @@ def _trainable(model: Sam3Detector, recipe: FineTuning) -> Iterator[None]:
         with lora_layers(network, recipe.lora, recipe.seed):
             yield
         return
+    if recipe.tune is Tune.SLICE_ADAPTER:
+        with _new_slice_adapter(model, recipe.seed):
+            yield
+        return
     if recipe.tune is Tune.DETECTOR:
         freeze_encoders(network)
         before = {name: p.data for name, p in network.named_parameters() if p.requires_grad}
@@ -116,6 +125,23 @@ def _trainable(model: Sam3Detector, recipe: FineTuning) -> Iterator[None]:
     yield
 
 
+@contextmanager
+def _new_slice_adapter(model: Sam3Detector, seed: int) -> Iterator[None]:
+    """Within the block the model has a slice adapter that changes nothing yet, and nothing else learns."""
+    network = model.network
+    before = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
+    torch.manual_seed(seed)
+    adapter = SliceAdapter(int(network.config.vision_config.backbone_config.hidden_size))
+    network.requires_grad_(False)
+    model.trained_slice_adapter = adapter.to(model.device)
+    try:
+        yield
+    finally:
+        model.trained_slice_adapter = None
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(before[name])
+
+
 class _Training:
     """One training from its first step, or where it was broken off, to its output folder."""
 
@@ -129,7 +155,10 @@ class _Training:
     ) -> None:
         self._model, self._recipe, self._card, self._run = model, recipe, card, run
         self._batches = BatchMaker(stacks, recipe.effective_plan, *network_sizes(model), recipe.seed)
-        self._frozen = FrozenFeatures(model) if recipe.tune is Tune.DETECTOR else None
+        self._frozen = FrozenFeatures(model) if recipe.tune.freezes_encoders else None
+        adapter = model.trained_slice_adapter
+        #: What holds the weights that are trained.
+        self._module: torch.nn.Module = model.network if adapter is None else torch.nn.ModuleDict({_ADDED: adapter})
         self._files = TrainingFiles(run.output)
         self._best: float | None = None
         self._last_step = 0
@@ -147,7 +176,7 @@ class _Training:
         network.train()
         try:
             run_schedule(
-                network,
+                self._module,
                 self._recipe.schedule,
                 self._draw_losses,
                 self._save if run.processes.is_first else lambda _weights: None,
@@ -226,7 +255,7 @@ class _Training:
         if not self._run.validation:
             self._write(weights, {})
             return
-        with _loaded(self._model.network, weights):
+        with _loaded(self._module, weights):
             score = validate(self._model, self._run.validation)
         self._files.add_validation({"dice": score.dice, "presence": score.presence})
         self._run.say(self._last_step, score)
@@ -243,6 +272,8 @@ class _Training:
             )
             save_snapshot(written, weights, output)
             (output / CURVE_FILE).write_text(files[CURVE_FILE], encoding="utf-8")
+        elif recipe.tune is Tune.SLICE_ADAPTER:
+            write_adapter(output, card, {}, {name: half_precision(value) for name, value in weights.items()}, files)
         elif recipe.tune is Tune.LORA:
             write_adapter(output, card, lora_weights(weights, recipe.lora), {}, files)
         else:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from MedSAM3SegmentLib.adapters.slice_adapter import REACH
 from MedSAM3SegmentLib.training.batches import BatchPlan
 from MedSAM3SegmentLib.training.loop import Schedule
 
@@ -67,9 +68,10 @@ class FineTuning:
     @property
     def effective_plan(self) -> BatchPlan:
         """The plan; frozen encoders look at each of a few views of a slice once, and at no picture of nothing."""
-        if self.tune is not Tune.DETECTOR:
+        if not self.tune.freezes_encoders:
             return self.plan
-        return replace(self.plan, views=self.plan.views or 1, empty_probability=0.0)
+        neighbors = REACH if self.tune is Tune.SLICE_ADAPTER else 0
+        return replace(self.plan, views=self.plan.views or 1, neighbors=neighbors, empty_probability=0.0)
 
     def describe(self) -> dict[str, Any]:
         """JSON that says how, for the card and for going on after a break."""
