@@ -144,6 +144,8 @@ def _train_on(options: argparse.Namespace, terminal: Terminal, report: Report, s
             ),
             lambda memory: _say_memory(memory, terminal),
             processes,
+            section.checkpoint_activations,
+            section.tensorboard,
         )
         fine_tune(model, stacks, recipe, card, run)
 
@@ -167,6 +169,7 @@ def _recipe(
 ) -> FineTuning:
     from MedSAM3SegmentLib.training.fine_tuning.recipe import FineTuning
     from MedSAM3SegmentLib.training.fine_tuning.tuning import default_rate
+    from MedSAM3SegmentLib.training.meta.matching import MetaLossWeights
 
     plan = replace(lessons.plan, slices=section.batch_size * section.accumulate)
     plan = _prompt_kind(section.prompts).plan(plan)
@@ -180,6 +183,7 @@ def _recipe(
         plan,
         _seed(options),
         lora=section.lora,
+        losses=MetaLossWeights() if section.losses == "meta" else None,
         layer_decay=section.layer_decay,
         accumulate=section.accumulate,
     )

@@ -29,6 +29,9 @@ _DEFAULTS: dict[str, object] = {
     "validation": None,
     "save_every": 100,
     "resume": False,
+    "checkpoint_activations": False,
+    "tensorboard": False,
+    "losses": "medsam3-slicer",
     "modality": "",
 }
 
@@ -55,6 +58,9 @@ class FineTuningSection:
     validation: float | Path | None
     save_every: int
     resume: bool
+    checkpoint_activations: bool
+    tensorboard: bool
+    losses: str
     modality: str
 
     @classmethod
@@ -73,6 +79,10 @@ class FineTuningSection:
         values = {**_DEFAULTS, **given}
         values["validation"] = _validation(values["validation"])
         section = cls(**values)  # type: ignore[arg-type]
+        if section.tensorboard:
+            from MedSAM3SegmentLib.training.fine_tuning.tensorboard_log import check_tensorboard
+
+            check_tensorboard()
         if not 0 < section.layer_decay <= 1:
             raise InputError(f"The layer decay {section.layer_decay:g} is not above 0 and at most 1.")
         if section.tune != "lora":
@@ -153,6 +163,25 @@ def add_fine_tuning_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         default=None,
         help="go on with a training that was broken off",
+    )
+    group.add_argument(
+        "--checkpoint-activations",
+        action="store_true",
+        default=None,
+        help="need less memory for pictures: compute layers again on the way back, with the same gradients, in about a "
+        "third more time",
+    )
+    group.add_argument(
+        "--tensorboard",
+        action="store_true",
+        default=None,
+        help="write the learning curve for TensorBoard too, into OUTPUT.tensorboard (needs the package tensorboard)",
+    )
+    group.add_argument(
+        "--losses",
+        choices=("medsam3-slicer", "meta"),
+        help="medsam3-slicer: this program's (default); meta: focal, IoU-aware, one-to-many and auxiliary losses as "
+        "SAM 3 was trained with",
     )
     group.add_argument("--modality", metavar="TEXT", help="what pictures these are, for the card, such as 'CT'")
 

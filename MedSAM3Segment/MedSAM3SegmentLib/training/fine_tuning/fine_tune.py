@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from MedSAM3SegmentLib.adapters.adapter_folder import write_adapter
-from MedSAM3SegmentLib.adapters.slice_adapter import SLICE_ADAPTER, SliceAdapter
+from MedSAM3SegmentLib.adapters.slice_adapter import SLICE_ADAPTER
 from MedSAM3SegmentLib.errors import InputError, ModelError
 from MedSAM3SegmentLib.models.detector import Sam3Detector
 from MedSAM3SegmentLib.models.devices import training_dtype
@@ -22,14 +22,19 @@ from MedSAM3SegmentLib.training.dataset import LabelledStack
 from MedSAM3SegmentLib.training.detector_trainer import half_precision, predict, save_snapshot
 from MedSAM3SegmentLib.training.loop import LoopHooks, LoopState, Terms, TrainingState, Weights, run_schedule
 from MedSAM3SegmentLib.training.losses import Counts, LossWeights, detection_loss
+from MedSAM3SegmentLib.training.meta.decoder_layers import recorded_decoder
+from MedSAM3SegmentLib.training.meta.losses import MetaLossWeights, meta_loss
 
+from .activation_checkpoints import checkpointed_activations
 from .frozen_features import FrozenFeatures
-from .lora_layers import lora_layers, lora_weights
+from .lora_layers import lora_weights
 from .memory_estimate import TrainingMemory, estimate_training_memory
 from .processes import Processes
 from .recipe import FineTuning
+from .tensorboard_log import TensorBoardLog, tensorboard_folder
+from .trainable_weights import trainable_weights
 from .training_files import CURVE_FILE, SavedState, TrainingFiles
-from .tuning import ENCODERS, LayerDecay, Tune, freeze_encoders, own_memory
+from .tuning import ENCODERS, LayerDecay, Tune
 from .validation import ValidationScore, validate
 
 if TYPE_CHECKING:
@@ -54,6 +59,8 @@ class TrainingRun:
         say: hears of figures of validation.
         say_memory: hears before the first step what the training takes.
         processes: that train together.
+        checkpoint_activations: keep less from the way forward to the way back, and compute it anew.
+        tensorboard: whether the learning curve is written for TensorBoard too.
     """
 
     output: Path
@@ -65,6 +72,8 @@ class TrainingRun:
     say: Callable[[int, ValidationScore], None] = lambda _step, _score: None
     say_memory: Callable[[TrainingMemory], None] | None = None
     processes: Processes = field(default_factory=Processes)
+    checkpoint_activations: bool = False
+    tensorboard: bool = False
 
 
 def fine_tune(
@@ -88,7 +97,8 @@ def fine_tune(
         raise ModelError("The model {model} has no tokenizer; train on one that has.", model=model.card.name)
     if not any(len(stack.slices) for stack in stacks):
         raise InputError("There is no slice to train on; check the manifest.")
-    with threads_for(model), _trainable(model, recipe):
+    kept = checkpointed_activations(model.network) if run.checkpoint_activations else nullcontext()
+    with threads_for(model), trainable_weights(model, recipe), kept:
         _Training(model, stacks, recipe, card, run).go()
 
 
@@ -96,50 +106,6 @@ def network_sizes(model: Sam3Detector) -> tuple[int, int]:
     """Edges of the network's input and of its masks in pixels."""
     patch_size = int(model.network.config.vision_config.backbone_config.patch_size)
     return model.image_size, 4 * model.image_size // patch_size
-
-
-@contextmanager
-def _trainable(model: Sam3Detector, recipe: FineTuning) -> Iterator[None]:
-    """Within the block the weights that the recipe names learn, and no others; adapters leave no trace."""
-    network = model.network
-    if recipe.tune is Tune.LORA:
-        with lora_layers(network, recipe.lora, recipe.seed):
-            yield
-        return
-    if recipe.tune is Tune.SLICE_ADAPTER:
-        with _new_slice_adapter(model, recipe.seed):
-            yield
-        return
-    if recipe.tune is Tune.DETECTOR:
-        freeze_encoders(network)
-        before = {name: p.data for name, p in network.named_parameters() if p.requires_grad}
-        own_memory(network)
-        try:
-            yield
-        finally:
-            for name, parameter in network.named_parameters():
-                parameter.data = before.get(name, parameter.data)
-        return
-    network.requires_grad_(True)
-    own_memory(network)
-    yield
-
-
-@contextmanager
-def _new_slice_adapter(model: Sam3Detector, seed: int) -> Iterator[None]:
-    """Within the block the model has a slice adapter that changes nothing yet, and nothing else learns."""
-    network = model.network
-    before = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
-    torch.manual_seed(seed)
-    adapter = SliceAdapter(int(network.config.vision_config.backbone_config.hidden_size))
-    network.requires_grad_(False)
-    model.trained_slice_adapter = adapter.to(model.device)
-    try:
-        yield
-    finally:
-        model.trained_slice_adapter = None
-        for name, parameter in network.named_parameters():
-            parameter.requires_grad_(before[name])
 
 
 class _Training:
@@ -162,6 +128,7 @@ class _Training:
         self._files = TrainingFiles(run.output)
         self._best: float | None = None
         self._last_step = 0
+        self._board: TensorBoardLog | None = None
 
     def go(self) -> None:
         run, network = self._run, self._model.network
@@ -172,6 +139,8 @@ class _Training:
             self._batches.rng.bit_generator.state = saved.draws
         if run.say_memory is not None and run.processes.is_first:
             run.say_memory(self._estimate_memory())
+        if run.tensorboard and run.processes.is_first:
+            self._board = TensorBoardLog(tensorboard_folder(run.output), 0 if start is None else start.step)
         decay = LayerDecay.of(network, self._recipe.layer_decay)
         network.train()
         try:
@@ -193,7 +162,11 @@ class _Training:
             )
         finally:
             network.eval()
+            if self._board is not None:
+                self._board.close()
         if run.processes.is_first:
+            # What is kept may be an earlier state, with the curve up to there.
+            (run.output / CURVE_FILE).write_text(self._files.curve.read_text(encoding="utf-8"), encoding="utf-8")
             self._files.remove()
 
     def _begin(self) -> SavedState | None:
@@ -237,14 +210,21 @@ class _Training:
         device = self._model.device.type
         dtype = training_dtype(device)
         mixed = torch.autocast(device, dtype) if dtype is torch.bfloat16 else nullcontext()
+        losses = self._recipe.losses or LossWeights()
         with mixed:
+            if isinstance(losses, MetaLossWeights):
+                with recorded_decoder(self._model.network) as call:
+                    raw = predict(self._model, part, self._frozen)
+                return meta_loss(self._model.network, raw, call, part.targets, losses, counts)
             raw = predict(self._model, part, self._frozen)
-        return detection_loss(raw, part.targets, self._recipe.losses or LossWeights(), counts)
+        return detection_loss(raw, part.targets, losses, counts)
 
     def _count(self, step: int, rate: float, losses: Mapping[str, float]) -> None:
         self._last_step = step
         if self._run.processes.is_first:
             self._files.add_row(step, rate, losses)
+        if self._board is not None:
+            self._board.add_step(step, rate, losses)
 
     def _keep(self, state: LoopState) -> None:
         draws = dict(self._batches.rng.bit_generator.state)
@@ -258,6 +238,8 @@ class _Training:
         with _loaded(self._module, weights):
             score = validate(self._model, self._run.validation)
         self._files.add_validation({"dice": score.dice, "presence": score.presence})
+        if self._board is not None:
+            self._board.add_validation(self._last_step, {"dice": score.dice, "presence": score.presence})
         self._run.say(self._last_step, score)
         if self._best is None or score.total > self._best:
             self._best = score.total

@@ -15,6 +15,7 @@ from .tuning import LoraOptions, Tune
 
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.training.losses import LossWeights
+    from MedSAM3SegmentLib.training.meta.matching import MetaLossWeights
 
 
 class PromptKind(StrEnum):
@@ -50,7 +51,7 @@ class FineTuning:
         schedule: how long and how hard.
         plan: what is asked.
         seed: of all choices.
-        losses: what counts how much; None for this project's own.
+        losses: what counts how much: this project's or Meta's; None for this project's usual.
         lora: of ``Tune.LORA``.
         layer_decay: of ``Tune.ALL``; 1 for the same rate everywhere.
         accumulate: parts that a batch is gone through in, to need less memory.
@@ -60,7 +61,7 @@ class FineTuning:
     schedule: Schedule
     plan: BatchPlan
     seed: int = 1
-    losses: LossWeights | None = None
+    losses: LossWeights | MetaLossWeights | None = None
     lora: LoraOptions = field(default_factory=LoraOptions)
     layer_decay: float = 0.9
     accumulate: int = 1
@@ -88,7 +89,7 @@ class FineTuning:
         if self.tune is Tune.ALL:
             words["layer decay"] = self.layer_decay
         if self.losses is not None:
-            words["losses"] = asdict(self.losses)
+            words["losses"] = {"kind": type(self.losses).__name__, **asdict(self.losses)}
         return words
 
 

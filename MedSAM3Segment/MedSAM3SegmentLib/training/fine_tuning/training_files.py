@@ -30,6 +30,8 @@ _LOSSES = (
     "giou",
     "mask",
     "mask dice",
+    "auxiliary",
+    "one-to-many",
 )
 _COLUMNS = ("step", "learning rate", "loss", *_LOSSES, "validation dice", "validation presence")
 
