@@ -48,6 +48,7 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Something went wrong that should not ({kind}: {why})."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The adapter '{adapter}' was trained on other weights ({wanted}, from '{base}') than those of '{name}' ({found}); use the base that it was trained on."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The adapter '{name}' is not loaded; loaded are: {known}."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The adapter '{name}' works between slices, which a model by itself has no place for; keep it as an adapter and name both, as BASE+ADAPTER."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The adapter configuration {path} cannot be read ({why}); download it again."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The adapter folder {folder} has no {file}; download it again."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The adapter {folder} is a {kind} adapter with {key}={value}; only plain LoRA can be merged."),

@@ -36,10 +36,10 @@ def medsam3_tensors(adapter: Adapter) -> dict[str, torch.Tensor]:
     Raises:
         InputError: see ``write_medsam3``.
     """
-    if adapter.replacements or not adapter.changes:
+    if adapter.replacements or adapter.additions or not adapter.changes:
         raise InputError(
-            "The adapter '{name}' holds whole weights, which MedSAM-3's format has no place for; only adapters of "
-            "'--tune lora' can be written so.",
+            "The adapter '{name}' holds weights that are no low-rank changes, which MedSAM-3's format has no place "
+            "for; only adapters of '--tune lora' can be written so.",
             name=adapter.identity.name,
         )
     tensors = {}

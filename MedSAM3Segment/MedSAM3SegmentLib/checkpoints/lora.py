@@ -32,6 +32,9 @@ _MEDSAM3_KEY = re.compile(r"(?P<module>.+)\.lora\.lora_(?P<side>[AB])")
 _PEFT_KEY = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
 _PEFT_PREFIX = "base_model.model."
 
+#: Behind that, before the weights of modules that this project adds between slices.
+_ADDED = "slice_adapter."
+
 
 def load_adapter(path: Path) -> Adapter:
     """Read an adapter: a PEFT folder, or a file in MedSAM-3's format.
@@ -61,7 +64,7 @@ def check_fits(adapter: Adapter, shapes: Mapping[str, tuple[int, ...]]) -> None:
     Raises:
         ModelError: naming the adapter and the key.
     """
-    if not adapter.names:
+    if not adapter.names and not adapter.additions:
         raise ModelError("The adapter {path} changes no weight of SAM 3; give the right file.", path=adapter.path)
     for name in sorted(adapter.names):
         if name not in shapes:
@@ -216,13 +219,19 @@ def _load_peft(folder: Path) -> Adapter:
         rank = tensors[sides["A"]].shape[0]
         scale = _peft_scale(config, module.removeprefix(_PEFT_PREFIX), rank)
         changes[_peft_target(module) + ".weight"] = _low_rank(file, sides, tensors, scale)
-    replacements = {}
+    replacements, additions = {}, {}
     for name in file.shapes:
-        if name not in low_rank:
-            _check_numbers(name, tensors[name], path)
+        if name in low_rank:
+            continue
+        _check_numbers(name, tensors[name], path)
+        if name.startswith(_PEFT_PREFIX + _ADDED):
+            additions[name.removeprefix(_PEFT_PREFIX + _ADDED)] = tensors[name]
+        else:
             replacements[_peft_target(name)] = tensors[name]
     card = ModelCard.load(folder)
-    return Adapter(folder, AdapterIdentity(card.name, file_sha256(path)), changes, card, replacements)
+    return Adapter(
+        folder, AdapterIdentity(card.name, file_sha256(path)), changes, card, replacements, additions=additions
+    )
 
 
 def _peft_config(folder: Path) -> dict[str, Any]:

@@ -43,6 +43,7 @@ class Adapter:
     Attributes:
         changes: low-rank changes by weight.
         replacements: whole weights that it brings along.
+        additions: weights of modules that the base does not have, as ``adapters.slice_adapter`` names them.
         unused: names in its file that SAM 3's detector has no use for (it is never given points).
         card: name, rules and thresholds of the base with this adapter.
     """
@@ -53,6 +54,7 @@ class Adapter:
     card: ModelCard
     replacements: Mapping[str, torch.Tensor] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
+    additions: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def names(self) -> set[str]:

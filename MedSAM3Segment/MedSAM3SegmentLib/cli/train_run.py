@@ -9,13 +9,8 @@ from typing import TYPE_CHECKING, Any
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.models.devices import choose_device
 from MedSAM3SegmentLib.progress import CancelCheck
-from MedSAM3SegmentLib.training.demo_recipe import (
-    DemoRecipe,
-    TrackerStage,
-    phantom_lessons,
-    train_demo,
-    train_phantom_tracker,
-)
+from MedSAM3SegmentLib.training.demo_recipe import DemoRecipe, TrackerStage, phantom_lessons
+from MedSAM3SegmentLib.training.train_demo import train_demo, train_phantom_tracker
 from MedSAM3SegmentLib.units import format_bytes
 
 from .options.training import FineTuningSection
@@ -46,7 +41,7 @@ def train(options: argparse.Namespace, terminal: Terminal, report: Report, stop:
     if options.tracker:
         _train_tracker(options, terminal, report, stop)
     elif options.phantoms is None and options.manifest is None:
-        train_demo(options.output, _demo_recipe(options), report=report, cancel=stop)
+        train_demo(options.output, _demo_recipe(options), resume=bool(options.resume), report=report, cancel=stop)
     elif options.base is not None:
         _train_on(options, terminal, report, stop)
     else:
@@ -125,6 +120,7 @@ def _train_on(options: argparse.Namespace, terminal: Terminal, report: Report, s
                 "base": {"name": base.name, "sha256": base.sha256},
             },
         )
+        _check_can_be_trained_on(model)
         if tune is not Tune.ALL and base.adapters:
             raise InputError(
                 f"The base {options.base} is itself a base with an adapter, and only one adapter is used at a time; "
@@ -148,19 +144,36 @@ def _train_on(options: argparse.Namespace, terminal: Terminal, report: Report, s
             ),
             lambda memory: _say_memory(memory, terminal),
             processes,
+            checkpoint_activations=section.checkpoint_activations,
+            tensorboard=section.tensorboard,
         )
         fine_tune(model, stacks, recipe, card, run)
+
+
+def _check_can_be_trained_on(model: Sam3Detector) -> None:
+    """Refuse what would be lost on the way.
+
+    Raises:
+        InputError: the base has an adapter that a whole model has no place for.
+    """
+    if model.slice_adapter is not None:
+        raise InputError(
+            "The base {name} has an adapter that works between slices, which would be lost; train on its base by "
+            "itself.",
+            name=model.card.name,
+        )
 
 
 def _recipe(
     tune: Tune, section: FineTuningSection, options: argparse.Namespace, lessons: Lessons, model: Sam3Detector
 ) -> FineTuning:
     from MedSAM3SegmentLib.training.fine_tuning.recipe import FineTuning
-    from MedSAM3SegmentLib.training.fine_tuning.tuning import Tune, default_rate
+    from MedSAM3SegmentLib.training.fine_tuning.tuning import default_rate
+    from MedSAM3SegmentLib.training.meta.matching import MetaLossWeights
 
     plan = replace(lessons.plan, slices=section.batch_size * section.accumulate)
     plan = _prompt_kind(section.prompts).plan(plan)
-    if tune is Tune.DETECTOR:
+    if tune.freezes_encoders:
         plan = replace(plan, views=section.views)
     schedule = _schedule(options, default_rate(tune, model.network))
     warmup = min(schedule.warmup, max(1, schedule.steps // 4))
@@ -170,6 +183,7 @@ def _recipe(
         plan,
         _seed(options),
         lora=section.lora,
+        losses=MetaLossWeights() if section.losses == "meta" else None,
         layer_decay=section.layer_decay,
         accumulate=section.accumulate,
     )
@@ -224,6 +238,7 @@ def _train_tracker(options: argparse.Namespace, terminal: Terminal, report: Repo
     from MedSAM3SegmentLib.training.tracker.train import TrackerRecipe, add_tracker, tracker_schedule
 
     model = load_model(options.base, options.device or "auto", dtype="float32")
+    _check_can_be_trained_on(model)
     terminal.note(f"Model: {model.card.name} on {model.device}.")
     given = {
         "phantoms": options.phantoms,

@@ -136,7 +136,7 @@ def _detect(
 ) -> list[dict[int, SliceDetections]]:
     """Evidence per slice of the batch, by the number of the question; ``check`` may end it before each."""
     model = features.model
-    shared = model.share_stages(model.build_pyramid(features.of(batch, questions[asked[0]].window)))
+    shared = model.share_stages(model.build_pyramid(features.in_context(batch, questions[asked[0]].window)))
     answers: list[dict[int, SliceDetections]] = [{} for _ in batch]
     for number in asked:
         check()

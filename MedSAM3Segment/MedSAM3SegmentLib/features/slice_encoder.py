@@ -45,6 +45,21 @@ class SliceFeatures:
         """Of the same volume, for a model whose image encoder says the same."""
         return SliceFeatures(model, self._cache, self.volume, self.stack)
 
+    def in_context(self, indices: Sequence[int], window: Window) -> VisionFeatures:
+        """As ``of``, for the detector: with what the model's slice adapter, if there is one, sees on the slices beside.
+
+        Those are encoded too; what is kept of any slice is what the encoder says of it alone.
+        """
+        adapter = self.model.slice_adapter
+        if adapter is None:
+            return self.of(indices, window)
+
+        def alone(needed: Sequence[int]) -> torch.Tensor:
+            parts = [self.of(needed[n : n + len(indices)], window).tokens for n in range(0, len(needed), len(indices))]
+            return torch.cat(parts)
+
+        return VisionFeatures(adapter.of_slices(alone, indices, len(self._slices)))
+
     def of(self, indices: Sequence[int], window: Window) -> VisionFeatures:
         """Features of some slices, seen through ``window``; only those not kept from before are computed."""
         keys = [

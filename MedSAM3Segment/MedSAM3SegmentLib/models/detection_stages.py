@@ -19,10 +19,37 @@ if TYPE_CHECKING:
     from transformers import Sam3Model
     from transformers.models.sam3.modeling_sam3 import Sam3ImageSegmentationOutput
 
-    from .detector import BoxPrompts, FeaturePyramid, TextFeatures
+    from .detector import FeaturePyramid, TextFeatures
 
 #: Label of a box that is only padding (transformers' convention).
 PADDING_LABEL = -10
+
+
+@dataclass(frozen=True, eq=False)
+class BoxPrompts:
+    """Exemplar boxes, one set per (image, phrase) pair.
+
+    Attributes:
+        boxes: ``[pair, box, 4]`` as center x, center y, width, height in fractions of the slice.
+        labels: ``[pair, box]``: 1 things like this, 0 not like this, -10 padding.
+    """
+
+    boxes: torch.Tensor
+    labels: torch.Tensor
+
+    @classmethod
+    def none(cls, pairs: int) -> BoxPrompts:
+        """One padding box per pair.
+
+        Meta's SAM 3 appends the geometry encoder's CLS token even when no box is drawn; transformers leaves it out
+        unless it is given a box. A masked one brings it back (largest logit difference 1e-5 instead of 4).
+        """
+        return cls(torch.zeros(pairs, 1, 4), torch.full((pairs, 1), PADDING_LABEL))
+
+    @property
+    def are_padding(self) -> bool:
+        """Whether no box is drawn."""
+        return bool((self.labels == PADDING_LABEL).all())
 
 
 @dataclass(frozen=True, eq=False)

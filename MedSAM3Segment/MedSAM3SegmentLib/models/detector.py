@@ -17,12 +17,13 @@ from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.errors import ModelError
 from MedSAM3SegmentLib.provenance import ModelIdentity
 
-from .detection_stages import PADDING_LABEL, SharedStages, detect_phrases, detect_whole, share_stages
+from .detection_stages import PADDING_LABEL, BoxPrompts, SharedStages, detect_phrases, detect_whole, share_stages
 from .roi_align import install_roi_align
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer, Sam3Model
 
+    from MedSAM3SegmentLib.adapters.slice_adapter import SliceAdapter
     from MedSAM3SegmentLib.checkpoints.networks import TrackerNetworks
 
     from .lora_manager import LoraManager
@@ -99,33 +100,6 @@ class TextFeatures:
 
 
 @dataclass(frozen=True, eq=False)
-class BoxPrompts:
-    """Exemplar boxes, one set per (image, phrase) pair.
-
-    Attributes:
-        boxes: ``[pair, box, 4]`` as center x, center y, width, height in fractions of the slice.
-        labels: ``[pair, box]``: 1 things like this, 0 not like this, -10 padding.
-    """
-
-    boxes: torch.Tensor
-    labels: torch.Tensor
-
-    @classmethod
-    def none(cls, pairs: int) -> BoxPrompts:
-        """One padding box per pair.
-
-        Meta's SAM 3 appends the geometry encoder's CLS token even when no box is drawn; transformers leaves it out
-        unless it is given a box. A masked one brings it back (largest logit difference 1e-5 instead of 4).
-        """
-        return cls(torch.zeros(pairs, 1, 4), torch.full((pairs, 1), PADDING_LABEL))
-
-    @property
-    def are_padding(self) -> bool:
-        """Whether no box is drawn."""
-        return bool((self.labels == PADDING_LABEL).all())
-
-
-@dataclass(frozen=True, eq=False)
 class DetectorOutput:
     """The network's answer for pairs of image and phrase, before any threshold.
 
@@ -156,6 +130,8 @@ class Sam3Detector:
         tracker: SAM 3's tracker and its neck, for models that come with them.
         adapters: what can be merged into the network and what is; None for a network that came from no file.
         source: what ``--model`` finds the base by: ``demo`` or its name in the store; empty where it is elsewhere.
+        trained_slice_adapter: one that is being trained, in place of that of ``adapters``.
+        sees_neighbors: False for a copy that is to look at each slice by itself.
     """
 
     def __init__(
@@ -179,6 +155,15 @@ class Sam3Detector:
         self.adapters = adapters
         self.source = ""
         self.device = torch.device(device)
+        self.trained_slice_adapter: SliceAdapter | None = None
+        self.sees_neighbors = True
+
+    @property
+    def slice_adapter(self) -> SliceAdapter | None:
+        """What lets the detector see neighboring slices, or None where each is looked at by itself."""
+        if not self.sees_neighbors:
+            return None
+        return self.trained_slice_adapter or (self.adapters.slice_adapter if self.adapters else None)
 
     @property
     def card(self) -> ModelCard:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from MedSAM3SegmentLib.adapters.slice_adapter import SliceAdapter
 from MedSAM3SegmentLib.checkpoints.checkpoint import Checkpoint, Part
 from MedSAM3SegmentLib.checkpoints.lora import check_fits
 from MedSAM3SegmentLib.checkpoints.lora_weights import Adapter
@@ -55,7 +56,8 @@ class LoraManager:
     """
 
     def __init__(self, network: Sam3Model, checkpoint: Checkpoint) -> None:
-        self._checkpoint = checkpoint
+        self._checkpoint, self._network = checkpoint, network
+        self._slice_adapters: dict[str, SliceAdapter] = {}
         self._parameters = {Part.DETECTOR.value + name: value for name, value in network.named_parameters()}
         self._merged: set[str] = set()
         self.adapters: dict[str, Adapter] = {}
@@ -75,7 +77,18 @@ class LoraManager:
                 name=adapter.identity.name,
             )
         check_fits(adapter, {name: tuple(value.shape) for name, value in self._parameters.items()})
+        if adapter.additions:
+            width = int(self._network.config.vision_config.backbone_config.hidden_size)
+            self._slice_adapters[adapter.identity.name] = SliceAdapter.from_weights(
+                adapter.additions, width, adapter.path
+            )
         self.adapters[adapter.identity.name] = adapter
+
+    @property
+    def slice_adapter(self) -> SliceAdapter | None:
+        """What the adapter in use adds between slices, where the network is and in its number format."""
+        found = self._slice_adapters.get(self.active or "")
+        return None if found is None else found.to(self._network.device, self._network.dtype)
 
     @property
     def active_adapter(self) -> Adapter | None:

@@ -11,7 +11,7 @@ import torch
 
 from MedSAM3SegmentLib.checkpoints.checkpoint import Part
 from MedSAM3SegmentLib.checkpoints.hashing import write_checksums
-from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.errors import InputError, ModelError
 from MedSAM3SegmentLib.io.atomic_write import atomic_folder
 
 if TYPE_CHECKING:
@@ -31,9 +31,16 @@ def save_model(
 
     Raises:
         InputError: the folder exists already.
+        ModelError: the adapter in use is none that can be merged.
     """
     from safetensors.torch import save_file
 
+    if model.slice_adapter is not None:
+        raise ModelError(
+            "The adapter '{name}' works between slices, which a model by itself has no place for; keep it as an "
+            "adapter and name both, as BASE+ADAPTER.",
+            name=model.card.name,
+        )
     if folder.exists() and not replace:
         raise InputError("{folder} exists already; choose another folder.", folder=folder)
     weights = dict(model.network.state_dict() if detector is None else detector)

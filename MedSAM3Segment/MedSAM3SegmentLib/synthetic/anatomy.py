@@ -76,8 +76,12 @@ class Anatomy:
     curve: NDArray[np.float64]
 
     @classmethod
-    def random(cls, rng: np.random.Generator, absence: float) -> Anatomy:
-        """A patient; each organ but the spine is missing with the probability ``absence``."""
+    def random(cls, rng: np.random.Generator, absence: float, kidney_tumor: float = 0.18) -> Anatomy:
+        """A patient; each organ but the spine is missing with the probability ``absence``.
+
+        Args:
+            kidney_tumor: probability of a tumor in each kidney that is there.
+        """
         scale = rng.uniform(0.9, 1.08)
 
         def ellipsoid(centre: tuple[float, ...], radii: tuple[float, ...], shift: float, tilt: float) -> Ellipsoid:
@@ -110,7 +114,11 @@ class Anatomy:
         organs["spine"] = Body((), Wobble.random(rng, 0.06, 50.0))
 
         tumours: list[tuple[str, Body]] = []
-        for host, probability in (("liver", 0.55), ("left kidney", 0.18), ("right kidney", 0.18)):
+        for host, probability in (
+            ("liver", 0.55),
+            ("left kidney", kidney_tumor),
+            ("right kidney", kidney_tumor),
+        ):
             if host not in organs or rng.random() > probability:
                 continue
             for _ in range(int(rng.choice([1, 2])) if host == "liver" else 1):

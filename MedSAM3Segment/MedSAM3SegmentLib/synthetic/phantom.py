@@ -101,6 +101,7 @@ def make_phantom(
     grid: VoxelGrid | None = None,
     contrast: Contrast | None = None,
     absence: float = 0.15,
+    kidney_tumor: float = 0.18,
 ) -> Phantom:
     """The phantom of ``seed``: the same anatomy whatever grid or contrast it is asked for in.
 
@@ -109,13 +110,14 @@ def make_phantom(
         grid: where to sample; by default a random axial-ish one.
         contrast: CT-like or MR-like; by default either.
         absence: probability that an organ is missing (the spine never is).
+        kidney_tumor: probability of a tumor in each kidney that is there.
     """
     anatomy_rng, grid_rng, image_rng = (np.random.default_rng([seed, part]) for part in range(3))
     if grid is None:
         grid = random_grid(grid_rng)
     if contrast is None:
         contrast = Contrast.CT if grid_rng.random() < 0.6 else Contrast.MR
-    anatomy = Anatomy.random(anatomy_rng, absence)
+    anatomy = Anatomy.random(anatomy_rng, absence, kidney_tumor)
     tissues = rasterise(anatomy, grid)
     array = paint(tissues, anatomy, grid, contrast, image_rng)
     volume = Volume(array, grid, contrast.value, f"phantom-{seed}")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,95 +16,16 @@ from MedSAM3SegmentLib.preprocessing.model_input import to_model_input
 from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.vocabulary.phrases import VISUAL_PHRASE
 
+from .batch_plan import Batch, BatchPlan, Run, ViewKey
 from .dataset import LabelledStack
-from .losses import GroundTruth
 from .mask_objects import target_of
 from .text_augmentation import negative_prompt_text, positive_prompt_text
+
+__all__ = ["Batch", "BatchMaker", "BatchPlan", "Run", "ViewKey", "known_slices"]
 
 #: A pixel of a mask teaches nothing where more than this part of it is ignored; a little, since the rest of it says
 #: nothing of the whole.
 _IGNORED_SHARE = 0.1
-
-
-class ViewKey(NamedTuple):
-    """A picture that is always the same: which slice of which stack, and which of the ways it is moved."""
-
-    stack: int
-    slice_index: int
-    view: int
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Slices and what is asked of each.
-
-    Attributes:
-        pictures: give ``[1, 3, size, size]``, one for each slice.
-        phrases: slice by slice, the same number for each.
-        boxes: ``[pair, 1, 4]`` center x, center y, width, height.
-        box_labels: ``[pair, 1]``, 1 or padding.
-        targets: one per pair.
-        views: which pictures these are, one for each slice; empty where each is a new one.
-    """
-
-    pictures: Sequence[Callable[[], torch.Tensor]]
-    phrases: list[str]
-    boxes: torch.Tensor
-    box_labels: torch.Tensor
-    targets: list[GroundTruth]
-    views: tuple[ViewKey, ...] = ()
-
-    @property
-    def pixels(self) -> torch.Tensor:
-        """``[slice, 3, size, size]``."""
-        return torch.cat([picture() for picture in self.pictures])
-
-    def part(self, first: int, end: int) -> Batch:
-        """The slices from ``first`` to before ``end``."""
-        per_slice = len(self.phrases) // len(self.pictures)
-        pairs = slice(first * per_slice, end * per_slice)
-        return Batch(
-            self.pictures[first:end],
-            self.phrases[pairs],
-            self.boxes[pairs],
-            self.box_labels[pairs],
-            self.targets[pairs],
-            self.views[first:end],
-        )
-
-
-@dataclass(frozen=True)
-class BatchPlan:
-    """How batches are put together.
-
-    Attributes:
-        slices: pictures per batch.
-        phrases: prompts per picture.
-        focus: concepts that are rare or small and asked for more often.
-        focus_probability: how often a slice is chosen because it shows one of them, each as often as the others.
-        box_probability: how often a present concept comes with a box.
-        box_alone_probability: how often a box has no phrase.
-        views: ways that a slice is moved and windowed, so that its picture is one of as many; 0 for a new one each
-            time it is drawn.
-        empty_probability: how often a picture is replaced by one that shows nothing.
-        replay_stacks: how many stacks at the end are of earlier tasks.
-        replay_probability: how often a slice is one of theirs.
-        synonyms: other wordings of a concept.
-        others: phrases of things that are never in these pictures.
-    """
-
-    slices: int = 8
-    phrases: int = 4
-    focus: tuple[str, ...] = ()
-    focus_probability: float = 0.25
-    box_probability: float = 0.2
-    box_alone_probability: float = 0.5
-    views: int = 0
-    empty_probability: float = 0.04
-    replay_stacks: int = 0
-    replay_probability: float = 0.5
-    synonyms: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    others: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,14 +76,16 @@ class BatchMaker:
     def draw(self) -> Batch:
         """The next batch."""
         pictures: list[Callable[[], torch.Tensor]] = []
-        views, masks, questions = [], [], []
+        views, masks, questions, runs = [], [], [], []
         ignored: list[torch.Tensor | None] = []
         for _ in range(self.plan.slices):
             stack_number, index = self._place()
             stack, rng = self.stacks[stack_number], self.rng
             if self.plan.views:
                 views.append(ViewKey(stack_number, index, int(rng.integers(self.plan.views))))
-                rng = np.random.default_rng([self.seed, *views[-1]])
+                # Neighbors are moved together, so with them a whole stack is moved in as many ways.
+                moved_as = views[-1] if self.plan.neighbors == 0 else (stack_number, views[-1].view)
+                rng = np.random.default_rng([self.seed, *moved_as])
             window = stack.random_window(rng)
             empty = self.rng.random() < self.plan.empty_probability
             picture = self._empty_picture() if empty else None
@@ -174,6 +96,8 @@ class BatchMaker:
             layers.append(np.zeros(shape, bool) if unknown is None else unknown)
             theta = _movement(rng)
             pictures.append(self._picture(stack, index, window, theta, picture))
+            if self.plan.neighbors:
+                runs.append(self._run(views[-1], window, theta))
             moved = self._move_masks(torch.from_numpy(np.stack(layers)).float()[None], theta)[0]
             masks.append(moved[:-1])
             ignored.append(None if unknown is None else moved[-1] > _IGNORED_SHARE)
@@ -197,6 +121,7 @@ class BatchMaker:
             torch.tensor(labels)[:, None],
             targets,
             tuple(views),
+            tuple(runs),
         )
 
     def _place(self) -> tuple[int, int]:
@@ -243,11 +168,20 @@ class BatchMaker:
                     phrase = VISUAL_PHRASE
                 asked.append(_Question(phrase, mask, with_box))
             elif absent and (slot == plan.phrases // 2 or draw < 0.5):
-                concept = str(rng.choice(missing if missing and rng.random() < 0.5 else absent))
+                concept = str(
+                    rng.choice(self._confusable(missing if missing and rng.random() < 0.5 else absent, present))
+                )
                 asked.append(_Question(positive_prompt_text(concept, plan.synonyms, rng), None, False))
             else:
                 asked.append(_Question(negative_prompt_text(plan.others, rng), None, False))
         return asked
+
+    def _confusable(self, absent: list[str], present: list[str]) -> list[str]:
+        """Of absent concepts, now and then only those that have a word in common with one in view, if there are any."""
+        if self.plan.near_probability == 0 or self.rng.random() >= self.plan.near_probability:
+            return absent
+        words = {word for name in present for word in name.split()}
+        return [name for name in absent if not words.isdisjoint(name.split())] or absent
 
     def _picture(
         self, stack: LabelledStack, index: int, window: Window, theta: torch.Tensor, given: torch.Tensor | None
@@ -259,6 +193,17 @@ class BatchMaker:
             return self._move_picture(shown, theta)
 
         return picture
+
+    def _run(self, center: ViewKey, window: Window, theta: torch.Tensor) -> Run:
+        """A slice among its neighbors, seen and moved as it is."""
+        stack, reach = self.stacks[center.stack], self.plan.neighbors
+        around = range(center.slice_index - reach, center.slice_index + reach + 1)
+        return tuple(
+            (center._replace(slice_index=index), self._picture(stack, index, window, theta, None))
+            if 0 <= index < len(stack.slices)
+            else None
+            for index in around
+        )
 
     def _move_picture(self, picture: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
         padding = picture.amin()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -220,18 +220,25 @@ def known_runs(stack: LabelledStack) -> Iterator[LabelledStack]:
         first = index + 1
 
 
-def phantom_stacks(seeds: Sequence[int], thickness_mm: tuple[float, float] | None = None) -> Iterator[LabelledStack]:
+def phantom_stacks(
+    seeds: Iterable[int],
+    thickness_mm: tuple[float, float] | None = None,
+    *,
+    absence: float = 0.15,
+    kidney_tumor: float = 0.18,
+) -> Iterator[LabelledStack]:
     """The phantoms of ``seeds``, axially.
 
     Args:
         seeds: as ``make_phantom`` takes them.
         thickness_mm: the range that the distance between slices is drawn from, or None for each phantom's own.
+        absence, kidney_tumor: as ``make_phantom`` takes them.
     """
     for seed in seeds:
         grid = None
         if thickness_mm is not None:
             grid = random_grid(np.random.default_rng([seed, 3]), thickness_mm=thickness_mm)
-        phantom = make_phantom(seed, grid)
+        phantom = make_phantom(seed, grid, absence=absence, kidney_tumor=kidney_tumor)
         yield stack_with_labels(phantom.volume, {name: phantom.masks[name] for name in CONCEPTS}, Plane.AXIAL)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import torch
 
 from MedSAM3SegmentLib.errors import ModelError
@@ -15,9 +17,11 @@ from MedSAM3SegmentLib.models.save_model import save_model
 from MedSAM3SegmentLib.models.threads import threads_for
 from MedSAM3SegmentLib.progress import CancelCheck
 
-from .batches import Batch, BatchMaker
+from .batches import Batch
 from .loop import (
+    LoopHooks,
     Schedule,
+    StateKeeper,
     TrainingState,
     Weights,
     run_schedule,
@@ -43,17 +47,31 @@ def predict(model: Sam3Detector, batch: Batch, frozen: FrozenFeatures | None = N
     return model.detect(pyramid.repeat_each(per_slice), phrases, BoxPrompts(batch.boxes, batch.box_labels))
 
 
+class BatchSource(Protocol):
+    """Gives one batch after another, chosen by ``rng``."""
+
+    rng: np.random.Generator
+
+    def draw(self) -> Batch:
+        """The next batch."""
+        ...
+
+
 def train(
     model: Sam3Detector,
-    batches: BatchMaker,
+    batches: BatchSource,
     schedule: Schedule,
     output: Path,
     *,
     weights: LossWeights | None = None,
     report: Callable[[TrainingState], None] | None = None,
     cancel: CancelCheck | None = None,
+    state: StateKeeper | None = None,
 ) -> None:
     """Train ``model`` in place and leave the averaged weights in ``output``.
+
+    Args:
+        state: keeps where it is, for a training that may be broken off.
 
     Raises:
         Cancelled: ``cancel`` said so; the last snapshot stays.
@@ -70,8 +88,12 @@ def train(
     def save(average: Weights) -> None:
         save_snapshot(model, average, output)
 
+    start, hooks = None, LoopHooks(report, cancel)
+    if state is not None:
+        start = state.start(batches.rng)
+        hooks = replace(hooks, keep=lambda kept: state.keep(kept, batches.rng))
     with threads_for(model):
-        average = run_schedule(network, schedule, draw_losses, save, output, report=report, cancel=cancel)
+        average = run_schedule(network, schedule, draw_losses, save, output, hooks=hooks, start=start)
     # What goes on from here is what was saved.
     network.load_state_dict({name: half_precision(value).to(value.dtype) for name, value in average.items()})
     network.eval()

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from MedSAM3SegmentLib.errors import Cancelled
@@ -82,6 +83,18 @@ class LoopState:
     trained: dict[str, torch.Tensor]
     average: dict[str, torch.Tensor]
     optimiser: dict[str, Any]
+
+
+class StateKeeper(Protocol):
+    """Keeps where a training is, with the state of the generator that its choices are drawn from."""
+
+    def start(self, rng: np.random.Generator) -> LoopState | None:
+        """Where to go on from, with ``rng`` brought to where it was; None for the first step."""
+        ...
+
+    def keep(self, state: LoopState, rng: np.random.Generator) -> None:
+        """Keep a snapshot in place of the one before."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import SimpleITK
 from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.synthetic.phantom import make_phantom
-from support.cli_runs import GRID, files_in, write_phantom
+from support.cli_runs import GRID, files_in, start, write_phantom
 from support.images import image_on_grid
 from support.tiny_model import TINY_ARCHITECTURE
 
@@ -56,6 +57,34 @@ def test_a_model_is_trained_on_from_a_base(here: Path, manifest: Path, tiny_mode
     assert card.name == "my-model"
     assert card.training["base"]["name"] == "tiny test model"
     assert main(["segment", str(image), "--concept", "liver", "--model", "my-model", "--output", "o.seg.nrrd"]) == 0
+
+
+def test_a_killed_training_goes_on_with_the_losses_of_one_that_was_not_killed(
+    here: Path, manifest: Path, tiny_model_folder: Path
+) -> None:
+    words = ["--manifest", str(manifest), "--base", str(tiny_model_folder), "--tune", "lora", "--rank", "2"]
+    words += ["--steps", "20", "--save-every", "5", "--batch-size", "2"]
+    training = start("train", "--output", "killed", *words, cwd=here)
+    curve, state = here / "killed.training" / "learning-curve.csv", here / "killed.training" / "state.pt"
+    deadline = time.monotonic() + 300
+    # After a snapshot, and some steps beyond it, which are done again.
+    while not (state.exists() and len(curve.read_text().splitlines()) > 8):
+        assert training.poll() is None, training.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    training.kill()
+    training.communicate()
+    with curve.open("a") as file:
+        file.write("1")  # of a row that was being written
+    assert main(["train", "--output", "killed", *words, "--resume"]) == 0
+    assert main(["train", "--output", "whole", *words]) == 0
+    curves = [(here / name / "learning-curve.csv").read_text() for name in ("killed", "whole")]
+    assert curves[0] == curves[1]
+    assert len(curves[0].splitlines()) == 21
+    assert files_in(here / "killed") == files_in(here / "whole")
+    assert (here / "killed" / "adapter_model.safetensors").read_bytes() == (
+        here / "whole" / "adapter_model.safetensors"
+    ).read_bytes()
 
 
 def test_what_was_trained_on_phantoms_is_a_demo(here: Path, architecture: Path) -> None:

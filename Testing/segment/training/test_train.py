@@ -250,35 +250,6 @@ def test_words_held_back_are_never_taught() -> None:
     assert not known & {*taught, *held_back}
 
 
-def test_the_demo_recipe_runs_and_averages_its_branches(tmp_path: Path) -> None:
-    from MedSAM3SegmentLib.models.load_model import load_model
-    from MedSAM3SegmentLib.training.demo_recipe import (
-        DemoRecipe,
-        Refinement,
-        TrackerStage,
-        train_demo,
-    )
-
-    branches = ((Refinement(1, ("tumor",), 0.2, 2),), (Refinement(1, ("liver",), 0.5, 3),))
-    states: list[TrainingState] = []
-    recipe = DemoRecipe(
-        phantoms=1,
-        steps=1,
-        branches=branches,
-        finish=Refinement(1, ("tumor",), 0.3, 4),
-        merges=20,
-        tracker=TrackerStage(phantoms=1, steps=1, thickness_mm=(20.0, 21.0)),
-    )
-
-    train_demo(tmp_path / "demo", recipe, report=states.append)
-    model = load_model(str(tmp_path / "demo"), "cpu")
-    assert model.identity.is_demo
-    assert model.tracker is not None
-    # A model with its tracker stays within 12 MB.
-    assert (tmp_path / "demo" / "model.safetensors").stat().st_size < 11.5e6
-    assert model.card.training["recipe"]["branches"][1][0]["focus"] == ["liver"]
-
-
 @pytest.mark.parametrize(
     ("processor", "expected"),
     [

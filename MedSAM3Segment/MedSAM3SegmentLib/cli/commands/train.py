@@ -44,6 +44,7 @@ tracker learns from the same kind of data, of which it needs volumes with many l
 
 examples:
   medsam3 train --output my-demo
+  medsam3 train --output my-demo --resume
   medsam3 train --check-data --data cases.json
   medsam3 train --output liver-model --data cases.json --base demo --steps 500
   medsam3 train --output liver-lora --data cases.json --base sam3 --tune lora --validation 0.2
@@ -53,7 +54,8 @@ examples:
   medsam3 train --output liver-tracker --tracker --base liver-model --data cases.json
 
 Ctrl-C stops training and leaves the last snapshot (with --validation the best one) in the output folder. A training on
-a base keeps where it is in OUTPUT.training until it is done; --resume goes on from there. docs/training.md has more.
+a base, and of the demo model, keeps where it is in OUTPUT.training until it is done; --resume goes on from there.
+docs/training.md has more.
 """
 
 
@@ -129,7 +131,8 @@ def _check(options: argparse.Namespace) -> None:
     output: Path = options.output
     if output is None:
         raise InputError("--output is missing; name the model folder to write.")
-    resumed = FineTuningSection.of(options).resume
+    _ = FineTuningSection.of(options)  # Refuses what cannot be.
+    resumed = bool(options.resume)
     if output.is_dir():
         if not resumed and any(output.iterdir()):
             raise InputError(f"The folder {output} is not empty and training replaces it whole; give a new one.")

@@ -29,6 +29,9 @@ _DEFAULTS: dict[str, object] = {
     "validation": None,
     "save_every": 100,
     "resume": False,
+    "checkpoint_activations": False,
+    "tensorboard": False,
+    "losses": "medsam3-slicer",
     "modality": "",
 }
 
@@ -55,6 +58,9 @@ class FineTuningSection:
     validation: float | Path | None
     save_every: int
     resume: bool
+    checkpoint_activations: bool
+    tensorboard: bool
+    losses: str
     modality: str
 
     @classmethod
@@ -65,12 +71,18 @@ class FineTuningSection:
             InputError: an option has no base to go with, or a value that cannot be.
         """
         given = {name: getattr(options, name) for name in _DEFAULTS if getattr(options, name) is not None}
+        if options.base is None and options.phantoms is None and options.manifest is None:
+            given.pop("resume", None)  # The demo model's recipe can go on after a break, too.
         if given and (options.base is None or options.tracker):
             option = "--" + next(iter(given)).replace("_", "-")
             raise InputError(f"{option} is for a model that is trained on; name it with --base, without --tracker.")
         values = {**_DEFAULTS, **given}
         values["validation"] = _validation(values["validation"])
         section = cls(**values)  # type: ignore[arg-type]
+        if section.tensorboard:
+            from MedSAM3SegmentLib.training.fine_tuning.tensorboard_log import check_tensorboard
+
+            check_tensorboard()
         if not 0 < section.layer_decay <= 1:
             raise InputError(f"The layer decay {section.layer_decay:g} is not above 0 and at most 1.")
         if section.tune != "lora":
@@ -81,8 +93,8 @@ class FineTuningSection:
             _ = section.lora  # Refuses what cannot be.
         if "layer_decay" in given and section.tune != "all":
             raise InputError("--layer-decay is for --tune all; leave it out.")
-        if "views" in given and section.tune != "detector":
-            raise InputError("--views is for --tune detector; leave it out.")
+        if "views" in given and section.tune not in ("detector", "slice-adapter"):
+            raise InputError("--views is for --tune detector and slice-adapter; leave it out.")
         return section
 
     @property
@@ -103,9 +115,11 @@ def add_fine_tuning_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("training on a base")
     group.add_argument(
         "--tune",
-        choices=("detector", "lora", "all"),
+        choices=("detector", "lora", "slice-adapter", "all"),
         help="detector: encoders stay, their features are computed once (MedSAM-3's paper), writes an adapter; lora: "
-        "low-rank changes (MedSAM-3's release), writes an adapter; all: every weight, writes a whole model (default)",
+        "low-rank changes (MedSAM-3's release), writes an adapter; slice-adapter: a small module that looks at "
+        "neighboring slices, all else stays (MA-SAM), writes an adapter; all: every weight, writes a whole model "
+        "(default)",
     )
     group.add_argument(
         "--prompts",
@@ -134,7 +148,7 @@ def add_fine_tuning_options(parser: argparse.ArgumentParser) -> None:
         "--views",
         metavar="N",
         type=positive_number,
-        help="ways that each slice is moved, encoded once each, with --tune detector (default: 4)",
+        help="ways that each slice is moved, encoded once each, with --tune detector and slice-adapter (default: 4)",
     )
     group.add_argument(
         "--validation",
@@ -149,6 +163,25 @@ def add_fine_tuning_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         default=None,
         help="go on with a training that was broken off",
+    )
+    group.add_argument(
+        "--checkpoint-activations",
+        action="store_true",
+        default=None,
+        help="need less memory for pictures: compute layers again on the way back, with the same gradients, in about a "
+        "third more time",
+    )
+    group.add_argument(
+        "--tensorboard",
+        action="store_true",
+        default=None,
+        help="write the learning curve for TensorBoard too, into OUTPUT.tensorboard (needs the package tensorboard)",
+    )
+    group.add_argument(
+        "--losses",
+        choices=("medsam3-slicer", "meta"),
+        help="medsam3-slicer: this program's (default); meta: focal, IoU-aware, one-to-many and auxiliary losses as "
+        "SAM 3 was trained with",
     )
     group.add_argument("--modality", metavar="TEXT", help="what pictures these are, for the card, such as 'CT'")
 

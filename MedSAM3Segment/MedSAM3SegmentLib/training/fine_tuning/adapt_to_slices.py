@@ -39,6 +39,7 @@ def copy_detector(model: Sam3Detector) -> Sam3Detector:
     network = model.network
     shared = [getattr(network, name.removesuffix(".")) for name in ENCODERS]
     copied = copy.copy(model)
+    copied.sees_neighbors = False  # Drawn slices are no neighbors.
     copied.network = copy.deepcopy(network, {id(module): module for module in shared})
     return copied
 

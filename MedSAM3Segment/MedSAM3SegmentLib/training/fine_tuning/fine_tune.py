@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from MedSAM3SegmentLib.adapters.adapter_folder import write_adapter
+from MedSAM3SegmentLib.adapters.slice_adapter import SLICE_ADAPTER
 from MedSAM3SegmentLib.errors import InputError, ModelError
 from MedSAM3SegmentLib.models.detector import Sam3Detector
 from MedSAM3SegmentLib.models.devices import training_dtype
@@ -21,20 +22,29 @@ from MedSAM3SegmentLib.training.dataset import LabelledStack
 from MedSAM3SegmentLib.training.detector_trainer import half_precision, predict, save_snapshot
 from MedSAM3SegmentLib.training.loop import LoopHooks, LoopState, Terms, TrainingState, Weights, run_schedule
 from MedSAM3SegmentLib.training.losses import Counts, LossWeights, detection_loss
+from MedSAM3SegmentLib.training.meta.decoder_layers import recorded_decoder
+from MedSAM3SegmentLib.training.meta.losses import MetaLossWeights, meta_loss
 
+from .activation_checkpoints import checkpointed_activations
 from .frozen_features import FrozenFeatures
-from .lora_layers import lora_layers, lora_weights
+from .lora_layers import lora_weights
 from .memory_estimate import TrainingMemory, estimate_training_memory
 from .processes import Processes
 from .recipe import FineTuning
+from .tensorboard_log import TensorBoardLog, tensorboard_folder
+from .trainable_weights import trainable_weights
 from .training_files import CURVE_FILE, SavedState, TrainingFiles
-from .tuning import ENCODERS, LayerDecay, Tune, freeze_encoders, own_memory
+from .tuning import ENCODERS, LayerDecay, Tune
 from .validation import ValidationScore, validate
 
 if TYPE_CHECKING:
     from transformers import Sam3Model
 
     from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
+
+
+#: The slice adapter's place among what is trained and written.
+_ADDED = SLICE_ADAPTER.removesuffix(".")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +62,8 @@ class TrainingRun:
         say_memory: hears before the first step what the training takes.
         processes: that train together.
         start: fills the weights that learn, before the first step, with others than the base's.
+        checkpoint_activations: keep less from the way forward to the way back, and compute it anew.
+        tensorboard: whether the learning curve is written for TensorBoard too.
     """
 
     output: Path
@@ -64,6 +76,8 @@ class TrainingRun:
     say_memory: Callable[[TrainingMemory], None] | None = None
     processes: Processes = field(default_factory=Processes)
     start: Callable[[Sam3Model], None] = lambda _network: None
+    checkpoint_activations: bool = False
+    tensorboard: bool = False
 
 
 def fine_tune(
@@ -71,7 +85,7 @@ def fine_tune(
 ) -> None:
     """Train ``model`` on and write what comes out of it.
 
-    Its tracker stays as it is. With adapters (``Tune.LORA`` and ``Tune.DETECTOR``) its own weights are as before.
+    Its tracker stays as it is. With adapters (all but ``Tune.ALL``) its own weights are as before.
 
     Args:
         model: in float32 where its encoders are trained.
@@ -87,7 +101,8 @@ def fine_tune(
         raise ModelError("The model {model} has no tokenizer; train on one that has.", model=model.card.name)
     if not any(len(stack.slices) for stack in stacks):
         raise InputError("There is no slice to train on; check the manifest.")
-    with threads_for(model), _trainable(model, recipe):
+    kept = checkpointed_activations(model.network) if run.checkpoint_activations else nullcontext()
+    with threads_for(model), trainable_weights(model, recipe), kept:
         run.start(model.network)
         _Training(model, stacks, recipe, card, run).go()
 
@@ -96,29 +111,6 @@ def network_sizes(model: Sam3Detector) -> tuple[int, int]:
     """Edges of the network's input and of its masks in pixels."""
     patch_size = int(model.network.config.vision_config.backbone_config.patch_size)
     return model.image_size, 4 * model.image_size // patch_size
-
-
-@contextmanager
-def _trainable(model: Sam3Detector, recipe: FineTuning) -> Iterator[None]:
-    """Within the block the weights that the recipe names learn, and no others; adapters leave no trace."""
-    network = model.network
-    if recipe.tune is Tune.LORA:
-        with lora_layers(network, recipe.lora, recipe.seed):
-            yield
-        return
-    if recipe.tune is Tune.DETECTOR:
-        freeze_encoders(network)
-        before = {name: p.data for name, p in network.named_parameters() if p.requires_grad}
-        own_memory(network)
-        try:
-            yield
-        finally:
-            for name, parameter in network.named_parameters():
-                parameter.data = before.get(name, parameter.data)
-        return
-    network.requires_grad_(True)
-    own_memory(network)
-    yield
 
 
 class _Training:
@@ -134,10 +126,14 @@ class _Training:
     ) -> None:
         self._model, self._recipe, self._card, self._run = model, recipe, card, run
         self._batches = BatchMaker(stacks, recipe.effective_plan, *network_sizes(model), recipe.seed)
-        self._frozen = FrozenFeatures(model) if recipe.tune is Tune.DETECTOR else None
+        self._frozen = FrozenFeatures(model) if recipe.tune.freezes_encoders else None
+        adapter = model.trained_slice_adapter
+        #: What holds the weights that are trained.
+        self._module: torch.nn.Module = model.network if adapter is None else torch.nn.ModuleDict({_ADDED: adapter})
         self._files = TrainingFiles(run.output)
         self._best: float | None = None
         self._last_step = 0
+        self._board: TensorBoardLog | None = None
 
     def go(self) -> None:
         run, network = self._run, self._model.network
@@ -148,11 +144,13 @@ class _Training:
             self._batches.rng.bit_generator.state = saved.draws
         if run.say_memory is not None and run.processes.is_first:
             run.say_memory(self._estimate_memory())
+        if run.tensorboard and run.processes.is_first:
+            self._board = TensorBoardLog(tensorboard_folder(run.output), 0 if start is None else start.step)
         decay = LayerDecay.of(network, self._recipe.layer_decay)
         network.train()
         try:
             run_schedule(
-                network,
+                self._module,
                 self._recipe.schedule,
                 self._draw_losses,
                 self._save if run.processes.is_first else lambda _weights: None,
@@ -169,7 +167,11 @@ class _Training:
             )
         finally:
             network.eval()
+            if self._board is not None:
+                self._board.close()
         if run.processes.is_first:
+            # What is kept may be an earlier state, with the curve up to there.
+            (run.output / CURVE_FILE).write_text(self._files.curve.read_text(encoding="utf-8"), encoding="utf-8")
             self._files.remove()
 
     def _begin(self) -> SavedState | None:
@@ -213,14 +215,21 @@ class _Training:
         device = self._model.device.type
         dtype = training_dtype(device)
         mixed = torch.autocast(device, dtype) if dtype is torch.bfloat16 else nullcontext()
+        losses = self._recipe.losses or LossWeights()
         with mixed:
+            if isinstance(losses, MetaLossWeights):
+                with recorded_decoder(self._model.network) as call:
+                    raw = predict(self._model, part, self._frozen)
+                return meta_loss(self._model.network, raw, call, part.targets, losses, counts)
             raw = predict(self._model, part, self._frozen)
-        return detection_loss(raw, part.targets, self._recipe.losses or LossWeights(), counts)
+        return detection_loss(raw, part.targets, losses, counts)
 
     def _count(self, step: int, rate: float, losses: Mapping[str, float]) -> None:
         self._last_step = step
         if self._run.processes.is_first:
             self._files.add_row(step, rate, losses)
+        if self._board is not None:
+            self._board.add_step(step, rate, losses)
 
     def _keep(self, state: LoopState) -> None:
         draws = dict(self._batches.rng.bit_generator.state)
@@ -231,9 +240,11 @@ class _Training:
         if not self._run.validation:
             self._write(weights, {})
             return
-        with _loaded(self._model.network, weights):
+        with _loaded(self._module, weights):
             score = validate(self._model, self._run.validation)
         self._files.add_validation({"dice": score.dice, "presence": score.presence})
+        if self._board is not None:
+            self._board.add_validation(self._last_step, {"dice": score.dice, "presence": score.presence})
         self._run.say(self._last_step, score)
         if self._best is None or score.total > self._best:
             self._best = score.total
@@ -248,6 +259,8 @@ class _Training:
             )
             save_snapshot(written, weights, output)
             (output / CURVE_FILE).write_text(files[CURVE_FILE], encoding="utf-8")
+        elif recipe.tune is Tune.SLICE_ADAPTER:
+            write_adapter(output, card, {}, {name: half_precision(value) for name, value in weights.items()}, files)
         elif recipe.tune is Tune.LORA:
             write_adapter(output, card, lora_weights(weights, recipe.lora), {}, files)
         else:

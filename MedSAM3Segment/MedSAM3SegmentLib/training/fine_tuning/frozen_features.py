@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 
+from MedSAM3SegmentLib.adapters.slice_adapter import SliceAdapter
 from MedSAM3SegmentLib.models.detector import FeaturePyramid, Sam3Detector, TextFeatures, VisionFeatures
-from MedSAM3SegmentLib.training.batches import Batch, ViewKey
+from MedSAM3SegmentLib.training.batches import Batch, Run, ViewKey
 
 
 class FrozenFeatures:
@@ -24,14 +27,30 @@ class FrozenFeatures:
         self._tokens: dict[ViewKey, torch.Tensor] = {}
         self._phrases: dict[str, torch.Tensor] = {}
 
-    @torch.no_grad()
     def pyramid(self, batch: Batch) -> FeaturePyramid:
-        """Of a batch's pictures, one entry each."""
-        given = dict(zip(batch.views, batch.pictures, strict=True))
-        missing = {key: picture for key, picture in given.items() if key not in self._tokens}
-        for key, picture in missing.items():
+        """Of a batch's pictures, one entry each; where a slice adapter is trained, as it changes them."""
+        adapter = self._model.trained_slice_adapter
+        if adapter is not None and batch.runs:
+            return self._model.build_pyramid(VisionFeatures(self._in_context(adapter, batch.runs)))
+        with torch.no_grad():
+            tokens = [self._of(key, picture) for key, picture in zip(batch.views, batch.pictures, strict=True)]
+            return self._model.build_pyramid(VisionFeatures(torch.stack(tokens)))
+
+    def _in_context(self, adapter: SliceAdapter, runs: Sequence[Run]) -> torch.Tensor:
+        """Features of the slices in the middle of runs, ``[slice, token, channel]``."""
+        with torch.no_grad():
+            known = [[None if one is None else self._of(*one) for one in run] for run in runs]
+        nothing = torch.zeros_like(next(one for one in known[0] if one is not None))
+        tokens = torch.stack([torch.stack([nothing if one is None else one for one in run]) for run in known])
+        there = torch.tensor([[one is not None for one in run] for run in known], device=self._model.device)
+        changed: torch.Tensor = adapter(tokens.to(self._model.device), there)
+        return changed[:, changed.shape[1] // 2]
+
+    def _of(self, key: ViewKey, picture: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """Of one picture, ``[token, channel]``."""
+        if key not in self._tokens:
             self._tokens[key] = self._model.encode_images(picture()).tokens[0].cpu()
-        return self._model.build_pyramid(VisionFeatures(torch.stack([self._tokens[key] for key in batch.views])))
+        return self._tokens[key]
 
     @torch.no_grad()
     def phrases(self, phrases: list[str]) -> TextFeatures:

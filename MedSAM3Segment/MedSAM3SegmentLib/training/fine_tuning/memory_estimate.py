@@ -42,8 +42,10 @@ def estimate_training_memory(
         losses_of_a_slice: goes forward with one slice and all that is asked of it.
         slices: that go through together.
     """
-    weights = [parameter for parameter in model.network.parameters() if parameter.requires_grad]
-    owned = {parameter.untyped_storage().data_ptr() for parameter in model.network.parameters()}
+    adapter = model.trained_slice_adapter
+    all_weights = [*model.network.parameters(), *(adapter.parameters() if adapter is not None else ())]
+    weights = [parameter for parameter in all_weights if parameter.requires_grad]
+    owned = {parameter.untyped_storage().data_ptr() for parameter in all_weights}
     kept: dict[int, int] = {}
 
     def count(tensor: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from MedSAM3SegmentLib.adapters.slice_adapter import REACH
 from MedSAM3SegmentLib.training.batches import BatchPlan
 from MedSAM3SegmentLib.training.loop import Schedule
 
@@ -14,6 +15,7 @@ from .tuning import LoraOptions, Tune
 
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.training.losses import LossWeights
+    from MedSAM3SegmentLib.training.meta.matching import MetaLossWeights
 
 
 class PromptKind(StrEnum):
@@ -49,7 +51,7 @@ class FineTuning:
         schedule: how long and how hard.
         plan: what is asked.
         seed: of all choices.
-        losses: what counts how much; None for this project's own.
+        losses: what counts how much: this project's or Meta's; None for this project's usual.
         lora: of ``Tune.LORA``.
         layer_decay: of ``Tune.ALL``; 1 for the same rate everywhere.
         accumulate: parts that a batch is gone through in, to need less memory.
@@ -59,7 +61,7 @@ class FineTuning:
     schedule: Schedule
     plan: BatchPlan
     seed: int = 1
-    losses: LossWeights | None = None
+    losses: LossWeights | MetaLossWeights | None = None
     lora: LoraOptions = field(default_factory=LoraOptions)
     layer_decay: float = 0.9
     accumulate: int = 1
@@ -67,9 +69,10 @@ class FineTuning:
     @property
     def effective_plan(self) -> BatchPlan:
         """The plan; frozen encoders look at each of a few views of a slice once, and at no picture of nothing."""
-        if self.tune is not Tune.DETECTOR:
+        if not self.tune.freezes_encoders:
             return self.plan
-        return replace(self.plan, views=self.plan.views or 1, empty_probability=0.0)
+        neighbors = REACH if self.tune is Tune.SLICE_ADAPTER else 0
+        return replace(self.plan, views=self.plan.views or 1, neighbors=neighbors, empty_probability=0.0)
 
     def describe(self) -> dict[str, Any]:
         """JSON that says how, for the card and for going on after a break."""
@@ -86,7 +89,7 @@ class FineTuning:
         if self.tune is Tune.ALL:
             words["layer decay"] = self.layer_decay
         if self.losses is not None:
-            words["losses"] = asdict(self.losses)
+            words["losses"] = {"kind": type(self.losses).__name__, **asdict(self.losses)}
         return words
 
 

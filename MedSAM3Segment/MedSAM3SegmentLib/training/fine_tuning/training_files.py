@@ -19,6 +19,8 @@ from MedSAM3SegmentLib.training.loop import LoopState
 #: Of the learning curve.
 CURVE_FILE = "learning-curve.csv"
 
+_SETTINGS = "settings.json"
+
 _LOSSES = (
     "presence",
     "classification",
@@ -28,6 +30,8 @@ _LOSSES = (
     "giou",
     "mask",
     "mask dice",
+    "auxiliary",
+    "one-to-many",
 )
 _COLUMNS = ("step", "learning rate", "loss", *_LOSSES, "validation dice", "validation presence")
 
@@ -52,12 +56,18 @@ class TrainingFiles:
 
     Args:
         output: what is trained into.
+        folder: another place for it.
     """
 
-    def __init__(self, output: Path) -> None:
-        self.folder = output.with_name(output.name + ".training")
+    def __init__(self, output: Path, folder: Path | None = None) -> None:
+        self.folder = folder or output.with_name(output.name + ".training")
         self._output = output
         self._rows: list[dict[str, str]] = []
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is a training to go on with."""
+        return (self.folder / _SETTINGS).is_file()
 
     @property
     def curve(self) -> Path:
@@ -72,7 +82,7 @@ class TrainingFiles:
         Raises:
             InputError: there is nothing to go on from, something that would be lost, or it was trained otherwise.
         """
-        path = self.folder / "settings.json"
+        path = self.folder / _SETTINGS
         text = json.dumps(settings, indent=1, sort_keys=True) + "\n"
         if not resume:
             if path.exists():
@@ -82,7 +92,8 @@ class TrainingFiles:
                     folder=self.folder,
                 )
             self.folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            with atomic_draft(path) as draft:
+                draft.write_text(text, encoding="utf-8")
             self._write_curve()
             return None
         if not path.is_file():
@@ -155,8 +166,10 @@ class TrainingFiles:
     def _read_curve(self, step: int) -> None:
         """Steps after ``step`` will be done again."""
         if self.curve.exists():
-            with self.curve.open(encoding="utf-8", newline="") as file:
-                rows = [row for row in csv.DictReader(file) if (row.get("step") or "").isdecimal()]
+            text = self.curve.read_text(encoding="utf-8")
+            # A row that was being written when the process was killed has no end.
+            lines = text[: text.rfind("\n") + 1].splitlines()
+            rows = [row for row in csv.DictReader(lines) if (row.get("step") or "").isdecimal()]
             self._rows = [
                 {name: row[name] for name in _COLUMNS if row.get(name)} for row in rows if int(row["step"]) <= step
             ]

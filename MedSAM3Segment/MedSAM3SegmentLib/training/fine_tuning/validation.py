@@ -11,7 +11,7 @@ import torch
 from MedSAM3SegmentLib.assembly.assemble import slice_mask
 from MedSAM3SegmentLib.detection.postprocess import postprocess_slice
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.models.detector import Sam3Detector
+from MedSAM3SegmentLib.models.detector import Sam3Detector, VisionFeatures
 from MedSAM3SegmentLib.preprocessing.model_input import to_model_input
 from MedSAM3SegmentLib.training.batches import known_slices
 from MedSAM3SegmentLib.training.dataset import LabelledStack
@@ -82,6 +82,17 @@ def validate(model: Sam3Detector, stacks: Sequence[LabelledStack]) -> Validation
     return ValidationScore(float(np.mean(dices)) if dices else float("nan"), float(np.mean(shares)))
 
 
+def _features(model: Sam3Detector, stack: LabelledStack, batch: list[int]) -> VisionFeatures:
+    """Of some slices of a stack, as the detector gets them."""
+
+    def alone(indices: Sequence[int]) -> torch.Tensor:
+        pictures = to_model_input(stack.slices[list(indices)], stack.window, model.image_size)
+        return model.encode_images(pictures).tokens
+
+    adapter = model.slice_adapter
+    return VisionFeatures(alone(batch) if adapter is None else adapter.of_slices(alone, batch, len(stack.slices)))
+
+
 def _validate_stack(
     model: Sam3Detector, stack: LabelledStack, chosen: Sequence[int], right: dict[bool, list[bool]]
 ) -> list[float]:
@@ -92,9 +103,7 @@ def _validate_stack(
     threshold, shape = model.card.threshold, stack.codes.shape[1:]
     for first in range(0, len(chosen), _BATCH):
         batch = list(chosen[first : first + _BATCH])
-        pyramid = model.build_pyramid(
-            model.encode_images(to_model_input(stack.slices[batch], stack.window, model.image_size))
-        )
+        pyramid = model.build_pyramid(_features(model, stack, batch))
         for number, concept in enumerate(stack.concepts):
             raw = model.detect(pyramid, phrases[number : number + 1].repeat(len(batch)))
             for pair, index in enumerate(batch):

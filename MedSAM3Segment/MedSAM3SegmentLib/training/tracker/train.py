@@ -11,7 +11,7 @@ from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.models.threads import threads_for
 from MedSAM3SegmentLib.progress import CancelCheck
 from MedSAM3SegmentLib.training.dataset import LabelledStack
-from MedSAM3SegmentLib.training.loop import Schedule
+from MedSAM3SegmentLib.training.loop import Schedule, StateKeeper
 from MedSAM3SegmentLib.training.train import until_cancelled
 
 from .architecture import TrackerArchitecture, new_tracker
@@ -54,6 +54,7 @@ def add_tracker(
     on_synthetic: bool,
     report: Callable[[TrainingState], None] | None = None,
     cancel: CancelCheck | None = None,
+    state: StateKeeper | None = None,
 ) -> Sam3Detector:
     """Train a tracker on a model's image features and write both into the folder ``output``.
 
@@ -63,6 +64,7 @@ def add_tracker(
         stacks: gone through once; kept are their image features, 0.1 MB a slice for the demo model.
         data: what the card shall say the tracker was trained on.
         on_synthetic: whether that is synthetic, so that the whole is a demo.
+        state: keeps where it is, for a training that may be broken off.
 
     Returns:
         The model with its tracker, as it was saved.
@@ -87,4 +89,6 @@ def add_tracker(
     )
     networks = new_tracker(recipe.architecture, model.network, encoded[0].tokens, recipe.seed)
     clips = ClipMaker(encoded, recipe.plan, recipe.seed)
-    return train_tracker(model, networks, card, clips, recipe.schedule, output, report=report, cancel=cancel)
+    return train_tracker(
+        model, networks, card, clips, recipe.schedule, output, report=report, cancel=cancel, state=state
+    )

@@ -27,7 +27,9 @@ from MedSAM3SegmentLib.models.tracker_types import (
 from MedSAM3SegmentLib.progress import CancelCheck
 from MedSAM3SegmentLib.training.detector_trainer import save_snapshot
 from MedSAM3SegmentLib.training.loop import (
+    LoopHooks,
     Schedule,
+    StateKeeper,
     TrainingState,
     Weights,
     run_schedule,
@@ -54,12 +56,14 @@ def train_tracker(
     weights: TrackerLossWeights | None = None,
     report: Callable[[TrainingState], None] | None = None,
     cancel: CancelCheck | None = None,
+    state: StateKeeper | None = None,
 ) -> Sam3Detector:
     """Train a tracker and leave ``model``, whose own weights stay as they are, with it in ``output``.
 
     Args:
         networks: the tracker; its weights are changed.
         card: of the model with its tracker.
+        state: keeps where it is, for a training that may be broken off.
 
     Returns:
         The model as it was saved.
@@ -81,8 +85,14 @@ def train_tracker(
         halves.load_state_dict(average)
         trained = _save(model, halves.half(), card, output)
 
+    start = state.start(clips.rng) if state is not None else None
+    hooks = LoopHooks(report, cancel)
+    if state is not None:
+        hooks = replace(hooks, keep=lambda kept: state.keep(kept, clips.rng))
     with threads_for(model):
-        run_schedule(modules, schedule, draw_losses, save, output, report=report, cancel=cancel)
+        average = run_schedule(modules, schedule, draw_losses, save, output, hooks=hooks, start=start)
+    if start is not None and start.step >= schedule.steps:
+        save(average)  # It was broken off behind its last step.
     return trained
 
 

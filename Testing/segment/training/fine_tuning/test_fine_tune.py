@@ -274,9 +274,9 @@ def test_two_processes_train_as_one(tiny_model_folder: Path, tmp_path: Path) -> 
             tune(model, [stack], recipe(Tune.ALL, steps=3), Path(sys.argv[1]), base, processes=processes)
         """)
     )
-    subprocess.run([sys.executable, str(script), str(tmp_path / "one")], check=True, timeout=300)
+    subprocess.run([sys.executable, str(script), str(tmp_path / "one")], check=True, timeout=600)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    subprocess.run([*launcher, str(script), str(tmp_path / "two")], check=True, timeout=300, capture_output=True)
+    subprocess.run([*launcher, str(script), str(tmp_path / "two")], check=True, timeout=600, capture_output=True)
     one, two = (losses_in(tmp_path / name / "learning-curve.csv") for name in ("one", "two"))
     assert np.allclose(np.array(one, float), np.array(two, float), rtol=1e-4)
     assert len(one) == 3

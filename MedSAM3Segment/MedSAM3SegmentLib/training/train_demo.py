@@ -1,0 +1,222 @@
+"""Making the demo model: one run from nothing to a detector and its tracker, which a break does not change."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from MedSAM3SegmentLib.checkpoints.model_card import MaskRule, ModelCard
+from MedSAM3SegmentLib.progress import CancelCheck
+from MedSAM3SegmentLib.synthetic.phantom import CONCEPTS
+
+from .demo_recipe import SYNONYMS, DemoRecipe, TrackerStage, phantom_lessons
+
+if TYPE_CHECKING:
+    from MedSAM3SegmentLib.models.detector import Sam3Detector
+
+    from .architecture import Architecture
+    from .batches import Batch, BatchMaker, BatchPlan
+    from .dataset import LabelledStack
+    from .fine_tuning.training_files import TrainingFiles
+    from .loop import LoopState, StateKeeper, TrainingState
+
+#: How many phantoms give way to new ones at a time.
+_CHANGED_AT_ONCE = 20
+
+
+def train_demo(
+    output: Path,
+    recipe: DemoRecipe,
+    *,
+    resume: bool = False,
+    report: Callable[[TrainingState], None] | None = None,
+    cancel: CancelCheck | None = None,
+) -> None:
+    """Train the demo model from nothing into the folder ``output``.
+
+    Args:
+        resume: whether a training that was broken off goes on; the model is the same as without the break.
+
+    Raises:
+        InputError: there is nothing to go on with, or something that would be lost.
+        Cancelled: ``cancel`` said so; the last snapshot stays.
+    """
+    from MedSAM3SegmentLib.models.detector import Sam3Detector
+
+    from .architecture import Architecture, new_network, train_tokenizer
+    from .detector_trainer import train
+    from .fine_tuning.training_files import TrainingFiles
+    from .loop import Schedule
+
+    files = TrainingFiles(output)
+    kept = _Kept(files, {"demo": asdict(recipe)}, resume)
+    architecture, lessons = Architecture(), phantom_lessons(0)
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer = train_tokenizer(lessons.texts, recipe.merges, Path(folder))
+    card = _demo_card(recipe, architecture, lessons.plan)
+    model = Sam3Detector(new_network(architecture, tokenizer, recipe.seed), tokenizer, card, "cpu")
+    plan = replace(lessons.plan, focus_probability=recipe.focus_probability, near_probability=recipe.near_probability)
+    batches = PhantomBatches(recipe, plan, architecture, done=kept.step, cancel=cancel)
+    schedule = Schedule(recipe.steps, recipe.learning_rate, save_every=100)
+    train(model, batches, schedule, output, report=report, cancel=cancel, state=kept)
+    if recipe.tracker is not None:
+        tracker_files = TrainingFiles(output, files.folder / "tracker")
+        state = _Kept(tracker_files, {"tracker": asdict(recipe.tracker)}, tracker_files.has_begun)
+        train_phantom_tracker(model, output, recipe.tracker, report=report, cancel=cancel, state=state)
+    files.remove()
+
+
+def train_phantom_tracker(
+    model: Sam3Detector,
+    output: Path,
+    stage: TrackerStage,
+    *,
+    report: Callable[[TrainingState], None] | None = None,
+    cancel: CancelCheck | None = None,
+    state: StateKeeper | None = None,
+) -> None:
+    """Train a tracker for ``model`` on synthetic abdomens and write both into the folder ``output``.
+
+    Args:
+        state: keeps where it is, for a training that may be broken off.
+
+    Raises:
+        Cancelled: ``cancel`` said so; the last snapshot stays, or what ``output`` held before.
+    """
+    from MedSAM3SegmentLib.training.tracker.train import TrackerRecipe, add_tracker, tracker_schedule
+
+    from .dataset import phantom_stacks
+
+    seeds = range(stage.first_seed, stage.first_seed + stage.phantoms)
+    add_tracker(
+        model,
+        phantom_stacks(seeds, stage.thickness_mm),
+        TrackerRecipe(tracker_schedule(stage.steps, stage.learning_rate), seed=stage.seed),
+        output,
+        data={"phantoms": asdict(stage)},
+        on_synthetic=True,
+        report=report,
+        cancel=cancel,
+        state=state,
+    )
+
+
+class PhantomBatches:
+    """Batches from synthetic volumes, of which the oldest give way to new ones as training goes on.
+
+    Args:
+        recipe: which volumes, and for how many steps.
+        plan: what is asked.
+        architecture: of the network that they are for.
+        done: steps that were made already.
+        cancel: asked while volumes are made, which takes a second for each.
+    """
+
+    def __init__(
+        self,
+        recipe: DemoRecipe,
+        plan: BatchPlan,
+        architecture: Architecture,
+        done: int = 0,
+        cancel: CancelCheck | None = None,
+    ) -> None:
+        self.rng = np.random.default_rng(recipe.seed)
+        self._recipe, self._plan, self._cancel = recipe, plan, cancel
+        self._image_size = architecture.image_size
+        self._mask_size = 4 * architecture.image_size // architecture.patch_size
+        self._step = done
+        self._stacks: dict[int, LabelledStack] = {}
+        self._maker: BatchMaker | None = None
+
+    def seeds(self, step: int) -> range:
+        """The phantoms that the batch of ``step`` is drawn from."""
+        recipe = self._recipe
+        at_once = min(recipe.at_once, recipe.phantoms)
+        given_way = (recipe.phantoms - at_once) * step // recipe.steps
+        given_way -= given_way % _CHANGED_AT_ONCE
+        return range(recipe.first_seed + given_way, recipe.first_seed + given_way + at_once)
+
+    def draw(self) -> Batch:
+        """The next batch.
+
+        Raises:
+            Cancelled: while volumes were made.
+        """
+        seeds = self.seeds(self._step)
+        self._step += 1
+        if self._maker is None or list(seeds) != list(self._stacks):
+            self._maker = self._new_maker(seeds)
+        self._maker.rng = self.rng
+        return self._maker.draw()
+
+    def _new_maker(self, seeds: range) -> BatchMaker:
+        from .batches import BatchMaker
+        from .train import until_cancelled
+
+        known = self._stacks
+        made = (known[seed] if seed in known else self._stack(seed) for seed in seeds)
+        self._stacks = dict(zip(seeds, until_cancelled(made, self._cancel), strict=True))
+        stacks = list(self._stacks.values())
+        return BatchMaker(stacks, self._plan, self._image_size, self._mask_size, self._recipe.seed)
+
+    def _stack(self, seed: int) -> LabelledStack:
+        from .dataset import phantom_stacks
+
+        if seed % 2 == 0:
+            (stack,) = phantom_stacks([seed])
+        else:
+            recipe = self._recipe
+            (stack,) = phantom_stacks([seed], absence=recipe.absence, kidney_tumor=recipe.kidney_tumor)
+        return stack
+
+
+class _Kept:
+    """Where a training is, in its files."""
+
+    def __init__(self, files: TrainingFiles, settings: dict[str, object], resume: bool) -> None:
+        self._files = files
+        self._saved = files.begin(settings, resume)
+
+    @property
+    def step(self) -> int:
+        """Steps that were made when it began."""
+        return 0 if self._saved is None else self._saved.loop.step
+
+    def start(self, rng: np.random.Generator) -> LoopState | None:
+        """See ``loop.StateKeeper``."""
+        if self._saved is None:
+            return None
+        rng.bit_generator.state = self._saved.draws
+        return self._saved.loop
+
+    def keep(self, state: LoopState, rng: np.random.Generator) -> None:
+        """See ``loop.StateKeeper``."""
+        from .fine_tuning.training_files import SavedState
+
+        self._files.keep(SavedState(state, dict(rng.bit_generator.state), None))
+
+
+def _demo_card(recipe: DemoRecipe, architecture: Architecture, plan: BatchPlan) -> ModelCard:
+    return ModelCard(
+        name="MedSAM3 demo",
+        is_demo=True,
+        threshold=0.5,
+        mask_rule=MaskRule.SEMANTIC,
+        licence="Apache-2.0",
+        description=(
+            "A small SAM 3 trained on synthetic abdomens to show how the program works. "
+            "It knows nothing about real patients."
+        ),
+        training={
+            "recipe": asdict(recipe),
+            "architecture": asdict(architecture),
+            "concepts": list(CONCEPTS),
+            "synonyms": {name: list(words) for name, words in SYNONYMS.items()},
+            "negatives": list(plan.others),
+        },
+    )
