@@ -89,7 +89,9 @@ def read_values(path: Path) -> dict[str, Any]:
 
 
 def _from_values(values: dict[str, Any], path: Path, with_tracker: bool) -> PretrainedConfig:
-    from transformers import Sam3Config, Sam3LiteTextConfig, Sam3VideoConfig
+    from transformers.models.sam3.configuration_sam3 import Sam3Config
+    from transformers.models.sam3_lite_text.configuration_sam3_lite_text import Sam3LiteTextConfig
+    from transformers.models.sam3_video.configuration_sam3_video import Sam3VideoConfig
 
     try:
         if "hf" in values:
@@ -143,7 +145,8 @@ def set_resolution(config: PretrainedConfig, size: int) -> None:
 
 def _from_meta_shapes(checkpoint: Checkpoint) -> PretrainedConfig:
     """What the shapes of Meta's weights say; the rest are the numbers SAM 3 was published with."""
-    from transformers import Sam3Config, Sam3VideoConfig
+    from transformers.models.sam3.configuration_sam3 import Sam3Config
+    from transformers.models.sam3_video.configuration_sam3_video import Sam3VideoConfig
 
     shapes = {name.removeprefix(DETECTOR): shape for name, shape in checkpoint.file.shapes.items()}
     try:

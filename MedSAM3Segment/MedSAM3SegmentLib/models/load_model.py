@@ -59,7 +59,7 @@ def load_model(
     if resolution is not None:
         set_resolution(config, resolution)
     torch_dtype = choose_dtype(dtype, device, layer_size(detector_config(config)))
-    networks = load_networks(checkpoint, base.folder, device=device, dtype=torch_dtype, resolution=resolution)
+    networks = load_networks(checkpoint, base.folder, device=device, dtype=torch_dtype, config=config)
     tokenizer = matching_tokenizer(base.tokenizer_folders(), detector_config(networks.config), base.weights)
     card = base.card
     switch = LoraManager(networks.detector, checkpoint)
