@@ -128,6 +128,8 @@ class RequestForm:
             "grouping": parameters.grouping.engine_grouping,
             "morePlanes": others if parameters.all_planes else (),
             "view": view if parameters.mode is PanelMode.THIS_SLICE else None,
+            "skim": parameters.skim if parameters.mode is PanelMode.SLICES else 1,
+            "sliceDistance": parameters.slice_distance if parameters.mode is PanelMode.SLICES else 0.0,
             "adapt": Adapt.SLICES if parameters.adapt and parameters.mode is PanelMode.FROM_PROMPTS else None,
         }
 
@@ -214,6 +216,7 @@ class RequestForm:
         is_free = parameters.mode is not PanelMode.THIS_SLICE
         ui.adaptCheckBox.visible = parameters.mode is PanelMode.FROM_PROMPTS
         ui.planeSelector.enabled = ui.morePlanesCheckBox.enabled = ui.rangeCheckBox.enabled = is_free
+        ui.skimBox.enabled = ui.sliceDistanceBox.enabled = parameters.mode is PanelMode.SLICES
         ui.firstSliceBox.enabled = ui.lastSliceBox.enabled = is_free and parameters.range_is_used
         count = self._slice_count()
         ui.lastSliceBox.suffix = "" if count is None else _(" of {last}").format(last=count - 1)

@@ -116,6 +116,31 @@ def tracker_config(config: PretrainedConfig) -> PretrainedConfig | None:
     return getattr(config, "tracker_config", None)
 
 
+def image_size_of(config: PretrainedConfig) -> int:
+    """Edge of the square input in pixels."""
+    return int(detector_config(config).vision_config.backbone_config.image_size)
+
+
+def set_draft_resolution(config: PretrainedConfig) -> None:
+    """Run at half of a model's own edge length, 504 pixels in place of SAM 3's 1008.
+
+    Position embeddings are tiled and rotary ones computed for fewer tokens, as transformers does both for any size;
+    windows of attention that the smaller grid does not fill are padded.
+
+    Raises:
+        InputError: half is no multiple of the patch.
+    """
+    own, patch = image_size_of(config), int(detector_config(config).vision_config.backbone_config.patch_size)
+    if own % 2 or own // 2 % patch:
+        raise InputError(
+            "This model makes no draft: half of its {size} pixels is no multiple of its patches of {patch}; leave "
+            "--draft out.",
+            size=own,
+            patch=patch,
+        )
+    _set_size(config, own // 2)
+
+
 def set_resolution(config: PretrainedConfig, size: int) -> None:
     """Run at another edge length of the square input.
 
@@ -138,9 +163,15 @@ def set_resolution(config: PretrainedConfig, size: int) -> None:
                 step=step,
                 near=near,
             )
-        part.image_size = size
-        grid = size // backbone.patch_size
-        part.vision_config.backbone_feature_sizes = [[4 * grid] * 2, [2 * grid] * 2, [grid] * 2]
+    _set_size(config, size)
+
+
+def _set_size(config: PretrainedConfig, size: int) -> None:
+    for part in (detector_config(config), tracker_config(config)):
+        if part is not None:
+            part.image_size = size
+            grid = size // part.vision_config.backbone_config.patch_size
+            part.vision_config.backbone_feature_sizes = [[4 * grid] * 2, [2 * grid] * 2, [grid] * 2]
 
 
 def _from_meta_shapes(checkpoint: Checkpoint) -> PretrainedConfig:

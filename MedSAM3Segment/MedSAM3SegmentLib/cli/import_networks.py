@@ -42,11 +42,25 @@ _NETWORKS = (
 )
 
 
+class _Process:
+    """Whether this process is the command's own, in which nobody else imports anything."""
+
+    is_own = False
+
+
+def begin_own_process() -> None:
+    """Say that this process was started for one command of the shell."""
+    _Process.is_own = True
+
+
 def import_networks() -> None:
     """Import the modules of transformers that hold SAM 3, without what segmenting does not use.
 
-    Does nothing where transformers or its compiler is imported already, or where the version is another.
+    Does nothing in a process that was not started for the command, where transformers or its compiler is imported
+    already, or where its version is another.
     """
+    if not _Process.is_own:
+        return
     installed = version("transformers")
     if any(name in sys.modules for name in (*_DEFERRED, *_LISTING)) or not installed.startswith(
         tuple(f"{tried}." for tried in TRIED)

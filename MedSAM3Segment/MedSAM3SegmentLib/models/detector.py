@@ -27,15 +27,8 @@ if TYPE_CHECKING:
 
     from .lora_manager import LoraManager
 
-__all__ = [
-    "PADDING_LABEL",
-    "BoxPrompts",
-    "DetectorOutput",
-    "FeaturePyramid",
-    "Sam3Detector",
-    "TextFeatures",
-    "VisionFeatures",
-]
+__all__ = ["PADDING_LABEL", "BoxPrompts", "DetectorOutput", "FeaturePyramid", "Sam3Detector", "TextFeatures"]
+__all__ += ["VisionFeatures"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +148,7 @@ class Sam3Detector:
         network: the transformers module, in evaluation mode on ``device``.
         tracker: SAM 3's tracker and its neck, for models that come with them.
         adapters: what can be merged into the network and what is; None for a network that came from no file.
+        own_image_size: edge in pixels of the square input that the model was made for.
     """
 
     def __init__(
@@ -166,6 +160,7 @@ class Sam3Detector:
         identity: ModelIdentity | None = None,
         tracker: TrackerNetworks | None = None,
         adapters: LoraManager | None = None,
+        own_image_size: int | None = None,
     ) -> None:
         install_roi_align(network)
         self.network = network.to(device)
@@ -177,6 +172,7 @@ class Sam3Detector:
         self.tracker = tracker
         self.adapters = adapters
         self.device = torch.device(device)
+        self.own_image_size = own_image_size or self.image_size
 
     @property
     def card(self) -> ModelCard:

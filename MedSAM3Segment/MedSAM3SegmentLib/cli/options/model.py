@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass
 
 from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.models.devices import DRAFT, Resolution
 from MedSAM3SegmentLib.request import NO_MODEL
 
 
@@ -16,7 +17,7 @@ class ModelSection:
     source: str = "demo"
     device: str = "auto"
     dtype: str = "auto"
-    resolution: int | None = None
+    resolution: Resolution | None = None
     use_engine: bool = False
 
     @property
@@ -42,13 +43,22 @@ class ModelSection:
     @classmethod
     def of(cls, options: argparse.Namespace) -> ModelSection:
         """What was chosen with ``add_model_options``."""
+        if options.draft and options.resolution:
+            raise InputError("--draft is a resolution of its own; leave it or --resolution out.")
         use_engine = getattr(options, "engine", None) is not None
         if use_engine and options.model == NO_MODEL:
             raise InputError(f"--model {NO_MODEL} needs no engine; leave --engine out.")
-        fixed = {"--dtype": options.dtype != "auto", "--resolution": options.resolution, "--threads": options.threads}
+        fixed = {
+            "--dtype": options.dtype != "auto",
+            "--resolution": options.resolution,
+            "--draft": options.draft,
+            "--threads": options.threads,
+        }
         for option in (option for option, given in fixed.items() if use_engine and given):
             raise InputError(f"{option} is chosen where the engine is started; leave it or --engine out.")
-        return cls(options.model, options.device, options.dtype, options.resolution, use_engine)
+        return cls(
+            options.model, options.device, options.dtype, DRAFT if options.draft else options.resolution, use_engine
+        )
 
 
 def add_engine_option(parser: argparse.ArgumentParser) -> None:
@@ -109,5 +119,11 @@ def add_model_options(parser: argparse.ArgumentParser, *, may_be_none: bool = Fa
         metavar="PIXELS",
         type=int,
         help="edge of the model's square input; less is faster and takes less memory (default: the model's own)",
+    )
+    parser.add_argument(
+        "--draft",
+        action="store_true",
+        help="look at half of the model's own resolution (504 in place of 1008 pixels), to see quickly what comes out; "
+        "small structures and edges may be lost",
     )
     add_threads_option(parser)
