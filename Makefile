@@ -32,6 +32,7 @@ bench: $(VENV)/ready-for-tests
 	$(BIN)/python benchmarks/fewer_slices.py
 	$(BIN)/python benchmarks/phrase_stages.py
 	$(BIN)/python benchmarks/read_and_write.py
+	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/agent_timings.py
 	PYTHONPATH=MedSAM3Segment:MedSAM3Agent:Testing $(BIN)/python benchmarks/panel_latency.py
 

@@ -237,6 +237,8 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         adapt=None,
         adaptName="",
         locate=None,
+        skim=1,
+        sliceDistance=0.0,
     ):
         """Segment ``volumeNode``, write one segment per concept that was found, and return; the window stays alive.
 
@@ -275,6 +277,9 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         :param adapt: ``slices`` to let a copy of the model learn from the drawn slices first, which takes a minute or
             two; it is used only where it does better on drawn slices that were held out, and ``messages`` says so.
         :param adaptName: what to keep it as among the engine's models, where it is used; nothing is kept without one.
+        :param skim: every how many slices to look first, and then only where something may be; 1 looks at all. In the
+            mode ``slices`` alone, and refused for what may be smaller than the step; ``messages`` says so.
+        :param sliceDistance: slices nearer to each other than this, in mm, are interpolated; 0 interpolates none.
         :return: the segmentation node. A concept that was not found has no segment; ``messages`` says so.
         :raises MedSAM3SegmentLib.errors.MedSAM3Error: with one sentence that says what to do; the scene is unchanged.
         """
@@ -303,6 +308,8 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
             adapt=adapt,
             adapt_name=adaptName,
             locate=locate,
+            skim=skim,
+            slice_distance=sliceDistance,
         )
         return self._runs.finish(spec, progress, partial, cancel)
 
@@ -341,6 +348,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         options |= {"more_planes": options.pop("morePlanes", ())}
         options |= {"replace_completed": options.pop("replaceCompleted", False)}
         options |= {"adapt_name": options.pop("adaptName", "")}
+        options |= {"slice_distance": options.pop("sliceDistance", 0.0)}
         spec = parse_spec(volumeNode, concepts, segmentationNode, **options)
         return self._runs.start(spec, told, onDone, onFailed, onEdited)
 

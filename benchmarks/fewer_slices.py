@@ -1,14 +1,19 @@
 """What is lost and what is saved where not every slice is looked at. Run with ``make bench``.
 
 Phantoms of 2 mm slices, skimmed, and of 1 mm slices, of which one in three is looked at; each compared with looking at
-all of them. The organs fill at most 40 % of each stack. Figures stand in docs/performance.md; nothing is asserted.
+all of them. The organs fill at most 40 % of each stack. Takes about a quarter of an hour of CPU time; with ``--record``
+what is measured is kept phantom by phantom, and another call goes on where the last one ended. Figures stand in
+docs/performance.md; nothing is asserted.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -24,10 +29,34 @@ from MedSAM3SegmentLib.synthetic.phantom import Phantom, make_phantom
 
 ORGANS = ("liver", "spleen", "left kidney", "right kidney")
 LARGEST_SHARE = 0.4
-CASES = {
-    "2 mm, skimmed by 8": (2.0, SliceSaving(skim=8)),
-    "1 mm, every 3 mm": (1.0, SliceSaving(least_distance_mm=3.0)),
-}
+FIRST_SEED = 7000
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to save slices, and on how many phantoms of which slices it is tried."""
+
+    name: str
+    thickness_mm: float
+    saving: SliceSaving
+    phantoms: int
+
+
+CASES = (
+    Case("2 mm, skimmed by 10", 2.0, SliceSaving(skim=10), 20),
+    Case("1 mm, every 3 mm", 1.0, SliceSaving(least_distance_mm=3.0), 6),
+)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One phantom: the share of its slices that were encoded, and Dice of all and of some slices by organ."""
+
+    case: str
+    seed: int
+    encoded: float
+    of_all: dict[str, float]
+    of_some: dict[str, float]
 
 
 def phantom_of(seed: int, thickness_mm: float) -> Phantom:
@@ -59,42 +88,68 @@ def dice_of(result: SegmentResult, phantom: Phantom) -> dict[str, float]:
     return found
 
 
+def measure(segmenter: Segmenter, encoded: list[int], case: Case, seed: int) -> Measurement:
+    """Segment one phantom with and without the slices that are saved; features of the first serve the second."""
+    phantom = phantom_of(seed, case.thickness_mm)
+    organs = chosen_organs(phantom)
+    if not organs:
+        return Measurement(case.name, seed, 0.0, {}, {})
+    request = SegmentRequest(organs, plane=Plane.AXIAL)
+    segmenter.cache.clear()
+    encoded[0] = 0
+    of_some = dice_of(segmenter.segment(phantom.volume, replace(request, saving=case.saving)), phantom)
+    share = encoded[0] / phantom.volume.grid.shape[0]
+    of_all = dice_of(segmenter.segment(phantom.volume, request), phantom)
+    return Measurement(case.name, seed, share, of_all, of_some)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=20, help="how many phantoms (default: 20)")
+    parser.add_argument("--record", type=Path, help="keep what is measured in this file and go on from there")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no phantom after so long")
     options = parser.parse_args(argv)
+    done: list[Measurement] = []
+    if options.record is not None and options.record.is_file():
+        done = [Measurement(**json.loads(line)) for line in options.record.read_text().splitlines()]
+    known = {(one.case, one.seed) for one in done}
     segmenter = Segmenter.load("demo", "cpu")
     encoded = [0]
     segmenter.model.network.vision_encoder.backbone.register_forward_hook(
         lambda _module, inputs, _output: encoded.__setitem__(0, encoded[0] + inputs[0].shape[0])
     )
-    table = Table(title=f"{options.seeds} phantoms")
-    for heading in ("what", "encoded, mean and most", "Dice of all slices", "difference, mean and worst", "lost"):
-        table.add_column(heading, justify="left" if heading == "what" else "right")
-    for name, (thickness, saving) in CASES.items():
-        shares, whole, differences, lost = [], [], [], 0
-        for seed in range(7000, 7000 + options.seeds):
-            phantom = phantom_of(seed, thickness)
-            organs = chosen_organs(phantom)
-            if not organs:
+    end = time.monotonic() + 60 * options.minutes
+    for case in CASES:
+        for seed in range(FIRST_SEED, FIRST_SEED + case.phantoms):
+            if (case.name, seed) in known or time.monotonic() > end:
                 continue
-            request = SegmentRequest(organs, plane=Plane.AXIAL)
-            segmenter.cache.clear()
-            of_all = dice_of(segmenter.segment(phantom.volume, request), phantom)
-            segmenter.cache.clear()
-            encoded[0] = 0
-            of_some = dice_of(segmenter.segment(phantom.volume, replace(request, saving=saving)), phantom)
-            shares.append(encoded[0] / phantom.volume.grid.shape[0])
-            whole += of_all.values()
-            differences += [of_some[organ] - of_all[organ] for organ in organs]
-            lost += sum(of_all[organ] > 0 and of_some[organ] == 0 for organ in organs)
+            done.append(measure(segmenter, encoded, case, seed))
+            if options.record is not None:
+                with options.record.open("a") as file:
+                    file.write(json.dumps(asdict(done[-1])) + "\n")
+    print_table(done)
+
+
+def print_table(done: Sequence[Measurement]) -> None:
+    """One row for each case."""
+    table = Table()
+    for heading in ("what", "phantoms", "encoded, mean and most", "Dice of all slices", "difference, mean and worst"):
+        table.add_column(heading, justify="left" if heading == "what" else "right")
+    table.add_column("lost", justify="right")
+    for case in CASES:
+        measured = [one for one in done if one.case == case.name and one.of_all]
+        if not measured:
+            continue
+        shares = [one.encoded for one in measured]
+        pairs = [(one.of_all[organ], one.of_some[organ]) for one in measured for organ in one.of_all]
+        differences = [some - whole for whole, some in pairs]
         table.add_row(
-            name,
-            f"{np.mean(shares):.0%}, {max(shares):.0%}",
-            f"{np.mean(whole):.3f}",
+            case.name,
+            str(len(measured)),
+            f"{np.mean(shares):.1%}, {max(shares):.1%}",
+            f"{np.mean([whole for whole, _ in pairs]):.3f}",
             f"{np.mean(differences):+.4f}, {min(differences):+.4f}",
-            str(lost),
+            str(sum(whole > 0 and some == 0 for whole, some in pairs)),
         )
     Console(width=120).print(table)
 

@@ -13,6 +13,8 @@ from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.request import AssemblyOptions, Grouping, Mode
 
 _MOST_SLICES = 99999
+_LONGEST_STEP = 99
+_LONGEST_DISTANCE_MM = 50.0
 
 
 class PanelMode(Enum):
@@ -91,6 +93,8 @@ class PanelParameters:
         roi: only what is in this box.
         inside_segmentation, inside_segment: only what is in this segment, by its ID.
         all_planes: whether all three planes are looked along.
+        skim: every how many slices are looked at first; 1 for all.
+        slice_distance: slices nearer to each other are interpolated, in millimeters; 0 for none.
         link, hysteresis, fill_gaps, drop_isolated, largest_only: the clean-up steps, as in ``AssemblyOptions``.
         model, device: as ``medsam3 segment`` takes them.
         example_volume, example_segmentation: what shows the concepts in place of words; None for words.
@@ -113,6 +117,8 @@ class PanelParameters:
     inside_segment: str
     grouping: Annotated[PanelGrouping, Default(PanelGrouping.CONCEPT)]
     all_planes: bool
+    skim: Annotated[int, WithinRange(1, _LONGEST_STEP), Default(1)]
+    slice_distance: Annotated[float, WithinRange(0.0, _LONGEST_DISTANCE_MM), Default(0.0)]
     link: Annotated[bool, Default(AssemblyOptions.link)]
     hysteresis: Annotated[bool, Default(AssemblyOptions.hysteresis)]
     fill_gaps: Annotated[bool, Default(AssemblyOptions.fill_gaps)]

@@ -130,6 +130,8 @@ class RequestForm:
             "view": view if parameters.mode is PanelMode.THIS_SLICE else None,
             "adapt": Adapt.SLICES if self._learns() else None,
             "adaptName": parameters.adapt_name.strip() if self._learns() else "",
+            "skim": parameters.skim if parameters.mode is PanelMode.SLICES else 1,
+            "sliceDistance": parameters.slice_distance if parameters.mode is PanelMode.SLICES else 0.0,
         }
 
     def _learns(self) -> bool:
@@ -220,6 +222,7 @@ class RequestForm:
         ui.adaptCheckBox.visible = parameters.mode is PanelMode.FROM_PROMPTS
         ui.adaptNameEdit.visible = self._learns()
         ui.planeSelector.enabled = ui.morePlanesCheckBox.enabled = ui.rangeCheckBox.enabled = is_free
+        ui.skimBox.enabled = ui.sliceDistanceBox.enabled = parameters.mode is PanelMode.SLICES
         ui.firstSliceBox.enabled = ui.lastSliceBox.enabled = is_free and parameters.range_is_used
         count = self._slice_count()
         ui.lastSliceBox.suffix = "" if count is None else _(" of {last}").format(last=count - 1)

@@ -23,7 +23,7 @@ from MedSAM3SegmentLib.features.feature_cache import FeatureCache
 from MedSAM3SegmentLib.few_shot.segment_from_examples import detect_from_examples, labelled_slices, with_labelled_slices
 from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.models.detector import Sam3Detector
-from MedSAM3SegmentLib.models.devices import name_of
+from MedSAM3SegmentLib.models.devices import Resolution, name_of
 from MedSAM3SegmentLib.models.threads import threads_for
 from MedSAM3SegmentLib.reporting.sentences import describe_examples, describe_prompts
 from MedSAM3SegmentLib.reporting.versions import package_versions
@@ -59,7 +59,7 @@ class Segmenter:
 
     @classmethod
     def load(
-        cls, model: str = "demo", device: str = "auto", dtype: str = "auto", resolution: int | None = None
+        cls, model: str = "demo", device: str = "auto", dtype: str = "auto", resolution: Resolution | None = None
     ) -> Segmenter:
         """A segmenter with the model that ``model`` names, as ``load_model.load_model`` takes it.
 
@@ -240,9 +240,19 @@ def _provenance(run: RunContext, inside: str) -> Provenance:
 
 
 def _messages(model: Sam3Detector, volume: Volume) -> tuple[Message, ...]:
+    coarse = (
+        message(
+            "Slices were looked at with {size} x {size} pixels in place of the model's own {own} x {own}; small "
+            "structures and edges may be lost.",
+            size=model.image_size,
+            own=model.own_image_size,
+        ),
+    )
+    said = coarse if model.image_size < model.own_image_size else ()
     if not model.identity.is_demo:
-        return volume.messages
+        return (*said, *volume.messages)
     return (
+        *said,
         message(
             "This is the demo model, trained on synthetic pictures: it shows how the program works and says "
             "nothing about a real patient."

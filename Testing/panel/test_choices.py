@@ -9,6 +9,7 @@ import pytest
 
 from MedSAM3SceneLib.testing.fake_segmenter import FakeSegmenter
 from MedSAM3SegmentLib.request import Adapt, AssemblyOptions, Grouping, Mode
+from MedSAM3SegmentLib.slice_saving import NO_SAVING, SliceSaving
 from support.nodes import add_segmentation
 from support.panel import open_panel, phantom, run
 
@@ -42,6 +43,22 @@ def test_what_is_chosen_reaches_the_segmenter(bench):
     assert len(request.region.corners) == 8
     assert (request.inside == (array == 1)).all()
     assert [plane.value for plane in request.more_planes] == ["axial", "sagittal"]
+
+
+def test_slices_are_left_out_where_the_panel_says_so_and_in_no_other_mode(bench):
+    phantom()
+    segmenter = FakeSegmenter({"liver": 1})
+    widget = open_panel(bench, segmenter)
+    ui = widget.ui
+    ui.skimBox.value, ui.sliceDistanceBox.value = 4, 3.0
+    run(bench, widget, "liver")
+    assert segmenter.requests[-1].saving == SliceSaving(4, 3.0)
+
+    ui.modeSelector.setCurrentIndex(2)
+    assert not ui.skimBox.enabled
+    assert not ui.sliceDistanceBox.enabled
+    run(bench, widget, "liver")
+    assert segmenter.requests[-1].saving == NO_SAVING
 
 
 def test_what_everything_must_lie_in_is_anywhere_until_a_segment_is_chosen(bench):

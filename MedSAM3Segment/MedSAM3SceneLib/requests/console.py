@@ -21,6 +21,7 @@ from MedSAM3SegmentLib.request import (
     Mode,
     SegmentRequest,
 )
+from MedSAM3SegmentLib.slice_saving import SliceSaving
 from MedSAM3SegmentLib.vocabulary.phrases import clean_phrase, split_phrases
 
 from .drawn_prompts import segment_ids_named
@@ -55,6 +56,8 @@ def parse_spec(
     adapt: str | None = None,
     adapt_name: str = "",
     locate: Any | None = None,
+    skim: int = 1,
+    slice_distance: float = 0.0,
 ) -> RequestSpec:
     """What was typed, checked.
 
@@ -78,6 +81,8 @@ def parse_spec(
         locate: a volume node and a segmentation node that show where the concepts lie, or several such pairs.
         adapt: ``slices`` to learn from what was drawn first, or None.
         adapt_name: what to keep it as in the engine's model store, where it is used; empty to throw it away.
+        skim: every how many slices to look first, and then only where something may be; 1 looks at all.
+        slice_distance: slices nearer to each other, in millimeters, are interpolated; 0 interpolates none.
 
     Raises:
         InputError: one of them cannot be used; the message says which and why.
@@ -110,6 +115,7 @@ def parse_spec(
         grouping=_one_of(Grouping, grouping, message("grouping")),
         adapt=None if adapt is None else _one_of(Adapt, adapt, message("adaptation")),
         adapt_name=adapt_name,
+        saving=_saving(skim, slice_distance),
     )
     spec = RequestSpec(
         volume_node,
@@ -232,6 +238,20 @@ def _threshold(threshold: float | None) -> float | None:
         raise InputError(
             "The threshold cannot be {threshold}; give a number from 0 to 1, or None.", threshold=repr(threshold)
         ) from None
+
+
+def _saving(skim: int, slice_distance: float) -> SliceSaving:
+    try:
+        step, distance = int(skim), float(slice_distance)
+        if step != float(skim):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise InputError(
+            "Slices cannot be left out by {skim} and {distance}; give a whole number of slices and millimeters.",
+            skim=repr(skim),
+            distance=repr(slice_distance),
+        ) from None
+    return SliceSaving(step, distance)
 
 
 def _pair(values: Iterable[float], kind: type[Number], what: Message, such_as: str) -> tuple[Number, Number]:

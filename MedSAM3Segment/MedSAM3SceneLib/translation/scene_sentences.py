@@ -61,6 +61,7 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "PyTorch {versions} is not installed in this Slicer; install the PyTorch extension in the Extensions Manager, restart Slicer, and press Install in the Set-up section of MedSAM3 Segment."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Slicer was closed; nothing was written."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Some DICOM images of '{volume}' are not in Slicer's DICOM database any more; import them again."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Slices cannot be left out by {skim} and {distance}; give a whole number of slices and millimeters."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The Python package '{package}' is not installed in this Slicer; press Install in the Set-up section of MedSAM3 Segment, or run slicer.util.pip_install('{package}') in the Python console."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The clean-up step '{name}' cannot be {value}; use True or False."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The clean-up steps {steps} are not understood; write for example {{'{example}': True}}."),

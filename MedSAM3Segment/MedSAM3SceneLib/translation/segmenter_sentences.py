@@ -84,6 +84,7 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Slice {slice} was kept below the threshold, because an object goes on there."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Slices can be left out only where words are looked for on every slice of one plane (the mode '{mode}', nothing drawn, no examples); look at all of them, or leave the rest out."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Slices that are interpolated do not tell objects of one concept apart; choose one segment per concept, or look at all slices."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Slices were looked at with {size} x {size} pixels in place of the model's own {own} x {own}; small structures and edges may be lost."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Slices {slices} were filled, because the object is on both sides."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Slices {slices} were kept below the threshold, because an object goes on there."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Something was drawn for '{concept}', which is not asked for; add it to the concepts."),

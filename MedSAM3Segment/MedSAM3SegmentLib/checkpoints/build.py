@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from MedSAM3SegmentLib.errors import ModelError
 
@@ -18,19 +20,45 @@ if TYPE_CHECKING:
 
 def empty_network(network_class: type[Network], config: Any, **options: Any) -> Network:
     """A network whose parameters take no memory yet; tables that are computed and not stored are there."""
-    with torch.device("meta"):
+    with without_memory():
         network: Network = network_class._from_config(config, **options)
     _compute_tables(network, network)
     return network
 
 
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Within, modules are built whose parameters take no memory and are not initialized."""
+    from transformers.initialization import no_init_weights
+
+    with _EmptyOnMeta(), no_init_weights():
+        yield
+
+
+class _EmptyOnMeta(TorchFunctionMode):
+    """Within, ``torch.empty`` takes no memory; what modules compute (tables, and small weights) is computed.
+
+    ``torch.device("meta")`` sends all of it to the device "meta", whose random numbers and ranges PyTorch computes with
+    its compiler: importing that takes longer than to read a small model.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        options = dict(kwargs or {})
+        if func is torch.empty and options.get("device") is None:
+            options["device"] = "meta"
+        return func(*args, **options)
+
+
 def _compute_tables(module: torch.nn.Module, model: PreTrainedModel) -> None:
-    """Fill what no checkpoint holds (rotary frequencies, position numbers) by transformers' own rules."""
-    from transformers import PreTrainedModel
+    """Fill what no checkpoint holds and is empty yet (rotary frequencies, say) by transformers' own rules."""
+    from transformers.modeling_utils import PreTrainedModel
 
     if isinstance(module, PreTrainedModel):
         model = module
-    tables = [name for name in module._non_persistent_buffers_set if module._buffers.get(name) is not None]
+    buffers = ((name, module._buffers.get(name)) for name in module._non_persistent_buffers_set)
+    tables = [name for name, buffer in buffers if buffer is not None and buffer.is_meta]
     for name in tables:
         module._buffers[name] = torch.empty_like(module._buffers[name], device="cpu")  # type: ignore[arg-type]
     if tables:

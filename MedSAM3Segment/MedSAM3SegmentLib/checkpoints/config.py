@@ -89,7 +89,9 @@ def read_values(path: Path) -> dict[str, Any]:
 
 
 def _from_values(values: dict[str, Any], path: Path, with_tracker: bool) -> PretrainedConfig:
-    from transformers import Sam3Config, Sam3LiteTextConfig, Sam3VideoConfig
+    from transformers.models.sam3.configuration_sam3 import Sam3Config
+    from transformers.models.sam3_lite_text.configuration_sam3_lite_text import Sam3LiteTextConfig
+    from transformers.models.sam3_video.configuration_sam3_video import Sam3VideoConfig
 
     try:
         if "hf" in values:
@@ -114,6 +116,31 @@ def tracker_config(config: PretrainedConfig) -> PretrainedConfig | None:
     return getattr(config, "tracker_config", None)
 
 
+def image_size_of(config: PretrainedConfig) -> int:
+    """Edge of the square input in pixels."""
+    return int(detector_config(config).vision_config.backbone_config.image_size)
+
+
+def set_draft_resolution(config: PretrainedConfig) -> None:
+    """Run at half of a model's own edge length, 504 pixels in place of SAM 3's 1008.
+
+    Position embeddings are tiled and rotary ones computed for fewer tokens, as transformers does both for any size;
+    windows of attention that the smaller grid does not fill are padded.
+
+    Raises:
+        InputError: half is no multiple of the patch.
+    """
+    own, patch = image_size_of(config), int(detector_config(config).vision_config.backbone_config.patch_size)
+    if own % 2 or own // 2 % patch:
+        raise InputError(
+            "This model makes no draft: half of its {size} pixels is no multiple of its patches of {patch}; leave "
+            "--draft out.",
+            size=own,
+            patch=patch,
+        )
+    _set_size(config, own // 2)
+
+
 def set_resolution(config: PretrainedConfig, size: int) -> None:
     """Run at another edge length of the square input.
 
@@ -136,14 +163,21 @@ def set_resolution(config: PretrainedConfig, size: int) -> None:
                 step=step,
                 near=near,
             )
-        part.image_size = size
-        grid = size // backbone.patch_size
-        part.vision_config.backbone_feature_sizes = [[4 * grid] * 2, [2 * grid] * 2, [grid] * 2]
+    _set_size(config, size)
+
+
+def _set_size(config: PretrainedConfig, size: int) -> None:
+    for part in (detector_config(config), tracker_config(config)):
+        if part is not None:
+            part.image_size = size
+            grid = size // part.vision_config.backbone_config.patch_size
+            part.vision_config.backbone_feature_sizes = [[4 * grid] * 2, [2 * grid] * 2, [grid] * 2]
 
 
 def _from_meta_shapes(checkpoint: Checkpoint) -> PretrainedConfig:
     """What the shapes of Meta's weights say; the rest are the numbers SAM 3 was published with."""
-    from transformers import Sam3Config, Sam3VideoConfig
+    from transformers.models.sam3.configuration_sam3 import Sam3Config
+    from transformers.models.sam3_video.configuration_sam3_video import Sam3VideoConfig
 
     shapes = {name.removeprefix(DETECTOR): shape for name, shape in checkpoint.file.shapes.items()}
     try:

@@ -10,12 +10,11 @@ import torch
 
 from MedSAM3SegmentLib.errors import ModelError
 
-from .build import empty_network, fill_network
+from .build import empty_network, fill_network, without_memory
 from .checkpoint import Checkpoint, Part, namer
 from .config import (
     detector_config,
     read_configuration,
-    set_resolution,
     tracker_config,
 )
 
@@ -52,27 +51,29 @@ class Networks:
 
 
 def load_networks(
-    checkpoint: Checkpoint, folder: Path, *, device: str, dtype: torch.dtype, resolution: int | None = None
+    checkpoint: Checkpoint,
+    folder: Path,
+    *,
+    device: str,
+    dtype: torch.dtype,
+    config: PretrainedConfig | None = None,
 ) -> Networks:
     """Build the networks that a checkpoint holds and fill them, each weight exactly once.
 
     Args:
         folder: where ``config.json`` may lie.
-        resolution: edge of the square input in pixels, or None for the model's own.
+        config: what ``read_configuration`` gave, or None to read it.
 
     Raises:
         ModelError: anything is missing, unexpected, of the wrong shape or not a number.
-        InputError: the resolution does not fit.
     """
-    from transformers import Sam3LiteTextModel, Sam3Model
-    from transformers.models.sam3.modeling_sam3 import Sam3VisionNeck
+    from transformers.models.sam3.modeling_sam3 import Sam3Model, Sam3VisionNeck
+    from transformers.models.sam3_lite_text.modeling_sam3_lite_text import Sam3LiteTextModel
     from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import Sam3TrackerVideoModel
 
     if not checkpoint.has(Part.DETECTOR):
         raise ModelError("The weight file {path} holds no detector; give a whole SAM 3 model.", path=checkpoint.path)
-    config = read_configuration(checkpoint, folder)
-    if resolution is not None:
-        set_resolution(config, resolution)
+    config = config or read_configuration(checkpoint, folder)
     image_config = detector_config(config)
     lite = image_config.model_type == "sam3_lite_text"
     detector = empty_network(Sam3LiteTextModel if lite else Sam3Model, image_config)
@@ -90,7 +91,7 @@ def load_networks(
         return Networks(detector, None, config)
     tracker = empty_network(Sam3TrackerVideoModel, video_config, remove_vision_encoder=True)
     _fill(tracker, checkpoint, Part.TRACKER, device, dtype)
-    with torch.device("meta"):
+    with without_memory():
         neck = Sam3VisionNeck(image_config.vision_config)
     _fill(neck, checkpoint, Part.NECK, device, dtype)
     return Networks(detector, TrackerNetworks(tracker, neck), config)

@@ -28,7 +28,7 @@ def load_tokenizer(folder: Path) -> CLIPTokenizer:
     Raises:
         ModelError: there is none, or it cannot be read.
     """
-    from transformers import CLIPTokenizer
+    from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
     if not has_tokenizer(folder):
         raise ModelError(

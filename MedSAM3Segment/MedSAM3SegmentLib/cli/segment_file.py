@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -32,6 +32,7 @@ from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.vocabulary.advice import advice_for
 from MedSAM3SegmentLib.without_model import ShapeSegmenter
 
+from .ask_engine import describe_engine_run, running_engine
 from .output_files import check_outputs, written_together
 from .signals import Interruption
 from .terminal import ShowProgress, Terminal
@@ -125,19 +126,27 @@ def segment_file(
     doubts = check_intensities(volume) if request.window is None else ()
     advice = {concept: advice_for(concept) for concept in asked}
     made_up = () if source is None else source.messages
-    for sentence in (*said, *volume.messages, *made_up, *doubts, *chain.from_iterable(advice.values())):
+    sentences = (*said, *volume.messages, *made_up, *doubts, *chain.from_iterable(advice.values()))
+    for sentence in sentences:
         terminal.note(sentence, "yellow")
-    segmenter: SegmenterProtocol
-    if job.model.is_none:
-        segmenter = ShapeSegmenter()
-        terminal.note("Model: none.")
-    else:
-        with terminal.busy("loading the model"), _timed(seconds, "loading"):
-            segmenter = _load_segmenter(job.model, terminal, {concept: len(advice[concept]) for concept in asked})
-    with interruption.gently() as stop:
+    said_of = {concept: len(advice[concept]) for concept in asked}
+    with ExitStack() as until_done:
+        segmenter: SegmenterProtocol | None = None
+        if job.model.is_none:
+            segmenter = ShapeSegmenter()
+            terminal.note("Model: none.")
+        elif job.model.use_engine:
+            segmenter = until_done.enter_context(running_engine(job.model, terminal))
+        engine = segmenter if job.model.use_engine else None
+        if segmenter is None:
+            with terminal.busy("loading the model"), _timed(seconds, "loading"):
+                segmenter = _load_segmenter(job.model, terminal, said_of)
+        stop = until_done.enter_context(interruption.gently())
         with terminal.progress() as show:
             callbacks = RunCallbacks(lambda progress: _show(show, progress), cancel=stop)
             result = segmenter.segment(volume, request, callbacks)
+        if engine is not None:
+            describe_engine_run(result, terminal, set(map(str, sentences)))
         seconds |= result.seconds
         if stop():
             raise Cancelled("Stopped after the last slice; nothing was written.")
@@ -175,6 +184,9 @@ def _load_segmenter(model: ModelSection, terminal: Terminal, said: Mapping[str, 
     Args:
         said: how many sentences of each phrase were said before.
     """
+    from .import_networks import import_networks
+
+    import_networks()
     from MedSAM3SegmentLib.models.devices import name_of
     from MedSAM3SegmentLib.run_context import phrase_messages
     from MedSAM3SegmentLib.segmenter import Segmenter

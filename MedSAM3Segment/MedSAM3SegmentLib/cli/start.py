@@ -16,8 +16,10 @@ def start() -> int:
     """Run the words after ``medsam3``; returns the exit code, as ``main`` has them."""
     try:
         check_versions()
+        from .import_networks import begin_own_process
         from .main import main
 
+        begin_own_process()
         return main()
     except Exception as error:
         broken = error if isinstance(error, PackageError) else find_broken_package()

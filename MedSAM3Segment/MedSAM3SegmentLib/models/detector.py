@@ -28,15 +28,8 @@ if TYPE_CHECKING:
 
     from .lora_manager import LoraManager
 
-__all__ = [
-    "PADDING_LABEL",
-    "BoxPrompts",
-    "DetectorOutput",
-    "FeaturePyramid",
-    "Sam3Detector",
-    "TextFeatures",
-    "VisionFeatures",
-]
+__all__ = ["PADDING_LABEL", "BoxPrompts", "DetectorOutput", "FeaturePyramid", "Sam3Detector", "TextFeatures"]
+__all__ += ["VisionFeatures"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +125,7 @@ class Sam3Detector:
         source: what ``--model`` finds the base by: ``demo`` or its name in the store; empty where it is elsewhere.
         trained_slice_adapter: one that is being trained, in place of that of ``adapters``.
         sees_neighbors: False for a copy that is to look at each slice by itself.
+        own_image_size: edge in pixels of the square input that the model was made for.
     """
 
     def __init__(
@@ -143,6 +137,7 @@ class Sam3Detector:
         identity: ModelIdentity | None = None,
         tracker: TrackerNetworks | None = None,
         adapters: LoraManager | None = None,
+        own_image_size: int | None = None,
     ) -> None:
         install_roi_align(network)
         self.network = network.to(device)
@@ -155,6 +150,7 @@ class Sam3Detector:
         self.adapters = adapters
         self.source = ""
         self.device = torch.device(device)
+        self.own_image_size = own_image_size or self.image_size
         self.trained_slice_adapter: SliceAdapter | None = None
         self.sees_neighbors = True
 

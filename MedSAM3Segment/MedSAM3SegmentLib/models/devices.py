@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from MedSAM3SegmentLib.errors import InputError
 
@@ -15,6 +15,12 @@ DEVICES = ("auto", "cuda", "mps", "cpu")
 #: Multiplications in a layer of the image encoder from which on a model is large: SAM 3's layers have 7e10, the demo
 #: model's 1e8.
 LARGE_LAYER = 1e9
+
+#: In place of a number of pixels: half of the model's own edge, which is faster and sees less.
+DRAFT: Literal["draft"] = "draft"
+
+#: Edge of the square input of a model in pixels.
+Resolution = int | Literal["draft"]
 
 #: What ``--dtype`` accepts.
 DTYPES = ("auto", "float32", "bfloat16", "float16")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .devices import choose_device, choose_dtype
+from .devices import DRAFT, Resolution, choose_device, choose_dtype
 from .threads import layer_size
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def load_model(
     device: str = "auto",
     *,
     dtype: str = "auto",
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     adapters: Sequence[str] = (),
 ) -> Sam3Detector:
     """Load a model, whole or not at all.
@@ -29,7 +29,7 @@ def load_model(
         source: ``demo``, a folder, a file, an installed model's name or hub id; ``BASE+ADAPTER`` for an adapter on top.
         device: ``auto``, ``cuda``, ``mps`` or ``cpu``.
         dtype: ``auto`` (see ``devices.choose_dtype``), ``float32``, ``bfloat16`` or ``float16``.
-        resolution: edge of the square input in pixels, or None for the model's own.
+        resolution: edge of the square input in pixels, ``draft`` for half of the model's own, or None for its own.
         adapters: more adapters to read; the first of all is merged, the others can be switched to
             (``model.adapters.use``).
 
@@ -38,7 +38,13 @@ def load_model(
         ModelError: the model is missing, incomplete, corrupted or of an unsupported kind.
     """
     from MedSAM3SegmentLib.checkpoints.checkpoint import Checkpoint
-    from MedSAM3SegmentLib.checkpoints.config import detector_config, read_configuration, set_resolution
+    from MedSAM3SegmentLib.checkpoints.config import (
+        detector_config,
+        image_size_of,
+        read_configuration,
+        set_draft_resolution,
+        set_resolution,
+    )
     from MedSAM3SegmentLib.checkpoints.hashing import check_files, file_sha256, files_sha256
     from MedSAM3SegmentLib.checkpoints.lora import load_adapter
     from MedSAM3SegmentLib.checkpoints.networks import load_networks
@@ -56,10 +62,13 @@ def load_model(
     hashes = {path: file_sha256(path) for path in checkpoint.file.files}
     check_files(base.folder, {path.name: value for path, value in hashes.items()})
     config = read_configuration(checkpoint, base.folder)
-    if resolution is not None:
-        set_resolution(config, resolution)
+    own_size = image_size_of(config)
+    if resolution == DRAFT:
+        set_draft_resolution(config)
+    elif resolution is not None:
+        set_resolution(config, int(resolution))
     torch_dtype = choose_dtype(dtype, device, layer_size(detector_config(config)))
-    networks = load_networks(checkpoint, base.folder, device=device, dtype=torch_dtype, resolution=resolution)
+    networks = load_networks(checkpoint, base.folder, device=device, dtype=torch_dtype, config=config)
     tokenizer = matching_tokenizer(base.tokenizer_folders(), detector_config(networks.config), base.weights)
     card = base.card
     switch = LoraManager(networks.detector, checkpoint)
@@ -68,7 +77,7 @@ def load_model(
         switch.add(load_adapter(path))
     identity = ModelIdentity(card.name, files_sha256(hashes), card.is_demo)
     check_base(switch.adapters.values(), identity)
-    model = Sam3Detector(networks.detector, tokenizer, card, device, identity, networks.tracker, switch)
+    model = Sam3Detector(networks.detector, tokenizer, card, device, identity, networks.tracker, switch, own_size)
     model.source = name_of_folder(base.folder)
     if adapter_paths:
         switch.merge(next(iter(switch.adapters)))

@@ -23,7 +23,9 @@ from MedSAM3SegmentLib.checkpoints.checkpoint import Checkpoint
 from MedSAM3SegmentLib.checkpoints.config import (
     VIT_LAYER_NORM_EPS,
     detector_config,
+    image_size_of,
     read_configuration,
+    set_draft_resolution,
     tracker_config,
 )
 from MedSAM3SegmentLib.checkpoints.hashing import write_checksums
@@ -213,6 +215,28 @@ def test_resolution_can_be_chosen(original: Path) -> None:
     assert detect(model).shape[-1] == 84 // 14 * 4
     with pytest.raises(InputError, match="multiple of 28, such as 84"):
         load_model(str(original), "cpu", resolution=90)
+
+
+def test_a_draft_runs_at_half_of_the_models_own_size(original: Path) -> None:
+    own = load_model(str(original), "cpu")
+    draft = load_model(str(original), "cpu", resolution="draft")
+    assert 2 * draft.image_size == draft.own_image_size == own.image_size
+    assert torch.isfinite(detect(draft)).all()
+    assert 2 * detect(draft).shape[-1] == detect(own).shape[-1]
+    assert draft.features_key != own.features_key
+
+
+@pytest.mark.parametrize(("size", "patch"), [(1008, 14), (140, 14), (126, 14), (98, 14)])
+def test_a_draft_is_refused_where_half_is_no_number_of_patches(size: int, patch: int) -> None:
+    config = Sam3Config()
+    config.image_size, config.vision_config.backbone_config.patch_size = size, patch
+    if size // patch % 2 == 0:
+        set_draft_resolution(config)
+        assert image_size_of(config) == size // 2
+        return
+    with pytest.raises(InputError, match=f"half of its {size} pixels is no multiple of its patches of {patch}"):
+        set_draft_resolution(config)
+    assert image_size_of(config) == size
 
 
 def test_meta_file_beside_its_configuration(original: Path, folder: Path) -> None:

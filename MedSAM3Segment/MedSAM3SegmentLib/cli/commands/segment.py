@@ -18,7 +18,7 @@ from MedSAM3SegmentLib.cli.options.dicomweb import (
 )
 from MedSAM3SegmentLib.cli.options.example import add_example_option, examples_of
 from MedSAM3SegmentLib.cli.options.locate import add_locate_option, templates_of
-from MedSAM3SegmentLib.cli.options.model import ModelSection, add_model_options
+from MedSAM3SegmentLib.cli.options.model import ModelSection, add_engine_option, add_model_options
 from MedSAM3SegmentLib.cli.options.prompt import (
     NAMELESS,
     adaptation_of,
@@ -110,6 +110,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         "picture .png (label map) or .coco.json",
     )
     add_model_options(parser, may_be_none=True)
+    add_engine_option(parser)
     parser.add_argument(
         "--mode",
         choices=[mode.value for mode in Mode],

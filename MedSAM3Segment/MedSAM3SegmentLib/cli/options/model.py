@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
+from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.models.devices import DRAFT, Resolution
 from MedSAM3SegmentLib.request import NO_MODEL
 
 
 @dataclass(frozen=True)
 class ModelSection:
-    """Which model to load and how, as ``models.loading.load_model`` takes it."""
+    """Which model to load and how, as ``models.load_model.load_model`` takes it, or to ask a running engine for it."""
 
     source: str = "demo"
     device: str = "auto"
     dtype: str = "auto"
-    resolution: int | None = None
+    resolution: Resolution | None = None
+    use_engine: bool = False
 
     @property
     def is_none(self) -> bool:
@@ -29,6 +32,8 @@ class ModelSection:
             InputError: the device or the number format is not there.
             ModelError: the model is not.
         """
+        if self.use_engine:  # It finds out itself, and what would here takes long to import.
+            return
         from MedSAM3SegmentLib.model_store.resolve import resolve
         from MedSAM3SegmentLib.models.devices import choose_device, choose_dtype
 
@@ -38,7 +43,32 @@ class ModelSection:
     @classmethod
     def of(cls, options: argparse.Namespace) -> ModelSection:
         """What was chosen with ``add_model_options``."""
-        return cls(options.model, options.device, options.dtype, options.resolution)
+        if options.draft and options.resolution:
+            raise InputError("--draft is a resolution of its own; leave it or --resolution out.")
+        use_engine = getattr(options, "engine", None) is not None
+        if use_engine and options.model == NO_MODEL:
+            raise InputError(f"--model {NO_MODEL} needs no engine; leave --engine out.")
+        fixed = {
+            "--dtype": options.dtype != "auto",
+            "--resolution": options.resolution,
+            "--draft": options.draft,
+            "--threads": options.threads,
+        }
+        for option in (option for option, given in fixed.items() if use_engine and given):
+            raise InputError(f"{option} is chosen where the engine is started; leave it or --engine out.")
+        return cls(
+            options.model, options.device, options.dtype, DRAFT if options.draft else options.resolution, use_engine
+        )
+
+
+def add_engine_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--engine``."""
+    parser.add_argument(
+        "--engine",
+        choices=["auto"],
+        help="auto: use the engine of this user that runs on this machine, 3D Slicer's or one started with 'medsam3 "
+        "serve', which keeps the model between commands; without one the model is loaded here as always",
+    )
 
 
 def add_threads_option(parser: argparse.ArgumentParser) -> None:
@@ -89,5 +119,11 @@ def add_model_options(parser: argparse.ArgumentParser, *, may_be_none: bool = Fa
         metavar="PIXELS",
         type=int,
         help="edge of the model's square input; less is faster and takes less memory (default: the model's own)",
+    )
+    parser.add_argument(
+        "--draft",
+        action="store_true",
+        help="look at half of the model's own resolution (504 in place of 1008 pixels), to see quickly what comes out; "
+        "small structures and edges may be lost",
     )
     add_threads_option(parser)
