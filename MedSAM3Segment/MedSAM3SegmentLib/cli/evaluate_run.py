@@ -195,7 +195,7 @@ def predictor_of(
         return FilePredictions(
             options.predictions, case_set, values, options.objects, missing_as_empty=options.missing_as_empty
         )
-    without = [case.name for case in case_set.cases if case.image is None]
+    without = [case.name for case in case_set.cases if not case.has_image]
     if without:
         raise InputError(f"There is no image of {listed(without)} that a model could segment; add them.")
     section = ModelSection.of(options)
