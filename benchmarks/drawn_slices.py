@@ -13,12 +13,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+from MedSAM3SegmentLib.evaluation.drawn_slices import Drawing, draw_objects, fill_drawn, interpolate
 from rich.console import Console
 from rich.table import Table
 
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.backend import SegmenterProtocol
-from MedSAM3SegmentLib.evaluation.drawn_slices import Drawing, draw_objects, fill_drawn, interpolate
 from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
 from MedSAM3SegmentLib.io.read_volume import read_volume
 from MedSAM3SegmentLib.prompts.slice_prompts import placed_on

@@ -6,9 +6,9 @@ Figures of one run stand in docs/drawn-slices.md. Nothing is asserted.
 from __future__ import annotations
 
 import numpy as np
-
 from MedSAM3SegmentLib.evaluation.mode_comparison import organs_of, phantom_with_slices
 from MedSAM3SegmentLib.evaluation.next_slice import gain_of_next_slice
+
 from MedSAM3SegmentLib.without_model import ShapeSegmenter
 
 #: Phantoms that the demo model was not trained on, and millimeters between their slices.

@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from .prediction import Prediction, Predictor
 from .run_folder import CaseResult, RunFolder, locked, read_run
 from .scores.mask_scores import SURFACE_LIBRARY, check_surface_library
 from .scoring_processes import scoring
-from .summarize import compare_runs, compare_words_with_boxes, summarize
+from .summarize import compare_methods, compare_runs, compare_words_with_boxes, summarize, summarize_together
 from .tables import html_of, markdown_of
 
 FORMAT = 1
@@ -234,6 +234,9 @@ def _summary(
         "results": summarize(rows, evaluation.rule),
         "words_against_boxes": compare_words_with_boxes(rows, evaluation.rule),
         "against_baseline": against,
+        "together": summarize_together(rows, case_set.groups, evaluation.rule),
+        "methods_compared": compare_methods(rows, case_set.compared, case_set.groups, evaluation.rule),
+        "further_tables": [] if case_set.further_tables is None else list(map(asdict, case_set.further_tables(rows))),
         "published": list(case_set.published),
         "notes": notes,
     }

@@ -78,7 +78,9 @@ class Predictor(Protocol):
 
     needs_image: bool
     notes: list[str]
-    kept: KeptMasks | None
+
+    @property
+    def kept(self) -> KeptMasks | None: ...
 
     def predict(
         self, case: EvaluationCase, references: Mapping[str, Reference], volume: Volume | None
