@@ -98,11 +98,11 @@ def _predict(asked: StudyQuestion) -> Iterator[Prediction]:
 def _of_concept(
     asked: StudyQuestion, segmenter: SegmenterProtocol, volume: Volume, base: str, concept: str
 ) -> Iterator[Prediction]:
-    truth = asked.masks[concept]
-    (target,) = plan_by_rules(concept, Vocabulary.load()).targets
+    truth, phrase = asked.masks[concept], asked.phrases[concept]
+    target = plan_by_rules(phrase, Vocabulary.load()).targets[0]
     for name in asked.methods:
         if name == PLAIN:
-            plain = segmenter.segment(volume, SegmentRequest((concept,), plane=Plane.AXIAL)).concepts[0]
+            plain = segmenter.segment(volume, SegmentRequest((phrase,), plane=Plane.AXIAL)).concepts[0]
             yield Prediction(concept, Prompt(PLAIN, base), plain.mask)
         elif name == META:
             phrases = wordings_of(target.structure, None, Vocabulary.load())
@@ -111,7 +111,7 @@ def _of_concept(
         elif name in BACKENDS:
             backend = BACKENDS[name]({target.name: truth}, asked.stack, asked.seed)
             agent = Agent(segmenter, backend, draws_pages=False)
-            result = agent.ask(volume, AgentRequest(concept, plane=Plane.AXIAL))
+            result = agent.ask(volume, AgentRequest(phrase, plane=Plane.AXIAL))
             course = [next(iter(done.kept.values())) for done in result.rounds]
             agreements = [dice(one.mask, truth) for one in course]
             measured = {
@@ -150,6 +150,7 @@ AGENT = Study(
     _predict,
     (PLAIN, *BACKENDS, META),
     tuple(BASES),
+    (CLEAN,),
     further_methods=(MEDSAM_AGENT,),
     seeds=(200100, 200120),
     spacing=8.0,

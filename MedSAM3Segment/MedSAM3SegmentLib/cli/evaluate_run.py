@@ -139,10 +139,8 @@ def _check_study(options: argparse.Namespace, given: Sequence[str]) -> None:
     options.model = options.model or "demo"
     for name in ("predictions", "references", "prompts", "threshold"):
         if getattr(options, name) is not None:
-            raise InputError(
-                f"--{name} is not for the study {options.study}, which has its own ways; leave it out."
-            )
-    if options.study in ("demo", "agent") and given:
+            raise InputError(f"--{name} is not for the study {options.study}, which has its own ways; leave it out.")
+    if options.study == "demo" and given:
         raise InputError(f"The study {options.study} is made of phantoms; leave out --{given[0]}.")
     if given and (options.phantoms is not None or options.spacing is not None):
         raise InputError(f"--phantoms and --spacing do not go with --{given[0]}; give one of them.")

@@ -62,7 +62,10 @@ def study_predictions(
     Raises:
         InputError, ModelError: the model cannot be loaded.
     """
-    methods, conditions = study.chosen(_listed(options.methods), _listed(options.conditions))
+    named = _listed(options.conditions)
+    if not case_set.cases[0].make_image:
+        named = named or list(study.usual_conditions)
+    methods, conditions = study.chosen(_listed(options.methods), named)
     section = ModelSection.of(options)
     segmenter: SegmenterProtocol
     if section.is_none:
@@ -77,7 +80,7 @@ def study_predictions(
         loaded = Segmenter.load(section.source, section.device, section.dtype, section.resolution)
         segmenter, identity = loaded, loaded.model.identity.as_dict()
     masks = options.output / "masks"
-    return StudyPredictions(study, segmenter, identity, tuple(case_set.concepts), methods, conditions, masks, callbacks)
+    return StudyPredictions(study, segmenter, identity, case_set.concepts, methods, conditions, masks, callbacks)
 
 
 def _listed(text: str | None) -> list[str]:

@@ -108,7 +108,8 @@ def compare_methods(
                 matched = [(row, other) for row in own if (other := others.get((row.case, row.concept)))]
                 entry = _paired(matched, rule)
                 if entry is not None:
-                    compared.append({"concept": title, "prompt": first, "other": second, "phrase": phrase, **entry})
+                    asked = {"concept": title, "prompt": first, "other": second, "phrase": phrase}
+                    compared.append({**asked, **entry, "gain_by_baseline": _gain_by_quality(matched, rule)})
     return compared
 
 

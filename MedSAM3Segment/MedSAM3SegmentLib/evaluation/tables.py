@@ -28,6 +28,7 @@ def tables_of(summary: Summary) -> list[Table]:
     for pair in dict.fromkeys((entry["prompt"], entry["other"]) for entry in summary["methods_compared"]):
         some = [entry for entry in summary["methods_compared"] if (entry["prompt"], entry["other"]) == pair]
         tables.append(_comparison_table(f"{pair[0]} against {pair[1]}", some))
+        tables.append(_gain_table(some, f"Gain of {pair[0]} by quality of {pair[1]}, in thirds"))
     tables += [Table(**table) for table in summary["further_tables"]]
     tables += [_measure_table(results, summary["rules"]), _presence_table(results)]
     filmed = [entry for entry in results if entry["video"]]
@@ -265,13 +266,19 @@ def _comparison_table(title: str, compared: Sequence[Summary]) -> Table:
     return Table(title, [*columns, f"not worse by {margin:g}"], rows)
 
 
-def _gain_table(compared: Sequence[Summary]) -> Table:
+def _gain_table(compared: Sequence[Summary], title: str = "Gain by quality of the baseline, in thirds") -> Table:
     rows = [
-        [entry["concept"], str(third["cases"]), _number(third["baseline_dice"]), f"{third['gain']:+.3f}"]
+        [
+            entry["concept"],
+            entry["phrase"],
+            str(third["cases"]),
+            _number(third["baseline_dice"]),
+            f"{third['gain']:+.3f}",
+        ]
         for entry in compared
         for third in entry["gain_by_baseline"]
     ]
-    return Table("Gain by quality of the baseline, in thirds", ["concept", "cases", "baseline Dice", "gain"], rows)
+    return Table(title, ["concept", "phrase", "cases", "baseline Dice", "gain"], rows)
 
 
 def _asked(entry: Summary) -> str:

@@ -152,6 +152,8 @@ def _predict(asked: StudyQuestion) -> Iterator[Prediction]:
         else:
             objects = draw_objects(asked.masks, asked.stack, Drawing(condition))
         for method in asked.methods if objects else ():
+            if (method, condition) == (SHAPES, BEYOND):
+                continue  # nothing lies beyond
             found = _filled(asked, objects, method)
             for one in objects:
                 mask = np.ascontiguousarray(asked.stack.insert(found[one.name]))

@@ -33,6 +33,7 @@ class StudyQuestion:
         segmenter: that is asked.
         seed: of all that is drawn at random, of the case alone.
         references: by concept.
+        phrases: by concept what a model is asked.
         methods, conditions: what is to be done.
     """
 
@@ -40,6 +41,7 @@ class StudyQuestion:
     seed: int
     volume: Volume
     references: Mapping[str, Reference]
+    phrases: Mapping[str, str]
     methods: Sequence[str]
     conditions: Sequence[str]
     callbacks: RunCallbacks = field(default_factory=RunCallbacks)
@@ -79,6 +81,7 @@ class Study:
         predict: gives the predictions of a case; the kind of each prompt is a method, its phrase a condition.
         methods: ways of asking.
         conditions: under which they are asked, or none.
+        usual_conditions: on cases that are no phantoms, or empty for all.
         further_methods: that are measured only where they are named.
         seeds: phantoms that are its cases where no others are named, the end left out.
         spacing: millimeters between their slices, or None for each phantom's own.
@@ -94,6 +97,7 @@ class Study:
     predict: Callable[[StudyQuestion], Iterator[Prediction]]
     methods: tuple[str, ...]
     conditions: tuple[str, ...] = ()
+    usual_conditions: tuple[str, ...] = ()
     further_methods: tuple[str, ...] = ()
     seeds: tuple[int, int] = (200000, 200020)
     spacing: float | None = None
@@ -126,14 +130,14 @@ class StudyPredictions:
     Attributes:
         segmenter: asked case by case.
         model: its identity, plain JSON values.
-        concepts: of all cases.
+        concepts: of all cases, with the phrase of each.
         masks: folder for the masks.
     """
 
     study: Study
     segmenter: SegmenterProtocol
     model: Mapping[str, Any]
-    concepts: Sequence[str]
+    concepts: Mapping[str, str]
     methods: Sequence[str]
     conditions: Sequence[str]
     masks: Path
@@ -166,7 +170,9 @@ class StudyPredictions:
         if volume is None:
             raise ValueError("A study needs an image.")
         seed = seed_of(case.name)
-        asked = StudyQuestion(self.segmenter, seed, volume, references, self.methods, self.conditions, self.callbacks)
+        asked = StudyQuestion(
+            self.segmenter, seed, volume, references, self.concepts, self.methods, self.conditions, self.callbacks
+        )
         return list(self.study.predict(asked)), [str(message) for message in volume.messages]
 
     def predict_again(self, case: EvaluationCase, references: Mapping[str, Reference]) -> list[Prediction]:
@@ -187,7 +193,7 @@ def score_study(
         InputError, ModelError: as the segmenter.
     """
     methods, conditions = study.chosen(methods, conditions)
-    predictor = StudyPredictions(study, segmenter, {}, tuple(case_set.concepts), methods, conditions, Path())
+    predictor = StudyPredictions(study, segmenter, {}, case_set.concepts, methods, conditions, Path())
     rows = []
     for case in case_set.cases:
         references = case.read_references(None)
