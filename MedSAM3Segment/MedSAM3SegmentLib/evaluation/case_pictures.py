@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _EDGE = 512
 
 _BOTH, _REFERENCE, _PREDICTION = (255, 255, 255), (60, 220, 90), (240, 70, 220)
-_OPACITY = 0.45
+_OPACITY = 0.25
 
 
 def draw_cases(
@@ -93,18 +93,28 @@ def draw_case(mask: BoolMask, reference: Reference, volume: Volume | None) -> Im
     areas = truth.sum(axis=(1, 2)) if truth.any() else found.sum(axis=(1, 2))
     index = int(np.argmax(areas))
     picture = _background(stack, index, volume)
-    for where, color in (
-        (truth[index] & found[index], _BOTH),
-        (truth[index] & ~found[index], _REFERENCE),
-        (found[index] & ~truth[index], _PREDICTION),
-    ):
-        picture[where] = (1 - _OPACITY) * picture[where] + _OPACITY * np.array(color)
     rows, columns = picture.shape[:2]
     row_mm, column_mm = (1.0, 1.0) if reference.is_picture else stack.spacing[1:]
     height, width = rows * row_mm, columns * column_mm
     scale = _EDGE / max(height, width)
     shape = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return Image.fromarray(picture.round().astype(np.uint8)).resize(shape)
+    shown = np.asarray(Image.fromarray(picture.round().astype(np.uint8)).resize(shape), float)
+    there, ours = (
+        np.asarray(Image.fromarray(one[index]).resize(shape, Image.Resampling.NEAREST)) for one in (truth, found)
+    )
+    for where, color in ((there & ours, _BOTH), (there & ~ours, _REFERENCE), (ours & ~there, _PREDICTION)):
+        shown[where] = (1 - _OPACITY) * shown[where] + _OPACITY * np.array(color)
+    for mask_shown, color in ((there, _REFERENCE), (ours, _PREDICTION)):
+        shown[_outline(mask_shown)] = color
+    return Image.fromarray(shown.round().astype(np.uint8))
+
+
+def _outline(mask: BoolMask) -> BoolMask:
+    """The rim inside of a mask, two pixels wide; none along the picture's own edge."""
+    from scipy import ndimage
+
+    inner: BoolMask = ndimage.binary_erosion(mask, iterations=2, border_value=1)
+    return mask & ~inner
 
 
 def _background(stack: SliceStack, index: int, volume: Volume | None) -> NDArray[Any]:

@@ -194,13 +194,15 @@ def _paired(pairs: Sequence[tuple[CaseRow, CaseRow]], rule: EmptyRule) -> dict[s
         return None
     first, second, units = zip(*known, strict=True)
     result = compare_paired(first, second, units)
+    # Two that find nothing are alike, which shows nothing of either.
+    is_nothing = not any(first) and not any(second)
     return {
         "cases": result.count,
         "dice": sum(first) / len(first),
         "dice_of_other": sum(second) / len(second),
         "difference": _plain(result.difference),
         "wilcoxon_p": result.p,
-        "non_inferior": result.is_non_inferior(MARGIN),
+        "non_inferior": None if is_nothing else result.is_non_inferior(MARGIN),
         "margin": MARGIN,
     }
 
