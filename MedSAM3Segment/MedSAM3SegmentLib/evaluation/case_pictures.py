@@ -104,8 +104,9 @@ def draw_case(mask: BoolMask, reference: Reference, volume: Volume | None) -> Im
     )
     for where, color in ((there & ours, _BOTH), (there & ~ours, _REFERENCE), (ours & ~there, _PREDICTION)):
         shown[where] = (1 - _OPACITY) * shown[where] + _OPACITY * np.array(color)
-    for mask_shown, color in ((there, _REFERENCE), (ours, _PREDICTION)):
-        shown[_outline(mask_shown)] = color
+    rim, our_rim = _outline(there), _outline(ours)
+    for where, color in ((rim, _REFERENCE), (our_rim, _PREDICTION), (rim & our_rim, _BOTH)):
+        shown[where] = color
     return Image.fromarray(shown.round().astype(np.uint8))
 
 

@@ -33,13 +33,15 @@ def summarize(rows: Iterable[CaseRow], rule: EmptyRule) -> list[dict[str, Any]]:
 def compare_runs(rows: Sequence[CaseRow], baseline: Sequence[CaseRow], rule: EmptyRule) -> list[dict[str, Any]]:
     """This run against an earlier one, for each concept and way of asking: Dice over the cases that both have.
 
-    A way of asking that the earlier run does not have is compared with its only one, if it has one only.
+    A way of asking that the earlier run does not have is compared with its only one, or its only one by words alone.
     """
     compared = []
     earlier = _grouped(baseline)
     for key, some in _grouped(rows).items():
         concept, prompt, phrase = key
         others = [one for one in earlier if one[0] == concept]
+        by_words = [one for one in others if one[1] == "T"]
+        others = by_words if len(by_words) == 1 else others
         other = key if key in earlier else (others[0] if len(others) == 1 else None)
         if other is None:
             continue

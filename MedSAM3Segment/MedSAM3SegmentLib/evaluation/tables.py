@@ -89,9 +89,7 @@ def html_of(summary: Summary, pictures: Sequence[tuple[str, str]] = ()) -> str:
         )
         parts.append(f"<h2>{html.escape(table.title)}</h2>\n<table><tr>{head}</tr>\n{body}</table>")
     if pictures:
-        parts.append(
-            "<h2>Worst, median and best cases</h2><p>Reference green, prediction magenta, both white.</p>"
-        )
+        parts.append("<h2>Worst, median and best cases</h2><p>Reference green, prediction magenta, both white.</p>")
     for caption, path in pictures:
         parts.append(
             f'<figure><img src="{html.escape(path, quote=True)}" alt="{html.escape(caption, quote=True)}">'
