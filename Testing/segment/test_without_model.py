@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from MedSAM3SegmentLib.errors import Cancelled, InputError
-from MedSAM3SegmentLib.evaluation.drawn_slices import Drawing, draw_objects, fill_drawn, interpolate
+from MedSAM3SegmentLib.evaluation.studies.drawn_slices import Drawing, draw_objects, fill_drawn, interpolate
 from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
 from MedSAM3SegmentLib.progress import RunCallbacks
 from MedSAM3SegmentLib.prompts.examples import Example
@@ -148,6 +148,6 @@ def test_a_cancel_ends_it_at_the_next_step_and_each_slice_is_a_step(phantom):
 def test_it_needs_no_pytorch():
     code = (
         "import sys; sys.modules['torch'] = None; import MedSAM3SegmentLib.without_model, "
-        "MedSAM3SegmentLib.evaluation.drawn_slices, MedSAM3SegmentLib.evaluation.next_slice"
+        "MedSAM3SegmentLib.evaluation.studies.find_study"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(ROOT) / "MedSAM3Segment")

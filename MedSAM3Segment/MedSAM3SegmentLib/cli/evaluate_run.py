@@ -15,6 +15,7 @@ from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.evaluation.cases.case import CaseSet
 from MedSAM3SegmentLib.evaluation.cases.dataset_catalog import find_described, read_catalog
 from MedSAM3SegmentLib.evaluation.cases.described_cases import described_cases
+from MedSAM3SegmentLib.evaluation.cases.films import as_films
 from MedSAM3SegmentLib.evaluation.cases.folder_cases import folder_cases
 from MedSAM3SegmentLib.evaluation.cases.manifest_cases import manifest_cases
 from MedSAM3SegmentLib.evaluation.cases.nnunet_cases import nnunet_cases
@@ -26,6 +27,8 @@ from MedSAM3SegmentLib.evaluation.tables import Table, facts_of, tables_of
 from MedSAM3SegmentLib.progress import RunCallbacks
 from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
 
+from .commands.evaluate import METHOD_STUDIES, STUDIES
+from .evaluate_study import in_study, phantoms_of, study_of, study_predictions
 from .signals import Interruption
 from .terminal import Terminal
 
@@ -92,7 +95,8 @@ def check_options(options: argparse.Namespace) -> None:
         InputError: they do not.
     """
     given = [name for name in _SOURCES if getattr(options, name) is not None]
-    if len(given) != 1:
+    _check_study(options, given)
+    if len(given) != 1 and not (not given and options.study in METHOD_STUDIES):
         named = " and ".join(f"--{name}" for name in given) or "nothing"
         raise InputError(f"{named} was named to evaluate; give one of {', '.join(f'--{name}' for name in _SOURCES)}.")
     if (options.dataset is None) != (options.root is None):
@@ -121,6 +125,29 @@ def check_options(options: argparse.Namespace) -> None:
         raise InputError(f"The study {options.study} needs a --model.")
 
 
+def _check_study(options: argparse.Namespace, given: Sequence[str]) -> None:
+    """Whether what is for studies that ask in several ways goes with one, and what is not does not.
+
+    Raises:
+        InputError: it does not.
+    """
+    if options.study not in METHOD_STUDIES:
+        for name in ("phantoms", "spacing", "methods", "conditions"):
+            if getattr(options, name) is not None:
+                raise InputError(f"--{name} is for --study {', '.join(METHOD_STUDIES)}; leave it out.")
+        return
+    options.model = options.model or "demo"
+    for name in ("predictions", "references", "prompts", "threshold"):
+        if getattr(options, name) is not None:
+            raise InputError(f"--{name} is not for the study {options.study}, which has its own ways; leave it out.")
+    if options.study == "demo" and given:
+        raise InputError(f"The study {options.study} is made of phantoms; leave out --{given[0]}.")
+    if given and (options.phantoms is not None or options.spacing is not None):
+        raise InputError(f"--phantoms and --spacing do not go with --{given[0]}; give one of them.")
+    if options.video:
+        raise InputError(f"The study {options.study} is not for films; leave out --video.")
+
+
 def cases_of(options: argparse.Namespace) -> CaseSet:
     """The cases that were named.
 
@@ -135,10 +162,19 @@ def cases_of(options: argparse.Namespace) -> CaseSet:
         case_set = manifest_cases(options.manifest)
     elif options.nnunet is not None:
         case_set = nnunet_cases(options.nnunet, options.split, options.channel)
+    elif options.references is None:
+        case_set = phantoms_of(options, study_of(options))
     else:
         if options.objects and len(values) > 1:
             raise InputError("--objects takes each value for an object of one concept; give one --label at most.")
-        case_set = folder_cases(options.references, values, of_objects=options.objects)
+        case_set = folder_cases(options.references, values, of_objects=options.objects, of_frames=options.video)
+    if options.video and options.references is None:
+        if options.dataset is None:
+            raise InputError("--video is for --references and for a --dataset with films; leave it out.")
+        # Files of a tool are frames; a model sees the whole film.
+        case_set = as_films(case_set) if options.predictions is None else case_set
+    if options.study in METHOD_STUDIES:
+        case_set = in_study(case_set, study_of(options))
     if options.limit is not None and options.limit < len(case_set.cases):
         split = f"the first {options.limit} of {len(case_set.cases)} cases of {case_set.split}"
         case_set = replace(case_set, cases=case_set.cases[: options.limit], split=split)
@@ -154,7 +190,7 @@ def prompts_of(options: argparse.Namespace, case_set: CaseSet) -> tuple[list[Pro
     """
     kinds: list[PromptKind] = []
     phrases: dict[str, tuple[str, ...]] = {name: (phrase,) for name, phrase in case_set.concepts.items()}
-    if options.study is not None and options.dataset is not None:
+    if options.study in STUDIES and options.dataset is not None:
         described = find_described(options.dataset).concepts
         phrases = {name: described[name].wordings or phrases[name] for name in phrases}
     for text in options.prompts or ():
@@ -195,7 +231,9 @@ def predictor_of(
         return FilePredictions(
             options.predictions, case_set, values, options.objects, missing_as_empty=options.missing_as_empty
         )
-    without = [case.name for case in case_set.cases if case.image is None]
+    if options.study in METHOD_STUDIES:
+        return study_predictions(options, study_of(options), case_set, callbacks)
+    without = [case.name for case in case_set.cases if not case.has_image]
     if without:
         raise InputError(f"There is no image of {listed(without)} that a model could segment; add them.")
     section = ModelSection.of(options)

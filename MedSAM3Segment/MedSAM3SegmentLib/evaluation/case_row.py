@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from .cases.case import EvaluationCase, Reference
 from .prediction import Prediction
 from .scores.instance_scores import score_instances
 from .scores.mask_scores import score_masks
+from .scores.video_scores import score_track
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ class CaseRow:
         reference_volume, predicted_volume: in ``volume_unit``: cubic millimeters, or pixels of a picture.
         nsd: at the tolerance of the run; ``hd95`` is in ``distance_unit``.
         object_hits: matched objects at IoU 0.5, 0.55 and so on to 0.95.
+        sequence: the film of a frame, or that was followed; "" for none.
+        frames, j, f: of films as DAVIS has them, all frames counted: how many, and the means over them of region
+            similarity and contour accuracy; None for others.
+        measured: what a study measures besides, by name; None where there is nothing.
         objects_reference, objects_predicted, objects_matched, pq, ap, ap50: None where objects are not told apart.
     """
 
@@ -51,6 +56,11 @@ class CaseRow:
     ap: float | None = None
     ap50: float | None = None
     object_hits: tuple[int, ...] | None = None
+    sequence: str = ""
+    frames: int | None = None
+    j: float | None = None
+    f: float | None = None
+    measured: Mapping[str, float] | None = None
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> CaseRow:
@@ -64,7 +74,7 @@ class CaseRow:
 
     def to_plain(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in COLUMNS}
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -85,6 +95,8 @@ def score_case(case: EvaluationCase, reference: Reference, prediction: Predictio
     Args:
         tolerance: of NSD, in mm or pixels; None measures no surfaces.
     """
+    # From frame to frame there is no length.
+    tolerance = None if reference.is_film else tolerance
     scores = score_masks(prediction.mask, reference.mask, reference.spacing, tolerance, reference.scored)
     voxel = 1.0 if reference.is_picture else reference.grid.voxel_volume_mm3
     objects: dict[str, Any] = {}
@@ -99,6 +111,11 @@ def score_case(case: EvaluationCase, reference: Reference, prediction: Predictio
             "ap50": counted.ap50,
             "object_hits": counted.hits,
         }
+    film: dict[str, Any] = {}
+    if case.sequence:
+        track = score_track(prediction.mask, reference.mask, skip_ends=False)
+        if track is not None:
+            film = {"sequence": case.sequence, "frames": track.frames, "j": track.j, "f": track.f}
     return CaseRow(
         case=case.name,
         group=case.group,
@@ -118,7 +135,9 @@ def score_case(case: EvaluationCase, reference: Reference, prediction: Predictio
         reference_volume=scores.reference_voxels * voxel,
         predicted_volume=scores.predicted_voxels * voxel,
         volume_unit="px" if reference.is_picture else "mm3",
+        measured=dict(prediction.measured) or None,
         **objects,
+        **film,
     )
 
 

@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,15 @@ from MedSAM3SegmentLib.io.atomic_write import atomic_write
 from MedSAM3SegmentLib.ordered_processes import processes_in_order
 from MedSAM3SegmentLib.volume import Volume
 
-from .case_pictures import draw_case
+from .case_pictures import draw_cases
 from .case_row import COLUMNS, CaseRow, score_case
 from .cases.case import CaseSet, EvaluationCase, Reference, check_names
 from .empty_rule import EmptyRule
+from .kept_masks import KeptMasks
 from .prediction import Prediction, Predictor
 from .run_folder import CaseResult, RunFolder, locked, read_run
 from .scores.mask_scores import SURFACE_LIBRARY, check_surface_library
-from .summarize import compare_runs, compare_words_with_boxes, summarize
+from .summarize import compare_methods, compare_runs, compare_words_with_boxes, summarize, summarize_together
 from .tables import html_of, markdown_of
 
 FORMAT = 1
@@ -98,7 +99,9 @@ def evaluate(
         notes = [*case_set.notes, *predictor.notes, *_gathered([some for _, some in results])]
         summary = _summary(case_set, settings, rows, notes, evaluation, baseline)
         _write_cases(evaluation.output / "cases.csv", rows)
-        pictures = _draw(case_set.cases, predictor, summary, rows, evaluation) if evaluation.pictures else []
+        pictures = (
+            draw_cases(case_set.cases, predictor, summary, rows, evaluation.output) if evaluation.pictures else []
+        )
         _write_text(evaluation.output / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
         _write_text(evaluation.output / "tables.md", markdown_of(summary))
         _write_text(evaluation.output / "tables.html", html_of(summary, pictures))
@@ -114,8 +117,8 @@ def _do_cases(
     cancel: Callable[[], bool],
 ) -> None:
     """Score what is not done yet; a model segments here, files are read where they are scored."""
-    # Whoever asks a model is not sent anywhere.
-    shared = None if predictor.needs_image else predictor
+    # Whoever asks a model is not sent anywhere; its masks are written where they are scored.
+    shared = predictor.kept if predictor.needs_image else predictor
     todo = [case for case in case_set.cases if case.name not in run.done]
     is_ahead = predictor.needs_image and evaluation.jobs > 0
     with ThreadPoolExecutor(1, "read") as reader, processes_in_order(evaluation.jobs, shared) as scored:
@@ -149,11 +152,9 @@ def _keep(run: RunFolder, done: Iterable[tuple[str, CaseResult]]) -> None:
 def _read(case: EvaluationCase, predictor: Predictor) -> tuple[Volume | None, Mapping[str, Reference]]:
     volume = None
     if predictor.needs_image:
-        if case.image is None:
+        volume = case.read_image()
+        if volume is None:
             raise InputError(f"{case.name} has no image that a model could segment; give --predictions.")
-        from MedSAM3SegmentLib.io.read_volume import read_volume
-
-        volume = read_volume(case.image)
     return volume, case.read_references(None if volume is None else volume.grid)
 
 
@@ -167,13 +168,16 @@ def _predict(
 
 
 def _score(
-    _: object,
+    kept: KeptMasks | None,
     case: EvaluationCase,
     references: Mapping[str, Reference],
     predictions: Sequence[Prediction],
     notes: list[str],
     tolerance: float | None,
 ) -> CaseResult:
+    if kept is not None:
+        for one in predictions:
+            kept.keep(case, references[one.concept], one)
     rows = [score_case(case, one.reference or references[one.concept], one, tolerance) for one in predictions]
     return rows, notes
 
@@ -230,59 +234,12 @@ def _summary(
         "results": summarize(rows, evaluation.rule),
         "words_against_boxes": compare_words_with_boxes(rows, evaluation.rule),
         "against_baseline": against,
+        "together": summarize_together(rows, case_set.groups, evaluation.rule),
+        "methods_compared": compare_methods(rows, case_set.compared, case_set.groups, evaluation.rule),
+        "further_tables": [] if case_set.further_tables is None else list(map(asdict, case_set.further_tables(rows))),
         "published": list(case_set.published),
         "notes": notes,
     }
-
-
-def _draw(
-    cases: Sequence[EvaluationCase],
-    predictor: Predictor,
-    summary: dict[str, Any],
-    rows: Sequence[CaseRow],
-    evaluation: Evaluation,
-) -> list[tuple[str, str]]:
-    """Caption and path, relative to the output, of each picture."""
-    wanted: dict[str, list[tuple[CaseRow, str, str]]] = {}
-    order = []
-    for number, entry in enumerate(summary["results"], start=1):
-        key = (entry["concept"], entry["prompt"], entry["phrase"])
-        known = [row for row in rows if (row.concept, row.prompt, row.phrase) == key and row.dice is not None]
-        known.sort(key=lambda row: (row.dice, row.case))
-        chosen = {"best": len(known) - 1, "median": (len(known) - 1) // 2, "worst": 0} if known else {}
-        # A case that is worst and best at once is drawn once.
-        for place, which in sorted({place: which for which, place in chosen.items()}.items()):
-            row, name = known[place], f"pictures/{number:02d}-{which}.png"
-            wanted.setdefault(row.case, []).append((row, which, name))
-            order.append(name)
-    captions: dict[str, str] = {}
-    for case in cases:
-        if case.name in wanted:
-            captions |= _draw_case(case, predictor, wanted[case.name], evaluation.output)
-    return [(captions[name], name) for name in order if name in captions]
-
-
-def _draw_case(
-    case: EvaluationCase, predictor: Predictor, wanted: Sequence[tuple[CaseRow, str, str]], output: Path
-) -> dict[str, str]:
-    volume = None
-    if case.image is not None:
-        from MedSAM3SegmentLib.io.read_volume import read_volume
-
-        volume = read_volume(case.image)
-    references = case.read_references(None if volume is None else volume.grid)
-    predictions = {(p.concept, p.prompt.kind, p.prompt.phrase): p for p in predictor.predict_again(case, references)}
-    captions = {}
-    (output / "pictures").mkdir(exist_ok=True)
-    for row, which, name in wanted:
-        prediction = predictions.get((row.concept, row.prompt, row.phrase))
-        if prediction is None:
-            continue
-        with atomic_write(output / name) as draft:
-            draw_case(prediction.mask, prediction.reference or references[row.concept], volume).save(draft, "PNG")
-        asked = f"{row.prompt} '{row.phrase}', " if row.prompt else ""
-        captions[name] = f"{which}: {row.case}, {row.concept}, {asked}Dice {row.dice:.3f}"
-    return captions
 
 
 def _write_cases(path: Path, rows: Sequence[CaseRow]) -> None:
@@ -291,7 +248,9 @@ def _write_cases(path: Path, rows: Sequence[CaseRow]) -> None:
         writer.writeheader()
         for row in rows:
             hits = row.object_hits
-            writer.writerow({**row.to_plain(), "object_hits": None if hits is None else " ".join(map(str, hits))})
+            measured = None if row.measured is None else json.dumps(row.measured)
+            listed = None if hits is None else " ".join(map(str, hits))
+            writer.writerow({**row.to_plain(), "object_hits": listed, "measured": measured})
 
 
 def _write_text(path: Path, text: str) -> None:

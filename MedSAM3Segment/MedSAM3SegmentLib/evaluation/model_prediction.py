@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,20 +13,18 @@ from numpy.typing import NDArray
 
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.backend import SegmenterProtocol
-from MedSAM3SegmentLib.datasets.label_files import read_object_map
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
-from MedSAM3SegmentLib.io.atomic_write import atomic_write
-from MedSAM3SegmentLib.io.formats.write_nifti import write_nifti
 from MedSAM3SegmentLib.progress import RunCallbacks
 from MedSAM3SegmentLib.prompts.prompts import BoxPromptRAS, BoxReading, TargetPrompts
 from MedSAM3SegmentLib.prompts.slice_prompts import placed_on
-from MedSAM3SegmentLib.request import SegmentRequest
+from MedSAM3SegmentLib.request import Mode, SegmentRequest
 from MedSAM3SegmentLib.results.result import ConceptResult
 from MedSAM3SegmentLib.volume import Volume
 
 from .cases.case import EvaluationCase, Reference
+from .kept_masks import KeptMasks
 from .prediction import Prediction, Prompt
 
 #: How far the shapes of two pictures may differ and one still be a smaller copy of the other.
@@ -63,6 +60,16 @@ class ModelPredictions:
     callbacks: RunCallbacks = field(default_factory=RunCallbacks)
     notes: list[str] = field(default_factory=list, init=False)
     needs_image: bool = field(default=True, init=False)
+    kept: KeptMasks = field(init=False)
+
+    def __post_init__(self) -> None:
+        asked = [
+            (concept, Prompt(kind.value, phrase))
+            for kind in self.kinds
+            for concept, phrases in self.phrases.items()
+            for phrase in phrases
+        ]
+        self.kept = KeptMasks(self.masks, asked)
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -89,21 +96,11 @@ class ModelPredictions:
             for concept, phrase, result in self._answers(kind, references, volume):
                 mask, objects = _on_reference(result, volume, references[concept], case, notes)
                 predictions.append(Prediction(concept, Prompt(kind.value, phrase), mask, objects))
-        for prediction in predictions:
-            self._keep(case, references[prediction.concept], prediction)
         return predictions, notes
 
     def predict_again(self, case: EvaluationCase, references: Mapping[str, Reference]) -> list[Prediction]:
         """What was kept of a case."""
-        predictions = []
-        for concept, prompt in self._asked():
-            if concept not in references:
-                continue
-            path = self._path(case, concept, prompt, references[concept])
-            if path.is_file():
-                objects, _, _ = read_object_map(path)
-                predictions.append(Prediction(concept, prompt, objects != 0, objects))
-        return predictions
+        return self.kept.read(case, references)
 
     def _answers(
         self, kind: PromptKind, references: Mapping[str, Reference], volume: Volume
@@ -128,34 +125,11 @@ class ModelPredictions:
     def _segment(
         self, volume: Volume, phrases: tuple[str, ...], prompts: Mapping[str, TargetPrompts]
     ) -> dict[str, ConceptResult]:
-        request = SegmentRequest(phrases, threshold=self.threshold, prompts=prompts)
+        # Objects of a film are followed, as SAM 3 does; slices are detected one by one.
+        mode = Mode.PROPAGATE if volume.is_sequence else Mode.SLICES
+        request = SegmentRequest(phrases, threshold=self.threshold, prompts=prompts, mode=mode)
         result = self.segmenter.segment(volume, request, self.callbacks)
         return {one.concept: one for one in result.concepts}
-
-    def _asked(self) -> list[tuple[str, Prompt]]:
-        return [
-            (concept, Prompt(kind.value, phrase))
-            for kind in self.kinds
-            for concept, phrases in self.phrases.items()
-            for phrase in phrases
-        ]
-
-    def _path(self, case: EvaluationCase, concept: str, prompt: Prompt, reference: Reference) -> Path:
-        number = self._asked().index((concept, prompt)) + 1
-        folder = self.masks / f"{number:02d}-{prompt.kind}-{_file_name(prompt.phrase)}"
-        return folder / f"{case.name}{'.png' if reference.is_picture else '.nii.gz'}"
-
-    def _keep(self, case: EvaluationCase, reference: Reference, prediction: Prediction) -> None:
-        path = self._path(case, prediction.concept, prediction.prompt, reference)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        objects = prediction.mask.astype(np.uint16) if prediction.objects is None else prediction.objects
-        with atomic_write(path) as draft:
-            if reference.is_picture:
-                from PIL import Image
-
-                Image.fromarray(objects[0].astype(np.uint16)).save(draft)
-            else:
-                write_nifti(draft, objects.astype(np.uint16), reference.grid)
 
 
 def oracle_box(reference: Reference, volume: Volume) -> BoxPromptRAS | None:
@@ -214,7 +188,7 @@ def _on_reference(
         if volume.grid.shape == shape:
             return result.mask, result.instance_map
         ratios = [new / old for old, new in zip(volume.grid.shape[1:], shape[1:], strict=True)]
-        if volume.grid.shape[0] == shape[0] == 1 and abs(ratios[0] / ratios[1] - 1) <= _SHAPE_TOLERANCE:
+        if volume.grid.shape[0] == shape[0] and abs(ratios[0] / ratios[1] - 1) <= _SHAPE_TOLERANCE:
             notes.append("image and reference have other sizes; masks were brought to the reference's size.")
             return resize_nearest(result.mask, shape), resize_nearest(result.instance_map, shape)
     else:
@@ -222,7 +196,7 @@ def _on_reference(
         if placed is not None and np.count_nonzero(placed) == np.count_nonzero(result.mask):
             return placed, _placed_objects(result, volume.grid, reference.grid)
     raise InputError(
-        f"The reference {case.files[0]} does not lie on the voxels of {case.image}; resample it onto them, nearest "
+        f"The reference {case.files[0]} does not lie on the voxels of {volume.name}; resample it onto them, nearest "
         "neighbor."
     )
 
@@ -236,7 +210,3 @@ def _placed_objects(result: ConceptResult, own: VoxelGrid, grid: VoxelGrid) -> N
         if part is not None:
             objects[part] = number
     return objects
-
-
-def _file_name(phrase: str) -> str:
-    return re.sub(r"[^\w-]+", "-", phrase, flags=re.ASCII)[:40].strip("-") or "phrase"

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ from MedSAM3SegmentLib.volume import Volume
 from .cases.case import CaseSet, EvaluationCase, Reference, place_reference
 from .cases.folder_cases import MASK
 
+if TYPE_CHECKING:
+    from .kept_masks import KeptMasks
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -51,7 +54,9 @@ class Prediction:
     Attributes:
         mask: bool ``[k, j, i]`` on the voxels of ``reference``, or where that is None of the reference that was given.
         objects: whole numbers, one for each object, or None to take connected parts where objects are scored.
-        reference: the same reference on more voxels, where the file of either is cropped to what is segmented.
+        reference: the same reference on more voxels, where the file of either is cropped to what is segmented, or
+            with other voxels that count.
+        measured: what a study measures besides, by name.
     """
 
     concept: str
@@ -59,13 +64,23 @@ class Prediction:
     mask: BoolMask
     objects: NDArray[Any] | None = None
     reference: Reference | None = None
+    measured: Mapping[str, float] = field(default_factory=dict)
 
 
 class Predictor(Protocol):
-    """Gives the predictions of a case; errors are InputError and ModelError."""
+    """Gives the predictions of a case; errors are InputError and ModelError.
+
+    Attributes:
+        needs_image: whether it segments, in this process; files can be read anywhere.
+        notes: what the user should know, one sentence each.
+        kept: where its masks are kept while they are scored, or None.
+    """
 
     needs_image: bool
     notes: list[str]
+
+    @property
+    def kept(self) -> KeptMasks | None: ...
 
     def predict(
         self, case: EvaluationCase, references: Mapping[str, Reference], volume: Volume | None
@@ -98,6 +113,7 @@ class FilePredictions:
     missing_as_empty: bool = False
     notes: list[str] = field(default_factory=list, init=False)
     needs_image: bool = field(default=False, init=False)
+    kept: None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.values = self.values or self.case_set.values

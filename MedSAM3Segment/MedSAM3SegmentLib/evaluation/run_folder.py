@@ -75,7 +75,13 @@ class RunFolder:
                 f"{self.path} holds an evaluation of other {', '.join(sorted(different))}; choose another --output, or "
                 "delete it."
             )
+        self._remove_drafts()
         self._read_rows()
+
+    def _remove_drafts(self) -> None:
+        """Delete what a process that was killed was writing; the folder is ours alone."""
+        for draft in self.path.rglob(".*.part.*"):
+            draft.unlink(missing_ok=True)
 
     def _read_rows(self) -> None:
         file = self.path / ROWS

@@ -33,13 +33,15 @@ def summarize(rows: Iterable[CaseRow], rule: EmptyRule) -> list[dict[str, Any]]:
 def compare_runs(rows: Sequence[CaseRow], baseline: Sequence[CaseRow], rule: EmptyRule) -> list[dict[str, Any]]:
     """This run against an earlier one, for each concept and way of asking: Dice over the cases that both have.
 
-    A way of asking that the earlier run does not have is compared with its only one, if it has one only.
+    A way of asking that the earlier run does not have is compared with its only one, or its only one by words alone.
     """
     compared = []
     earlier = _grouped(baseline)
     for key, some in _grouped(rows).items():
         concept, prompt, phrase = key
         others = [one for one in earlier if one[0] == concept]
+        by_words = [one for one in others if one[1] == "T"]
+        others = by_words if len(by_words) == 1 else others
         other = key if key in earlier else (others[0] if len(others) == 1 else None)
         if other is None:
             continue
@@ -71,6 +73,48 @@ def compare_words_with_boxes(rows: Sequence[CaseRow], rule: EmptyRule) -> list[d
     return compared
 
 
+def summarize_together(
+    rows: Sequence[CaseRow], groups: Mapping[str, Sequence[str]], rule: EmptyRule
+) -> list[dict[str, Any]]:
+    """One entry for each group of concepts and way of asking, over all cases of all of them.
+
+    Args:
+        groups: concepts by what they are called together.
+    """
+    entries = []
+    for title, concepts in groups.items():
+        some = [row for row in rows if row.concept in concepts]
+        for prompt, phrase in dict.fromkeys((row.prompt, row.phrase) for row in some):
+            chosen = [row for row in some if (row.prompt, row.phrase) == (prompt, phrase)]
+            entries.append({"concept": title, "prompt": prompt, "phrase": phrase, **_entry(chosen, rule)})
+    return entries
+
+
+def compare_methods(
+    rows: Sequence[CaseRow], pairs: Sequence[tuple[str, str]], groups: Mapping[str, Sequence[str]], rule: EmptyRule
+) -> list[dict[str, Any]]:
+    """Ways of asking against each other on the same cases and concepts, for each phrase.
+
+    Args:
+        pairs: the first is compared with the second.
+        groups: concepts that are compared together; where there is none each concept by itself.
+    """
+    compared = []
+    groups = groups or {row.concept: [row.concept] for row in rows}
+    for first, second in pairs:
+        for title, concepts in groups.items():
+            some = [row for row in rows if row.concept in concepts and row.prompt in (first, second)]
+            for phrase in dict.fromkeys(row.phrase for row in some):
+                others = {(r.case, r.concept): r for r in some if (r.prompt, r.phrase) == (second, phrase)}
+                own = [row for row in some if (row.prompt, row.phrase) == (first, phrase)]
+                matched = [(row, other) for row in own if (other := others.get((row.case, row.concept)))]
+                entry = _paired(matched, rule)
+                if entry is not None:
+                    asked = {"concept": title, "prompt": first, "other": second, "phrase": phrase}
+                    compared.append({**asked, **entry, "gain_by_baseline": _gain_by_quality(matched, rule)})
+    return compared
+
+
 def value_of(row: CaseRow, measure: str, rule: EmptyRule) -> float | None:
     """A score under the rule for cases without a reference; None where it does not count."""
     if not row.is_present and measure in ("dice", "iou"):
@@ -97,6 +141,8 @@ def _entry(rows: Sequence[CaseRow], rule: EmptyRule) -> dict[str, Any]:
         for row in rows
         if row.objects_reference is not None and row.objects_predicted is not None and row.object_hits is not None
     ]
+    entry["video"] = _video(rows)
+    entry["measured"] = _measured(rows)
     entry["cgf1"] = asdict(score_cgf1(counts)) if counts else None
     groups = list(dict.fromkeys(row.group for row in rows))
     if len(groups) > 1:
@@ -110,6 +156,39 @@ def _entry(rows: Sequence[CaseRow], rule: EmptyRule) -> dict[str, Any]:
     return entry
 
 
+def _video(rows: Sequence[CaseRow]) -> dict[str, Any] | None:
+    """J, F and their mean, over the frames of each film and then over films; None where there is no film."""
+    films: dict[str, list[CaseRow]] = {}
+    for row in rows:
+        if row.frames:
+            films.setdefault(row.sequence, []).append(row)
+    if not films:
+        return None
+    frames = [sum(row.frames or 0 for row in some) for some in films.values()]
+    means = {
+        name: [
+            sum(getattr(row, name) * row.frames for row in some) / count
+            for some, count in zip(films.values(), frames, strict=True)
+        ]
+        for name in ("j", "f")
+    }
+    means["j_and_f"] = [(j + f) / 2 for j, f in zip(means["j"], means["f"], strict=True)]
+    scores = {name: _plain(bootstrap_mean(values, list(films))) for name, values in means.items()}
+    return {"films": len(films), "frames": sum(frames), **scores}
+
+
+def _measured(rows: Sequence[CaseRow]) -> dict[str, Any]:
+    """What a study measures besides, by name."""
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        for name, value in (row.measured or {}).items():
+            values.setdefault(name, []).append(value)
+    return {
+        name: {"count": len(some), "sum": sum(some), "mean": sum(some) / len(some), "most": max(some)}
+        for name, some in values.items()
+    }
+
+
 def _paired(pairs: Sequence[tuple[CaseRow, CaseRow]], rule: EmptyRule) -> dict[str, Any] | None:
     values = [(value_of(a, "dice", rule), value_of(b, "dice", rule), a.unit) for a, b in pairs]
     known = [(a, b, unit) for a, b, unit in values if a is not None and b is not None]
@@ -117,13 +196,15 @@ def _paired(pairs: Sequence[tuple[CaseRow, CaseRow]], rule: EmptyRule) -> dict[s
         return None
     first, second, units = zip(*known, strict=True)
     result = compare_paired(first, second, units)
+    # Two that find nothing are alike, which shows nothing of either.
+    is_nothing = not any(first) and not any(second)
     return {
         "cases": result.count,
         "dice": sum(first) / len(first),
         "dice_of_other": sum(second) / len(second),
         "difference": _plain(result.difference),
         "wilcoxon_p": result.p,
-        "non_inferior": result.is_non_inferior(MARGIN),
+        "non_inferior": None if is_nothing else result.is_non_inferior(MARGIN),
         "margin": MARGIN,
     }
 

@@ -22,7 +22,21 @@ class Table:
 def tables_of(summary: Summary) -> list[Table]:
     """All tables of a summary; the first has words and words with an oracle box in columns of their own."""
     results: Sequence[Summary] = summary["results"]
-    tables = [_dice_table(results), _measure_table(results, summary["rules"]), _presence_table(results)]
+    tables = [_dice_table(results)]
+    if summary["together"]:
+        tables.append(_together_table(summary["together"]))
+    for pair in dict.fromkeys((entry["prompt"], entry["other"]) for entry in summary["methods_compared"]):
+        some = [entry for entry in summary["methods_compared"] if (entry["prompt"], entry["other"]) == pair]
+        tables.append(_comparison_table(f"{pair[0]} against {pair[1]}", some))
+        tables.append(_gain_table(some, f"Gain of {pair[0]} by quality of {pair[1]}, in thirds"))
+    tables += [Table(**table) for table in summary["further_tables"]]
+    tables += [_measure_table(results, summary["rules"]), _presence_table(results)]
+    filmed = [entry for entry in results if entry["video"]]
+    if filmed:
+        tables.append(_video_table(filmed))
+    measured = [entry for entry in summary["together"] or results if entry["measured"]]
+    if measured:
+        tables.append(_measured_table(measured))
     with_objects = [entry for entry in results if entry["cgf1"]]
     if with_objects:
         tables.append(_object_table(with_objects))
@@ -111,7 +125,10 @@ def _predictor(described: Summary) -> str:
     demo = " (a demo, trained on synthetic pictures, which says nothing about real ones)" if model["demo"] else ""
     threshold = described.get("threshold")
     at = "the model's own threshold" if threshold is None else f"the threshold {threshold:g}"
-    return f"{model['name']}{demo}, SHA-256 {model['sha256'][:16]}, at {at}"
+    if not model["sha256"]:
+        return "no model: shapes and the image alone"
+    study = f", study '{described['study']}'" if "study" in described else ""
+    return f"{model['name']}{demo}, SHA-256 {model['sha256'][:16]}, at {at}{study}"
 
 
 def _dice_table(results: Sequence[Summary]) -> Table:
@@ -129,7 +146,7 @@ def _dice_table(results: Sequence[Summary]) -> Table:
         )
     if len({concept for concept, _ in asked}) > 1:
         rows += _means_over_concepts(results, kinds)
-    return Table("Dice", ["concept", "phrase", "cases", *(names[kind] for kind in kinds)], rows)
+    return Table("Dice", ["concept", "phrase", "cases", *(names.get(k, f"Dice {k}") for k in kinds)], rows)
 
 
 def _means_over_concepts(results: Sequence[Summary], kinds: Sequence[str]) -> list[list[str]]:
@@ -140,7 +157,7 @@ def _means_over_concepts(results: Sequence[Summary], kinds: Sequence[str]) -> li
         means = [entry["dice"]["mean"] for entry in some if entry["dice"]]
         is_single = len({entry["concept"] for entry in some}) == len(some)
         cells.append(_number(sum(means) / len(means)) if means and is_single else "")
-    return [["mean of concepts", "", "", *cells]]
+    return [["mean of concepts", "", "", *cells]] if any(cells) else []
 
 
 def _measure_table(results: Sequence[Summary], rules: Summary) -> Table:
@@ -168,6 +185,41 @@ def _presence_table(results: Sequence[Summary]) -> Table:
         for entry in results
     ]
     return Table("Presence", ["concept", "prompt", "found where present", "found where absent (false)"], rows)
+
+
+def _together_table(together: Sequence[Summary]) -> Table:
+    rows = [
+        [
+            entry["concept"],
+            _asked(entry),
+            _count(entry),
+            _interval(entry["dice"]),
+            f"{_percent(entry['found_rate'])} of {entry['with_reference']}",
+            f"{_percent(entry['false_found_rate'])} of {entry['without_reference']}",
+        ]
+        for entry in together
+    ]
+    columns = ["concepts", "prompt", "cases", "Dice", "found where present", "found where absent (false)"]
+    return Table("Concepts together", columns, rows)
+
+
+def _video_table(results: Sequence[Summary]) -> Table:
+    rows = [
+        [entry["concept"], _asked(entry), str(entry["video"]["films"]), str(entry["video"]["frames"])]
+        + [_interval(entry["video"][name]) for name in ("j", "f", "j_and_f")]
+        for entry in results
+    ]
+    columns = ["concept", "prompt", "films", "frames", "J", "F", "J&F"]
+    return Table("Films: mean over frames, then over films", columns, rows)
+
+
+def _measured_table(results: Sequence[Summary]) -> Table:
+    rows = [
+        [entry["concept"], _asked(entry), name, str(one["count"]), *(f"{one[k]:.4g}" for k in ("sum", "mean", "most"))]
+        for entry in results
+        for name, one in entry["measured"].items()
+    ]
+    return Table("Also measured", ["concept", "prompt", "what", "cases", "sum", "mean", "most"], rows)
 
 
 def _object_table(results: Sequence[Summary]) -> Table:
@@ -214,17 +266,25 @@ def _comparison_table(title: str, compared: Sequence[Summary]) -> Table:
     return Table(title, [*columns, f"not worse by {margin:g}"], rows)
 
 
-def _gain_table(compared: Sequence[Summary]) -> Table:
+def _gain_table(compared: Sequence[Summary], title: str = "Gain by quality of the baseline, in thirds") -> Table:
     rows = [
-        [entry["concept"], str(third["cases"]), _number(third["baseline_dice"]), f"{third['gain']:+.3f}"]
+        [
+            entry["concept"],
+            entry["phrase"],
+            str(third["cases"]),
+            _number(third["baseline_dice"]),
+            f"{third['gain']:+.3f}",
+        ]
         for entry in compared
         for third in entry["gain_by_baseline"]
     ]
-    return Table("Gain by quality of the baseline, in thirds", ["concept", "cases", "baseline Dice", "gain"], rows)
+    return Table(title, ["concept", "phrase", "cases", "baseline Dice", "gain"], rows)
 
 
 def _asked(entry: Summary) -> str:
-    return f"{entry['prompt']} '{entry['phrase']}'" if entry["prompt"] else "files"
+    if not entry["prompt"]:
+        return "files"
+    return f"{entry['prompt']} '{entry['phrase']}'" if entry["phrase"] else str(entry["prompt"])
 
 
 def _count(entry: Summary) -> str:

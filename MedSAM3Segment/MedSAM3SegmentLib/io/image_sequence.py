@@ -70,7 +70,7 @@ def read_image_sequence(path: Path) -> StoredImage:
             second=names[odd],
             second_size=sizes[1],
         )
-    array = np.stack(_alike(frames))
+    array = stack_frames(frames)
     grid = lps_grid(array.shape[:3], np.eye(4), path)
     return StoredImage(array, grid, messages=(TIME_MESSAGE,), is_sequence=True)
 
@@ -86,12 +86,12 @@ def as_film(stored: StoredImage) -> StoredImage:
 
 def _frame_files(folder: Path) -> list[Path]:
     files = [file for file in folder.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file()]
-    return sorted((file for file in files if not file.name.startswith(".")), key=_natural)
+    return sorted((file for file in files if not file.name.startswith(".")), key=lambda file: natural_order(file.name))
 
 
-def _natural(file: Path) -> tuple[tuple[int, int | str], ...]:
-    """Sorts ``frame 2`` before ``frame 10``."""
-    parts = re.split(r"(\d+)", file.name.casefold())
+def natural_order(name: str) -> tuple[tuple[int, int | str], ...]:
+    """A key that sorts ``frame 2`` before ``frame 10``."""
+    parts = re.split(r"(\d+)", name.casefold())
     return tuple((0, int(part)) if part.isdigit() else (1, part) for part in parts if part)
 
 
@@ -101,8 +101,8 @@ def _holds_dicom(folder: Path) -> bool:
     return any(is_dicom(file) for file in files if file.is_file())
 
 
-def _alike(frames: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-    """All grey, or all in color if one is."""
-    if all(frame.ndim == frames[0].ndim for frame in frames):
-        return list(frames)
-    return [frame if frame.ndim == 3 else np.repeat(frame[..., None], 3, axis=2) for frame in frames]
+def stack_frames(frames: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Frames of one size as ``[frame, row, column]``, or with a last axis of 3 colors if one of them has it."""
+    if any(frame.ndim == 3 for frame in frames):
+        frames = [frame if frame.ndim == 3 else np.repeat(frame[..., None], 3, axis=2) for frame in frames]
+    return np.stack(frames)

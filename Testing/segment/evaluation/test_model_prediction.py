@@ -16,6 +16,7 @@ from MedSAM3SegmentLib.evaluation.cases.described_cases import described_cases
 from MedSAM3SegmentLib.evaluation.cases.manifest_cases import manifest_cases
 from MedSAM3SegmentLib.evaluation.evaluate_cases import Evaluation, evaluate
 from MedSAM3SegmentLib.evaluation.model_prediction import ModelPredictions, PromptKind, oracle_box, resize_nearest
+from MedSAM3SegmentLib.evaluation.prediction import FilePredictions
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.progress import RunCallbacks
@@ -289,3 +290,15 @@ def test_real_pictures_by_a_perfect_and_a_moved_model(tmp_path: Path, name: str,
         (entry,) = summary["results"]
         assert entry["pq"]["mean"] == entry["ap"]["mean"] == 1.0
         assert [int(row["objects_reference"]) for row in rows.values()] == [5, 17, 55]
+
+
+def test_files_are_compared_with_words_where_a_baseline_has_both(pictures: tuple, tmp_path: Path) -> None:
+    case_set, answers = pictures
+    evaluate(case_set, predictor(KnownSegmenter(answers, 4), tmp_path / "base"), Evaluation(tmp_path / "base"))
+    for case in case_set.cases:
+        write_picture(tmp_path / "agent" / f"{case.name}.png", case.read_references(None)["polyp"].mask[0])
+    files = FilePredictions(tmp_path / "agent", case_set, {"polyp": (255,)})
+    run = Evaluation(tmp_path / "gain", baseline=tmp_path / "base", pictures=False)
+    (entry,) = evaluate(case_set, files, run)["against_baseline"]
+    assert entry["baseline"] == {"prompt": "T", "phrase": "polyp"}
+    assert (entry["dice"], entry["dice_of_other"]) == (1.0, pytest.approx(0.8))

@@ -13,6 +13,9 @@ from MedSAM3SegmentLib.evaluation.empty_rule import EmptyRule
 #: Fine concepts by words alone and in several wordings; words against words and box; gain over a baseline.
 STUDIES = ("fine-concepts", "words-or-boxes", "agent-gain")
 
+#: In which a model is asked in several ways; the figures of this project's pages come from them.
+METHOD_STUDIES = ("demo", "propagation", "drawn-slices", "next-slice", "agent")
+
 _EPILOG = """\
 Files of --predictions are matched with the references by name. What labels mean is taken from names (.seg.nrrd,
 .labels.json), else from numbers, or said with --label.
@@ -28,6 +31,7 @@ examples:
   medsam3 evaluate --nnunet Dataset042_Liver --split fold0 --model medsam3-v1 --output liver
   medsam3 evaluate --predictions mine --references truth --output scores
   medsam3 evaluate --predictions mine --references truth --label liver=1 --label kidney=2,3 --output scores
+  medsam3 evaluate --study propagation --model demo --output propagation
 """
 
 
@@ -56,6 +60,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     what.add_argument("--partial", action="store_true", help="take a data set that is not complete")
     what.add_argument("--manifest", metavar="FILE.json", type=Path, help="images and labels as for 'medsam3 train'")
     what.add_argument("--nnunet", metavar="DIR", type=Path, help="raw folder of an nnU-Net data set")
+    what.add_argument(
+        "--phantoms", metavar="A:B", help="synthetic abdomens with the seeds A to B-1, for a --study (default: its own)"
+    )
+    what.add_argument("--spacing", metavar="MM", type=float, help="between slices of the phantoms of a --study")
+    what.add_argument(
+        "--video",
+        action="store_true",
+        help="images of a folder are frames of a film: J and F are measured, and a model follows objects through it",
+    )
     what.add_argument(
         "--channel", metavar="N", type=int, default=0, help="which image of an nnU-Net case is segmented (default: 0)"
     )
@@ -88,7 +101,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         "the data set's, as in 'nuclei; cell' or 'CONCEPT=phrase; phrase' (default: T)",
     )
     model.add_argument("--threshold", metavar="0..1", type=float, help="lowest score (default: the model's own)")
-    model.add_argument("--study", choices=STUDIES, help="one of the questions that the paper leaves open; see docs")
+    model.add_argument(
+        "--study",
+        choices=(*STUDIES, *METHOD_STUDIES),
+        metavar="NAME",
+        help=f"one of the questions that the paper leaves open ({', '.join(STUDIES)}), or one that asks a model in "
+        f"several ways, on phantoms or on your cases ({', '.join(METHOD_STUDIES)}); see docs/evaluate.md",
+    )
+    model.add_argument(
+        "--methods", metavar="NAME[;NAME]", help="only these ways of asking in a study (default: all usual ones)"
+    )
+    model.add_argument("--conditions", metavar="NAME[;NAME]", help="only under these conditions of a study")
     how = parser.add_argument_group("how it is scored")
     how.add_argument("--output", metavar="DIR", type=Path, help="folder to write")
     how.add_argument("--baseline", metavar="DIR", type=Path, help="--output of an earlier run to compare with")

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -14,6 +14,11 @@ from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.datasets.label_files import place_mask
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.volume import Volume
+
+if TYPE_CHECKING:
+    from MedSAM3SegmentLib.evaluation.case_row import CaseRow
+    from MedSAM3SegmentLib.evaluation.tables import Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +31,7 @@ class Reference:
         is_picture: whether its pixels have no size, so that lengths are in pixels.
         objects: whole numbers ``[k, j, i]``, one for each object, or None where objects are not told apart.
         scored: False where voxels count on neither side, or None for all.
+        is_film: whether slices are frames over time, so that nothing along the first axis is a length.
         notes: what the user should know of it, one sentence each.
     """
 
@@ -35,6 +41,7 @@ class Reference:
     objects: NDArray[Any] | None = None
     scored: BoolMask | None = None
     notes: tuple[str, ...] = ()
+    is_film: bool = False
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -61,6 +68,8 @@ class EvaluationCase:
         image: the file that a model segments, or None where only predictions are compared.
         group: a part of the data that is also reported apart, or "".
         unit: what the case belongs to (a patient, a sequence), whose cases are not independent; or "" for itself.
+        sequence: the film that it is a frame of, or is; "" for none.
+        make_image: gives what a model segments where no single file holds it, or None.
     """
 
     name: str
@@ -69,6 +78,27 @@ class EvaluationCase:
     image: Path | None = None
     group: str = ""
     unit: str = ""
+    sequence: str = ""
+    make_image: Callable[[], Volume] | None = None
+
+    @property
+    def has_image(self) -> bool:
+        """Whether there is something that a model could segment."""
+        return self.image is not None or self.make_image is not None
+
+    def read_image(self) -> Volume | None:
+        """What a model segments, or None.
+
+        Raises:
+            InputError: a file cannot be read.
+        """
+        if self.make_image is not None:
+            return self.make_image()
+        if self.image is None:
+            return None
+        from MedSAM3SegmentLib.io.read_volume import read_volume
+
+        return read_volume(self.image)
 
     @property
     def independent_unit(self) -> str:
@@ -87,6 +117,9 @@ class CaseSet:
         notes: what was guessed, left out or assumed, one sentence each.
         published: rows of published tables beside ours, as the catalog has them.
         split: how the cases were chosen, in words.
+        groups: concepts that are also reported together, by what they are called together.
+        compared: ways of asking that are compared in pairs, the first against the second.
+        further_tables: makes more tables of the rows, or None.
     """
 
     title: str
@@ -96,6 +129,9 @@ class CaseSet:
     notes: tuple[str, ...] = ()
     published: Sequence[Mapping[str, Any]] = ()
     split: str = "all cases"
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    compared: Sequence[tuple[str, str]] = ()
+    further_tables: Callable[[Sequence[CaseRow]], Sequence[Table]] | None = None
 
     def restricted_to(self, names: Sequence[str]) -> CaseSet:
         """The same cases with some of the concepts alone.
@@ -110,7 +146,9 @@ class CaseSet:
         cases = [replace(case, read_references=_Restricted(case.read_references, tuple(kept))) for case in self.cases]
         values = {name: given for name, given in self.values.items() if name in kept}
         concepts = {name: self.concepts[name] for name in kept}
-        return replace(self, concepts=concepts, cases=cases, values=values)
+        groups = {title: [name for name in some if name in kept] for title, some in self.groups.items()}
+        groups = {title: some for title, some in groups.items() if some}
+        return replace(self, concepts=concepts, cases=cases, values=values, groups=groups)
 
     def split_hash(self) -> str:
         """SHA-256 over the names of the cases, and names and sizes of their reference files, whatever their order."""

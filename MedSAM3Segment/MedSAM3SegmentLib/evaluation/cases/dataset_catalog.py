@@ -63,6 +63,7 @@ class Part:
             ``group``, ``unit`` and ``split`` have a meaning of their own.
         case: template of the case's name.
         group, split: of all its images, where they are not captured.
+        frames: whether the images of a unit are frames of one film.
         copy_geometry: ids whose references take over the place of their image, because their header is wrong.
     """
 
@@ -71,6 +72,7 @@ class Part:
     case: str = "{id}"
     group: str = ""
     split: str = ""
+    frames: bool = False
     copy_geometry: tuple[str, ...] = ()
 
 

@@ -26,6 +26,7 @@ class _Found:
     files: Mapping[str, tuple[ConceptFiles, tuple[Path, ...]]]
     group: str
     unit: str
+    sequence: str
     split: str
     copies_geometry: bool
     missing: str
@@ -70,6 +71,7 @@ def described_cases(dataset: Dataset, root: Path, split: str = "test", *, partia
             one.image,
             one.group,
             units[one.name],
+            one.sequence,
         )
         for one in chosen
     ]
@@ -123,6 +125,7 @@ def _found(part: Part, root: Path, path: str, match: re.Match[str], names: Mappi
         files,
         captured.get("group", part.group),
         captured.get("unit", name),
+        captured.get("unit", name) if part.frames else "",
         captured.get("split", part.split),
         captured["id"] in part.copy_geometry,
         missing,

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 RESAMPLES = 2000
 SEED = 20181
 
+#: Numbers that are drawn together.
+_DRAWS_AT_ONCE = 1 << 17
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -82,7 +85,9 @@ def compare_paired(first: Sequence[float], second: Sequence[float], units: Seque
 def _resampled(sums: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.float64]:
     random = np.random.default_rng(SEED)
     means = np.empty(RESAMPLES)
-    for n in range(RESAMPLES):  # one at a time: of ten thousand units all draws at once would be 160 MB
-        drawn = random.integers(0, len(sums), len(sums))
-        means[n] = sums[drawn].sum() / counts[drawn].sum()
+    at_once = max(1, _DRAWS_AT_ONCE // len(sums))  # of ten thousand units all draws at once would be 160 MB
+    for first in range(0, RESAMPLES, at_once):
+        part = means[first : first + at_once]
+        drawn = random.integers(0, len(sums), (len(part), len(sums)))
+        part[:] = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     return means

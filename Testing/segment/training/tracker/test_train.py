@@ -14,7 +14,9 @@ from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.checkpoints.networks import TrackerNetworks
 from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.errors import Cancelled, InputError
-from MedSAM3SegmentLib.evaluation.mode_comparison import carry_from_middle, organs_of
+from MedSAM3SegmentLib.evaluation.studies.phantom_cases import phantom_cases
+from MedSAM3SegmentLib.evaluation.studies.propagation import CLEAN, MASK, PROPAGATION
+from MedSAM3SegmentLib.evaluation.studies.study import score_study
 from MedSAM3SegmentLib.models.detector import Sam3Detector, VisionFeatures
 from MedSAM3SegmentLib.models.load_model import load_model
 from MedSAM3SegmentLib.models.save_model import save_model
@@ -22,7 +24,7 @@ from MedSAM3SegmentLib.models.tracker import Tracker
 from MedSAM3SegmentLib.models.tracker_types import MaskPrompt, TrackerOutput
 from MedSAM3SegmentLib.models.tracking_session import TrackingSession
 from MedSAM3SegmentLib.segmenter import Segmenter
-from MedSAM3SegmentLib.synthetic.phantom import CONCEPTS, make_phantom, tilted_grid
+from MedSAM3SegmentLib.synthetic.phantom import CONCEPTS, ORGANS, make_phantom, tilted_grid
 from MedSAM3SegmentLib.training.architecture import Architecture, new_network, train_tokenizer
 from MedSAM3SegmentLib.training.dataset import (
     LabelledStack,
@@ -393,5 +395,6 @@ def test_the_command_gives_a_model_a_tracker(model: Sam3Detector, tmp_path: Path
     assert made.tracker is not None
     assert made.card.name == "tiny"
     assert made.card.training["tracker"]["phantoms"]["seed"] == 3
-    carried = carry_from_middle(Segmenter(made), 100_000, 40.0)
-    assert {organ.organ for organ in carried} == set(organs_of(make_phantom(100_000)))
+    cases = phantom_cases([100_000], PROPAGATION.concepts, 40.0)
+    rows = score_study(PROPAGATION, Segmenter(made), cases, (MASK,), (CLEAN,))
+    assert {row.concept for row in rows} == set(ORGANS) & set(make_phantom(100_000).present)

@@ -6,7 +6,7 @@ the last drawn one, is compared with the labels. Needs PyTorch only where the se
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -15,14 +15,20 @@ import numpy as np
 
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.backend import SegmenterProtocol
+from MedSAM3SegmentLib.evaluation.metrics import dice
+from MedSAM3SegmentLib.evaluation.prediction import Prediction, Prompt
 from MedSAM3SegmentLib.geometry.shape_interpolation import shape_between
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
 from MedSAM3SegmentLib.prompts.examples import Example
 from MedSAM3SegmentLib.prompts.prompts import MaskPromptRAS, TargetPrompts
 from MedSAM3SegmentLib.request import Adapt, Mode, SegmentRequest
+from MedSAM3SegmentLib.synthetic.phantom import ORGANS
 from MedSAM3SegmentLib.volume import Volume
 
-from .metrics import dice
+from .study import Study, StudyQuestion
+
+SHAPES, DRAWN, AS_EXAMPLES, ADAPTED = "shape interpolation", "drawn slices", "as examples", "learned from drawn slices"
+BEYOND = "beyond drawn slices"
 
 
 class Drawing(StrEnum):
@@ -137,3 +143,42 @@ def fill_drawn(
         request = SegmentRequest(names, plane=stack.plane, mode=Mode.FROM_PROMPTS, prompts=prompts, adapt=adapt)
     result = segmenter.segment(volume, request)
     return {concept.concept: stack.extract(concept.mask) for concept in result.concepts}
+
+
+def _predict(asked: StudyQuestion) -> Iterator[Prediction]:
+    for condition in asked.conditions:
+        if condition == BEYOND:
+            objects = draw_short_of_ends(asked.masks, asked.stack)
+        else:
+            objects = draw_objects(asked.masks, asked.stack, Drawing(condition))
+        for method in asked.methods if objects else ():
+            if (method, condition) == (SHAPES, BEYOND):
+                continue  # nothing lies beyond
+            found = _filled(asked, objects, method)
+            for one in objects:
+                mask = np.ascontiguousarray(asked.stack.insert(found[one.name]))
+                counting = asked.counting(one.name, one.between)
+                yield Prediction(one.name, Prompt(method, condition), mask, reference=counting)
+
+
+def _filled(asked: StudyQuestion, objects: Sequence[DrawnObject], method: str) -> dict[str, BoolMask]:
+    if method == SHAPES:
+        return {one.name: interpolate(one) for one in objects}
+    adapt = Adapt.SLICES if method == ADAPTED else None
+    as_examples = method == AS_EXAMPLES
+    return fill_drawn(asked.segmenter, asked.volume, asked.stack, objects, as_examples=as_examples, adapt=adapt)
+
+
+DRAWN_SLICES = Study(
+    "drawn-slices",
+    _predict,
+    (SHAPES, DRAWN),
+    (*(drawing.value for drawing in Drawing), BEYOND),
+    further_methods=(AS_EXAMPLES, ADAPTED),
+    seeds=(300, 310),
+    spacing=5.0,
+    concepts=ORGANS,
+    groups={"organs": ORGANS},
+    compared=((DRAWN, SHAPES),),
+    needs_model=False,
+)
