@@ -132,7 +132,8 @@ def segment_file(
         terminal.note("Model: none.")
     else:
         with terminal.busy("loading the model"), _timed(seconds, "loading"):
-            segmenter = _load_segmenter(job.model, terminal, {concept: len(advice[concept]) for concept in asked})
+            model = job.model.for_volume(volume, asked, terminal.note)
+            segmenter = _load_segmenter(model, terminal, {concept: len(advice[concept]) for concept in asked})
     with interruption.gently() as stop:
         with terminal.progress() as show:
             callbacks = RunCallbacks(lambda progress: _show(show, progress), cancel=stop)

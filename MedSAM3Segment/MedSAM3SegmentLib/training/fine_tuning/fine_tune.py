@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from MedSAM3SegmentLib.adapters.adapter_folder import write_adapter
+from MedSAM3SegmentLib.adapters.image_summary import SUMMARY_FILE
 from MedSAM3SegmentLib.errors import InputError, ModelError
 from MedSAM3SegmentLib.models.detector import Sam3Detector
 from MedSAM3SegmentLib.models.devices import training_dtype
@@ -27,6 +28,7 @@ from .lora_layers import lora_layers, lora_weights
 from .memory_estimate import TrainingMemory, estimate_training_memory
 from .processes import Processes
 from .recipe import FineTuning
+from .summarize_pictures import summarize_pictures
 from .training_files import CURVE_FILE, SavedState, TrainingFiles
 from .tuning import ENCODERS, LayerDecay, Tune, freeze_encoders, own_memory
 from .validation import ValidationScore, validate
@@ -87,9 +89,16 @@ def fine_tune(
         raise ModelError("The model {model} has no tokenizer; train on one that has.", model=model.card.name)
     if not any(len(stack.slices) for stack in stacks):
         raise InputError("There is no slice to train on; check the manifest.")
-    with threads_for(model), _trainable(model, recipe):
-        run.start(model.network)
-        _Training(model, stacks, recipe, card, run).go()
+    frozen = FrozenFeatures(model) if recipe.tune is Tune.DETECTOR else None
+    with threads_for(model):
+        files = {}
+        if recipe.tune is not Tune.ALL and run.processes.is_first:
+            sizes = network_sizes(model)
+            summary = summarize_pictures(model, stacks, recipe.effective_plan, sizes, recipe.seed, frozen, run.cancel)
+            files = {} if summary is None else {SUMMARY_FILE: summary.to_text()}
+        with _trainable(model, recipe):
+            run.start(model.network)
+            _Training(model, stacks, recipe, card, run, frozen, files).go()
 
 
 def network_sizes(model: Sam3Detector) -> tuple[int, int]:
@@ -131,10 +140,12 @@ class _Training:
         recipe: FineTuning,
         card: ModelCard,
         run: TrainingRun,
+        frozen: FrozenFeatures | None,
+        files: Mapping[str, str],
     ) -> None:
         self._model, self._recipe, self._card, self._run = model, recipe, card, run
         self._batches = BatchMaker(stacks, recipe.effective_plan, *network_sizes(model), recipe.seed)
-        self._frozen = FrozenFeatures(model) if recipe.tune is Tune.DETECTOR else None
+        self._frozen, self._adapter_files = frozen, files
         self._files = TrainingFiles(run.output)
         self._best: float | None = None
         self._last_step = 0
@@ -241,7 +252,7 @@ class _Training:
 
     def _write(self, weights: Weights, figures: Mapping[str, float]) -> None:
         card, recipe, output = replace(self._card, validation=dict(figures)), self._recipe, self._run.output
-        files = {CURVE_FILE: self._files.curve.read_text(encoding="utf-8")}
+        files = {CURVE_FILE: self._files.curve.read_text(encoding="utf-8"), **self._adapter_files}
         if recipe.tune is Tune.ALL:
             written = Sam3Detector(
                 self._model.network, self._model.tokenizer, card, str(self._model.device), tracker=self._model.tracker

@@ -27,11 +27,20 @@ class FrozenFeatures:
     @torch.no_grad()
     def pyramid(self, batch: Batch) -> FeaturePyramid:
         """Of a batch's pictures, one entry each."""
+        self._encode(batch)
+        return self._model.build_pyramid(VisionFeatures(torch.stack([self._tokens[key] for key in batch.views])))
+
+    @torch.no_grad()
+    def pooled(self, batch: Batch) -> torch.Tensor:
+        """Of a batch's pictures, float32 ``[picture, channel]``, means over tokens."""
+        self._encode(batch)
+        return torch.stack([self._tokens[key].float().mean(dim=0) for key in batch.views])
+
+    def _encode(self, batch: Batch) -> None:
         given = dict(zip(batch.views, batch.pictures, strict=True))
         missing = {key: picture for key, picture in given.items() if key not in self._tokens}
         for key, picture in missing.items():
             self._tokens[key] = self._model.encode_images(picture()).tokens[0].cpu()
-        return self._model.build_pyramid(VisionFeatures(torch.stack([self._tokens[key] for key in batch.views])))
 
     @torch.no_grad()
     def phrases(self, phrases: list[str]) -> TextFeatures:
