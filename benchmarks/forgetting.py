@@ -27,14 +27,15 @@ from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
 from MedSAM3SegmentLib.io.read_volume import read_volume
 from MedSAM3SegmentLib.model_store.store import STORE_VARIABLE
 from MedSAM3SegmentLib.models.load_model import load_model
-from MedSAM3SegmentLib.synthetic.phantom import make_phantom
+from MedSAM3SegmentLib.synthetic.phantom import make_phantom, tilted_grid
 from MedSAM3SegmentLib.training.dataset import LabelledStack, read_stacks
 from MedSAM3SegmentLib.training.fine_tuning.tuning import Tune
 from MedSAM3SegmentLib.training.fine_tuning.validation import validate
 from MedSAM3SegmentLib.training.learning.learn import LearnOptions, learn
 
-LEARNT_PHANTOMS = range(8800, 8804)
-TEST_PHANTOMS = range(8900, 8903)
+LEARNT_PHANTOMS = range(8800, 8802)
+TEST_PHANTOMS = range(8900, 8902)
+GRID = tilted_grid((14, 112, 112), (3.4, 3.4, 14.0))
 ORGANS = ("liver", "spleen", "left kidney", "right kidney", "aorta")
 
 
@@ -45,7 +46,7 @@ def phantoms() -> LabelledDataset:
 
 def of_phantom(seed: int) -> SegmentedVolume:
     """The organs of a phantom, all of whose slices are labelled."""
-    phantom = make_phantom(seed)
+    phantom = make_phantom(seed, GRID)
     return SegmentedVolume(phantom.volume, {name: phantom.masks[name] for name in ORGANS}, "all", Plane.AXIAL)
 
 
@@ -85,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "phantoms": list(read_stacks(segmented_dataset([of_phantom(seed) for seed in TEST_PHANTOMS], Findings())))
     }
     if options.what == "first":
-        outcome = learn(phantoms(), LearnOptions("phantoms", "demo", **{**usual, "steps": options.steps // 4}))
+        outcome = learn(phantoms(), LearnOptions("phantoms", "demo", **{**usual, "steps": options.steps // 8}))
         models = ["phantoms"]
     else:
         count = SliceStack.along(read_volume(options.image).grid).count
