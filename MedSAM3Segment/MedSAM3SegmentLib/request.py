@@ -27,6 +27,9 @@ from .errors import InputError
 #: What to call no model at all where a model is named; what was drawn on several slices needs none.
 NO_MODEL = "none"
 
+#: What to call the installed adapter that fits a volume, chosen for each, where a model is named.
+PICK_ADAPTER = "pick"
+
 #: Slices that a sentence lists.
 _MOST_LISTED = 5
 

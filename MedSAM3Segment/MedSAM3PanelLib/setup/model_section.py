@@ -16,6 +16,7 @@ from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error
 from MedSAM3SegmentLib.model_store.catalog import known_models
 from MedSAM3SegmentLib.model_store.install_process import PlannedModel, plan_in_process
 from MedSAM3SegmentLib.model_store.store import installed_models, remove_model, store_folder
+from MedSAM3SegmentLib.request import PICK_ADAPTER
 from MedSAM3SegmentLib.units import format_bytes
 from MedSAM3WidgetsLib.background_task import BackgroundTask
 
@@ -63,17 +64,20 @@ class ModelSection:
     def refresh(self) -> None:
         """Show what is installed now."""
         try:
-            names = [model.name for model in installed_models()]
+            installed = installed_models()
         except MedSAM3Error as error:
             self._say(translated(str(error)))
-            names = []
-        self._installed = {_DEMO, *names}
+            installed = []
+        names = [model.name for model in installed]
+        self._installed = {_DEMO, PICK_ADAPTER, *names}
         self._filling = True
         selector = self._ui.modelSelector
         selector.clear()
         selector.addItem(_("Demo (synthetic pictures)"), _DEMO)
         for name in names:
             selector.addItem(name, name)
+        if any(model.card.base for model in installed):
+            selector.addItem(_("Pick an adapter for each volume"), PICK_ADAPTER)
         known = self._ui.knownModelSelector
         offered = known.currentData
         known.clear()
@@ -114,7 +118,7 @@ class ModelSection:
     def update(self) -> None:
         """Enable what can be pressed."""
         free = not self._background.is_busy
-        removable = self._ui.modelSelector.currentData not in (_DEMO, None)
+        removable = self._ui.modelSelector.currentData not in (_DEMO, PICK_ADAPTER, None)
         self._ui.removeModelButton.enabled = free and removable and not self._is_busy()
         self._ui.addModelButton.enabled = free and self._ui.knownModelSelector.count > 0
         self._ui.addFolderButton.enabled = free and bool(self._ui.modelFolderEdit.currentPath)
@@ -141,7 +145,7 @@ class ModelSection:
     def remove(self) -> None:
         """Delete the chosen model, after asking."""
         name = self._ui.modelSelector.currentData
-        if name in (_DEMO, None) or self._background.is_busy or self._is_busy():
+        if name in (_DEMO, PICK_ADAPTER, None) or self._background.is_busy or self._is_busy():
             return
         question = _("Delete the model {name} from {folder}?").format(name=name, folder=store_folder())
         if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Remove model")):

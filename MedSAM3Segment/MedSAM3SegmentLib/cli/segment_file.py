@@ -140,7 +140,8 @@ def segment_file(
         engine = segmenter if job.model.use_engine else None
         if segmenter is None:
             with terminal.busy("loading the model"), _timed(seconds, "loading"):
-                segmenter = _load_segmenter(job.model, terminal, said_of)
+                model = job.model.for_volume(volume, asked, terminal.note)
+                segmenter = _load_segmenter(model, terminal, said_of)
         stop = until_done.enter_context(interruption.gently())
         with terminal.progress() as show:
             callbacks = RunCallbacks(lambda progress: _show(show, progress), cancel=stop)

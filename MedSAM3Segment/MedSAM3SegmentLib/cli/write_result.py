@@ -13,7 +13,8 @@ from MedSAM3SegmentLib.geometry.label_map import CoveredPart, LabelMap, Overlap,
 from MedSAM3SegmentLib.io.labelmap_nifti import LABEL_MAP_SUFFIXES, check_overlap, write_label_map
 from MedSAM3SegmentLib.io.segment import PROVENANCE_TAG, Segment, provenance_text
 from MedSAM3SegmentLib.io.segmentation import write_segmentation
-from MedSAM3SegmentLib.io.segmentation_paths import suffix_of
+from MedSAM3SegmentLib.io.segmentation_paths import SEG_NRRD_SUFFIX, suffix_of
+from MedSAM3SegmentLib.io.written_slices import WRITTEN_TAG, WrittenSlices, format_written, slice_checksums
 from MedSAM3SegmentLib.reporting.report import segment_provenance
 from MedSAM3SegmentLib.request import Grouping
 from MedSAM3SegmentLib.results.soft_volume import soft_volume
@@ -83,16 +84,16 @@ def write_result(
         write_label_map(path, merged.labels, result.stack.grid, covered.names, provenance, covered.parts)
         return covered
     vocabulary = Vocabulary.load()
-    segments = [
-        Segment(
-            name,
-            concept.mask if label is None else concept.instance_map == label,
-            vocabulary.color_for(concept.concept),
-            terminology_entry(vocabulary.find(concept.concept)),
-            {PROVENANCE_TAG: provenance_text(segment_provenance(result, concept, label))},
-        )
-        for name, concept, label in _parts(result, grouping, source is not None)
-    ]
+    segments = []
+    for name, concept, label in _parts(result, grouping, source is not None):
+        mask = concept.mask if label is None else concept.instance_map == label
+        tags = {PROVENANCE_TAG: provenance_text(segment_provenance(result, concept, label))}
+        # What was drawn for it is in it too, and nobody would know on which slices.
+        if suffix_of(path) == SEG_NRRD_SUFFIX and not result.provenance.prompts.get(concept.concept):
+            stack = result.stack
+            tags[WRITTEN_TAG] = format_written(WrittenSlices(stack.plane, stack.count, slice_checksums(mask, stack)))
+        color, entry = vocabulary.color_for(concept.concept), terminology_entry(vocabulary.find(concept.concept))
+        segments.append(Segment(name, mask, color, entry, tags))
     fractions = []
     if is_fractional:
         for segment, (_, concept, _) in zip(segments, _parts(result, grouping, source is not None), strict=True):

@@ -16,7 +16,7 @@ from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
-from MedSAM3SegmentLib.io.segment import Segment
+from MedSAM3SegmentLib.io.segment import PROVENANCE_TAG, Segment
 from MedSAM3SegmentLib.io.written_slices import WRITTEN_TAG, changed_slices, parse_written
 from MedSAM3SegmentLib.vocabulary.phrases import prompt_for
 from MedSAM3SegmentLib.volume import Volume
@@ -175,6 +175,13 @@ def _read_segments(
         return CaseLabels(masks, labelled_slices=labelled_slices)
     segments = [one for some in parts.values() for one in some]
     written = {id(one): parse_written(one.tags.get(WRITTEN_TAG, "")) for one in segments}
+    unknown = [one.name for one in segments if one.tags.get(PROVENANCE_TAG, "{}") != "{}" and written[id(one)] is None]
+    if unknown:
+        findings.refuse(
+            f"Nobody can tell which slices of {listed(unknown)} in {file.path} were drawn and which this program wrote;"
+            " say with --labelled-slices drawn that all slices with a voxel are right, or name them in a manifest."
+        )
+        return CaseLabels({})
     if not any(written.values()):
         return CaseLabels(masks, labelled_slices="drawn")
     stack = SliceStack.along(grid)

@@ -18,8 +18,11 @@ PNG_SUFFIX = ".png"
 COCO_SUFFIX = ".coco.json"
 PICTURE_SUFFIXES = (PNG_SUFFIX, COCO_SUFFIX)
 
-#: Slicer's own segmentation, which keeps everything, label maps, DICOM, and what holds one picture.
-SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", *DICOM_SUFFIXES, *PICTURE_SUFFIXES)
+#: Slicer's own segmentation, which keeps everything.
+SEG_NRRD_SUFFIX = ".seg.nrrd"
+
+#: That, label maps, DICOM, and what holds one picture.
+SUFFIXES = (SEG_NRRD_SUFFIX, ".nii.gz", ".nii", *DICOM_SUFFIXES, *PICTURE_SUFFIXES)
 
 
 def check_output(path: str | Path) -> Path:

@@ -32,6 +32,7 @@ _USUAL = (
     "special_tokens_map.json",
     "medsam3_model.json",
     "checksums.json",
+    "image-summary.json",
     "LICENSE*",
 )
 _PYTORCH = ("*.pt", "*.pth", "*.bin")

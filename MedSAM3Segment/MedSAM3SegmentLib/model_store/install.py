@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from MedSAM3SegmentLib.adapters.image_summary import SUMMARY_FILE
 from MedSAM3SegmentLib.checkpoints.hashing import (
     CHECKSUM_FILE,
     check_files,
@@ -38,6 +39,7 @@ _COMPANIONS = (
     "special_tokens_map.json",
     CARD_FILE,
     CHECKSUM_FILE,
+    SUMMARY_FILE,
 )
 
 #: Bytes that are copied at a time.

@@ -10,6 +10,7 @@ from pathlib import Path
 from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.checkpoints.weight_endings import PYTORCH_ENDINGS, SAFETENSORS_ENDINGS
 from MedSAM3SegmentLib.errors import ModelError
+from MedSAM3SegmentLib.request import PICK_ADAPTER
 
 from .store import find_installed, installed_models, store_folder
 
@@ -212,6 +213,8 @@ def installed_source(model: str) -> str:
     """
     from .catalog import find_known
 
+    if model == PICK_ADAPTER:
+        return model
     found = []
     for name in names_in(model):
         known = find_known(name)

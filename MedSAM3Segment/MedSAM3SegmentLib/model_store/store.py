@@ -70,6 +70,16 @@ def installed_models() -> list[InstalledModel]:
     return [_installed(folder) for folder in folders if (folder / CARD_FILE).is_file()]
 
 
+def installed_adapters() -> list[InstalledModel]:
+    """The adapters in the store, by name.
+
+    Raises:
+        ModelError: a card or a record of hashes cannot be read.
+    """
+    # MedSAM-3's own format has no configuration.
+    return [one for one in installed_models() if (one.folder / "adapter_config.json").is_file() or one.card.base]
+
+
 def find_installed(name: str) -> Path | None:
     """The folder of an installed model, by its name or the hub id it came from; None if there is none."""
     folder = store_folder() / name

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from MedSAM3SegmentLib.cli.main import main
 from MedSAM3SegmentLib.io.segment import Segment
-from MedSAM3SegmentLib.io.segmentation import write_segmentation
+from MedSAM3SegmentLib.io.segmentation import read_segmentation, write_segmentation
 from MedSAM3SegmentLib.model_store.store import replay_folder
 from MedSAM3SegmentLib.synthetic.phantom import make_phantom, tilted_grid
 from MedSAM3SegmentLib.training.learning import learn as learning
 from support.cli_runs import files_in
 from support.labelled_datasets import write_image
+from support.tiny_model import TINY_SCORE
 
 
 @pytest.fixture
@@ -53,6 +55,23 @@ def test_what_is_learnt_is_installed_continued_and_removed(
     assert "of slices it learnt" in capsys.readouterr().out
     assert main(["adapters", "remove", "ours"]) == 0
     assert not replay_folder("ours").exists()
+
+
+def test_what_was_segmented_and_corrected_is_learnt_from_where_it_was_corrected(
+    here: Path, pair: str, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pair.startswith("ct.nrrd")
+    words = ["--model", str(tiny_model_folder), "--threshold", str(TINY_SCORE), "--output", "found.seg.nrrd"]
+    assert main(["segment", "ct.nrrd", "--concept", "liver", *words]) == 0
+    assert main(["learn", "ct.nrrd=found.seg.nrrd", "--check-data"]) == 2
+    assert "Nothing in found.seg.nrrd was drawn or corrected" in capsys.readouterr().err
+
+    (segment,), grid = read_segmentation(here / "found.seg.nrrd")
+    corrected = segment.mask.copy()
+    corrected[2:5, 10:14, 10:14] ^= True
+    write_segmentation(here / "found.seg.nrrd", [replace(segment, mask=corrected)], grid, {})
+    assert main(["learn", "ct.nrrd=found.seg.nrrd", "--check-data"]) == 0
+    assert "3 labelled slices" in capsys.readouterr().out
 
 
 def test_nothing_is_installed_that_is_no_better(

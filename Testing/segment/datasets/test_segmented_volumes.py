@@ -18,7 +18,7 @@ from MedSAM3SegmentLib.datasets.segmented_volumes import (
 )
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
-from MedSAM3SegmentLib.io.segment import Segment
+from MedSAM3SegmentLib.io.segment import PROVENANCE_TAG, Segment
 from MedSAM3SegmentLib.io.segmentation import write_segmentation
 from MedSAM3SegmentLib.io.written_slices import WRITTEN_TAG, WrittenSlices, format_written, slice_checksums
 from MedSAM3SegmentLib.synthetic.phantom import tilted_grid
@@ -75,6 +75,13 @@ def test_of_what_the_program_wrote_the_corrected_slices_count(tmp_path: Path) ->
     assert known(only_stack(write_pair(tmp_path, {"liver": corrected}), labelled_slices="all")) == list(range(6))
     with pytest.raises(InputError, match="was drawn or corrected"):
         only_stack(write_pair(tmp_path, {"liver": written}, {"liver": as_written(written)}))
+
+
+def test_what_the_program_wrote_without_noting_it_is_refused(tmp_path: Path) -> None:
+    pair = write_pair(tmp_path, {"liver": box(1, 5)}, {"liver": {PROVENANCE_TAG: '{"model": "demo"}'}})
+    with pytest.raises(InputError, match="--labelled-slices drawn"):
+        only_stack(pair)
+    assert known(only_stack(pair, labelled_slices="drawn")) == [1, 2, 3, 4]
 
 
 def test_what_is_in_memory_is_the_same_as_in_files(tmp_path: Path) -> None:

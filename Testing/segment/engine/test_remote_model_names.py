@@ -9,8 +9,12 @@ import pytest
 from MedSAM3SegmentLib.engine.client import remote_segmenter
 from MedSAM3SegmentLib.engine.server.model_cache import FeatureCaches, LoadedModel, ModelCache
 from MedSAM3SegmentLib.errors import ModelError
+from MedSAM3SegmentLib.features import pick_adapter
+from MedSAM3SegmentLib.features.pick_adapter import AdapterChoice, AdapterFit
+from MedSAM3SegmentLib.messages.message import message
 from MedSAM3SegmentLib.model_store.resolve import installed_source
 from MedSAM3SegmentLib.model_store.store import STORE_VARIABLE
+from MedSAM3SegmentLib.volume import Volume
 from support.engine_server import LIVER, Engine, volume_of
 from support.slow_segmenter import SlowSegmenter
 
@@ -101,3 +105,28 @@ def test_a_model_that_has_no_room_beside_another_one_takes_its_place() -> None:
     with pytest.raises(RuntimeError, match="out of memory"):
         shelf.get("too large", "cuda")
     assert shelf.get("a", "cuda").name == "a"
+
+
+def test_an_adapter_is_picked_for_the_volume_of_a_job(
+    engine: Engine, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del here
+    asked: list[tuple[str, tuple[str, ...]]] = []
+    choices = [
+        AdapterChoice("ours", (AdapterFit("ours", 0.9, True, message("was trained on pictures like these")),)),
+        AdapterChoice(None, (AdapterFit("ours", 2.1, False, message("was trained on other pictures")),)),
+    ]
+
+    def pick(volume: Volume, concepts: list[str], *_: object, **__: object) -> AdapterChoice:
+        asked.append((volume.name, tuple(concepts)))
+        return choices[len(asked) - 1]
+
+    monkeypatch.setattr(pick_adapter, "pick_adapter", pick)
+    monkeypatch.setattr(remote_segmenter, "read_proof", lambda _: "")
+    volume = volume_of()
+    result = engine.client().submit(volume, LIVER, model="pick").wait(20)
+    assert engine.loaded == ["ours"]
+    assert asked == [(volume.name, ("liver",))]
+    assert result.messages[0] == "The adapter 'ours' was picked: it was trained on pictures like these."
+    with pytest.raises(ModelError, match="No installed adapter fits this volume: 'ours' was trained on other pictures"):
+        engine.client().submit(volume, LIVER, model="pick").wait(20)

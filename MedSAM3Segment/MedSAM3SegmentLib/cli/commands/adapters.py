@@ -1,4 +1,4 @@
-"""``medsam3 adapters``: list, install, export and remove adapters."""
+"""``medsam3 adapters``: list, install, pick, export and remove adapters."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from MedSAM3SegmentLib.cli.options.model import add_threads_option
+from MedSAM3SegmentLib.cli.options.volume import add_reading_options
 from MedSAM3SegmentLib.cli.signals import Interruption
 from MedSAM3SegmentLib.cli.terminal import Terminal
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.units import format_bytes
+from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
 
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
-    from MedSAM3SegmentLib.model_store.store import InstalledModel
 
 _EPILOG = """\
 An adapter is a small folder that 'medsam3 train --tune lora' or '--tune detector' writes. It changes a base while it is
@@ -23,6 +25,7 @@ examples:
   medsam3 adapters add liver-lora
   medsam3 adapters list
   medsam3 segment ct.nii.gz --concept liver --model liver-lora --output liver.seg.nrrd
+  medsam3 adapters pick new.nii.gz --concept liver
   medsam3 adapters export liver-lora liver-lora.pt --format medsam3
   medsam3 adapters remove liver-lora
 
@@ -34,8 +37,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     """Add ``adapters`` to the shell's commands."""
     parser = subparsers.add_parser(
         "adapters",
-        help="list, install, export and remove adapters",
-        description="List, install, export and remove adapters, which are what a model learnt besides.",
+        help="list, install, pick, export and remove adapters",
+        description="List, install, pick, export and remove adapters, which are what a model learnt besides.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         # The common options belong to the actions alone: given to both, the actions' defaults would undo them.
@@ -63,6 +66,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     )
     exporting.set_defaults(run=_export)
 
+    picking = actions.add_parser("pick", help="say which installed adapter fits a volume, and why", **common)  # type: ignore[arg-type]
+    picking.add_argument("image", metavar="VOLUME", type=Path, help="as 'medsam3 segment' takes it")
+    picking.add_argument(
+        "--concept", metavar="TEXT", action="append", default=[], help="what will be segmented; may be repeated"
+    )
+    add_reading_options(picking)
+    picking.add_argument("--device", metavar="auto|cuda|mps|cpu", default="auto", help="where to run (default: auto)")
+    add_threads_option(picking)
+    picking.set_defaults(run=_pick)
+
     removing = actions.add_parser("remove", help="delete an installed adapter", **common)  # type: ignore[arg-type]
     removing.add_argument("name", metavar="NAME")
     removing.add_argument(
@@ -75,9 +88,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
 
 def _list(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
     del options, interruption
-    from MedSAM3SegmentLib.model_store.store import replay_bytes, store_folder
+    from MedSAM3SegmentLib.model_store.store import installed_adapters, replay_bytes, store_folder
 
-    installed = _installed_adapters()
+    installed = installed_adapters()
     if not installed:
         terminal.result(f"No adapters are installed in {store_folder()}; 'medsam3 adapters add FOLDER' installs one.")
     for one in installed:
@@ -143,11 +156,36 @@ def _export(options: argparse.Namespace, terminal: Terminal, interruption: Inter
     terminal.result(f"Written to {output}.")
 
 
+def _pick(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
+    del interruption
+    from rich.table import Table
+
+    from MedSAM3SegmentLib.features.pick_adapter import pick_adapter
+    from MedSAM3SegmentLib.io.read_volume import read_volume
+
+    concepts = [phrase for text in options.concept for phrase in split_phrases(text)]
+    volume = read_volume(options.image, options.series, options.modality)
+    with terminal.busy("looking at the volume"):
+        choice = pick_adapter(volume, concepts, options.device)
+    table = Table()
+    for heading in ("adapter", "fits", "distance", "why"):
+        table.add_column(heading, overflow="fold")
+    for fit in choice.fits:
+        distance = "" if fit.distance is None else f"{fit.distance:.2f}"
+        table.add_row(fit.name, "yes" if fit.fits else "no", distance, str(fit.reason))
+    if choice.fits:
+        terminal.result(table)
+    if choice.adapter is None:
+        terminal.result("None fits." if choice.fits else str(choice.sentence))
+    else:
+        terminal.result(f"Use it with --model {choice.adapter}, or let every run pick with --model pick.")
+
+
 def _remove(options: argparse.Namespace, terminal: Terminal, interruption: Interruption) -> None:
     del interruption
-    from MedSAM3SegmentLib.model_store.store import remove_model, remove_replay
+    from MedSAM3SegmentLib.model_store.store import installed_adapters, remove_model, remove_replay
 
-    if options.name not in {one.name for one in _installed_adapters()}:
+    if options.name not in {one.name for one in installed_adapters()}:
         raise InputError(f"No adapter named '{options.name}' is installed; see 'medsam3 adapters list'.")
     if options.replay_only:
         if not remove_replay(options.name):
@@ -155,14 +193,3 @@ def _remove(options: argparse.Namespace, terminal: Terminal, interruption: Inter
         terminal.result(f"Removed the slices that were kept of what '{options.name}' learnt.")
         return
     terminal.result(f"Removed {remove_model(options.name)}.")
-
-
-def _installed_adapters() -> list[InstalledModel]:
-    from MedSAM3SegmentLib.checkpoints.lora import PEFT_CONFIG
-    from MedSAM3SegmentLib.model_store.store import installed_models
-
-    return [
-        one
-        for one in installed_models()
-        if (one.folder / PEFT_CONFIG).is_file() or one.card.base  # MedSAM-3's own format has no configuration.
-    ]

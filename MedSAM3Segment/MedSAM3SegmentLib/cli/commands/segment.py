@@ -109,7 +109,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         "or, of a DICOM image, .dcm (DICOM segmentation) or .rtstruct.dcm (radiotherapy structure set); of a "
         "picture .png (label map) or .coco.json",
     )
-    add_model_options(parser, may_be_none=True)
+    add_model_options(parser, may_be_none=True, may_be_picked=True)
     add_engine_option(parser)
     parser.add_argument(
         "--mode",

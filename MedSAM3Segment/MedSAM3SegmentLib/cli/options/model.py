@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.models.devices import DRAFT, Resolution
-from MedSAM3SegmentLib.request import NO_MODEL
+from MedSAM3SegmentLib.request import NO_MODEL, PICK_ADAPTER
+
+if TYPE_CHECKING:
+    from MedSAM3SegmentLib.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,11 @@ class ModelSection:
         """Whether no model is wanted: only what was drawn is filled in between."""
         return self.source == NO_MODEL
 
+    @property
+    def is_picked(self) -> bool:
+        """Whether an adapter is chosen for each volume."""
+        return self.source == PICK_ADAPTER
+
     def check(self) -> None:
         """Find out, before anything large is read, whether the model and where it is to run are there.
 
@@ -38,7 +48,26 @@ class ModelSection:
         from MedSAM3SegmentLib.models.devices import choose_device, choose_dtype
 
         choose_dtype(self.dtype, choose_device(self.device))
-        resolve(self.source)
+        if not self.is_picked:
+            resolve(self.source)
+
+    def for_volume(self, volume: Volume, concepts: Sequence[str], say: Callable[[str], None]) -> ModelSection:
+        """The same with the adapter that fits a volume, where that is to be picked.
+
+        Args:
+            say: told which and why.
+
+        Raises:
+            ModelError: none fits.
+        """
+        if not self.is_picked:
+            return self
+        from MedSAM3SegmentLib.features.pick_adapter import pick_adapter, require_adapter
+
+        choice = pick_adapter(volume, concepts, self.device)
+        source = require_adapter(choice)
+        say(choice.sentence)
+        return replace(self, source=source)
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> ModelSection:
@@ -88,23 +117,27 @@ def positive_number(text: str) -> int:
     return int(text)
 
 
-def add_model_options(parser: argparse.ArgumentParser, *, may_be_none: bool = False) -> None:
+def add_model_options(
+    parser: argparse.ArgumentParser, *, may_be_none: bool = False, may_be_picked: bool = False
+) -> None:
     """Add ``--model``, ``--device``, ``--dtype``, ``--resolution`` and ``--threads``.
 
     Args:
         may_be_none: whether there is something to do without a model, which help then says.
+        may_be_picked: whether an adapter can be chosen for the volume, which help then says.
     """
     without = (
         f"; '{NO_MODEL}' fills between the slices of --mask, or of --example in INPUT, without one"
         if may_be_none
         else ""
     )
+    picked = f"; '{PICK_ADAPTER}' takes the installed adapter that fits the volume" if may_be_picked else ""
     parser.add_argument(
         "--model",
         metavar="demo|FOLDER|HUB_ID",
         default="demo",
         help="model to use: a folder or file, a name that 'medsam3 models list' shows, or BASE+ADAPTER "
-        f"(default: demo, a small one trained on synthetic pictures){without}",
+        f"(default: demo, a small one trained on synthetic pictures){without}{picked}",
     )
     parser.add_argument("--device", metavar="auto|cuda|mps|cpu", default="auto", help="where to run (default: auto)")
     parser.add_argument(

@@ -30,6 +30,7 @@ from MedSAM3SegmentLib.engine.protocol.status import EngineStatus
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.model_store.resolve import installed_source
 from MedSAM3SegmentLib.prompts.examples import Example
+from MedSAM3SegmentLib.request import PICK_ADAPTER
 from MedSAM3SegmentLib.volume import Volume
 
 from .auth import TokenAuthMiddleware
@@ -204,7 +205,8 @@ class EngineApp:
         check_masks(order, volume)
         asked = replace(order.request, examples=examples)
         model = order.model if self._store.is_proof(order.proof) else installed_source(order.model)
-        await run_in_threadpool(self._shelf.check, model, asked, volume)
+        if model != PICK_ADAPTER:  # what it will be able to do is known when it is picked
+            await run_in_threadpool(self._shelf.check, model, asked, volume)
         frames = EventStream(order.compress)
         self._queue.put(QueuedJob(order.id, order.client, SegmentWork(order, volume, asked, model), frames.tell))
         _log.info("job %s: submitted, %d concepts", order.id[:8], len(order.request.concepts))

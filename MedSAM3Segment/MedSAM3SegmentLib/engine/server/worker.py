@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from MedSAM3SegmentLib.engine.protocol.events import (
     Advanced,
@@ -23,12 +25,16 @@ from MedSAM3SegmentLib.engine.protocol.messages import QuestionRequest
 from MedSAM3SegmentLib.engine.protocol.status import CacheUse
 from MedSAM3SegmentLib.errors import Cancelled, MedSAM3Error, PackageError
 from MedSAM3SegmentLib.language.kept_model import KeptLanguageModel
-from MedSAM3SegmentLib.messages.message import message
+from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.progress import PartialMask, Progress, RunCallbacks
 from MedSAM3SegmentLib.reporting.packages import find_broken_package
+from MedSAM3SegmentLib.request import PICK_ADAPTER
 
 from .job_queue import JobQueue, QueuedJob, SegmentWork
 from .model_cache import ModelCache
+
+if TYPE_CHECKING:
+    from MedSAM3SegmentLib.models.detector import Sam3Detector
 
 _log = logging.getLogger(__name__)
 
@@ -149,14 +155,15 @@ class Worker:
 
     def _result_of(self, job: QueuedJob, work: SegmentWork) -> Event:
         order = work.order
-        job.can_be_left = not self._shelf.has(work.model, order.device)
+        job.can_be_left = work.model == PICK_ADAPTER or not self._shelf.has(work.model, order.device)
         if job.cancelled.is_set():
             raise Cancelled()
         if job.can_be_left:
             job.tell(Loading(order.model))
             if self.language.leave_room(order.device):
                 _log.info("the language model was unloaded to make room")
-        model = self._shelf.get(work.model, order.device)
+        source, said = self._picked(work) if work.model == PICK_ADAPTER else (work.model, ())
+        model = self._shelf.get(source, order.device)
         job.can_be_left = False
         if job.cancelled.is_set():
             raise Cancelled()
@@ -168,7 +175,27 @@ class Worker:
             job.tell(PartialArrived(mask))
 
         callbacks = RunCallbacks(progress, partial if order.partials else None, job.cancelled.is_set)
-        return Done(model.segmenter.segment(work.volume, work.request, callbacks))
+        result = model.segmenter.segment(work.volume, work.request, callbacks)
+        return Done(replace(result, messages=(*said, *result.messages)) if said else result)
+
+    def _picked(self, work: SegmentWork) -> tuple[str, tuple[Message, ...]]:
+        """The adapter that fits a volume, and why.
+
+        Raises:
+            ModelError: none does.
+        """
+        # They need PyTorch, as the models do.
+        from MedSAM3SegmentLib.features.pick_adapter import pick_adapter, require_adapter
+        from MedSAM3SegmentLib.models.load_model import load_model
+        from MedSAM3SegmentLib.segmenter import Segmenter
+
+        def load(base: str, device: str) -> Sam3Detector:
+            segmenter = self._shelf.get(base, device).segmenter
+            return segmenter.model if isinstance(segmenter, Segmenter) else load_model(base, device)
+
+        asked = [concept for concept in work.request.concepts if work.request.is_asked(concept)]
+        choice = pick_adapter(work.volume, asked, work.order.device, load=load)
+        return require_adapter(choice), (choice.sentence,)
 
     def _answer_to(self, job: QueuedJob, order: QuestionRequest) -> Event:
         job.can_be_left = True

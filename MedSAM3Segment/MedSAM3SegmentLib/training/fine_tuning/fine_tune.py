@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from MedSAM3SegmentLib.adapters.adapter_folder import write_adapter
+from MedSAM3SegmentLib.adapters.image_summary import SUMMARY_FILE
 from MedSAM3SegmentLib.adapters.slice_adapter import SLICE_ADAPTER
 from MedSAM3SegmentLib.errors import InputError, ModelError
 from MedSAM3SegmentLib.models.detector import Sam3Detector
@@ -31,6 +32,7 @@ from .lora_layers import lora_weights
 from .memory_estimate import TrainingMemory, estimate_training_memory
 from .processes import Processes
 from .recipe import FineTuning
+from .summarize_pictures import summarize_pictures
 from .tensorboard_log import TensorBoardLog, tensorboard_folder
 from .trainable_weights import trainable_weights
 from .training_files import CURVE_FILE, SavedState, TrainingFiles
@@ -102,9 +104,16 @@ def fine_tune(
     if not any(len(stack.slices) for stack in stacks):
         raise InputError("There is no slice to train on; check the manifest.")
     kept = checkpointed_activations(model.network) if run.checkpoint_activations else nullcontext()
-    with threads_for(model), trainable_weights(model, recipe), kept:
-        run.start(model.network)
-        _Training(model, stacks, recipe, card, run).go()
+    frozen = FrozenFeatures(model) if recipe.tune.freezes_encoders else None
+    with threads_for(model), kept:
+        files = {}
+        if recipe.tune is not Tune.ALL and run.processes.is_first:
+            sizes = network_sizes(model)
+            summary = summarize_pictures(model, stacks, recipe.effective_plan, sizes, recipe.seed, frozen, run.cancel)
+            files = {} if summary is None else {SUMMARY_FILE: summary.to_text()}
+        with trainable_weights(model, recipe):
+            run.start(model.network)
+            _Training(model, stacks, recipe, card, run, frozen, files).go()
 
 
 def network_sizes(model: Sam3Detector) -> tuple[int, int]:
@@ -123,10 +132,12 @@ class _Training:
         recipe: FineTuning,
         card: ModelCard,
         run: TrainingRun,
+        frozen: FrozenFeatures | None,
+        files: Mapping[str, str],
     ) -> None:
         self._model, self._recipe, self._card, self._run = model, recipe, card, run
         self._batches = BatchMaker(stacks, recipe.effective_plan, *network_sizes(model), recipe.seed)
-        self._frozen = FrozenFeatures(model) if recipe.tune.freezes_encoders else None
+        self._frozen, self._adapter_files = frozen, files
         adapter = model.trained_slice_adapter
         #: What holds the weights that are trained.
         self._module: torch.nn.Module = model.network if adapter is None else torch.nn.ModuleDict({_ADDED: adapter})
@@ -252,7 +263,7 @@ class _Training:
 
     def _write(self, weights: Weights, figures: Mapping[str, float]) -> None:
         card, recipe, output = replace(self._card, validation=dict(figures)), self._recipe, self._run.output
-        files = {CURVE_FILE: self._files.curve.read_text(encoding="utf-8")}
+        files = {CURVE_FILE: self._files.curve.read_text(encoding="utf-8"), **self._adapter_files}
         if recipe.tune is Tune.ALL:
             written = Sam3Detector(
                 self._model.network, self._model.tokenizer, card, str(self._model.device), tracker=self._model.tracker

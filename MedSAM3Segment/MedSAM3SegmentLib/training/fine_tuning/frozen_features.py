@@ -53,6 +53,12 @@ class FrozenFeatures:
         return self._tokens[key]
 
     @torch.no_grad()
+    def pooled(self, batch: Batch) -> torch.Tensor:
+        """Of a batch's pictures, float32 ``[picture, channel]``, means over tokens."""
+        tokens = [self._of(key, picture) for key, picture in zip(batch.views, batch.pictures, strict=True)]
+        return torch.stack([one.float().mean(dim=0) for one in tokens])
+
+    @torch.no_grad()
     def phrases(self, phrases: list[str]) -> TextFeatures:
         """One entry for each phrase."""
         for phrase in dict.fromkeys(phrases):
