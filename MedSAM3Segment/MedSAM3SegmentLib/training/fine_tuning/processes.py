@@ -16,7 +16,6 @@ from datetime import timedelta
 import torch
 import torch.distributed as distributed
 
-
 #: The others wait while the first validates and writes.
 _LONGEST_WAIT = timedelta(hours=12)
 
