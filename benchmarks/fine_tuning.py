@@ -88,7 +88,7 @@ def main() -> None:
         say("no training", score("demo", volume, truths, left_out))
         between = {name: interpolated(truth, shown) for name, truth in truths.items()}
         say("shape interpolation", [dice(between[name][left_out], truths[name][left_out]) for name in truths])
-    for seed in options.seeds.split(","):
+    for seed in filter(None, options.seeds.split(",")):
         for tune in options.tune.split(","):
             with tempfile.TemporaryDirectory() as folder:
                 manifest, output = Path(folder) / "cases.json", Path(folder) / "trained"

@@ -10,6 +10,7 @@ how a volume is stored.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -45,10 +46,11 @@ class _Block(nn.Module):
         runs, slices, count, _ = tokens.shape
         edge = round(count**0.5)
         hidden = self.down(self.norm(tokens))
-        pictures = hidden.flatten(0, 1).transpose(1, 2).unflatten(2, (edge, edge))
-        beside = _mean_of_neighbors(hidden, there).flatten(0, 1).transpose(1, 2).unflatten(2, (edge, edge))
+        shape = (runs * slices, -1, edge, edge)
+        pictures = hidden.flatten(0, 1).transpose(1, 2).reshape(shape)
+        beside = _mean_of_neighbors(hidden, there).flatten(0, 1).transpose(1, 2).reshape(shape)
         mixed = gelu(self.slice_conv(pictures) + self.neighbor_conv(beside))
-        added: torch.Tensor = self.up(mixed.flatten(2).transpose(1, 2).unflatten(0, (runs, slices)))
+        added: torch.Tensor = self.up(mixed.flatten(2).transpose(1, 2).reshape(runs, slices, count, -1))
         return tokens + added
 
 
@@ -100,7 +102,7 @@ class SliceAdapter(nn.Module):
         return torch.stack([found[index] for index in indices])
 
     @classmethod
-    def from_weights(cls, weights: Mapping[str, torch.Tensor], width: int, path: object) -> SliceAdapter:
+    def from_weights(cls, weights: Mapping[str, torch.Tensor], width: int, path: Path) -> SliceAdapter:
         """The adapter of a file.
 
         Args:

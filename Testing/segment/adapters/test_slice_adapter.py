@@ -26,7 +26,7 @@ from MedSAM3SegmentLib.training.batches import BatchMaker
 from MedSAM3SegmentLib.training.dataset import LabelledStack, stack_with_labels
 from MedSAM3SegmentLib.training.detector_trainer import predict
 from MedSAM3SegmentLib.training.fine_tuning.frozen_features import FrozenFeatures
-from MedSAM3SegmentLib.training.fine_tuning.tuning import Tune
+from MedSAM3SegmentLib.training.fine_tuning.tuning import ENCODERS, Tune
 from MedSAM3SegmentLib.volume import Volume
 from support.fine_tuning import recipe, tune
 
@@ -75,10 +75,18 @@ def test_it_changes_nothing_at_first_bit_for_bit(tiny_model_folder: Path, stack:
         assert torch.equal(getattr(plain, name), getattr(with_adapter, name))
 
 
-def test_training_changes_the_weights_between_slices_and_no_others(folder: Path) -> None:
+def test_training_changes_the_weights_between_slices_and_the_detector_and_no_others(
+    folder: Path, tiny_model_folder: Path
+) -> None:
     adapter = load_adapter(folder)
-    assert adapter.names == set()
     assert not adapter.touches_vision
+    base = load_model(str(tiny_model_folder), "cpu", dtype="float32").network.state_dict()
+    detector = {name for name in base if not name.startswith(ENCODERS)}
+    assert {name.removeprefix("detector_model.") for name in adapter.names} == detector
+    moved = {
+        name for name in detector if not torch.equal(adapter.replacements["detector_model." + name].float(), base[name])
+    }
+    assert moved
     fresh = SliceAdapter(WIDTH).state_dict()
     assert adapter.additions.keys() == fresh.keys()
     torch.manual_seed(1)

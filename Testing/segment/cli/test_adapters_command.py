@@ -58,6 +58,37 @@ def test_an_adapter_is_trained_installed_used_and_given_away(
     assert "No adapters" in capsys.readouterr().out
 
 
+def test_an_adapter_between_slices_is_trained_installed_and_used(
+    here: Path,
+    image: Path,
+    tiny_model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MEDSAM3_MODELS", str(here / "store"))
+    words = ["--phantoms", "1", "--base", str(tiny_model_folder), "--steps", "2", "--batch-size", "2"]
+    more = ["--tune", "slice-adapter", "--losses", "meta", "--checkpoint-activations", "--tensorboard", "--views", "1"]
+    assert main(["train", "--output", "beside", *words, *more]) == 0
+    assert ModelCard.load(here / "beside").training["losses"]["kind"] == "MetaLossWeights"
+    assert any((here / "beside.tensorboard").iterdir())
+    assert main(["adapters", "add", "beside"]) == 0
+    for model in ("beside", f"{tiny_model_folder}+beside"):
+        assert main(["segment", str(image), "--concept", "liver", "--model", model, "--output", "o.seg.nrrd"]) == 0
+        (here / "o.seg.nrrd").unlink()
+    capsys.readouterr()
+    # Where it would be lost without a word.
+    for command in (
+        ["models", "convert", "beside", "whole"],
+        ["adapters", "export", "beside", "beside.pt", "--format", "medsam3"],
+        ["train", "--output", "more", *words, "--base", "beside", "--tune", "all"],
+        ["train", "--output", "more", "--tracker", "--phantoms", "1", "--steps", "1", "--base", "beside"],
+    ):
+        assert main(command) != 0
+        assert len(capsys.readouterr().err.strip().splitlines()) >= 1
+    assert files_in(here / "store") != []
+    assert not any((here / name).exists() for name in ("whole", "beside.pt", "more"))
+
+
 def test_a_model_of_a_base_and_an_adapter_is_made(here: Path, adapter: Path) -> None:
     assert main(["models", "convert", str(adapter), "merged"]) == 0
     assert ModelCard.load(here / "merged").is_demo

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -112,6 +113,11 @@ def run(options: argparse.Namespace, terminal: Terminal, interruption: Interrupt
     _check(options)
     output: Path = options.output
     started = time.monotonic()
+    if os.environ.get("RANK", "0") != "0":
+        # One of several that torchrun started, of which the first speaks, writes and cleans up.
+        with interruption.gently() as stop:
+            train(options, terminal, lambda _state: None, stop)
+        return
     terminal.note(f"Training {output} on {_data(options)}.")
     with interruption.gently() as stop, _nothing_half_done(output), _progress(terminal) as report:
         train(options, terminal, report, stop)

@@ -117,9 +117,9 @@ def add_fine_tuning_options(parser: argparse.ArgumentParser) -> None:
         "--tune",
         choices=("detector", "lora", "slice-adapter", "all"),
         help="detector: encoders stay, their features are computed once (MedSAM-3's paper), writes an adapter; lora: "
-        "low-rank changes (MedSAM-3's release), writes an adapter; slice-adapter: a small module that looks at "
-        "neighboring slices, all else stays (MA-SAM), writes an adapter; all: every weight, writes a whole model "
-        "(default)",
+        "low-rank changes (MedSAM-3's release), writes an adapter; slice-adapter: as detector, with a "
+        "small module that looks at neighboring slices (MA-SAM), writes an adapter; all: every weight, writes a whole "
+        "model (default)",
     )
     group.add_argument(
         "--prompts",

@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 #: The slice adapter's place among what is trained and written.
 _ADDED = SLICE_ADAPTER.removesuffix(".")
 
+#: Times the learning rate of the detector.
+_NEW_RATE = 3.0
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingRun:
@@ -122,6 +125,11 @@ def network_sizes(model: Sam3Detector) -> tuple[int, int]:
     return model.image_size, 4 * model.image_size // patch_size
 
 
+def _rate_of_new(name: str) -> float:
+    """Weights that begin at nothing learn faster than those that know something already."""
+    return _NEW_RATE if name.startswith(SLICE_ADAPTER) else 1.0
+
+
 class _Training:
     """One training from its first step, or where it was broken off, to its output folder."""
 
@@ -140,7 +148,9 @@ class _Training:
         self._frozen, self._adapter_files = frozen, files
         adapter = model.trained_slice_adapter
         #: What holds the weights that are trained.
-        self._module: torch.nn.Module = model.network if adapter is None else torch.nn.ModuleDict({_ADDED: adapter})
+        self._module: torch.nn.Module = (
+            model.network if adapter is None else torch.nn.ModuleDict({"detector": model.network, _ADDED: adapter})
+        )
         self._files = TrainingFiles(run.output)
         self._best: float | None = None
         self._last_step = 0
@@ -173,7 +183,7 @@ class _Training:
                     run.processes.combine,
                     self._keep if run.processes.is_first else lambda _state: None,
                 ),
-                rate_of=decay.rate_of if self._recipe.tune is Tune.ALL else lambda _name: 1.0,
+                rate_of=decay.rate_of if self._recipe.tune is Tune.ALL else _rate_of_new,
                 start=start,
             )
         finally:
@@ -270,12 +280,11 @@ class _Training:
             )
             save_snapshot(written, weights, output)
             (output / CURVE_FILE).write_text(files[CURVE_FILE], encoding="utf-8")
-        elif recipe.tune is Tune.SLICE_ADAPTER:
-            write_adapter(output, card, {}, {name: half_precision(value) for name, value in weights.items()}, files)
         elif recipe.tune is Tune.LORA:
             write_adapter(output, card, lora_weights(weights, recipe.lora), {}, files)
         else:
-            changed = {name: half_precision(w) for name, w in weights.items() if not name.startswith(ENCODERS)}
+            named = {name.removeprefix("detector."): weight for name, weight in weights.items()}
+            changed = {name: half_precision(w) for name, w in named.items() if not name.startswith(ENCODERS)}
             write_adapter(output, card, {}, changed, files)
 
 

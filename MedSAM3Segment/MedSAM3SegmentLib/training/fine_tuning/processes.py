@@ -11,9 +11,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as distributed
+
+#: The others wait while the first validates and writes.
+_LONGEST_WAIT = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,10 @@ def training_processes(device: str) -> Iterator[tuple[Processes, str]]:
     if device.startswith("cuda"):
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=_LONGEST_WAIT)
     try:
         yield Processes(distributed.get_rank(), distributed.get_world_size()), device
+        # The first still writes; whoever ends before it may take what is not whole for a failure.
+        distributed.barrier()
     finally:
         distributed.destroy_process_group()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -23,19 +23,19 @@ def trainable_weights(model: Sam3Detector, recipe: FineTuning) -> Iterator[None]
         with lora_layers(network, recipe.lora, recipe.seed):
             yield
         return
-    if recipe.tune is Tune.SLICE_ADAPTER:
-        with _new_slice_adapter(model, recipe.seed):
-            yield
-        return
-    if recipe.tune is Tune.DETECTOR:
+    if recipe.tune.freezes_encoders:
+        added = _new_slice_adapter(model, recipe.seed) if recipe.tune is Tune.SLICE_ADAPTER else nullcontext()
+        learns = {name: p.requires_grad for name, p in network.named_parameters()}
         freeze_encoders(network)
         before = {name: p.data for name, p in network.named_parameters() if p.requires_grad}
         own_memory(network)
         try:
-            yield
+            with added:
+                yield
         finally:
             for name, parameter in network.named_parameters():
                 parameter.data = before.get(name, parameter.data)
+                parameter.requires_grad_(learns[name])
         return
     network.requires_grad_(True)
     own_memory(network)
@@ -44,16 +44,11 @@ def trainable_weights(model: Sam3Detector, recipe: FineTuning) -> Iterator[None]
 
 @contextmanager
 def _new_slice_adapter(model: Sam3Detector, seed: int) -> Iterator[None]:
-    """Within the block the model has a slice adapter that changes nothing yet, and nothing else learns."""
-    network = model.network
-    before = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
+    """Within the block the model has a slice adapter that changes nothing yet."""
     torch.manual_seed(seed)
-    adapter = SliceAdapter(int(network.config.vision_config.backbone_config.hidden_size))
-    network.requires_grad_(False)
+    adapter = SliceAdapter(int(model.network.config.vision_config.backbone_config.hidden_size))
     model.trained_slice_adapter = adapter.to(model.device)
     try:
         yield
     finally:
         model.trained_slice_adapter = None
-        for name, parameter in network.named_parameters():
-            parameter.requires_grad_(before[name])

@@ -22,7 +22,7 @@ class Tune(StrEnum):
     LORA = "lora"
     """Low-rank changes of the linear layers (MedSAM-3's published adapter)."""
     SLICE_ADAPTER = "slice-adapter"
-    """A small module between neighboring slices behind the frozen image encoder (after MA-SAM)."""
+    """As ``DETECTOR``, with a small module between neighboring slices behind the image encoder (after MA-SAM)."""
     ALL = "all"
     """Every weight, those near the picture more slowly (Meta's published training)."""
 
@@ -55,8 +55,8 @@ _SMALL_WIDTH = 128
 
 #: Highest learning rates. For SAM 3: MedSAM-3's (LoRA) and Meta's (its transformer; the rest follows by layer). Small
 #: networks learn from larger steps: measured with the demo model, 80 steps on one CT.
-_RATES = {Tune.DETECTOR: 8e-5, Tune.SLICE_ADAPTER: 4e-4, Tune.LORA: 5e-5, Tune.ALL: 8e-5}
-_SMALL_RATES = {Tune.DETECTOR: 1e-3, Tune.SLICE_ADAPTER: 3e-3, Tune.LORA: 3e-3, Tune.ALL: 5e-4}
+_RATES = {Tune.DETECTOR: 8e-5, Tune.SLICE_ADAPTER: 8e-5, Tune.LORA: 5e-5, Tune.ALL: 8e-5}
+_SMALL_RATES = {Tune.DETECTOR: 1e-3, Tune.SLICE_ADAPTER: 1e-3, Tune.LORA: 3e-3, Tune.ALL: 5e-4}
 
 
 @dataclass(frozen=True)

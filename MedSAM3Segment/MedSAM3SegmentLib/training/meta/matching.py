@@ -101,5 +101,5 @@ def center_and_size(corners: torch.Tensor) -> torch.Tensor:
 
 
 def _indices(queries: Any, objects: Any, device: torch.device) -> Indices:
-    place = {"dtype": torch.long, "device": device}
-    return torch.as_tensor(queries, **place), torch.as_tensor(objects, **place)
+    numbers = [torch.as_tensor(some, dtype=torch.long, device=device) for some in (queries, objects)]
+    return numbers[0], numbers[1]
