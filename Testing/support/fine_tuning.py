@@ -26,3 +26,22 @@ def tune(
     if how.tune is Tune.ALL:
         card = replace(card, base="", base_sha256="")
     fine_tune(model, stacks, how, card, TrainingRun(output, **more))  # type: ignore[arg-type]
+
+
+class StopAtStep:
+    """Cancels a training when it is asked whether to before a step, not while its pictures are summarized."""
+
+    def __init__(self, step: int) -> None:
+        self._step, self._asked, self._has_begun = step, 0, False
+
+    @property
+    def hooks(self) -> dict[str, object]:
+        """What ``tune`` takes more."""
+        return {"say_memory": self._begin, "cancel": self._is_over}
+
+    def _begin(self, _memory: object) -> None:
+        self._has_begun = True
+
+    def _is_over(self) -> bool:
+        self._asked += self._has_begun
+        return self._asked > self._step

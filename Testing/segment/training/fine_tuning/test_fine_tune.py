@@ -24,7 +24,7 @@ from MedSAM3SegmentLib.training.fine_tuning.frozen_features import FrozenFeature
 from MedSAM3SegmentLib.training.fine_tuning.recipe import PromptKind
 from MedSAM3SegmentLib.training.fine_tuning.tuning import LoraOptions, Tune
 from MedSAM3SegmentLib.training.losses import Counts, LossWeights, detection_loss
-from support.fine_tuning import recipe, tune
+from support.fine_tuning import StopAtStep, recipe, tune
 from support.paths import ROOT
 
 _ENCODERS = ("vision_encoder.", "text_encoder.", "text_projection.")
@@ -140,14 +140,10 @@ def test_a_training_goes_on_as_if_it_had_not_been_broken_off(
     tiny_model_folder: Path, stacks: list[LabelledStack], tmp_path: Path, kind: Tune
 ) -> None:
     def train(name: str, stop_after: int | None, resume: bool = False) -> None:
-        asked = iter(range(100))
-
-        def is_over() -> bool:
-            return stop_after is not None and next(asked) >= stop_after
-
+        stop = StopAtStep(100 if stop_after is None else stop_after)
         model = load_model(str(tiny_model_folder), "cpu", dtype="float32")
         how = recipe(kind, steps=6, lora=LoraOptions(rank=2))
-        tune(model, stacks, how, tmp_path / name, tiny_model_folder, cancel=is_over, resume=resume)
+        tune(model, stacks, how, tmp_path / name, tiny_model_folder, resume=resume, **stop.hooks)
 
     train("whole", None)
     with pytest.raises(Cancelled):
@@ -170,9 +166,8 @@ def test_going_on_otherwise_than_begun_is_refused(
     with pytest.raises(InputError, match="no training"):
         tune(tiny, stacks, recipe(Tune.DETECTOR), tmp_path / "a", tiny_model_folder, resume=True)
     how = recipe(Tune.DETECTOR, steps=6)
-    asked = iter(range(100))
     with pytest.raises(Cancelled):
-        tune(tiny, stacks, how, tmp_path / "a", tiny_model_folder, cancel=lambda: next(asked) >= 3)
+        tune(tiny, stacks, how, tmp_path / "a", tiny_model_folder, **StopAtStep(3).hooks)
     with pytest.raises(InputError, match="seed"):
         tune(tiny, stacks, replace(how, seed=9), tmp_path / "a", tiny_model_folder, resume=True)
     (tmp_path / "a.training" / "state.pt").write_bytes(b"not a state")

@@ -21,7 +21,7 @@ from MedSAM3SegmentLib.training.fine_tuning.tensorboard_log import check_tensorb
 from MedSAM3SegmentLib.training.fine_tuning.tuning import LoraOptions, Tune
 from MedSAM3SegmentLib.training.losses import LossWeights, detection_loss
 from MedSAM3SegmentLib.training.meta.losses import MetaLossWeights
-from support.fine_tuning import recipe, tune
+from support.fine_tuning import StopAtStep, recipe, tune
 
 
 def losses_in(curve: Path) -> list[str]:
@@ -70,10 +70,9 @@ def test_metas_losses_stand_in_the_learning_curve_and_make_a_training_of_its_own
     tiny_model_folder: Path, stacks: list[LabelledStack], tmp_path: Path
 ) -> None:
     how = recipe(Tune.DETECTOR, steps=4, losses=MetaLossWeights())
-    asked = iter(range(100))
     model = load_model(str(tiny_model_folder), "cpu", dtype="float32")
     with pytest.raises(Cancelled):
-        tune(model, stacks, how, tmp_path / "a", tiny_model_folder, cancel=lambda: next(asked) >= 3)
+        tune(model, stacks, how, tmp_path / "a", tiny_model_folder, **StopAtStep(3).hooks)
     with pytest.raises(InputError, match="losses"):
         tune(model, stacks, recipe(Tune.DETECTOR, steps=4), tmp_path / "a", tiny_model_folder, resume=True)
     tune(model, stacks, how, tmp_path / "a", tiny_model_folder, resume=True)
@@ -93,9 +92,16 @@ def test_tensorboard_shows_the_learning_curve_and_goes_on_after_a_break(
 
     model = load_model(str(tiny_model_folder), "cpu", dtype="float32")
     how, more = recipe(Tune.DETECTOR, steps=6), {"tensorboard": True, "validation": stacks[1:]}
-    asked = iter(range(100))
     with pytest.raises(Cancelled):
-        tune(model, stacks[:1], how, tmp_path / "a", tiny_model_folder, cancel=lambda: next(asked) >= 3, **more)
+        tune(
+            model,
+            stacks[:1],
+            how,
+            tmp_path / "a",
+            tiny_model_folder,
+            **StopAtStep(3).hooks,
+            **more,
+        )
     tune(model, stacks[:1], how, tmp_path / "a", tiny_model_folder, resume=True, **more)
     log = EventAccumulator(str(tmp_path / "a.tensorboard")).Reload()
     shown = {event.step: event.value for event in log.Scalars("loss/sum")}
