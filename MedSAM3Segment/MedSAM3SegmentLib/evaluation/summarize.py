@@ -132,7 +132,8 @@ def _entry(rows: Sequence[CaseRow], rule: EmptyRule) -> dict[str, Any]:
         entry[measure] = _mean(rows, measure, rule)
     entry["dice_mean_of_units"] = _mean_of_units(rows, rule)
     entry["dice_pooled"] = 2 * tp / (2 * tp + fp + fn) if tp + fn else None
-    entry["hd95_undefined"] = sum(row.hd95 is None for row in present)
+    # Of films there is none to be had.
+    entry["hd95_undefined"] = sum(row.hd95 is None for row in present if (row.frames or 1) == 1)
     entry["found_rate"] = _share(present, Presence.FOUND)
     entry["false_found_rate"] = _share(absent, Presence.FALSE_FOUND)
     entry["false_found"], entry["without_reference"] = _count(absent, Presence.FALSE_FOUND), len(absent)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.evaluation.studies.drawn_slices import BEYOND, DRAWN, SHAPES, Drawing, draw_objects, interpolate
 from MedSAM3SegmentLib.evaluation.studies.next_slice import BEFORE, RANDOM, SUGGESTED
 from MedSAM3SegmentLib.evaluation.studies.phantom_cases import phantom_cases, phantom_of
-from MedSAM3SegmentLib.evaluation.studies.propagation import PROPAGATION
-from MedSAM3SegmentLib.evaluation.studies.study import measure_ends, seed_of
+from MedSAM3SegmentLib.evaluation.studies.propagation import CLEAN, MASK, PROPAGATION
+from MedSAM3SegmentLib.evaluation.studies.study import StudyPredictions, measure_ends, seed_of
 from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
+from MedSAM3SegmentLib.without_model import ShapeSegmenter
 from support.evaluation_files import evaluate, read_summary, write_volume
 
 
@@ -41,7 +45,8 @@ def test_drawn_slices_of_own_volumes_score_where_they_are_not_drawn(tmp_path: Pa
     liver = phantom.masks["liver"]
     write_volume(tmp_path / "image.nii.gz", ((phantom.volume.array - phantom.volume.array.min()) / 16).clip(0, 255))
     write_volume(tmp_path / "labels.nii.gz", liver.astype(np.uint8) * 5)
-    case = {"image": "image.nii.gz", "labels": "labels.nii.gz", "concepts": {"liver": [5]}}
+    # What a case does not show is not asked for.
+    case = {"image": "image.nii.gz", "labels": "labels.nii.gz", "concepts": {"liver": [5], "spleen": []}}
     (tmp_path / "manifest.json").write_text(json.dumps({"cases": [case]}))
     words = ("--study", "drawn-slices", "--model", "none", "--manifest", tmp_path / "manifest.json", "--no-surfaces")
     assert evaluate(*words, "--output", tmp_path / "out", "--conditions", f"every third;{BEYOND}") == 0
@@ -51,6 +56,16 @@ def test_drawn_slices_of_own_volumes_score_where_they_are_not_drawn(tmp_path: Pa
     assert results[SHAPES, "every third"]["dice"]["mean"] == pytest.approx(one.score(interpolate(one)))
     # Without a model nothing goes on beyond what was drawn.
     assert results[DRAWN, BEYOND]["dice"]["mean"] == 0
+
+
+def test_references_on_other_voxels_are_refused() -> None:
+    ((case,), names) = phantom_cases([7], ("spine",), 40.0).cases, {"spine": "spine"}
+    volume, references = case.read_image(), case.read_references(None)
+    assert volume is not None
+    study = StudyPredictions(PROPAGATION, ShapeSegmenter(), {}, names, (MASK,), (CLEAN,), Path())
+    moved = replace(volume, grid=VoxelGrid(volume.grid.shape, volume.grid.ijk_to_ras + np.diag([0, 0, 0.5, 0])))
+    with pytest.raises(InputError, match="spine in phantom-7-40mm does not lie on the voxels"):
+        study.predict(case, references, moved)
 
 
 def test_ends_are_counted_inside_the_stack() -> None:

@@ -31,7 +31,7 @@ def as_films(case_set: CaseSet) -> CaseSet:
         raise InputError(f"{case_set.title} has no frames of films; leave out --video.")
     frames = sum(map(len, films.values()))
     others = len(case_set.cases) - frames
-    notes = [f"{frames} frames are {len(films)} films, through which objects are followed."]
+    notes = [f"Films: {len(films)}, of {frames} frames in all; objects are followed through each."]
     if others:
         notes.append(f"{others} images that are no frames of a film were left out.")
     cases = [_film(name, sorted(some, key=_place)) for name, some in films.items()]

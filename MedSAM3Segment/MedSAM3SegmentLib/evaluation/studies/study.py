@@ -86,7 +86,7 @@ class Study:
         seeds: phantoms that are its cases where no others are named, the end left out.
         spacing: millimeters between their slices, or None for each phantom's own.
         concepts: that are asked for in phantoms; words that no phantom shows are absent ones.
-        with_absent: whether concepts that a phantom does not show are asked for.
+        with_absent: whether concepts that a case does not show are asked for.
         groups: concepts of phantoms that are also reported together.
         compared: methods that are compared, the first against the second.
         needs_model: whether it says nothing without one.
@@ -165,10 +165,20 @@ class StudyPredictions:
         """Ask of a case in all ways.
 
         Raises:
-            InputError, ModelError: as the segmenter.
+            InputError: references lie on other voxels than the image; or as the segmenter.
+            ModelError: as the segmenter.
         """
         if volume is None:
             raise ValueError("A study needs an image.")
+        for concept, reference in references.items():
+            is_same = reference.is_picture or reference.grid.same_as(volume.grid)
+            if reference.mask.shape != volume.grid.shape or not is_same:
+                raise InputError(
+                    f"The reference of {concept} in {case.name} does not lie on the voxels of its image, which a study "
+                    "needs; resample it onto them, nearest neighbor."
+                )
+        if not self.study.with_absent:
+            references = {name: reference for name, reference in references.items() if reference.mask.any()}
         seed = seed_of(case.name)
         asked = StudyQuestion(
             self.segmenter, seed, volume, references, self.concepts, self.methods, self.conditions, self.callbacks
