@@ -230,6 +230,10 @@ def test_bad_input_is_said_in_words_and_changes_nothing(scene):
         ({"window": (10,)}, "The window cannot be .10,.; give two numbers"),
         ({"threshold": 2}, "not between 0 and 1"),
         ({"threshold": "high"}, "The threshold cannot be 'high'; give a number"),
+        ({"skim": 0}, "give a whole number of at least 1"),
+        ({"skim": 2.5}, "Slices cannot be left out by 2.5 and 0.0; give a whole number"),
+        ({"sliceDistance": "far"}, "Slices cannot be left out by 1 and 'far'"),
+        ({"sliceDistance": -1}, "is no distance of slices"),
         ({"slices": 3}, "The slices cannot be 3; give two numbers"),
         ({"slices": ("first", "last")}, "The slices cannot be .'first', 'last'.; give two numbers"),
         (
