@@ -73,20 +73,20 @@ class ImageSummary:
         count = len(pooled)
         if count < _FEWEST:
             return None
-        pooled = pooled.astype(np.float64)
+        exact = pooled.astype(np.float64)
         most = min(_MOST_DIRECTIONS, count // _PARTS)
-        whole = _fit(pooled, most)
+        whole = _fit(exact, most)
         _, numbers = np.unique(np.arange(count) if groups is None else groups, return_inverse=True)
         left_out = numbers % _PARTS
         parts = [left_out == part for part in np.unique(left_out)] if numbers.max() > 0 else [np.arange(count) % 2 == 0]
-        own = np.concatenate([_distances(pooled[part], *_fit(pooled[~part], most)) for part in parts])
+        own = np.concatenate([_distances(exact[part], *_fit(exact[~part], most)) for part in parts])
         within, across = np.sqrt((own**2).mean(axis=0)).clip(1e-6)
         mean, directions, deviations, residual = whole
         return cls(
             features,
             count,
             mean.astype(np.float32),
-            pooled.std(axis=0).astype(np.float32),
+            exact.std(axis=0).astype(np.float32),
             directions.astype(np.float32),
             deviations.astype(np.float32),
             float(residual),

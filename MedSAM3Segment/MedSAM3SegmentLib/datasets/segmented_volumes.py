@@ -178,8 +178,8 @@ def _read_segments(
     unknown = [one.name for one in segments if one.tags.get(PROVENANCE_TAG, "{}") != "{}" and written[id(one)] is None]
     if unknown:
         findings.refuse(
-            f"Nobody can tell which slices of {listed(unknown)} in {file.path} were drawn and which this program wrote;"
-            " say with --labelled-slices drawn that all slices with a voxel are right, or name them in a manifest."
+            f"Nobody can tell which slices of {listed(unknown)} in {file.path} were drawn and which were found; "
+            "say with --labelled-slices drawn that all slices with a voxel are right, or name them in a manifest."
         )
         return CaseLabels({})
     if not any(written.values()):

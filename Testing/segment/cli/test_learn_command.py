@@ -13,7 +13,7 @@ from MedSAM3SegmentLib.io.segment import Segment
 from MedSAM3SegmentLib.io.segmentation import read_segmentation, write_segmentation
 from MedSAM3SegmentLib.model_store.store import replay_folder
 from MedSAM3SegmentLib.synthetic.phantom import make_phantom, tilted_grid
-from MedSAM3SegmentLib.training.learning import learn as learning
+from MedSAM3SegmentLib.training.learning import task_training
 from support.cli_runs import files_in
 from support.labelled_datasets import write_image
 from support.tiny_model import TINY_SCORE
@@ -38,7 +38,7 @@ def test_what_is_learnt_is_installed_continued_and_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Two steps of a model of random weights make nothing better.
-    monkeypatch.setattr(learning, "judge_tasks", lambda *_: None)
+    monkeypatch.setattr(task_training, "judge_tasks", lambda *_: None)
     words = ["--steps", "2", "--batch-size", "2", "--labelled-slices", "all"]
     new = ["--adapter", "ours", "--base", str(tiny_model_folder), "--rank", "2", "--modality", "CT"]
     assert main(["learn", pair, *new, *words, "--report", "report.json"]) == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,15 +68,21 @@ def split_stacks(
 
 
 @torch.no_grad()
-def validate(model: Sam3Detector, stacks: Sequence[LabelledStack]) -> ValidationScore:
-    """Ask a model for every concept of every stack."""
+def validate(
+    model: Sam3Detector, stacks: Sequence[LabelledStack], check: Callable[[], None] = lambda: None
+) -> ValidationScore:
+    """Ask a model for every concept of every stack.
+
+    Args:
+        check: called before each few slices; raises to end it.
+    """
     was_training = model.network.training
     model.network.eval()
     dices, right = [], {True: list[bool](), False: list[bool]()}
     for stack in stacks:
         known = known_slices(stack)
         chosen = sorted({known[round(n)] for n in np.linspace(0, len(known) - 1, min(len(known), _MOST_SLICES))})
-        dices += _validate_stack(model, stack, chosen, right)
+        dices += _validate_stack(model, stack, chosen, right, check)
     model.network.train(was_training)
     shares = [np.mean(answers) for answers in right.values() if answers]
     return ValidationScore(float(np.mean(dices)) if dices else float("nan"), float(np.mean(shares)))
@@ -94,7 +100,11 @@ def _features(model: Sam3Detector, stack: LabelledStack, batch: list[int]) -> Vi
 
 
 def _validate_stack(
-    model: Sam3Detector, stack: LabelledStack, chosen: Sequence[int], right: dict[bool, list[bool]]
+    model: Sam3Detector,
+    stack: LabelledStack,
+    chosen: Sequence[int],
+    right: dict[bool, list[bool]],
+    check: Callable[[], None],
 ) -> list[float]:
     """The Dice coefficient of each concept that is on one of the slices."""
     phrases = model.encode_phrases(list(stack.concepts))
@@ -102,6 +112,7 @@ def _validate_stack(
     wanted = np.zeros(len(stack.concepts), bool)
     threshold, shape = model.card.threshold, stack.codes.shape[1:]
     for first in range(0, len(chosen), _BATCH):
+        check()
         batch = list(chosen[first : first + _BATCH])
         pyramid = model.build_pyramid(_features(model, stack, batch))
         for number, concept in enumerate(stack.concepts):

@@ -96,6 +96,23 @@ def test_what_is_kept_is_limited_and_has_no_names(
     assert sum(len(stack.slices) for stack in small.stacks) == 2
 
 
+def test_another_adapter_takes_nothing_from_the_first(
+    store: Path, segmented: list[SegmentedVolume], tiny_model_folder: Path
+) -> None:
+    learn(dataset(segmented[:1]), options(tiny_model_folder))
+    files = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    first = load_model("mine", "cpu").network.state_dict()
+    second = learn(dataset(segmented[1:]), replace(options(tiny_model_folder, tune=Tune.DETECTOR), adapter="other"))
+    assert second.is_installed
+    assert all(path.read_bytes() == content for path, content in files.items())
+    # Switched to the other and back.
+    model = load_model(str(tiny_model_folder), "cpu", adapters=["mine", "other"])
+    assert model.adapters is not None
+    model.adapters.merge("other")
+    model.adapters.merge("mine")
+    assert all(torch.equal(value, first[name]) for name, value in model.network.state_dict().items())
+
+
 def test_nothing_is_installed_where_held_out_slices_get_no_better(
     store: Path, segmented: list[SegmentedVolume], tiny_model_folder: Path
 ) -> None:
