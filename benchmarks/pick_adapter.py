@@ -2,8 +2,8 @@
 
     python benchmarks/pick_adapter.py --ct ct1.nii.gz ct2 --other mr.nii.gz picture.png ...
 
-The adapter of CT has seen every second slice of the CT volumes that are given, that of phantoms eight phantoms; neither
-is trained, since only their summaries are asked. Then twenty new phantoms, twenty slabs of the CT volumes, cropped,
+The adapter of CT has seen every second slice of the CT volumes given, that of phantoms twenty phantoms. Neither is
+trained, since only their summaries are asked. Then twenty new phantoms, twenty slabs of the CT volumes, cropped,
 scaled in intensity and with noise, and up to four slabs of each other image are looked at. Figures stand in
 docs/learn.md; nothing is asserted.
 """
@@ -37,7 +37,7 @@ from MedSAM3SegmentLib.training.fine_tuning.fine_tune import network_sizes
 from MedSAM3SegmentLib.training.fine_tuning.summarize_pictures import summarize_pictures
 from MedSAM3SegmentLib.volume import Volume
 
-LEARNT_PHANTOMS = range(7700, 7708)
+LEARNT_PHANTOMS = range(7700, 7720)
 NEW_PHANTOMS = range(7800, 7820)
 SLABS = 20
 MOST_SLABS = 4

@@ -32,8 +32,8 @@ _MOST_DIRECTIONS = 16
 #: Parts that tell how far pictures are that were not summarized (cross-validation).
 _PARTS = 4
 
-#: Up to here a volume is like the training pictures, whose own distances average 1. Measured with the demo model: of
-#: volumes of the same kind the farthest was 1.22, of others the nearest 1.30 (docs/learn.md has figures of others).
+#: Up to here a volume is like the training pictures, whose own distances average 1. Chosen with the demo model on 67
+#: volumes and pictures; docs/learn.md has figures of others.
 LARGEST_DISTANCE = 1.2
 
 Features = NDArray[np.float32]
