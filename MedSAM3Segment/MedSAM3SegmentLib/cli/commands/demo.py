@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.cli.options.model import ModelSection, add_model_options
 from MedSAM3SegmentLib.cli.output_files import written_together
 from MedSAM3SegmentLib.cli.segment_file import SegmentJob, segment_file
@@ -21,10 +22,10 @@ from MedSAM3SegmentLib.io.atomic_write import check_folder
 from MedSAM3SegmentLib.io.formats.write_nifti import write_nifti
 from MedSAM3SegmentLib.io.segment import Segment
 from MedSAM3SegmentLib.io.segmentation import write_segmentation
+from MedSAM3SegmentLib.model_store.resolve import DEMO, find
 from MedSAM3SegmentLib.reporting.report import write_report
 from MedSAM3SegmentLib.reporting.versions import package_versions
 from MedSAM3SegmentLib.request import SegmentRequest
-from MedSAM3SegmentLib.training.demo_recipe import DemoRecipe
 from MedSAM3SegmentLib.vocabulary.terminology import terminology_entry
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
@@ -195,9 +196,10 @@ def _write_truth(path: Path, phantom: Phantom, seed: int) -> None:
 
 
 def _warn_of_known_seed(seed: int, terminal: Terminal) -> None:
-    recipe = DemoRecipe()
-    if recipe.first_seed <= seed < recipe.first_seed + recipe.phantoms:
+    recipe = ModelCard.load(find(DEMO)).training["recipe"]
+    first = int(recipe["first_seed"])
+    if first <= seed < first + int(recipe["phantoms"]):
         terminal.note(
-            f"The demo model was trained on abdomen {seed}; take a seed below {recipe.first_seed} for an honest test.",
+            f"The demo model was trained on abdomen {seed}; take a seed below {first} for an honest test.",
             "yellow",
         )
