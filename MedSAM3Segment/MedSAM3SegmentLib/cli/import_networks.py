@@ -19,8 +19,8 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Unpack
 
-#: Versions of transformers that this was tried with; with others everything is imported.
-TRIED = ("5.22", "5.23")
+#: The version of transformers that this was tried with; with others everything is imported.
+TRIED = ("5.23",)
 
 #: Imported when first used: PyTorch's compiler, attention that is compiled, scipy's optimizers, and what joins
 #: tokenizers and pictures, of which SAM 3's modules read one name for their annotations.

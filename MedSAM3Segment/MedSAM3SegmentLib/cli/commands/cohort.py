@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from MedSAM3SegmentLib.cli.cohort_case import CohortJob, prepare_output
-from MedSAM3SegmentLib.cli.cohort_run import run_cohort
-from MedSAM3SegmentLib.cli.cohort_worker import RayOptions
+from MedSAM3SegmentLib.cli.cohort.case_work import CohortJob, prepare_output
+from MedSAM3SegmentLib.cli.cohort.cluster_worker import RayOptions
+from MedSAM3SegmentLib.cli.cohort.run_cohort import run_cohort
 from MedSAM3SegmentLib.cli.options.cohort import FORMATS, add_selection_options, selection_of
 from MedSAM3SegmentLib.cli.options.dicomweb import (
     add_dicomweb_options,

@@ -16,7 +16,7 @@ from MedSAM3SegmentLib.cohort.table import TABLE, write_table
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.provenance import ModelIdentity
 
-    from .cohort_case import CohortJob
+    from .case_work import CohortJob
 
 
 def write_summaries(

@@ -11,6 +11,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from MedSAM3SegmentLib import __version__
+from MedSAM3SegmentLib.cli.options.model import ModelSection
 from MedSAM3SegmentLib.cohort.case import Case
 from MedSAM3SegmentLib.cohort.case_rows import rows_of
 from MedSAM3SegmentLib.cohort.records import (
@@ -30,8 +31,7 @@ from MedSAM3SegmentLib.messages.message import as_message
 from MedSAM3SegmentLib.progress import RunCallbacks
 from MedSAM3SegmentLib.request import SegmentRequest
 
-from .cohort_summaries import model_name
-from .options.model import ModelSection
+from .summaries import model_name
 
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.backend import SegmenterProtocol
@@ -167,10 +167,9 @@ class CaseWork:
         Raises:
             InputError: the disk failed, or the result cannot be written in this format.
         """
+        from MedSAM3SegmentLib.cli.write_result import write_dicom_measurements, write_result
         from MedSAM3SegmentLib.reporting.report import report_of, write_report
         from MedSAM3SegmentLib.reporting.thumbnail import draw_thumbnail
-
-        from .write_result import write_dicom_measurements, write_result
 
         output, volume = self._job.output, image.volume
         # Of its own for each that writes: one that was given up for lost may still be at work on the same case.

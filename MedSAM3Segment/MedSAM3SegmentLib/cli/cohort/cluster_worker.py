@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from MedSAM3SegmentLib import __version__
+from MedSAM3SegmentLib.cli.terminal import Terminal
 from MedSAM3SegmentLib.cohort.case import Case
 from MedSAM3SegmentLib.cohort.ray_pool import RayPool, WorkerPlan, connected, plan_workers
 from MedSAM3SegmentLib.cohort.records import CaseRecord, is_done, read_record, write_record
@@ -22,8 +23,7 @@ from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.progress import CancelCheck, Progress, RunCallbacks
 from MedSAM3SegmentLib.provenance import ModelIdentity
 
-from .cohort_case import DRAFTS, CaseWork, CohortJob, discard_drafts
-from .terminal import Terminal
+from .case_work import DRAFTS, CaseWork, CohortJob, discard_drafts
 
 #: Told of a case how far it is.
 CaseProgress = Callable[[Case, Progress], None]

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from MedSAM3SegmentLib.cli.signals import Interruption
+from MedSAM3SegmentLib.cli.terminal import ShowProgress, Terminal, duration
 from MedSAM3SegmentLib.cohort.case import Case
 from MedSAM3SegmentLib.cohort.overview import OVERVIEW
 from MedSAM3SegmentLib.cohort.pipeline import Pipeline
@@ -16,11 +18,9 @@ from MedSAM3SegmentLib.cohort.table import TABLE
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.progress import CancelCheck, Progress, RunCallbacks
 
-from .cohort_case import CaseImage, CaseWork, CohortJob
-from .cohort_summaries import model_name, write_summaries
-from .cohort_worker import CaseProgress, CohortCluster, RayOptions, cluster_for
-from .signals import Interruption
-from .terminal import ShowProgress, Terminal, duration
+from .case_work import CaseImage, CaseWork, CohortJob
+from .cluster_worker import CaseProgress, CohortCluster, RayOptions, cluster_for
+from .summaries import model_name, write_summaries
 
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.results.result import SegmentResult
