@@ -137,7 +137,7 @@ def _inside(
 
 
 def _say_between(run: RunContext, name: str, score: HeldOutScore) -> None:
-    facts = {
+    facts: dict[str, str | int] = {
         "concept": name,
         "count": score.slices,
         "with_it": f"{score.with_it:.3f}",
