@@ -8,6 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MedSAM3PanelLib.cohort.cohort_section import CohortSection
+from MedSAM3PanelLib.learning.learning_section import LearningSection
 from MedSAM3PanelLib.setup.setup_section import SetupSection
 from MedSAM3SceneLib.failure_log import log_failure
 from MedSAM3SceneLib.runs.listener import PlacedPartial
@@ -55,6 +56,7 @@ class Panel:
         self.labels = keep_labels_readable(ui)
         self.command = CommandSection(ui, self.form, self.update)
         self.cohort = CohortSection(ui)
+        self.learning = LearningSection(ui, self.setup.models)
         ui.applyButton.connect("clicked()", self.apply)
         ui.cancelButton.connect("clicked()", self.cancel)
         ui.undoButton.connect("clicked()", self.undo)
@@ -101,8 +103,8 @@ class Panel:
 
     def scene_closes(self) -> None:
         """Let go of all that is in the scene."""
-        self.command.scene_closes()
-        self.cohort.scene_closes()
+        for section in (self.command, self.cohort, self.learning):
+            section.scene_closes()
         self._drop_job(_("The scene was closed; nothing was written."))
         self._let_go_of_choices()
         self.form.forget()
@@ -113,13 +115,11 @@ class Panel:
     def close(self) -> None:
         """The panel goes away."""
         self._drop_job(_("The module was closed; nothing was written."))
-        self.advice.close()
-        self.command.close()
-        self.cohort.close()
         self._let_go_of_choices()
         self.previews.remove()
         self.threshold.follow(None)
-        self.setup.close()
+        for part in (self.advice, self.command, self.cohort, self.learning, self.setup):
+            part.close()
 
     def _let_go_of_choices(self) -> None:
         """Keep choices nowhere, until the panel belongs to a scene again."""
@@ -294,6 +294,7 @@ class Panel:
         ui.show3DButton.setSegmentationNode(self.form.parameters.segmentation if self.form.parameters else None)
         ui.thresholdSlider.enabled = not self.is_busy and self.results.is_in_scene
         self.setup.update()
+        self.learning.update()
         self.command.set_enabled(not self.is_busy)
 
     def _why_not(self) -> str:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.checkpoints.lora import load_adapter
 from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.datasets.findings import Findings
@@ -33,7 +34,7 @@ from MedSAM3SegmentLib.training.dataset import LabelledStack, read_stacks
 from MedSAM3SegmentLib.training.fine_tuning.fine_tune import TrainingRun, fine_tune
 from MedSAM3SegmentLib.training.fine_tuning.recipe import FineTuning, PromptKind, concepts_of, describe_data
 from MedSAM3SegmentLib.training.fine_tuning.tuning import LoraOptions, Tune, default_rate
-from MedSAM3SegmentLib.training.fine_tuning.validation import ValidationScore, validate
+from MedSAM3SegmentLib.training.fine_tuning.validation import FoundOnSlice, ValidationScore, validate
 from MedSAM3SegmentLib.training.loop import Schedule, TrainingState
 
 from .held_out import HoldOut, SplitTask, split_task
@@ -53,6 +54,7 @@ class LearnStage(StrEnum):
     BEFORE = "looking at held-out slices before"
     TRAINING = "learning"
     AFTER = "looking at held-out slices after"
+    INSTALLING = "installing"
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,9 @@ class LearnProgress:
 
 
 LearnReport = Callable[[LearnProgress], None]
+
+#: Hears what was found on a held-out slice of the new task, before or after.
+HearHeldOut = Callable[[LearnStage, LabelledStack, int, str, BoolMask], None]
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,8 @@ def learn(
     *,
     report: LearnReport = lambda _progress: None,
     cancel: CancelCheck | None = None,
+    hear: HearHeldOut | None = None,
+    workspace: Path | None = None,
 ) -> LearnOutcome:
     """Learn what is segmented in a few volumes into an adapter, and install it if it is worth it.
 
@@ -127,6 +134,9 @@ def learn(
             memory; ``val`` and ``test`` splits of it are left out.
         report: told how far it is.
         cancel: may end it, between two steps, two volumes or two tasks.
+        hear: told the stage, the stack, the slice, the concept and the mask ``[row, column]`` that was found there, for
+            each held-out slice of the new task that is looked at, in the same order before and after.
+        workspace: an existing folder for what is not finished; None for a hidden one beside the installed models.
 
     Returns:
         The figures before and after, and where the adapter is installed, if it is.
@@ -149,12 +159,14 @@ def learn(
     earlier = _earlier_tasks(options)
     store = store_folder()
     store.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".learning-", dir=store) as folder:
-        run = _Learning(task, earlier, options, Path(folder) / "adapter", report, cancel)
+    with tempfile.TemporaryDirectory(prefix=".learning-", dir=workspace or store) as folder:
+        run = _Learning(task, earlier, options, Path(folder) / "adapter", report, cancel, hear)
         outcome = run.go()
         outcome = replace(outcome, messages=tuple(findings.sentences()))
         if not run.is_kept:
             return outcome
+        report(LearnProgress(LearnStage.INSTALLING, 0, 0))
+        _check_cancelled(cancel)
         return _install(outcome, run.output, Task(f"task {len(earlier) + 1}", task.train, task.held_out), options)
 
 
@@ -233,10 +245,11 @@ class _Learning:
         output: Path,
         report: LearnReport,
         cancel: CancelCheck | None,
+        hear: HearHeldOut | None,
     ) -> None:
         self._task, self._earlier, self._options = task, earlier, options
         self.output = output
-        self._report, self._cancel = report, cancel
+        self._report, self._cancel, self._hear = report, cancel, hear
         self.is_kept = False
 
     def go(self) -> LearnOutcome:
@@ -311,9 +324,16 @@ class _Learning:
         for number, (_, _, held_out) in enumerate(self._held_out):
             self._report(LearnProgress(stage, number, len(self._held_out)))
             _check_cancelled(self._cancel)
-            scores.append(validate(model, held_out))
+            scores.append(validate(model, held_out, self._listener(stage) if number == 0 else None))
         model.adapters.merge(None)
         return scores
+
+    def _listener(self, stage: LearnStage) -> FoundOnSlice | None:
+        """Passes on what was found on held-out slices of the new task."""
+        hear, stacks = self._hear, self._task.held_out
+        if hear is None:
+            return None
+        return lambda place, index, concept, found: hear(stage, stacks[place], index, concept, found)
 
     def _recipe(self, model: Sam3Detector, adapter: Adapter | None) -> FineTuning:
         options = self._options
