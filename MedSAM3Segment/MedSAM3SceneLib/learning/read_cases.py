@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,6 @@ from MedSAM3SceneLib.mrml.volumes import SceneVolume, read_in_steps
 from MedSAM3SceneLib.segments.completed import is_completed
 from MedSAM3SceneLib.segments.edited_slices import WrittenSlices, changed_slices, read_written
 from MedSAM3SegmentLib.array_types import BoolMask
-from MedSAM3SegmentLib.datasets.labelled_case import LabelledSlices
-from MedSAM3SegmentLib.datasets.segmented_volumes import SegmentedVolume
-from MedSAM3SegmentLib.engine.learning.case_file import write_case
 from MedSAM3SegmentLib.engine.learning.job_folder import JobFolder
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.slice_stack import Plane, SliceStack
@@ -30,6 +27,9 @@ from MedSAM3SegmentLib.prompts.drawn_plane import drawn_plane
 from MedSAM3SegmentLib.vocabulary.phrases import prompt_for
 
 from .learnable_segments import LearnableSegment
+
+if TYPE_CHECKING:
+    from MedSAM3SegmentLib.datasets.labelled_case import LabelledSlices
 
 #: Copying this much takes a millisecond or a few.
 _BYTES_A_STEP = 2**20
@@ -132,6 +132,10 @@ def _write(
         name: of the segmentation, for sentences.
         to_segmentation: from ``grid_to_segmentation``.
     """
+    # They need packages that are there once the panel has installed them.
+    from MedSAM3SegmentLib.datasets.segmented_volumes import SegmentedVolume
+    from MedSAM3SegmentLib.engine.learning.case_file import write_case
+
     grid = placed.volume.grid
     masks: dict[str, BoolMask] = {}
     pairs: list[tuple[_SegmentContent, BoolMask]] = []

@@ -359,7 +359,7 @@ class _Learning:
             old,
             name=options.adapter,
             is_demo=model.card.is_demo or old.is_demo,
-            description="Learnt from segmentations by 'medsam3 learn'.",
+            description="Learnt from segmentations by 'medsam3 learn'",
             source="",
             base=base,
             base_sha256=model.identity.sha256,
