@@ -125,6 +125,7 @@ class LearningSection:
         if self.job is not None and self._result is not None:
             self.job.discard()
             self._forget_job()
+            self._ui.learnNameEdit.text = ""
             self._say("")
             self.update()
 
@@ -199,6 +200,10 @@ class LearningSection:
 
     def _follow(self, job: LearningJob) -> None:
         self.job, self._result = job, None
+        # One that was found again was ordered in another window.
+        self._ui.learnNameEdit.text = job.order.adapter
+        self._ui.learnStepsSpinBox.value = job.order.steps
+        self._ui.learnGoesOnCheckBox.checked = job.order.parent is None
         self._progress.show(job.status)
         self._timer.start(_INTERVAL_MS)
         self.update()

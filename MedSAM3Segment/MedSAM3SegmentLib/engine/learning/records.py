@@ -151,7 +151,9 @@ class LearningResult:
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> LearningResult:
         """Raises ValueError, TypeError or KeyError where it is damaged."""
-        tasks = [{name: tuple(v) if isinstance(v, list) else v for name, v in one.items()} for one in plain["tasks"]]
+        tasks: list[dict[str, Any]] = [
+            {name: tuple(v) if isinstance(v, list) else v for name, v in one.items()} for one in plain["tasks"]
+        ]
         pictures = [HeldOutPicture(str(one["file"]), tuple(one["dice"])) for one in plain["pictures"]]
         return cls(
             bool(plain["is_installed"]),
