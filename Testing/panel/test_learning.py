@@ -78,7 +78,11 @@ def test_ticked_segments_become_an_adapter_that_is_chosen_by_a_click(bench, stor
     before, after = ui.learnResultTable.item(0, 2).text().split(" → ")
     assert float(before) == 0
     assert float(after) > 0.5
-    assert ui.learnPicture1Label.pixmap.width() > 100
+    assert ui.learnPicture1Label.pixmap.width() > 200
+    widget.parent.resize(320, 900)
+    bench.spin(0.1)
+    assert widget.parent.width == 320
+    assert ui.learnPicture1Label.pixmap.width() == ui.learnPicture1Label.width < 320
     assert ui.modelSelector.findData("mine") >= 0
     ui.learnUseButton.click()
     assert widget.panel.form.parameters.model == "mine"

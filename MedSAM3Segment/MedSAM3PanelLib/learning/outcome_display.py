@@ -25,7 +25,8 @@ class OutcomeDisplay:
 
     def __init__(self, ui: Any) -> None:
         self._table, self._caption = ui.learnResultTable, ui.learnPicturesCaption
-        self._labels = (ui.learnPicture1Label, ui.learnPicture2Label, ui.learnPicture3Label)
+        labels = (ui.learnPicture1Label, ui.learnPicture2Label, ui.learnPicture3Label)
+        self._pictures = [_FittedPicture(label) for label in labels]
         self._table.setHorizontalHeaderLabels([_("Task"), _("Slices"), _("Dice"), _("Presence")])
         self._table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         self._table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
@@ -53,23 +54,59 @@ class OutcomeDisplay:
             "Held-out slices, before on the left and after on the right. White is what was drawn, orange and blue are "
             "what the model found before and after."
         )
-        for label, picture in zip(self._labels, result.pictures, strict=False):
-            pixmap = qt.QPixmap(str(folder.path / picture.file))
-            if pixmap.isNull():
-                continue
-            label.setPixmap(pixmap.scaledToWidth(max(200, self._caption.width), qt.Qt.SmoothTransformation))
-            label.toolTip = _("Dice on this slice: {before:.2f} before, {after:.2f} after").format(
+        for shown, picture in zip(self._pictures, result.pictures, strict=False):
+            words = _("Dice on this slice: {before:.2f} before, {after:.2f} after").format(
                 before=picture.dice[0], after=picture.dice[1]
             )
-            label.visible = True
+            shown.show(qt.QPixmap(str(folder.path / picture.file)), words)
 
     def clear(self) -> None:
         """Show nothing."""
         self._table.setRowCount(0)
         self._table.visible = self._caption.visible = False
-        for label in self._labels:
-            label.clear()
-            label.visible = False
+        for picture in self._pictures:
+            picture.clear()
+
+
+class _FittedPicture(qt.QObject):
+    """A picture that is as wide as its label, which takes no room without one.
+
+    Args:
+        label: a QLabel that can be narrower than its picture.
+    """
+
+    def __init__(self, label: Any) -> None:
+        qt.QObject.__init__(self, label)
+        self._label = label
+        self._pixmap: Any = None
+        self._width = 0
+        label.installEventFilter(self)
+
+    def show(self, pixmap: Any, words: str) -> None:
+        """Show a QPixmap; one that could not be read is not shown."""
+        self.clear()
+        if not pixmap.isNull():
+            self._pixmap = pixmap
+            self._label.toolTip = words
+            self._label.visible = True
+            self._fit()
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self._pixmap, self._width = None, 0
+        self._label.clear()
+        self._label.visible = False
+
+    def eventFilter(self, _watched: Any, event: Any) -> bool:
+        """A new width is drawn anew; the height follows."""
+        if event.type() == qt.QEvent.Resize and self._pixmap is not None:
+            self._fit()
+        return False
+
+    def _fit(self) -> None:
+        if self._label.width != self._width:
+            self._width = self._label.width
+            self._label.setPixmap(self._pixmap.scaledToWidth(max(1, self._width), qt.Qt.SmoothTransformation))
 
 
 def _cells(task: TaskFigures) -> tuple[str, str, str, str]:
