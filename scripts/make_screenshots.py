@@ -190,7 +190,8 @@ def take_learning(bench: Bench, output: Path) -> None:
     segmentation.CreateDefaultDisplayNodes()
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     segment = segmentation.GetSegmentation().AddEmptySegment("", LEARNT_NAME)
-    bench.slicer.util.updateSegmentBinaryLabelmapFromArray(phantom.masks["liver"], segmentation, segment, volume)
+    mask = phantom.masks["liver"].astype("uint8")
+    bench.slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, segment, volume)
     panel = bench.open_panel("MedSAM3Segment")
     ui = panel.ui
     for section in ui.__dict__.values():
