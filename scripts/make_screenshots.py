@@ -200,6 +200,7 @@ def take_learning(bench: Bench, output: Path) -> None:
     ui.learnSection.collapsed = False
     ui.learnTable.item(0, 0).setCheckState(qt.Qt.Checked)
     ui.learnNameEdit.text = "our-glands"
+    ui.learnStepsSpinBox.value = 16
     ui.learnButton.click()
     bench.wait(lambda: ui.learnCurveLabel.visible and ui.learnProgressBar.value > 500, PATIENCE)
     save_panel(bench, panel.parent, output / "learning-running.png")
