@@ -49,6 +49,9 @@ ERRORS = frozenset(
 #: What only the shell shows, in English.
 SHELL_ONLY = ("cli/", "cohort/", "datasets/", "training/", "synthetic/", "evaluation/")
 
+#: But for what is learnt in Slicer.
+SHOWN = ("training/learning/",)
+
 #: The same of the agent; ``file_tools.py`` speaks to desktop assistants.
 AGENT_SHELL_ONLY = ("cli/", "evaluation/", "file_tools.py")
 
@@ -73,7 +76,9 @@ SENTENCES = frozenset(
 def files() -> list[Path]:
     """The files whose sentences people may meet in Slicer."""
     engine = FOLDER / "MedSAM3SegmentLib"
-    found = [path for path in engine.rglob("*.py") if not _is_in(path, engine, SHELL_ONLY)]
+    found = [
+        path for path in engine.rglob("*.py") if _is_in(path, engine, SHOWN) or not _is_in(path, engine, SHELL_ONLY)
+    ]
     return sorted([*found, *(path for path in (FOLDER / "MedSAM3SceneLib").rglob("*.py") if path.parent != CATALOG)])
 
 

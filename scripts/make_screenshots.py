@@ -18,9 +18,9 @@ from PIL import Image
 from fake_slicer import Bench, open_bench
 from fake_slicer.module_panel import USUAL_HEIGHT
 from MedSAM3SceneLib.engine.local_engine import LocalEngine
-from MedSAM3SceneLib.mrml.sample_data import add_synthetic_abdomen
+from MedSAM3SceneLib.mrml.sample_data import add_synthetic_abdomen, add_volume
 from MedSAM3SegmentLib.segmenter import Segmenter
-from MedSAM3SegmentLib.synthetic.phantom import make_phantom
+from MedSAM3SegmentLib.synthetic.phantom import Contrast, make_phantom
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
 ROOT = Path(__file__).parents[1]
@@ -41,6 +41,9 @@ BEHIND_LIVER = (208, 130)
 MEANT_BOX, OTHER_BOX = ((48, 112), (158, 226)), ((178, 162), (238, 236))
 MEANT_POINT, OTHER_POINT = (90, 190), (244, 138)
 
+
+#: What the liver is called where the demo model is to learn it.
+LEARNT_NAME = "large gland"
 
 #: The README's request to the agent.
 AGENT_REQUEST = "liver and left kidney"
@@ -65,6 +68,7 @@ def take(bench: Bench, output: Path) -> None:
     volume = take_panel(bench, output, segmenter)
     take_effect(bench, output, segmenter, volume)
     take_agent(bench, output, segmenter)
+    take_learning(bench, output)
 
 
 def take_panel(bench: Bench, output: Path, segmenter: Segmenter) -> Any:
@@ -172,6 +176,37 @@ def take_agent(bench: Bench, output: Path, segmenter: Segmenter) -> None:
         gate = SendingGate("llm.example.org", volume, AGENT_REQUEST, Consent(), ask_consent, lambda: page)
         with suppress(BackendError):
             gate.check(Question(QuestionKind.VERDICT, "", "", page))
+    bench.close_panel(panel)
+
+
+def take_learning(bench: Bench, output: Path) -> None:
+    """*Learn from my segments* while the demo model learns an organ under a name that it does not know, and its end."""
+    import qt
+
+    bench.slicer.mrmlScene.Clear(False)
+    phantom = make_phantom(24, contrast=Contrast.CT, absence=0.0)
+    volume = add_volume(phantom.volume, "Synthetic CT")
+    segmentation = bench.slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Drawn by hand")
+    segmentation.CreateDefaultDisplayNodes()
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    segment = segmentation.GetSegmentation().AddEmptySegment("", LEARNT_NAME)
+    mask = phantom.masks["liver"].astype("uint8")
+    bench.slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, segment, volume)
+    panel = bench.open_panel("MedSAM3Segment")
+    ui = panel.ui
+    for section in ui.__dict__.values():
+        if hasattr(section, "collapsed"):
+            section.collapsed = True
+    ui.learnSection.collapsed = False
+    ui.learnTable.item(0, 0).setCheckState(qt.Qt.Checked)
+    ui.learnNameEdit.text = "our-glands"
+    ui.learnStepsSpinBox.value = 16
+    ui.learnButton.click()
+    bench.wait(lambda: ui.learnCurveLabel.visible and ui.learnProgressBar.value > 500, PATIENCE)
+    save_panel(bench, panel.parent, output / "learning-running.png")
+    bench.wait(lambda: ui.learnCloseButton.visible, PATIENCE)
+    bench.spin(0.2)
+    save_panel(bench, panel.parent, output / "learning-results.png")
     bench.close_panel(panel)
 
 

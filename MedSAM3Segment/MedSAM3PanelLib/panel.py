@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from MedSAM3PanelLib.cohort.cohort_section import CohortSection
 from MedSAM3PanelLib.export.dicom_button import DicomButton
+from MedSAM3PanelLib.learning.learning_section import LearningSection
 from MedSAM3PanelLib.setup.setup_section import SetupSection
 from MedSAM3SceneLib.failure_log import log_failure
 from MedSAM3SceneLib.runs.listener import PlacedPartial
@@ -57,6 +58,7 @@ class Panel:
         self.command = CommandSection(ui, self.form, self.update)
         self.cohort = CohortSection(ui)
         self.dicom = DicomButton(ui.saveDicomButton, self._segmentation_and_volume, self._say, requirements)
+        self.learning = LearningSection(ui, self.setup.models)
         ui.applyButton.connect("clicked()", self.apply)
         ui.cancelButton.connect("clicked()", self.cancel)
         ui.undoButton.connect("clicked()", self.undo)
@@ -103,8 +105,8 @@ class Panel:
 
     def scene_closes(self) -> None:
         """Let go of all that is in the scene."""
-        self.command.scene_closes()
-        self.cohort.scene_closes()
+        for section in (self.command, self.cohort, self.learning):
+            section.scene_closes()
         self._drop_job(_("The scene was closed; nothing was written."))
         self._let_go_of_choices()
         self.form.forget()
@@ -115,14 +117,11 @@ class Panel:
     def close(self) -> None:
         """The panel goes away."""
         self._drop_job(_("The module was closed; nothing was written."))
-        self.advice.close()
-        self.command.close()
-        self.cohort.close()
-        self.dicom.close()
         self._let_go_of_choices()
         self.previews.remove()
         self.threshold.follow(None)
-        self.setup.close()
+        for part in (self.advice, self.command, self.cohort, self.dicom, self.learning, self.setup):
+            part.close()
 
     def _let_go_of_choices(self) -> None:
         """Keep choices nowhere, until the panel belongs to a scene again."""
@@ -298,6 +297,7 @@ class Panel:
         ui.thresholdSlider.enabled = not self.is_busy and self.results.is_in_scene
         self.setup.update()
         self.dicom.update()
+        self.learning.update()
         self.command.set_enabled(not self.is_busy)
 
     def _segmentation_and_volume(self) -> tuple[Any, Any]:

@@ -17,7 +17,10 @@ def end_all() -> None:
     Called on ``aboutToQuit()``. What was never used is not imported for it.
     """
     runs, engine = (sys.modules.get(f"{__package__}.{name}") for name in ("runs.run", "engine.connection"))
+    learning = sys.modules.get("MedSAM3SegmentLib.engine.learning.learning_process")
     if runs is not None:
         runs.abandon_all(message("Slicer was closed; nothing was written."))
+    if learning is not None:
+        learning.end_own_jobs()
     if engine is not None:
         engine.stop_for_good()

@@ -48,6 +48,22 @@ def run_steps_to_end(steps: StepGenerator[Outcome], between: Callable[[], object
             between()
 
 
+def in_budget(steps: StepGenerator[Outcome], budget_s: float) -> StepGenerator[Outcome]:
+    """The same work in fewer steps, of about ``budget_s`` seconds each, for a timer that takes one at a time."""
+    try:
+        while True:
+            until = time.monotonic() + budget_s
+            waits = next(steps)
+            while waits is WORKING and time.monotonic() < until:
+                waits = next(steps)
+            yield waits
+    except StopIteration as end:
+        outcome: Outcome = end.value
+        return outcome
+    finally:
+        steps.close()
+
+
 def run_in_thread(work: Callable[[], Outcome], meanwhile: Callable[[], None] = lambda: None) -> StepGenerator[Outcome]:
     """Do ``work`` on a thread of its own; steps wait for it. It must not touch scene or widgets.
 

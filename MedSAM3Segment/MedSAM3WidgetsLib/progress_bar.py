@@ -38,7 +38,7 @@ class ProgressBar:
         # What comes after the last slice is quick and counts something else.
         done = progress.total if progress.stage is Stage.ASSEMBLING else progress.done
         self._bar.value = round(_FULL * done / progress.total)
-        self._label.text = f"{_stage_words(progress)}{_time_words(progress.seconds_left)}"
+        self._label.text = f"{_stage_words(progress)}{time_words(progress.seconds_left)}"
 
     def show_waiting(self, position: int) -> None:
         """Show that other jobs of the engine come first."""
@@ -71,7 +71,8 @@ def _stage_words(progress: Progress) -> str:
     return str(words.format(done=progress.done, total=progress.total))
 
 
-def _time_words(seconds: float | None) -> str:
+def time_words(seconds: float | None) -> str:
+    """How much longer it takes, to go on a sentence with; empty where that is not known."""
     if seconds is None or seconds < 1:
         return ""
     if seconds < 90:

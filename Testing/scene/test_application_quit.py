@@ -79,6 +79,15 @@ def test_a_run_that_is_on_its_way_ends_when_slicer_quits(bench):
     segmenter.may.set()
 
 
+def test_learning_that_ends_with_slicer_is_ended(monkeypatch):
+    from MedSAM3SegmentLib.engine.learning import learning_process
+
+    ended = []
+    monkeypatch.setattr(learning_process, "end_own_jobs", lambda: ended.append(True))
+    end_all()
+    assert ended
+
+
 def test_quitting_a_slicer_that_has_used_nothing_imports_nothing(monkeypatch):
     for name in ("runs.run", "engine.connection"):
         monkeypatch.delitem(sys.modules, f"MedSAM3SceneLib.{name}", raising=False)

@@ -50,8 +50,12 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def make_tiny_model(folder: Path) -> None:
-    """Write the model folder."""
+def make_tiny_model(folder: Path, semantic_bias: float = 9.0) -> None:
+    """Write the model folder.
+
+    Args:
+        semantic_bias: of the mask; a little below 0 nothing is found until a few steps of training have raised it.
+    """
     import torch
 
     from MedSAM3SegmentLib.checkpoints.model_card import MaskRule, ModelCard
@@ -67,7 +71,7 @@ def make_tiny_model(folder: Path) -> None:
         for layer in (scoring.text_proj, scoring.query_proj, network.mask_decoder.semantic_projection):
             layer.weight.zero_()
             layer.bias.zero_()
-        network.mask_decoder.semantic_projection.bias.fill_(9.0)
+        network.mask_decoder.semantic_projection.bias.fill_(semantic_bias)
         presence = network.detr_decoder.presence_head.layer3
         presence.weight.zero_()
         presence.bias.fill_(9.0)

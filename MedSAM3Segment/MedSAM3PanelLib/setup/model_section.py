@@ -102,6 +102,13 @@ class ModelSection:
         selector.setCurrentIndex(selector.findData(chosen))
         self._filling = False
 
+    def choose(self, name: str) -> None:
+        """Let the next runs use an installed model."""
+        if self._parameters is not None:
+            self._parameters.model = name
+        self.refresh()
+        self._changed()
+
     def why_not(self) -> str:
         """Why the chosen model cannot run on this computer, in one sentence; empty when it can."""
         chosen = self._ui.modelSelector.currentData or _DEMO

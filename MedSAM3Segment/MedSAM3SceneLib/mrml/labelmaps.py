@@ -31,7 +31,7 @@ def labelmap_on_lattice(mask: BoolMask, ijk_to_ras: Matrix, lattice: Matrix) -> 
     """
     block, corner = _crop(mask)
     turned = turn_onto_lattice(block, np.linalg.inv(lattice) @ ijk_to_ras, corner)
-    return None if turned is None else _oriented_image(*turned, lattice)
+    return None if turned is None else oriented_image(*turned, lattice)
 
 
 def cropped(mask: BoolMask, ijk_to_ras: Matrix) -> tuple[BoolMask, Matrix]:
@@ -97,7 +97,7 @@ def content_of(segment: Any) -> Any | None:
     mask = voxels[filled[0] : filled[-1] + 1] == value
     corner = np.array(labelmap.GetExtent()[::2])
     corner[2] += filled[0]
-    return _oriented_image(mask, corner, lattice_of(labelmap))
+    return oriented_image(mask, corner, lattice_of(labelmap))
 
 
 def content_version(segmentation: Any) -> tuple[tuple[str, str, int], ...]:
@@ -120,7 +120,14 @@ def _crop(mask: BoolMask) -> tuple[BoolMask, NDArray[np.int64]]:
     return mask[tuple(ranges)], np.array([part.start for part in reversed(ranges)])
 
 
-def _oriented_image(block: BoolMask, corner: NDArray[np.int64], lattice: Matrix) -> Any:
+def oriented_image(block: BoolMask, corner: NDArray[np.int64], lattice: Matrix) -> Any:
+    """An image of 0 and 1; touches no scene.
+
+    Args:
+        block: bool ``[k, j, i]``.
+        corner: the index ``(i, j, k)`` of its first voxel.
+        lattice: ``(i, j, k, 1)`` to RAS.
+    """
     from vtk import VTK_UNSIGNED_CHAR
     from vtk.util.numpy_support import numpy_to_vtk
 

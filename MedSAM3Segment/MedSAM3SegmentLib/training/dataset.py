@@ -41,6 +41,7 @@ class LabelledStack:
         concepts: the concepts that are labeled here; any of them may be absent, which is a fact worth learning.
         known: bool ``[slice]``, slices that somebody looked at, or None for all; the others teach nothing.
         ignored: bool ``[slice, row, column]``, pixels that teach nothing, or None.
+        pixel_mm: height and width of a pixel, for pictures.
     """
 
     slices: NDArray  # type: ignore[type-arg]
@@ -50,6 +51,7 @@ class LabelledStack:
     concepts: tuple[str, ...]
     known: NDArray[np.bool_] | None = None
     ignored: BoolMask | None = None
+    pixel_mm: tuple[float, float] = (1.0, 1.0)
 
     def is_known(self, index: int) -> bool:
         """Whether somebody looked at slice ``index``, and anything of it is not ignored."""
@@ -118,6 +120,7 @@ def stack_with_labels(
         tuple(masks),
         None if known is None else known[order].copy(),
         None if hidden is None else np.ascontiguousarray(hidden[order]),
+        (float(stack.spacing[1]), float(stack.spacing[2])),
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.assembly.assemble import slice_mask
 from MedSAM3SegmentLib.detection.postprocess import postprocess_slice
 from MedSAM3SegmentLib.errors import InputError
@@ -19,6 +21,9 @@ from MedSAM3SegmentLib.training.dataset import LabelledStack
 #: Slices of a stack that are looked at, spread evenly.
 _MOST_SLICES = 24
 _BATCH = 4
+
+#: Hears what was found: number of the stack, index of the slice, concept, and its mask ``[row, column]``.
+FoundOnSlice = Callable[[int, int, str, BoolMask], None]
 
 
 @dataclass(frozen=True)
@@ -69,20 +74,25 @@ def split_stacks(
 
 @torch.no_grad()
 def validate(
-    model: Sam3Detector, stacks: Sequence[LabelledStack], check: Callable[[], None] = lambda: None
+    model: Sam3Detector,
+    stacks: Sequence[LabelledStack],
+    check: Callable[[], None] = lambda: None,
+    hear: FoundOnSlice | None = None,
 ) -> ValidationScore:
     """Ask a model for every concept of every stack.
 
     Args:
         check: called before each few slices; raises to end it.
+        hear: told what was found on each slice that is looked at.
     """
     was_training = model.network.training
     model.network.eval()
     dices, right = [], {True: list[bool](), False: list[bool]()}
-    for stack in stacks:
+    for place, stack in enumerate(stacks):
         known = known_slices(stack)
         chosen = sorted({known[round(n)] for n in np.linspace(0, len(known) - 1, min(len(known), _MOST_SLICES))})
-        dices += _validate_stack(model, stack, chosen, right, check)
+        told = None if hear is None else partial(hear, place)
+        dices += _validate_stack(model, stack, chosen, right, check, told)
     model.network.train(was_training)
     shares = [np.mean(answers) for answers in right.values() if answers]
     return ValidationScore(float(np.mean(dices)) if dices else float("nan"), float(np.mean(shares)))
@@ -105,6 +115,7 @@ def _validate_stack(
     chosen: Sequence[int],
     right: dict[bool, list[bool]],
     check: Callable[[], None],
+    hear: Callable[[int, str, BoolMask], None] | None,
 ) -> list[float]:
     """The Dice coefficient of each concept that is on one of the slices."""
     phrases = model.encode_phrases(list(stack.concepts))
@@ -125,6 +136,8 @@ def _validate_stack(
                 is_there = bool((truth & counted).any())
                 right[is_there].append((item.score >= threshold) == is_there)
                 found = slice_mask(item, threshold, shape) & counted
+                if hear is not None:
+                    hear(index, concept, found)
                 hits[number] += 2 * np.count_nonzero(found & truth)
                 totals[number] += np.count_nonzero(found) + np.count_nonzero(truth & counted)
                 wanted[number] |= is_there

@@ -22,7 +22,7 @@ from MedSAM3SegmentLib.progress import CancelCheck
 from MedSAM3SegmentLib.training.dataset import read_stacks
 
 from .held_out import split_task
-from .options import LearnOptions, LearnProgress, LearnReport, LearnStage, check_options
+from .options import HearHeldOut, LearnOptions, LearnProgress, LearnReport, LearnStage, check_options
 from .outcome import LearnOutcome
 from .replay import Task, read_replay, write_task
 from .task_training import TaskTraining, check_cancelled
@@ -36,6 +36,8 @@ def learn(
     *,
     report: LearnReport = lambda _progress: None,
     cancel: CancelCheck | None = None,
+    hear: HearHeldOut | None = None,
+    workspace: Path | None = None,
 ) -> LearnOutcome:
     """Learn what is segmented in a few volumes into an adapter, and install it if it is worth it.
 
@@ -44,6 +46,9 @@ def learn(
             memory; ``val`` and ``test`` splits of it are left out.
         report: told how far it is.
         cancel: may end it, between two steps, two volumes or two tasks.
+        hear: told the stage, the stack, the slice, the concept and the mask ``[row, column]`` that was found there, for
+            each held-out slice of the new task that is looked at, in the same order before and after.
+        workspace: an existing folder for what is not finished; None for a hidden one beside the installed models.
 
     Returns:
         The figures before and after, and where the adapter is installed, if it is.
@@ -66,12 +71,14 @@ def learn(
     earlier = _earlier_tasks(options)
     store = store_folder()
     store.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".learning-", dir=store) as folder:
-        run = TaskTraining(task, earlier, options, Path(folder) / "adapter", report, cancel)
+    with tempfile.TemporaryDirectory(prefix=".learning-", dir=workspace or store) as folder:
+        run = TaskTraining(task, earlier, options, Path(folder) / "adapter", report, cancel, hear)
         outcome = run.go()
         outcome = replace(outcome, messages=tuple(findings.sentences()))
         if not run.is_kept:
             return outcome
+        report(LearnProgress(LearnStage.INSTALLING, 0, 0))
+        check_cancelled(cancel)
         return _install(outcome, run.output, Task(f"task {len(earlier) + 1}", task.train, task.held_out), options)
 
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.model_store.resolve import find, pieces_of
 from MedSAM3SegmentLib.model_store.store import check_new_name, find_installed
+from MedSAM3SegmentLib.training.dataset import LabelledStack
 from MedSAM3SegmentLib.training.fine_tuning.recipe import PromptKind
 from MedSAM3SegmentLib.training.fine_tuning.tuning import LoraOptions, Tune
 
@@ -25,6 +27,7 @@ class LearnStage(StrEnum):
     BEFORE = "looking at held-out slices before"
     TRAINING = "learning"
     AFTER = "looking at held-out slices after"
+    INSTALLING = "installing"
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,9 @@ class LearnProgress:
 
 
 LearnReport = Callable[[LearnProgress], None]
+
+#: Hears what was found on a held-out slice of the new task, before or after.
+HearHeldOut = Callable[[LearnStage, LabelledStack, int, str, BoolMask], None]
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from MedSAM3SegmentLib.training.dataset import LabelledStack
 from MedSAM3SegmentLib.training.fine_tuning.fine_tune import TrainingRun, fine_tune
 from MedSAM3SegmentLib.training.fine_tuning.recipe import FineTuning, concepts_of, describe_data
 from MedSAM3SegmentLib.training.fine_tuning.tuning import Tune, default_rate
-from MedSAM3SegmentLib.training.fine_tuning.validation import ValidationScore, validate
+from MedSAM3SegmentLib.training.fine_tuning.validation import FoundOnSlice, ValidationScore, validate
 from MedSAM3SegmentLib.training.loop import Schedule, TrainingState
 
 from .held_out import SplitTask
-from .options import LearnOptions, LearnProgress, LearnReport, LearnStage
+from .options import HearHeldOut, LearnOptions, LearnProgress, LearnReport, LearnStage
 from .outcome import LearnOutcome, TaskComparison, judge_tasks
 from .replay import Task
 from .start_adapter import start_from, tuning_of
@@ -50,10 +50,11 @@ class TaskTraining:
         output: Path,
         report: LearnReport,
         cancel: CancelCheck | None,
+        hear: HearHeldOut | None = None,
     ) -> None:
         self._task, self._earlier, self._options = task, earlier, options
         self.output = output
-        self._report, self._cancel = report, cancel
+        self._report, self._cancel, self._hear = report, cancel, hear
         self.is_kept = False
 
     def go(self) -> LearnOutcome:
@@ -127,9 +128,17 @@ class TaskTraining:
         scores = []
         for number, (_, _, held_out) in enumerate(self._held_out):
             self._report(LearnProgress(stage, number, len(self._held_out)))
-            scores.append(validate(model, held_out, lambda: check_cancelled(self._cancel)))
+            hear = self._listener(stage) if number == 0 else None
+            scores.append(validate(model, held_out, lambda: check_cancelled(self._cancel), hear))
         model.adapters.merge(None)
         return scores
+
+    def _listener(self, stage: LearnStage) -> FoundOnSlice | None:
+        """Passes on what was found on held-out slices of the new task."""
+        hear, stacks = self._hear, self._task.held_out
+        if hear is None:
+            return None
+        return lambda place, index, concept, found: hear(stage, stacks[place], index, concept, found)
 
     def _recipe(self, model: Sam3Detector, adapter: Adapter | None) -> FineTuning:
         options = self._options
@@ -155,7 +164,7 @@ class TaskTraining:
             old,
             name=options.adapter,
             is_demo=model.card.is_demo or old.is_demo,
-            description="Learnt from segmentations by 'medsam3 learn'.",
+            description="Learnt from segmentations by 'medsam3 learn'",
             source="",
             base=base,
             base_sha256=model.identity.sha256,
