@@ -101,6 +101,7 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Slices {slices} were kept below the threshold, because an object goes on there."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Something was drawn for '{concept}', which is not asked for; add it to the concepts."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Stopped after {done} of {total} slices; nothing was written."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The adapter '{adapter}' sees neighboring slices, which learning cannot go on with; learn into a new one."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The adapter '{adapter}' was not made by this program and cannot be continued; learn into a new one."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The adapter '{adapter}' was picked: it {reason}."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "The adapter '{adapter}' was trained on other weights than those of its base '{base}' now; restore them, or learn into a new adapter."),

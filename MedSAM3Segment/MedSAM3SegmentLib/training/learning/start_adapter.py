@@ -25,6 +25,11 @@ def tuning_of(adapter: Adapter, network: Sam3Model) -> tuple[Tune, LoraOptions]:
     Raises:
         ModelError: it is of a kind that cannot be trained on, such as low-rank changes of several sizes.
     """
+    if adapter.additions:
+        raise ModelError(
+            "The adapter '{adapter}' sees neighboring slices, which learning cannot go on with; learn into a new one.",
+            adapter=adapter.identity.name,
+        )
     if not adapter.changes:
         return Tune.DETECTOR, LoraOptions()
     changes = {_module(name): change for name, change in adapter.changes.items()}

@@ -11,18 +11,21 @@ import pytest
 import torch
 
 from MedSAM3SegmentLib.checkpoints.lora import load_adapter
+from MedSAM3SegmentLib.checkpoints.lora_weights import Adapter
 from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.datasets.findings import Findings
 from MedSAM3SegmentLib.datasets.labelled_case import LabelledDataset
 from MedSAM3SegmentLib.datasets.segmented_volumes import SegmentedVolume, segmented_dataset
-from MedSAM3SegmentLib.errors import Cancelled, InputError
+from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
 from MedSAM3SegmentLib.model_store.store import remove_model, replay_folder
 from MedSAM3SegmentLib.models.load_model import load_model
+from MedSAM3SegmentLib.provenance import AdapterIdentity
 from MedSAM3SegmentLib.training.fine_tuning.tuning import LoraOptions, Tune
 from MedSAM3SegmentLib.training.fine_tuning.validation import ValidationScore
 from MedSAM3SegmentLib.training.learning.learn import LearnOptions, LearnProgress, LearnStage, learn
 from MedSAM3SegmentLib.training.learning.outcome import TaskComparison, judge_tasks
 from MedSAM3SegmentLib.training.learning.replay import ReplaySize, limit_task, read_replay
+from MedSAM3SegmentLib.training.learning.start_adapter import tuning_of
 
 
 def dataset(segmented: list[SegmentedVolume]) -> LabelledDataset:
@@ -183,6 +186,13 @@ def test_what_cannot_be_learnt_is_refused_in_a_sentence(
     (replay_folder("mine") / "task-1.npz").write_bytes(b"PK damaged")
     with pytest.raises(InputError, match=r"task-1\.npz"):
         learn(dataset(segmented), options("", continues=True))
+
+
+def test_an_adapter_of_neighboring_slices_is_not_continued_without_them(tiny_model_folder: Path) -> None:
+    model = load_model(str(tiny_model_folder), "cpu")
+    adapter = Adapter(Path("a"), AdapterIdentity("a", ""), {}, model.card, additions={"gate": torch.zeros(1)})
+    with pytest.raises(ModelError, match="'a' sees neighboring slices, which learning cannot go on with"):
+        tuning_of(adapter, model.network)
 
 
 def test_replayed_slices_are_drawn_as_often_as_is_said(segmented: list[SegmentedVolume]) -> None:
