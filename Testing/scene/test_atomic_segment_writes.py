@@ -318,8 +318,8 @@ def memory_of(setting):
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_stopped_action_of_the_effect_keeps_voxels_and_memory_together(masked, monkeypatch):
     """Written means remembered, too, so that the next action takes nothing of it for drawn."""
-    hashed = edited_slices._checksums
-    monkeypatch.setattr(edited_slices, "_checksums", lambda *given: (time.sleep(0.05), hashed(*given))[1])
+    hashed = edited_slices.slice_checksums
+    monkeypatch.setattr(edited_slices, "slice_checksums", lambda *given: (time.sleep(0.05), hashed(*given))[1])
     half = TRUTH.copy()
     half[:, :4] = False
     setting = Setting(half=half)

@@ -137,18 +137,16 @@ def _inside(
 
 
 def _say_between(run: RunContext, name: str, score: HeldOutScore) -> None:
-    facts: dict[str, str | int] = {
-        "concept": name,
-        "count": score.slices,
-        "with_it": f"{score.with_it:.3f}",
-        "without": f"{score.without:.3f}",
-    }
+    with_it, without = f"{score.with_it:.3f}", f"{score.without:.3f}"
     if score.is_better:
         run.reporter.add_message(
             message(
                 "What was learnt from the drawn slices of '{concept}' was used between them: on {count} that were held "
                 "out, Dice is {with_it} with it and {without} without.",
-                **facts,
+                concept=name,
+                count=score.slices,
+                with_it=with_it,
+                without=without,
             )
         )
     else:
@@ -156,7 +154,10 @@ def _say_between(run: RunContext, name: str, score: HeldOutScore) -> None:
             message(
                 "What was learnt from the drawn slices of '{concept}' was not used between them: on {count} that were "
                 "held out, Dice is {with_it} with it and {without} without.",
-                **facts,
+                concept=name,
+                count=score.slices,
+                with_it=with_it,
+                without=without,
             )
         )
 
@@ -172,13 +173,15 @@ def _say_beyond(run: RunContext, name: str, score: HeldOutScore | None) -> None:
             )
         )
         return
-    facts = {"concept": name, "with_it": f"{score.with_it:.3f}", "without": f"{score.without:.3f}"}
+    with_it, without = f"{score.with_it:.3f}", f"{score.without:.3f}"
     if score.is_better:
         run.reporter.add_message(
             message(
                 "What was learnt from the drawn slices of '{concept}' was used beyond them: on the outermost two, "
                 "which were held out, Dice is {with_it} with it and {without} without.",
-                **facts,
+                concept=name,
+                with_it=with_it,
+                without=without,
             )
         )
     else:
@@ -186,7 +189,9 @@ def _say_beyond(run: RunContext, name: str, score: HeldOutScore | None) -> None:
             message(
                 "What was learnt from the drawn slices of '{concept}' was not used beyond them: on the outermost two, "
                 "which were held out, Dice is {with_it} with it and {without} without.",
-                **facts,
+                concept=name,
+                with_it=with_it,
+                without=without,
             )
         )
 

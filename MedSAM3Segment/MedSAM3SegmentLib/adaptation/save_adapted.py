@@ -76,7 +76,7 @@ def _card(run: RunContext, base: Sam3Detector, lesson: Lesson) -> ModelCard:
     return replace(
         base.card,
         name=run.request.adapt_name,
-        description="Learnt from drawn slices of one volume, for that volume; others were not tried.",
+        description="Learnt from drawn slices of one volume, for that volume; others were not tried",
         source="",
         base=base.source,
         base_sha256=identity.sha256,

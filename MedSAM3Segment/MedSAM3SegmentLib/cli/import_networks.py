@@ -85,6 +85,10 @@ def import_networks() -> None:
             vars(module)["is_torch_distributed_available"] = _no
         for name in _NETWORKS:
             import_module(name)
+    except Exception:
+        # Something is broken; importing everything says what.
+        for name in [name for name in sys.modules if name.partition(".")[0] == "transformers"]:
+            del sys.modules[name]
     finally:
         for name, stand_in in stand_ins.items():
             if sys.modules.get(name) is stand_in:

@@ -162,11 +162,15 @@ def _compare(
         pooled = pool_volume(model, volume) if pooled is None else pooled
         distance = summary.distance(pooled)
         fits = distance <= LARGEST_DISTANCE
-        facts = {"distance": f"{distance:.2f}", "most": f"{LARGEST_DISTANCE:g}"}
+        far, most = f"{distance:.2f}", f"{LARGEST_DISTANCE:g}"
         if fits:
-            reason = message("was trained on pictures like these (distance {distance}, at most {most})", **facts)
+            reason = message(
+                "was trained on pictures like these (distance {distance}, at most {most})", distance=far, most=most
+            )
         else:
-            reason = message("was trained on other pictures (distance {distance}, at most {most})", **facts)
+            reason = message(
+                "was trained on other pictures (distance {distance}, at most {most})", distance=far, most=most
+            )
         found.append(AdapterFit(one.name, distance, fits, reason))
     return found
 

@@ -206,7 +206,9 @@ def test_training_learns_and_leaves_a_model_folder(
     output = tmp_path / "model"
     train(model, maker(stacks), Schedule(steps=80, warmup=5, save_every=40), output, report=reports.append)
     assert loss_now() < 0.85 * before
-    assert [report.step for report in reports] == [20, 40, 60, 80]
+    steps = [report.step for report in reports]
+    assert steps == sorted(steps)
+    assert {20, 40, 60, 80} <= set(steps)
     assert {path.name for path in output.iterdir()} >= {
         "config.json", "model.safetensors", "tokenizer.json", "medsam3_model.json",
     }  # fmt: skip

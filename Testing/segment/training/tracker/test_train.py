@@ -321,7 +321,9 @@ def test_a_trained_tracker_is_in_the_folder_beside_an_unchanged_detector(
     for name, value in loaded.network.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=1e-3, atol=1e-4)
         assert torch.equal(model.network.state_dict()[name], before[name])
-    assert [report.step for report in reports] == [20, 40]
+    steps = [report.step for report in reports]
+    assert steps == sorted(steps)
+    assert {20, 40} <= set(steps)
     assert loss_of(loaded.tracker) < 0.75 * untrained
 
 
