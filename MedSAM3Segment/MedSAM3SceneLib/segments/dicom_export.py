@@ -29,9 +29,6 @@ from .provenance import read_provenance
 #: Where Slicer's DICOM reader says which images a volume was loaded from.
 _INSTANCES = "DICOM.instanceUIDs"
 
-#: How far a slice may lie from its image, mm, and directions from each other: rounding.
-_SAME_PLACE_MM, _SAME_DIRECTION = 0.1, 1e-3
-
 
 @dataclass(frozen=True, eq=False)
 class _Copied:
@@ -116,8 +113,13 @@ def write_dicom(path: Path, export: DicomExport) -> None:
     from MedSAM3SegmentLib.io.segmentation import write_segmentation
 
     source = read_source(export.files[0].parent, None, export.files)
-    if source.orientation is not None:
-        _check_place(export, source.positions, source.orientation)
+    # One that was moved, cropped or sampled anew would put its segments elsewhere in the patient.
+    if not source.has_slices_of(export.grid):
+        raise InputError(
+            "'{volume}' does not lie where its DICOM images do, since it was moved, cropped or sampled anew; load the "
+            "images again and segment them, or save the segmentation in another format.",
+            volume=export.volume,
+        )
     segments = [_segment(one, export) for one in export.segments if one.labelmap is not None]
     write_segmentation(path, segments, export.grid, {}, source=source)
 
@@ -152,21 +154,3 @@ def _segment(copied: _Copied, export: DicomExport) -> Segment:
             made_by = MadeBy.BOTH if changed_slices(copied.written, mask, stack) else MadeBy.PROGRAM
     tags = {} if copied.provenance is None else {PROVENANCE_TAG: provenance_text(copied.provenance)}
     return Segment(copied.name, mask, copied.color, copied.terminology, tags, made_by=made_by)
-
-
-def _check_place(export: DicomExport, positions: Any, orientation: tuple[float, ...]) -> None:
-    """A volume that was moved, cropped or sampled anew would put its segments elsewhere in the patient."""
-    # It needs packages that are there once the panel has installed them.
-    from MedSAM3SegmentLib.io.itk import LPS_TO_RAS
-
-    lps = LPS_TO_RAS @ export.grid.ijk_to_ras
-    cosines = np.array([*(lps[:3, 0] / export.grid.spacing[0]), *(lps[:3, 1] / export.grid.spacing[1])])
-    places = lps[:3, 3] + np.arange(export.grid.shape[0])[:, None] * lps[:3, 2]
-    distances = np.linalg.norm(places[:, None] - positions[None], axis=2).min(axis=1)
-    is_turned = np.abs(cosines - orientation).max() > _SAME_DIRECTION
-    if is_turned or distances.max() > _SAME_PLACE_MM:
-        raise InputError(
-            "'{volume}' does not lie where its DICOM images do, since it was moved, cropped or sampled anew; load the "
-            "images again and segment them, or save the segmentation in another format.",
-            volume=export.volume,
-        )

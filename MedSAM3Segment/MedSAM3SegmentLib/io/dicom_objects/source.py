@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from MedSAM3SegmentLib.errors import InputError, PackageError
+from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.io.dicom.archive import unpacked
 from MedSAM3SegmentLib.io.dicom.find_files import is_dicom, is_dicom_archive
 from MedSAM3SegmentLib.io.dicom.frames import Frame
+from MedSAM3SegmentLib.io.itk import LPS_TO_RAS
 from MedSAM3SegmentLib.io.read_dicom import source_frames
 from MedSAM3SegmentLib.messages.message import Message, message
 
@@ -28,6 +30,11 @@ _IDENTIFYING = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate"),
     *("StudyTime", "ReferringPhysicianName"),
 )
+
+
+#: A frame this close to an image of the source lies on it: that is rounding. And how much cosines may differ.
+SAME_PLACE_MM = 0.1
+_SAME_DIRECTION = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +67,27 @@ class DicomSource:
         told = [str(self.images[0].SeriesInstanceUID), self.result, what]
         return str(generate_uid(entropy_srcs=told if self.result else None))
 
+    def has_slices_of(self, grid: VoxelGrid) -> bool:
+        """Whether each slice of a grid along k lies on one of the images; True where they do not say where they lie."""
+        if self.orientation is None:
+            return True
+        cosines, places = slice_planes(grid)
+        distances = np.linalg.norm(places[:, None] - self.positions[None], axis=2).min(axis=1)
+        is_turned = np.abs(cosines - self.orientation).max() > _SAME_DIRECTION
+        return bool(not is_turned and distances.max() <= SAME_PLACE_MM)
+
     @property
     def is_enhanced(self) -> bool:
         """Whether it is one file whose frames have headers of their own."""
         return len(self.images) == 1 and "PerFrameFunctionalGroupsSequence" in self.images[0]
+
+
+def slice_planes(grid: VoxelGrid) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Six LPS cosines of a grid's slices along k, and the place of the first voxel of each, LPS mm ``[slice, 3]``."""
+    lps = LPS_TO_RAS @ grid.ijk_to_ras
+    spacing = grid.spacing
+    cosines = np.array([*(lps[:3, 0] / spacing[0]), *(lps[:3, 1] / spacing[1])])
+    return cosines, lps[:3, 3] + np.arange(grid.shape[0])[:, None] * lps[:3, 2]
 
 
 def check_packages() -> None:

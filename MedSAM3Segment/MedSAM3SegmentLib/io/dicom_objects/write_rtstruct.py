@@ -22,8 +22,8 @@ from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.io.segment import MadeBy, Provenance, Segment, provenance_of
 
 from .coded_terms import parse_terminology
-from .source import DicomSource, check_packages
-from .write_seg import MANUFACTURER, PRODUCT, SAME_PLACE_MM, algorithm_of, plane_geometry, save_dicom, version_of
+from .source import SAME_PLACE_MM, DicomSource, check_packages
+from .write_seg import MANUFACTURER, PRODUCT, algorithm_of, plane_geometry, save_dicom, version_of
 
 _RTSTRUCT_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
 

@@ -14,17 +14,13 @@ from MedSAM3SegmentLib.array_types import FloatMap
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.io.atomic_write import atomic_write
-from MedSAM3SegmentLib.io.itk import LPS_TO_RAS
 from MedSAM3SegmentLib.io.segment import MadeBy, Provenance, Segment, provenance_of
 
 from .coded_terms import code_item, parse_terminology, to_cielab
-from .source import DicomSource, check_packages
+from .source import SAME_PLACE_MM, DicomSource, check_packages, slice_planes
 
 #: Who made it, as DICOM asks.
 MANUFACTURER, PRODUCT = "MedSAM3", "MedSAM3 for 3D Slicer"
-
-#: A frame this close to an image of the source lies on it: that is rounding.
-SAME_PLACE_MM = 0.1
 
 _LONGEST_NAME = 64
 
@@ -110,13 +106,10 @@ def plane_geometry(grid: VoxelGrid, source: DicomSource) -> tuple[Any, Any, list
     """
     import highdicom
 
-    lps = LPS_TO_RAS @ grid.ijk_to_ras
     spacing = grid.spacing
-    across, down = lps[:3, 0] / spacing[0], lps[:3, 1] / spacing[1]
-    cosines = np.array([*across, *down])
+    cosines, places = slice_planes(grid)
     if source.orientation is not None and np.abs(cosines - source.orientation).max() < 1e-4:
         cosines = np.asarray(source.orientation)
-    places = lps[:3, 3] + np.arange(grid.shape[0])[:, None] * lps[:3, 2]
     for number, place in enumerate(places):
         if len(source.positions):
             distances = np.linalg.norm(source.positions - place, axis=1)
