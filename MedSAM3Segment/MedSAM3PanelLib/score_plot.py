@@ -84,11 +84,7 @@ class ScorePlot(qt.QObject):
 
     def _draw(self) -> None:
         palette = self._label.palette
-        # Screens of a high resolution have several of their dots in one of Qt's pixels.
-        ratio = self._label.devicePixelRatioF()
-        picture = qt.QPixmap(max(1, round(self._label.width * ratio)), max(1, round(self._label.height * ratio)))
-        picture.setDevicePixelRatio(ratio)
-        picture.fill(palette.color(qt.QPalette.Base))
+        picture = empty_picture(self._label)
         painter = qt.QPainter(picture)
         painter.setRenderHint(qt.QPainter.Antialiasing)
         self._draw_axes(painter, palette)
@@ -111,17 +107,19 @@ class ScorePlot(qt.QObject):
         painter.setPen(qt.QPen(palette.color(qt.QPalette.Text)))
         title = _("Score by slice: {concept}").format(concept=self._concept)
         title = self._label.fontMetrics().elidedText(title, qt.Qt.ElideRight, right - left)
-        _write(painter, title, left, _GAP, right - left, line, qt.Qt.AlignLeft)
+        write_words(painter, title, left, _GAP, right - left, line, qt.Qt.AlignLeft)
         # The ends of the axis are written only where the threshold leaves room for them.
         levels = [self._threshold, *(end for end in (0.0, 1.0) if abs(end - self._threshold) > 0.2)]
         for score in levels:
-            _write(painter, f"{score:.2f}", 0, round(self._row(score)) - line // 2, left - 4, line, qt.Qt.AlignRight)
+            write_words(
+                painter, f"{score:.2f}", 0, round(self._row(score)) - line // 2, left - 4, line, qt.Qt.AlignRight
+            )
         indices = list(self._scores)
         below = (bottom + _GAP, right - left, line)
-        _write(painter, str(indices[0]), left, *below, qt.Qt.AlignLeft)
+        write_words(painter, str(indices[0]), left, *below, qt.Qt.AlignLeft)
         if len(indices) > 1:
-            _write(painter, str(indices[-1]), left, *below, qt.Qt.AlignRight)
-        _write(painter, _("slice"), left, *below, qt.Qt.AlignHCenter)
+            write_words(painter, str(indices[-1]), left, *below, qt.Qt.AlignRight)
+        write_words(painter, _("slice"), left, *below, qt.Qt.AlignHCenter)
 
     def _draw_curve(self, painter: Any, palette: Any) -> None:
         pen = qt.QPen(palette.color(qt.QPalette.Highlight))
@@ -140,5 +138,15 @@ def _column_of(event: Any) -> float:
     return float(place.x())
 
 
-def _write(painter: Any, text: str, x: int, y: int, width: int, height: int, align: Any) -> None:
+def empty_picture(label: Any) -> Any:
+    """A pixmap of a label's size and background."""
+    # Screens of a high resolution have several of their dots in one of Qt's pixels.
+    ratio = label.devicePixelRatioF()
+    picture = qt.QPixmap(max(1, round(label.width * ratio)), max(1, round(label.height * ratio)))
+    picture.setDevicePixelRatio(ratio)
+    picture.fill(label.palette.color(qt.QPalette.Base))
+    return picture
+
+
+def write_words(painter: Any, text: str, x: int, y: int, width: int, height: int, align: Any) -> None:
     painter.drawText(x, y, width, height, int(align) | int(qt.Qt.AlignVCenter), text)

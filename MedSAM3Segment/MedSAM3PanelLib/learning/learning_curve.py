@@ -9,6 +9,8 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from MedSAM3PanelLib.score_plot import empty_picture, write_words
+
 #: Pixels right of the curve, and between words and the curve.
 _RIGHT, _GAP = 12, 3
 
@@ -51,11 +53,7 @@ class LearningCurve(qt.QObject):
 
     def _draw(self) -> None:
         label, palette = self._label, self._label.palette
-        # Screens of a high resolution have several of their dots in one of Qt's pixels.
-        ratio = label.devicePixelRatioF()
-        picture = qt.QPixmap(max(1, round(label.width * ratio)), max(1, round(label.height * ratio)))
-        picture.setDevicePixelRatio(ratio)
-        picture.fill(palette.color(qt.QPalette.Base))
+        picture = empty_picture(label)
         painter = qt.QPainter(picture)
         painter.setRenderHint(qt.QPainter.Antialiasing)
         metrics = label.fontMetrics()
@@ -67,11 +65,11 @@ class LearningCurve(qt.QObject):
             painter.drawLine(left, row, right, row)
         painter.setPen(qt.QPen(palette.color(qt.QPalette.Text)))
         title = metrics.elidedText(_("Learning curve (loss by step)"), qt.Qt.ElideRight, right - left)
-        _write(painter, title, left, _GAP, right - left, line, qt.Qt.AlignLeft)
+        write_words(painter, title, left, _GAP, right - left, line, qt.Qt.AlignLeft)
         for value, row in ((highest, top), (0.0, bottom)):
-            _write(painter, f"{value:.3g}", 0, row - line // 2, left - 4, line, qt.Qt.AlignRight)
-        _write(painter, "0", left, bottom + _GAP, right - left, line, qt.Qt.AlignLeft)
-        _write(painter, str(self._steps), left, bottom + _GAP, right - left, line, qt.Qt.AlignRight)
+            write_words(painter, f"{value:.3g}", 0, row - line // 2, left - 4, line, qt.Qt.AlignRight)
+        write_words(painter, "0", left, bottom + _GAP, right - left, line, qt.Qt.AlignLeft)
+        write_words(painter, str(self._steps), left, bottom + _GAP, right - left, line, qt.Qt.AlignRight)
         pen = qt.QPen(palette.color(qt.QPalette.Highlight))
         pen.setWidth(2)
         painter.setPen(pen)
@@ -83,7 +81,3 @@ class LearningCurve(qt.QObject):
             painter.drawLine(first, second)
         painter.end()
         label.setPixmap(picture)
-
-
-def _write(painter: Any, text: str, x: int, y: int, width: int, height: int, align: Any) -> None:
-    painter.drawText(x, y, width, height, int(align) | int(qt.Qt.AlignVCenter), text)
