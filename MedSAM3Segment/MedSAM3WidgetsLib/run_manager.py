@@ -139,13 +139,14 @@ class RunManager(SceneUndo):
 
     def forget(self) -> None:
         """Let go of the last run: its volume, evidence and masks are large. Done when the scene is closed."""
+        job, self._job = self._job, None
+        if job is not None and not job.ended:
+            # One that has written all is done, and the last one then.
+            job.abandon(_("The scene was closed; nothing was written."))
         last, self.last = self.last, None
         self.result, self.written, self.messages = None, None, []
         # Both keep copies of segments for undo.
         self._writer = None
-        job, self._job = self._job, None
-        if job is not None and not job.ended:
-            job.abandon(_("The scene was closed; nothing was written."))
         if last is not None:
             last.forget()
 

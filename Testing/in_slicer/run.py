@@ -32,6 +32,7 @@ SCRIPTS = {
     "drawing": 5,
     "visibility": 10,
     "prompts": 10,
+    "drawn_slices": 20,
     "oblique": 5,
     "gaps": 40,
     "agent_life": 10,

@@ -204,6 +204,8 @@ def test_a_run_abandoned_at_any_step_keeps_earlier_results_undo_and_redo():
 
         run.abandon(WHY)
 
+        if run.state is RunState.DONE:
+            break  # all was written, and nobody had heard of it yet
         assert snapshot(node) == states[1]
         assert writer.undo()
         assert snapshot(node) == states[0]

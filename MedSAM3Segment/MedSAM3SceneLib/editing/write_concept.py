@@ -141,7 +141,12 @@ class ConceptWriter:
         number: int | None,
         said: Message | None,
     ) -> StepGenerator[WrittenConcept]:
-        segment_id = self._add_segment(concept.concept, number) if home is None else home.segment_id
+        if home is not None:
+            segment_id = home.segment_id
+        else:
+            segment_id = self._add_segment(concept.concept, number)
+            yield WORKING
+            self._present(segment_id)
         neighbours = self.writer.overwritten_by(segment_id)
         before = yield from self._volumes(neighbours)
         provenance = segment_provenance(self.result, concept, part.instance)
@@ -149,7 +154,9 @@ class ConceptWriter:
             provenance["instance"] = number
         if home is None or self.only_slice is None:
             is_written = yield from self.writer.write(segment_id, part.mask, self.to_segmentation @ part.ijk_to_ras)
-            written = yield from self._written(part, self._segment(segment_id))
+            # Views may have drawn it by now, which the window feels.
+            yield WORKING
+            written = yield from self._written(part, self._present(segment_id))
         else:
             provenance = provenance_of_both(provenance, read_provenance(self._segment(segment_id)))
             mask = concept.mask

@@ -95,6 +95,7 @@ class Run(ABC):
         self._job: Job | None = None
         self._cancelled = False
         self._stepping = False
+        self._is_through = False
         self._broken_off: Cancelled | None = None
         self._steps = self._all_steps()
         _RUNNING.add(self)
@@ -113,14 +114,19 @@ class Run(ABC):
             return not self.ended
         until = time.monotonic() + budget
         try:
-            while True:
+            while not self._is_through:
                 self._check_wanted()
                 waits = self._step() is WAITING
                 if self._broken_off is not None:
                     raise self._broken_off
                 if waits or time.monotonic() >= until:
                     return True
+            self._end(RunState.DONE, None)
         except StopIteration:
+            self._is_through = True
+            if time.monotonic() >= until:
+                # Whoever hears of the end has much to do, and the window is to go on before.
+                return True
             self._end(RunState.DONE, None)
         except Cancelled as stopped:
             self._end(RunState.CANCELLED, stopped)
@@ -146,6 +152,8 @@ class Run(ABC):
         if self._stepping and self.state is RunState.WRITING:
             # The step that changes the scene is what called; it is broken off behind it.
             self._broken_off = Cancelled(why)
+        elif self._is_through and self._scene.IsNodePresent(self._nodes[0]):
+            self._end(RunState.DONE, None)
         elif not self.ended:
             self._end(RunState.CANCELLED, Cancelled(why))
 

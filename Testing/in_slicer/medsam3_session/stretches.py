@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,7 @@ class OwnCode:
 
     Attributes:
         stretches: one for each time.
-        busiest: milliseconds that the processor was at work for this thread at most in one of them.
+        work: the same by the clock that runs while the processor is at work for this thread.
     """
 
     def __init__(self, *entries: tuple[type, str]) -> None:
@@ -45,12 +45,12 @@ class OwnCode:
         self._before: list[Callable[..., Any]] = []
         self._is_inside = False
         self.stretches: list[Stretch] = []
-        self.busiest = 0.0
+        self.work: list[Stretch] = []
 
     def start(self) -> None:
         """Note from now on; whoever has a bound method already is not heard."""
         self.stretches.clear()
-        self.busiest = 0.0
+        self.work.clear()
         self._before = [getattr(owner, name) for owner, name in self._entries]
         for (owner, name), method in zip(self._entries, self._before, strict=True):
             setattr(owner, name, self._noted(method))
@@ -71,9 +71,14 @@ class OwnCode:
             finally:
                 self._is_inside = False
                 self.stretches.append((began, time.perf_counter()))
-                self.busiest = max(self.busiest, (time.thread_time() - worked) * 1000)
+                self.work.append((worked, time.thread_time()))
 
         return noted
+
+
+def longest_without(stretches: Iterable[Stretch], others: Sequence[Stretch]) -> float:
+    """Milliseconds of the longest one without what ``others`` take of it, which do not overlap; 0 of none."""
+    return max(((end - begin) * 1000 - inside((begin, end), others) for begin, end in stretches), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -85,23 +90,26 @@ class Measured:
         gaps: between two ticks of a timer of the window that were due at once.
         drawn: in which a view drew.
         own: of the extension's code.
-        busiest: see ``OwnCode``; on a computer with other work it is less than ``own``.
+        drawn_work, own_work: the same by the clock of the processor's work for this thread, so that other programs on a
+            busy computer do not count.
     """
 
     seconds: float
     gaps: list[Stretch]
     drawn: list[Stretch]
     own: list[Stretch]
-    busiest: float
+    drawn_work: list[Stretch]
+    own_work: list[Stretch]
 
     @property
     def own_alone(self) -> float:
         """Milliseconds of the longest stretch of the extension's code, without what views drew meanwhile."""
-        return max(((end - begin) * 1000 - inside((begin, end), self.drawn) for begin, end in self.own), default=0.0)
+        return longest_without(self.own, self.drawn)
 
     def in_words(self) -> str:
         """All but that."""
+        work = longest_without(self.own_work, self.drawn_work)
         return (
-            f"{self.busiest:.0f} ms of processor; window {longest(self.gaps):.0f} ms, {longer_than(self.gaps, 100)}"
-            f" over 100; a view's drawing {longest(self.drawn):.0f} ms; {self.seconds:.1f} s"
+            f"{work:.0f} ms of processor; window {longest(self.gaps):.0f} ms, {longer_than(self.gaps, 100)} over 100;"
+            f" a view's drawing {longest(self.drawn):.0f} ms; {self.seconds:.1f} s"
         )

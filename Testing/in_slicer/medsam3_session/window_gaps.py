@@ -44,7 +44,8 @@ class Meter:
         )
         self._gaps: list[Stretch] = []
         self._drawn: list[Stretch] = []
-        self._last = self._begun = self._drawing = 0.0
+        self._drawn_work: list[Stretch] = []
+        self._last = self._begun = self._drawing = self._drawing_work = 0.0
         self._timer = qt.QTimer(slicer.app)
         self._timer.setTimerType(qt.Qt.PreciseTimer)
         self._timer.setInterval(_TICK)
@@ -71,6 +72,7 @@ class Meter:
         """
         self._gaps.clear()
         self._drawn.clear()
+        self._drawn_work.clear()
         self._begun = self._last = time.perf_counter()
         self._timer.start()
         self._own.start()
@@ -80,7 +82,7 @@ class Meter:
             self._own.stop()
             self._timer.stop()
         seconds, own = time.perf_counter() - self._begun, self._own
-        took = Measured(seconds, list(self._gaps), list(self._drawn), own.stretches, own.busiest)
+        took = Measured(seconds, self._gaps, self._drawn, own.stretches, self._drawn_work, own.work)
         name, checks = f"{self._volume}: {action}", self._session.checks
         if is_asked:
             checks.at_most(name, took.own_alone, _LIMIT, "ms of the extension's code", f"; {took.in_words()}")
@@ -93,10 +95,11 @@ class Meter:
         self._last = now
 
     def _begin_drawing(self, _window: Any, _event: str) -> None:
-        self._drawing = time.perf_counter()
+        self._drawing, self._drawing_work = time.perf_counter(), time.thread_time()
 
     def _end_drawing(self, _window: Any, _event: str) -> None:
         self._drawn.append((self._drawing, time.perf_counter()))
+        self._drawn_work.append((self._drawing_work, time.thread_time()))
 
     def _observe(self, window: Any, event: str, call: Callable[[Any, str], None]) -> None:
         self._observed.append((window, window.AddObserver(event, call)))
