@@ -228,7 +228,10 @@ class Panel:
         scroll_into_view(self.ui.resultsTable, self.ui.undoButton)
 
     def _done(self, run: ResultRun) -> None:
-        self._end_job()
+        self._job = None
+        self.progress.end()
+        # Its segments are there, over which it is not seen.
+        self.previews.remove_soon()
         self.results.show(run)
         self.threshold.follow(run)
         parameters = self.form.parameters

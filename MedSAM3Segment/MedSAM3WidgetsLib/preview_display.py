@@ -42,13 +42,14 @@ class PreviewDisplay:
         self._of: object = None
         self._gave_up = False
         self._timer = WindowTimer(self._repaint, is_once=True)
+        self._removal = WindowTimer(self.remove, is_once=True)
         self._due_at = 0.0
         self._is_changed = False
         self._interval_ms = _RUN_INTERVAL_MS
 
     @property
     def is_shown(self) -> bool:
-        return self._preview is not None and self._preview.is_there
+        return self._preview is not None and self._preview.is_there and not self._removal.is_running
 
     def show_partial(self, volume_node: Any, concepts: Sequence[str], piece: PlacedPartial) -> None:
         """Show one slice of an unfinished run; a run does not end because that fails, but shows no more of it."""
@@ -72,8 +73,14 @@ class PreviewDisplay:
         self._of_volume(volume_node, placed, concepts).show_labels(labels)
         self._repaint_soon(_DRAG_INTERVAL_MS)
 
+    def remove_soon(self) -> None:
+        """As ``remove``, as soon as the window has gone on: a node that leaves the scene is told to many."""
+        if self._preview is not None:
+            self._removal.start(0)
+
     def remove(self) -> None:
         """Show nothing any more; what others show stays."""
+        self._removal.stop()
         self._timer.stop()
         if self._preview is not None:
             self._preview.remove()
@@ -99,6 +106,8 @@ class PreviewDisplay:
         self._timer.start(interval)
 
     def _of_volume(self, volume_node: Any, placed: SceneVolume, concepts: Sequence[str]) -> PreviewNode:
+        if self._removal.is_running:
+            self.remove()
         if self._preview is None or self._of is not placed or not self._preview.is_there:
             color_of = self._color_of or Vocabulary.load().color_for
             self._preview = PreviewNode(volume_node, placed, concepts, color_of)

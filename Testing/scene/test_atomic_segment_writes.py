@@ -14,6 +14,7 @@ from MedSAM3SceneLib.mrml.labelmaps import labelmap_on_lattice
 from MedSAM3SceneLib.requests.build import build_task
 from MedSAM3SceneLib.requests.console import parse_spec
 from MedSAM3SceneLib.runs.edit_actions import EditAction
+from MedSAM3SceneLib.runs.listener import RunListener
 from MedSAM3SceneLib.runs.run import RunState, run_to_end
 from MedSAM3SceneLib.runs.segmentation_run import SegmentationRun
 from MedSAM3SceneLib.segments import edited_slices
@@ -213,6 +214,25 @@ def test_a_run_abandoned_at_any_step_keeps_earlier_results_undo_and_redo():
         assert snapshot(node) == states[1]
     assert steps > 1
     assert run.state is RunState.DONE
+
+
+def test_a_run_that_has_written_all_is_done_however_it_is_ended():
+    volume, array = phantom()
+    node, writer = add_segmentation(volume, {"mine": array == 2}), SegmentWriter()
+    heard = []
+    listener = RunListener(ended=lambda run: heard.append(run.state))
+    task = build_task(parse_spec(volume, CONCEPTS, node))
+    run = SegmentationRun(task, LocalEngine(FakeSegmenter({"liver": 1, "left kidney": 2})), writer, listener)
+    while run.written is None:
+        assert run.advance(0)
+    assert not heard
+
+    run.abandon(WHY)
+
+    assert heard == [RunState.DONE]
+    assert {"mine", "liver"} <= names_in(volume.GetScene())
+    assert writer.undo()
+    assert names_in(volume.GetScene()) == {"mine"}
 
 
 def test_a_run_stopped_before_any_change_keeps_the_redo_history():
