@@ -27,7 +27,8 @@ def test_progress_and_partial_slices_show_while_it_runs_and_are_gone_after(bench
 
     segmenter.may.set()
     bench.wait(lambda: not widget.panel.is_busy)
-    assert segmentations(scene, previews=True) == []
+    assert not widget.panel.previews.is_shown
+    bench.wait(lambda: segmentations(scene, previews=True) == [])
     assert list(segments(mine)) == ["mine", "liver"]
 
 
