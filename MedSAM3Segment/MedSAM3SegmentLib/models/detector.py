@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,7 +18,15 @@ from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.errors import ModelError
 from MedSAM3SegmentLib.provenance import ModelIdentity
 
-from .detection_stages import PADDING_LABEL, BoxPrompts, SharedStages, detect_phrases, detect_whole, share_stages
+from .detection_stages import (
+    PADDING_LABEL,
+    BoxPrompts,
+    SharedStages,
+    box_bias,
+    detect_phrases,
+    detect_whole,
+    share_stages,
+)
 from .roi_align import install_roi_align
 
 if TYPE_CHECKING:
@@ -143,6 +152,7 @@ class Sam3Detector:
         self.network = network.to(device)
         # transformers cuts the presence logit at 10; Meta computes that cut but goes on with the logit itself.
         network.detr_decoder.clamp_presence_logit_max_val = math.inf
+        network.detr_decoder._get_rpb_matrix = partial(box_bias, network.detr_decoder)
         self.tokenizer = tokenizer
         self._base_card = card
         self._base_identity = identity or ModelIdentity(card.name, "", card.is_demo)
