@@ -20,11 +20,12 @@ from MedSAM3SegmentLib.detection.fewer_slices import detect_fewer_slices
 from MedSAM3SegmentLib.detection.multiplanar import detect_along_planes, other_stacks
 from MedSAM3SegmentLib.detection.nested_concepts import NestedRegion, nest_concepts, split_request
 from MedSAM3SegmentLib.errors import InputError
-from MedSAM3SegmentLib.features.feature_cache import FeatureCache
+from MedSAM3SegmentLib.features.feature_cache import DEFAULT_BUDGET, FeatureCache
 from MedSAM3SegmentLib.few_shot.segment_from_examples import detect_from_examples, labelled_slices, with_labelled_slices
 from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.models.detector import Sam3Detector
 from MedSAM3SegmentLib.models.devices import Resolution, name_of
+from MedSAM3SegmentLib.models.memory import features_budget, save_memory_on_small_gpu
 from MedSAM3SegmentLib.models.threads import threads_for
 from MedSAM3SegmentLib.reporting.sentences import describe_examples, describe_prompts
 from MedSAM3SegmentLib.reporting.versions import package_versions
@@ -56,7 +57,9 @@ class Segmenter:
     ) -> None:
         self.model = model
         self.vocabulary = vocabulary or Vocabulary.load()
-        self.cache = FeatureCache() if cache is None else cache
+        if cache is None:
+            cache = FeatureCache(features_budget(model.features_device, DEFAULT_BUDGET))
+        self.cache = cache
 
     @classmethod
     def load(
@@ -70,7 +73,9 @@ class Segmenter:
         """
         from MedSAM3SegmentLib.models.load_model import load_model
 
-        return cls(load_model(model, device, dtype=dtype, resolution=resolution))
+        loaded = load_model(model, device, dtype=dtype, resolution=resolution)
+        save_memory_on_small_gpu(loaded)
+        return cls(loaded)
 
     @torch.inference_mode()
     def segment(self, volume: Volume, request: SegmentRequest, callbacks: RunCallbacks = NO_CALLBACKS) -> SegmentResult:

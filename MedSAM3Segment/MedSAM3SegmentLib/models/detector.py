@@ -135,6 +135,7 @@ class Sam3Detector:
         trained_slice_adapter: one that is being trained, in place of that of ``adapters``.
         sees_neighbors: False for a copy that is to look at each slice by itself.
         own_image_size: edge in pixels of the square input that the model was made for.
+        features_device: where image features are kept between runs.
     """
 
     def __init__(
@@ -159,7 +160,7 @@ class Sam3Detector:
         self.tracker = tracker
         self.adapters = adapters
         self.source = ""
-        self.device = torch.device(device)
+        self.device = self.features_device = torch.device(device)
         self.own_image_size = own_image_size or self.image_size
         self.trained_slice_adapter: SliceAdapter | None = None
         self.sees_neighbors = True

@@ -187,16 +187,16 @@ def load_segmenter(
 ) -> LoadedModel:
     """A real model, as ``models.load_model.load_model`` takes it."""
     from MedSAM3SegmentLib.models.load_model import load_model
-    from MedSAM3SegmentLib.models.memory import free_memory
+    from MedSAM3SegmentLib.models.memory import free_memory, save_memory_on_small_gpu
     from MedSAM3SegmentLib.segmenter import Segmenter
 
     loaded = load_model(model, device, resolution=resolution)
-    place = str(loaded.device)
-    cache = features.on(place, free_memory(loaded.device))
+    save_memory_on_small_gpu(loaded)
+    cache = features.on(str(loaded.features_device), free_memory(loaded.features_device))
     tracker = (loaded.tracker.model, loaded.tracker.neck) if loaded.tracker is not None else ()
     weights = (value for network in (loaded.network, *tracker) for value in network.parameters())
     size = sum(value.numel() * value.element_size() for value in weights)
-    return LoadedModel(Segmenter(loaded, cache=cache), loaded.identity.name, place, size, bool(tracker))
+    return LoadedModel(Segmenter(loaded, cache=cache), loaded.identity.name, str(loaded.device), size, bool(tracker))
 
 
 def free_unused_memory() -> None:
