@@ -8,6 +8,7 @@ docs/performance.md, and nothing is asserted.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -26,11 +27,13 @@ PUBLISHED_WORDS, WORDS = 32, 6
 START, END = 49406, 49407
 
 
-def wall_and_cpu(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds of one call."""
+def wall_and_cpu(what: str, work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of one call; said at once, since the whole takes long."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - wall, time.process_time() - cpu
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    print(f"{what}: {wall:.1f} s, {cpu:.1f} CPU s", file=sys.stderr, flush=True)
+    return wall, cpu
 
 
 def phrases_as_numbers(length: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,9 +104,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     for number in range(PHRASES):
         steps[f"phrase {number + 1}"] = lambda n=number: ours.append(model.detect(shared[0], texts[0][n : n + 1]))
-    seconds = {name: wall_and_cpu(work) for name, work in steps.items()}
+    seconds = {name: wall_and_cpu(name, work) for name, work in steps.items()}
     theirs: list[DetectorOutput] = []
-    loop = wall_and_cpu(lambda: theirs.extend(published_loop(model, pixels, options.passes)))
+    loop = wall_and_cpu("whole passes", lambda: theirs.extend(published_loop(model, pixels, options.passes)))
 
     whole = [PHRASES * times / options.passes for times in loop]
     ours_at_once = tuple(sum(times[clock] for times in seconds.values()) for clock in (0, 1))

@@ -28,9 +28,9 @@ class _Mark:
 
     @classmethod
     def here(cls, device: torch.device) -> _Mark:
-        event = torch.cuda.Event()
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(device))
-        return cls(event, torch.cuda.Stream(device))
+        return cls(event, torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
 
     @contextmanager
     def passed(self) -> Iterator[None]:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import relu_
 from torch.nn.functional import conv2d, conv_transpose2d, interpolate
 
 if TYPE_CHECKING:
@@ -231,7 +230,7 @@ def _encode(network: Sam3Model, shared: SharedStages, prompt: PromptTokens) -> t
         )
         # What is computed here and used once is added to in place: these are the largest tensors of a phrase.
         hidden = attention.add_(hidden)
-        hidden = cast(torch.Tensor, _mlp(layer.mlp, layer.layer_norm3(hidden)).add_(hidden))
+        hidden = _mlp(layer.mlp, layer.layer_norm3(hidden)).add_(hidden)
     return hidden
 
 
@@ -270,7 +269,7 @@ def _decode_masks(
         else:
             doubled = interpolate(pixels, scale_factor=2, mode="nearest")
             added = conv2d(doubled, head.pixel_decoder.conv_layers[number].weight, padding=1)
-        pixels = relu_(head.pixel_decoder.norms[number](added.add_(lateral)))
+        pixels = head.pixel_decoder.norms[number](added.add_(lateral)).relu_()
     # The projection of the pixels is taken over to the few queries.
     projection, embedded = head.instance_projection, head.mask_embedder(queries)
     constant = embedded @ projection.bias
@@ -284,7 +283,7 @@ def box_bias(decoder: Any, reference_boxes: torch.Tensor, shape: tuple[torch.Ten
 
     edges = box_cxcywh_to_xyxy(reference_boxes)[:, :, None]
     rows, columns = decoder._get_coords(*shape, dtype=edges.dtype, device=edges.device)
-    parts = []
+    parts: list[torch.Tensor] = []
     for embed, places, first in ((decoder.box_rpb_embed_y, rows, 1), (decoder.box_rpb_embed_x, columns, 0)):
         away = 8 * (places[:, None] - edges[..., first::2])
         logarithms = torch.sign(away) * torch.log2(away.abs() + 1.0) / math.log2(8)

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     import torch
 
 
-def to_model_input(  # type: ignore[type-arg]
-    slices: NDArray, window: Window, size: int, device: str | torch.device = "cpu"
+def to_model_input(
+    slices: NDArray,  # type: ignore[type-arg]
+    window: Window,
+    size: int,
+    device: str | torch.device = "cpu",
 ) -> torch.Tensor:
     """What the image encoder takes: float32 ``[slice, 3, size, size]`` in -1..1.
 
