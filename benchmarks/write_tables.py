@@ -1,9 +1,9 @@
 """Runs benchmarks and writes the tables that they print into docs/performance.md. ``make bench`` runs all of them.
 
 ``python benchmarks/write_tables.py`` runs all, with ``encode_once growth`` behind it those alone. What they print is
-shown as it comes. A table takes the place of the one of its name in the document. The words around it are
-written by hand, and so is what ``panel_latency.py`` and ``agent_timings.py`` print. Takes an hour or more on two cores,
-and means something only where nothing else computes.
+shown as it comes; ``--printed FILE`` takes what one printed before, as with options of its own. A table takes the place
+of the one of its name in the document. The words around it are written by hand, and so is what ``panel_latency.py`` and
+``agent_timings.py`` print. Takes an hour or more on two cores, and means something only where nothing else computes.
 """
 
 from __future__ import annotations
@@ -57,6 +57,12 @@ def replace_tables(document: str, tables: dict[str, str]) -> str:
     return document
 
 
+def write_tables(printed: str) -> None:
+    """Write the tables in what a benchmark printed into the document."""
+    document = replace_tables(DOCUMENT.read_text(encoding="utf-8"), tables_in(printed))
+    DOCUMENT.write_text(document, encoding="utf-8")
+
+
 def run_benchmark(name: str) -> str:
     """What a benchmark prints, shown as it comes.
 
@@ -79,15 +85,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run and write, one benchmark after another, so that one that fails loses no other."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], metavar="NAME", help=", ".join(BENCHMARKS))
-    names = parser.parse_args(argv).names or BENCHMARKS
+    parser.add_argument("--printed", type=Path, help="run nothing, and write the tables that a benchmark printed here")
+    options = parser.parse_args(argv)
+    if options.printed is not None:
+        write_tables(options.printed.read_text(encoding="utf-8"))
+        return
     failed = []
-    for name in names:
+    for name in options.names or BENCHMARKS:
         try:
-            tables = tables_in(run_benchmark(name))
+            write_tables(run_benchmark(name))
         except subprocess.CalledProcessError:
             failed.append(name)
-            continue
-        DOCUMENT.write_text(replace_tables(DOCUMENT.read_text(encoding="utf-8"), tables), encoding="utf-8")
     if failed:
         sys.exit(f"Failed, and their tables are as they were: {', '.join(failed)}.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +48,22 @@ def test_a_table_is_replaced_and_every_other_word_stays() -> None:
     assert old
     assert written == before + str(table) + after
     assert replace_tables(written, tables_in(written)) == written
+
+
+@pytest.mark.usefixtures("benchmark_modules")
+def test_what_was_printed_before_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import write_tables
+    from markdown_table import MarkdownTable
+
+    document, printed = tmp_path / "performance.md", tmp_path / "printed.txt"
+    document.write_text(DOCUMENT, encoding="utf-8")
+    printed.write_text(f"{MarkdownTable('threads', ('', 'seconds'))}\n", encoding="utf-8")
+    monkeypatch.setattr(write_tables, "DOCUMENT", document)
+
+    write_tables.main(["--printed", str(printed)])
+
+    table = str(MarkdownTable("threads", ("", "seconds")))
+    assert document.read_text(encoding="utf-8") == write_tables.replace_tables(DOCUMENT, {"threads": table})
 
 
 @pytest.mark.usefixtures("benchmark_modules")
