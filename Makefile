@@ -25,14 +25,9 @@ test: lint
 test-slow: $(VENV)/ready-for-tests
 	$(BIN)/python -m pytest -m slow
 
+# Takes an hour and 10 GB of memory, and writes the tables of docs/performance.md.
 bench: $(VENV)/ready-for-tests
-	$(BIN)/python benchmarks/encode_once.py
-	$(BIN)/python benchmarks/propagation.py
-	$(BIN)/python benchmarks/threads.py
-	$(BIN)/python benchmarks/fewer_slices.py
-	$(BIN)/python benchmarks/phrase_stages.py
-	$(BIN)/python benchmarks/read_and_write.py
-	$(BIN)/python benchmarks/start_up.py
+	$(BIN)/python benchmarks/write_tables.py
 	$(BIN)/python benchmarks/agent_timings.py
 	PYTHONPATH=MedSAM3Segment:MedSAM3Agent:Testing $(BIN)/python benchmarks/panel_latency.py
 

@@ -239,6 +239,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         locate=None,
         skim=1,
         sliceDistance=0.0,
+        draft=False,
     ):
         """Segment ``volumeNode``, write one segment per concept that was found, and return; the window stays alive.
 
@@ -280,6 +281,8 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         :param skim: every how many slices to look first, and then only where something may be; 1 looks at all. In the
             mode ``slices`` alone, and refused for what may be smaller than the step; ``messages`` says so.
         :param sliceDistance: slices nearer to each other than this, in mm, are interpolated; 0 interpolates none.
+        :param draft: True looks with half of the model's own pixels (504 in place of 1008), to see quickly what comes
+            out; small structures and edges may be lost, and ``messages`` says so.
         :return: the segmentation node. A concept that was not found has no segment; ``messages`` says so.
         :raises MedSAM3SegmentLib.errors.MedSAM3Error: with one sentence that says what to do; the scene is unchanged.
         """
@@ -310,6 +313,7 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
             locate=locate,
             skim=skim,
             slice_distance=sliceDistance,
+            draft=draft,
         )
         return self._runs.finish(spec, progress, partial, cancel)
 
@@ -360,8 +364,8 @@ class MedSAM3SegmentLogic(ScriptedLoadableModuleLogic):
         :param sliceNode: the slice node of the view.
         :param onDone: called with the run; its ``result`` is of ``run.placed``.
         :param onFailed: called with the error.
-        :param options: ``window``, ``threshold``, ``roi``, ``inside``, ``assembly``, ``model`` and ``device`` as
-            ``segment`` takes them.
+        :param options: ``window``, ``threshold``, ``roi``, ``inside``, ``assembly``, ``model``, ``device`` and
+            ``draft`` as ``segment`` takes them.
         :return: a MedSAM3WidgetsLib.run_timer.RunTimer.
         """
         from MedSAM3SceneLib.requests.console import parse_spec

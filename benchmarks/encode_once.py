@@ -9,9 +9,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-from rich.console import Console
-from rich.table import Table
-
+from markdown_table import MarkdownTable
 from MedSAM3SegmentLib.assembly.assemble import with_threshold
 from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.request import SegmentRequest
@@ -56,14 +54,13 @@ def main() -> None:
         "1 more phrase, features kept": lambda: run(PHRASES[:1], keep=True),
         f"threshold moved, {len(PHRASES)} concepts": lambda: with_threshold(result, 0.4),
     }
-    table = Table(title=f"{result.stack.count} slices, demo model, CPU")
-    for heading in ("what", "seconds", "share of the first row"):
-        table.add_column(heading, justify="left" if heading == "what" else "right")
+    headings = ("", "seconds", "share of the first row")
+    table = MarkdownTable("encode_once", headings, f"{result.stack.count} slices of a phantom, demo model")
     table.add_row(f"{len(PHRASES)} requests of 1 phrase, nothing kept", f"{baseline:.2f}", "1")
     for name, work in cases.items():
         seconds = median_seconds(work)
         table.add_row(name, f"{seconds:.2f}", f"{seconds / baseline:.3f}")
-    Console().print(table)
+    table.print()
 
 
 if __name__ == "__main__":

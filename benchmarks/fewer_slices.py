@@ -16,9 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from markdown_table import MarkdownTable
 from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.request import SegmentRequest
@@ -132,10 +131,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def print_table(done: Sequence[Measurement]) -> None:
     """One row for each case."""
-    table = Table()
-    for heading in ("what", "phantoms", "encoded, mean and most", "Dice of all slices", "difference, mean and worst"):
-        table.add_column(heading, justify="left" if heading == "what" else "right")
-    table.add_column("lost", justify="right")
+    headings = ("", "phantoms", "encoded, mean and most", "Dice of all slices", "difference, mean and worst", "lost")
+    table = MarkdownTable("fewer_slices", headings, "Demo model")
     for case in CASES:
         measured = [one for one in done if one.case == case.name and one.of_all]
         if not measured:
@@ -151,7 +148,7 @@ def print_table(done: Sequence[Measurement]) -> None:
             f"{np.mean(differences):+.4f}, {min(differences):+.4f}",
             str(sum(whole > 0 and some == 0 for whole, some in pairs)),
         )
-    Console(width=120).print(table)
+    table.print()
 
 
 if __name__ == "__main__":

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 
+from markdown_table import MarkdownTable
 from MedSAM3SegmentLib.models.tracking_session import TrackingSession
 from MedSAM3SegmentLib.prompts.prompts import MaskPromptRAS, TargetPrompts
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
@@ -70,9 +69,8 @@ def main() -> None:
         return encode(pixels)
 
     segmenter.model.encode_images = counted  # type: ignore[method-assign]
-    table = Table(title=f"{OBJECTS} objects followed from the middle slice, demo model, CPU")
-    for heading in ("slices", "seconds", "vision passes", "slices kept per object", "tracker memory MB", "process MB"):
-        table.add_column(heading, justify="right")
+    headings = ("slices", "seconds", "vision passes", "slices kept per object", "tracker memory MB", "process MB")
+    table = MarkdownTable("propagation", headings, f"{OBJECTS} objects followed from the middle slice, demo model")
     for depth in DEPTHS:
         volume, prompts = stack_and_prompts(depth)
         request = SegmentRequest(tuple(prompts), mode=Mode.FROM_PROMPTS, prompts=prompts)
@@ -87,7 +85,7 @@ def main() -> None:
         table.add_row(
             str(depth), f"{seconds:.0f}", str(sum(encoded)), f"{kept:.0f}", f"{max(peaks) / 1e6:.1f}", f"{process:.0f}"
         )
-    Console().print(table)
+    table.print()
 
 
 if __name__ == "__main__":

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from markdown_table import MarkdownTable
 from MedSAM3SegmentLib.geometry.voxel_grid import VoxelGrid
 from MedSAM3SegmentLib.io.segment import Segment
 from MedSAM3SegmentLib.io.segmentation import read_segmentation, write_segmentation
@@ -48,16 +47,14 @@ def main() -> None:
         mask = np.asarray((k - z) ** 2 + (j - y) ** 2 + (i - x) ** 2 < radius**2)
         segments.append(Segment(f"organ {number}", mask, (1.0, 0.5, 0.5)))
     grid = VoxelGrid(SHAPE, np.diag([-0.8, -0.8, 1.0, 1.0]))
-    table = Table(title="512 x 512 x 300 voxels, five segments, CPU seconds")
-    for heading in ("what", "write", "read", "bytes"):
-        table.add_column(heading, justify="left" if heading == "what" else "right")
+    table = MarkdownTable("read_and_write", ("", "write", "read", "MB"), "CPU seconds")
     with tempfile.TemporaryDirectory() as folder:
         for suffix in (".seg.nrrd", ".nii.gz"):
             path = Path(folder) / f"segments{suffix}"
             write = least_seconds(lambda path=path: write_segmentation(path, segments, grid, {}))
             read = least_seconds(lambda path=path: read_segmentation(path))
-            table.add_row(suffix, f"{write:.2f}", f"{read:.2f}", str(path.stat().st_size))
-    Console().print(table)
+            table.add_row(f"`{suffix}`", f"{write:.2f}", f"{read:.2f}", f"{path.stat().st_size / 1e6:.1f}")
+    table.print()
 
 
 if __name__ == "__main__":

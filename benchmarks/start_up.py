@@ -17,9 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK
-from rich.console import Console
-from rich.table import Table
 
+from markdown_table import MarkdownTable
 from MedSAM3SegmentLib.synthetic.phantom import make_phantom
 
 #: ``main`` by itself imports all of transformers: only a process that was started for the command leaves parts out.
@@ -65,14 +64,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         finally:
             serve.terminate()
             serve.wait()
-    table = Table(title=f"one slice, demo model, CPU seconds, median of {rounds}")
-    table.add_column("what")
-    table.add_column("seconds", justify="right")
-    table.add_column("share of all imports", justify="right")
+    headings = ("", "seconds", "share of all imports")
+    table = MarkdownTable("start_up", headings, f"CPU seconds, median of {rounds} runs in alternation, demo model")
     whole = statistics.median(seconds["the same with all imports"])
     for name, times in seconds.items():
         table.add_row(name, f"{statistics.median(times):.1f}", f"{statistics.median(times) / whole:.2f}")
-    Console().print(table)
+    table.print()
 
 
 if __name__ == "__main__":

@@ -14,9 +14,7 @@ import sys
 import tempfile
 import time
 
-from rich.console import Console
-from rich.table import Table
-
+from markdown_table import MarkdownTable
 from MedSAM3SegmentLib.models.threads import count_usable_cores
 
 REPEATS = 3
@@ -47,13 +45,12 @@ def main() -> None:
     finally:
         for process in busy:
             process.kill()
-    table = Table(title=f"medsam3 demo, {len(busy)} busy processes beside it")
-    for heading in ("threads", "seconds", "CPU seconds"):
-        table.add_column(heading)
+    about = f"`medsam3 demo`, {len(busy)} busy processes beside it"
+    table = MarkdownTable("threads", ("", "seconds", "CPU seconds"), about)
     for name, pairs in measured.items():
         wall, cpu = (statistics.median(values) for values in zip(*pairs, strict=True))
         table.add_row(name, f"{wall:.1f}", f"{cpu:.1f}")
-    Console().print(table)
+    table.print()
 
 
 if __name__ == "__main__":

@@ -95,6 +95,7 @@ class PanelParameters:
         all_planes: whether all three planes are looked along.
         skim: every how many slices are looked at first; 1 for all.
         slice_distance: slices nearer to each other are interpolated, in millimeters; 0 for none.
+        draft: whether half of the model's own pixels are looked at.
         link, hysteresis, fill_gaps, drop_isolated, largest_only: the clean-up steps, as in ``AssemblyOptions``.
         model, device: as ``medsam3 segment`` takes them.
         example_volume, example_segmentation: what shows the concepts in place of words; None for words.
@@ -119,6 +120,7 @@ class PanelParameters:
     all_planes: bool
     skim: Annotated[int, WithinRange(1, _LONGEST_STEP), Default(1)]
     slice_distance: Annotated[float, WithinRange(0.0, _LONGEST_DISTANCE_MM), Default(0.0)]
+    draft: bool
     link: Annotated[bool, Default(AssemblyOptions.link)]
     hysteresis: Annotated[bool, Default(AssemblyOptions.hysteresis)]
     fill_gaps: Annotated[bool, Default(AssemblyOptions.fill_gaps)]

@@ -155,6 +155,7 @@ class RequestForm:
             "assembly": assembly,
             "model": parameters.model or "demo",
             "device": parameters.device or "auto",
+            "draft": bool(parameters.draft),
         }
 
     def _take_volume(self, node: Any = None) -> None:

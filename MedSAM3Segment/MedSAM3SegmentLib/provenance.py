@@ -47,7 +47,7 @@ class Provenance:
         mode: how the stack became a volume.
         prompts: what was drawn, in words, by concept.
         inside: what all else had to lie in, in words; empty where that was nothing.
-        skipped: which slices were not looked at, in words; empty where all were.
+        skipped: which slices or pixels were not looked at, in words; empty where all were.
         number_format: that the model computed in; empty where no model ran or it was not kept.
     """
 

@@ -103,6 +103,7 @@ class SegmentRequest:
             better on drawn slices that were held out; None for nothing.
         adapt_name: the name in the model store under which that copy is kept where it is used; empty to throw it away.
         saving: slices that are not looked at.
+        draft: whether a model that looks with half of its own pixels is asked; the engine loads it so.
         examples: by concept, which is a mere name then, what shows it in place of words; empty where words say it.
         places: by concept, where templates say that it lies; it is searched nowhere else. Concepts without one are
             searched in all of the volume.
@@ -123,6 +124,7 @@ class SegmentRequest:
     adapt: Adapt | None = None
     adapt_name: str = ""
     saving: SliceSaving = NO_SAVING
+    draft: bool = False
     # Their volumes are sent apart.
     examples: Examples = field(default_factory=dict, metadata={"is_sent": False})
     places: Mapping[str, Place] = field(default_factory=dict)

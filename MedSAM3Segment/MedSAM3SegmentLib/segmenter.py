@@ -19,11 +19,13 @@ from MedSAM3SegmentLib.detection.detect_slices import report_slice
 from MedSAM3SegmentLib.detection.fewer_slices import detect_fewer_slices
 from MedSAM3SegmentLib.detection.multiplanar import detect_along_planes, other_stacks
 from MedSAM3SegmentLib.detection.nested_concepts import NestedRegion, nest_concepts, split_request
-from MedSAM3SegmentLib.features.feature_cache import FeatureCache
+from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.features.feature_cache import DEFAULT_BUDGET, FeatureCache
 from MedSAM3SegmentLib.few_shot.segment_from_examples import detect_from_examples, labelled_slices, with_labelled_slices
 from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.models.detector import Sam3Detector
 from MedSAM3SegmentLib.models.devices import Resolution, name_of
+from MedSAM3SegmentLib.models.memory import features_budget, save_memory_on_small_gpu
 from MedSAM3SegmentLib.models.threads import threads_for
 from MedSAM3SegmentLib.reporting.sentences import describe_examples, describe_prompts
 from MedSAM3SegmentLib.reporting.versions import package_versions
@@ -55,7 +57,9 @@ class Segmenter:
     ) -> None:
         self.model = model
         self.vocabulary = vocabulary or Vocabulary.load()
-        self.cache = FeatureCache() if cache is None else cache
+        if cache is None:
+            cache = FeatureCache(features_budget(model.features_device, DEFAULT_BUDGET))
+        self.cache = cache
 
     @classmethod
     def load(
@@ -69,7 +73,9 @@ class Segmenter:
         """
         from MedSAM3SegmentLib.models.load_model import load_model
 
-        return cls(load_model(model, device, dtype=dtype, resolution=resolution))
+        loaded = load_model(model, device, dtype=dtype, resolution=resolution)
+        save_memory_on_small_gpu(loaded)
+        return cls(loaded)
 
     @torch.inference_mode()
     def segment(self, volume: Volume, request: SegmentRequest, callbacks: RunCallbacks = NO_CALLBACKS) -> SegmentResult:
@@ -80,10 +86,17 @@ class Segmenter:
         threshold is 0.5 unless the request names one.
 
         Raises:
-            InputError: the request does not fit the volume.
+            InputError: the request does not fit the volume, or a draft is asked of a model that was not loaded as one.
             MissingTrackerError: the request needs a tracker and the model has none.
             Cancelled: ``callbacks.cancel`` said so between two batches or two concepts.
         """
+        own = self.model.own_image_size
+        if request.draft and self.model.image_size >= own:
+            raise InputError(
+                "A draft was asked of a model that looks with all of its {own} x {own} pixels; load it as a draft, or "
+                "turn the draft off.",
+                own=own,
+            )
         with threads_for(self.model):
             return self._segment(volume, request, callbacks)
 
@@ -234,13 +247,16 @@ def _provenance(run: RunContext, inside: str) -> Provenance:
         mode=request.mode.value,
         prompts=shown or {concept: describe_prompts(prompts) for concept, prompts in request.prompts.items()},
         inside=inside,
-        skipped=" ".join(map(str, run.skipped)),
+        skipped=" ".join(map(str, (*_describe_resolution(model), *run.skipped))),
         number_format=name_of(model.network.dtype),
     )
 
 
-def _messages(model: Sam3Detector, volume: Volume) -> tuple[Message, ...]:
-    coarse = (
+def _describe_resolution(model: Sam3Detector) -> tuple[Message, ...]:
+    """One sentence where a model looks with less than all of its pixels."""
+    if model.image_size >= model.own_image_size:
+        return ()
+    return (
         message(
             "Slices were looked at with {size} x {size} pixels in place of the model's own {own} x {own}; small "
             "structures and edges may be lost.",
@@ -248,7 +264,10 @@ def _messages(model: Sam3Detector, volume: Volume) -> tuple[Message, ...]:
             own=model.own_image_size,
         ),
     )
-    said = coarse if model.image_size < model.own_image_size else ()
+
+
+def _messages(model: Sam3Detector, volume: Volume) -> tuple[Message, ...]:
+    said = _describe_resolution(model)
     if not model.identity.is_demo:
         return (*said, *volume.messages)
     return (

@@ -61,6 +61,22 @@ def test_slices_are_left_out_where_the_panel_says_so_and_in_no_other_mode(bench)
     assert segmenter.requests[-1].saving == NO_SAVING
 
 
+def test_a_draft_is_asked_for_where_the_panel_says_so_in_every_mode(bench):
+    phantom()
+    segmenter = FakeSegmenter({"liver": 1})
+    widget = open_panel(bench, segmenter)
+    run(bench, widget, "liver")
+    assert not segmenter.requests[-1].draft
+    assert widget.panel.form.preview_options()["draft"] is False
+
+    widget.ui.draftCheckBox.checked = True
+    for mode in (1, 2):
+        widget.ui.modeSelector.setCurrentIndex(mode)
+        run(bench, widget, "liver")
+        assert segmenter.requests[-1].draft
+    assert widget.panel.form.preview_options()["draft"] is True
+
+
 def test_what_everything_must_lie_in_is_anywhere_until_a_segment_is_chosen(bench):
     from PySide6.QtWidgets import QComboBox, QLabel
 

@@ -234,6 +234,7 @@ def test_bad_input_is_said_in_words_and_changes_nothing(scene):
         ({"skim": 2.5}, "Slices cannot be left out by 2.5 and 0.0; give a whole number"),
         ({"sliceDistance": "far"}, "Slices cannot be left out by 1 and 'far'"),
         ({"sliceDistance": -1}, "is no distance of slices"),
+        ({"draft": "yes"}, "A draft cannot be 'yes'; use True or False"),
         ({"slices": 3}, "The slices cannot be 3; give two numbers"),
         ({"slices": ("first", "last")}, "The slices cannot be .'first', 'last'.; give two numbers"),
         (
@@ -566,6 +567,17 @@ def test_model_and_device_reach_the_engine():
     logic.segment(volume, ["liver"], model="other", device="cpu")
 
     assert asked == [("demo", "auto"), ("other", "cpu")]
+
+
+def test_a_draft_is_asked_for_with_the_request():
+    segmenter = FakeSegmenter({"liver": 1})
+    logic = make_logic(segmenter)
+    volume, _ = phantom()
+
+    logic.segment(volume, ["liver"])
+    logic.segment(volume, ["liver"], draft=True)
+
+    assert [request.draft for request in segmenter.requests] == [False, True]
 
 
 def test_the_self_test_of_the_module_passes():

@@ -58,6 +58,7 @@ def parse_spec(
     locate: Any | None = None,
     skim: int = 1,
     slice_distance: float = 0.0,
+    draft: bool = False,
 ) -> RequestSpec:
     """What was typed, checked.
 
@@ -83,6 +84,7 @@ def parse_spec(
         adapt_name: what to keep it as in the engine's model store, where it is used; empty to throw it away.
         skim: every how many slices to look first, and then only where something may be; 1 looks at all.
         slice_distance: slices nearer to each other, in millimeters, are interpolated; 0 interpolates none.
+        draft: whether to look with half of the model's own pixels.
 
     Raises:
         InputError: one of them cannot be used; the message says which and why.
@@ -116,6 +118,7 @@ def parse_spec(
         adapt=None if adapt is None else _one_of(Adapt, adapt, message("adaptation")),
         adapt_name=adapt_name,
         saving=_saving(skim, slice_distance),
+        draft=_draft(draft),
     )
     spec = RequestSpec(
         volume_node,
@@ -252,6 +255,12 @@ def _saving(skim: int, slice_distance: float) -> SliceSaving:
             distance=repr(slice_distance),
         ) from None
     return SliceSaving(step, distance)
+
+
+def _draft(draft: bool) -> bool:
+    if not isinstance(draft, bool):
+        raise InputError("A draft cannot be {draft}; use True or False.", draft=repr(draft))
+    return draft
 
 
 def _pair(values: Iterable[float], kind: type[Number], what: Message, such_as: str) -> tuple[Number, Number]:

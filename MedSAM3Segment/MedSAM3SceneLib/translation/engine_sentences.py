@@ -193,7 +193,7 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "There is not enough memory to read the model; close other programs."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "There was not enough memory to learn; choose the CPU or a smaller model in the Set-up section, or fewer volumes. Nothing was installed."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "There was not enough memory to take the result; close other programs and try again."),
-        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "This model makes no draft: half of its {size} pixels is no multiple of its patches of {patch}; leave --draft out."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "This model makes no draft: half of its {size} pixels is no multiple of its patches of {patch}; turn the draft off."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Too many volumes are being sent to the engine at once; try again in a moment."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Two adapters are named '{name}'; rename the file or the name in the card of one."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Voxels of the kind '{dtype}' cannot be sent; convert the volume to float32."),

@@ -37,6 +37,7 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "'{view}' is no slice view; give one, such as that of the Red view."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "'{volume}' does not lie where its DICOM images do, since it was moved, cropped or sampled anew; load the images again and segment them, or save the segmentation in another format."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "'{volume}' was not loaded from Slicer's DICOM database, and a DICOM object must refer to DICOM images; load it from there, or save the segmentation in another format."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "A draft cannot be {draft}; use True or False."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "A segment was removed while it was written."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "An example is a volume node and a segmentation node; give both, or a list of such pairs."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "An example shows '{concept}' in {names}; name one of them."),

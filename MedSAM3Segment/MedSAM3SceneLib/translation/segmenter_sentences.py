@@ -38,6 +38,7 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", ": one in {skim} first, then where something may be"),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "A box needs two corners at least; draw it again."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "A concept is empty; remove it or type a phrase, such as 'liver'."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "A draft was asked of a model that looks with all of its {own} x {own} pixels; load it as a draft, or turn the draft off."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "A new adapter needs a base; name the model that it goes on top of."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "A question has more than {most} characters; ask a shorter one."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "All that was drawn says what is not '{concept}'; show on one slice at least where it is."),

@@ -133,8 +133,8 @@ def set_draft_resolution(config: PretrainedConfig) -> None:
     own, patch = image_size_of(config), int(detector_config(config).vision_config.backbone_config.patch_size)
     if own % 2 or own // 2 % patch:
         raise InputError(
-            "This model makes no draft: half of its {size} pixels is no multiple of its patches of {patch}; leave "
-            "--draft out.",
+            "This model makes no draft: half of its {size} pixels is no multiple of its patches of {patch}; turn the "
+            "draft off.",
             size=own,
             patch=patch,
         )

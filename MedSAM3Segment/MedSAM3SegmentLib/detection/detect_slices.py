@@ -11,13 +11,15 @@ from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.assembly.assemble import slice_mask
 from MedSAM3SegmentLib.features.slice_encoder import SliceFeatures
 from MedSAM3SegmentLib.messages.message import Message
-from MedSAM3SegmentLib.models.detector import Sam3Detector, TextFeatures
+from MedSAM3SegmentLib.models import devices
+from MedSAM3SegmentLib.models.detector import DetectorOutput, Sam3Detector, TextFeatures
 from MedSAM3SegmentLib.models.memory import BatchGuard, choose_batch_size, memory_reducers
 from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.progress import RunReporter, Stage
 from MedSAM3SegmentLib.results.slice_detections import SliceDetections
 from MedSAM3SegmentLib.search_region import SearchRegion
 
+from .answers_behind import AnswersBehind, grouped
 from .exemplars import Exemplars, box_prompts
 from .postprocess import postprocess_slice
 
@@ -86,9 +88,12 @@ def detect_slices(
     phrases = _encode_phrases(model, [question.prompt for question in questions], stage.check)
     for asked, slices in rounds:
 
-        def look_at(batch: Sequence[int], asked: Sequence[int] = asked) -> list[dict[int, SliceDetections]]:
+        def look_at(
+            batch: Sequence[int], asked: Sequence[int] = asked, slices: list[int] = slices
+        ) -> list[dict[int, SliceDetections]]:
             stage.check()
-            answers = _detect(features, questions, phrases, asked, batch, stage.check)
+            after = slices[slices.index(batch[-1]) + 1 :][: guard.size]
+            answers = _detect(features, questions, phrases, asked, batch, after, guard.size, stage.check)
             for items in answers:
                 for number, item in items.items():
                     report_slice(questions[number].concept, item, search_region, threshold, reporter)
@@ -132,22 +137,40 @@ def _detect(
     phrases: TextFeatures,
     asked: Sequence[int],
     batch: Sequence[int],
+    after: Sequence[int],
+    pairs: int,
     check: Callable[[], None],
 ) -> list[dict[int, SliceDetections]]:
-    """Evidence per slice of the batch, by the number of the question; ``check`` may end it before each."""
-    model = features.model
-    shared = model.share_stages(model.build_pyramid(features.in_context(batch, questions[asked[0]].window)))
+    """Evidence per slice of the batch, by the number of the question; ``check`` may end it before each.
+
+    Args:
+        after: the slices of the next batch.
+        pairs: most pairs of slice and phrase that go through a GPU together; on CPUs it is each phrase by itself, which
+            is faster there.
+    """
+    model, window = features.model, questions[asked[0]].window
+    shared = model.share_stages(model.build_pyramid(features.in_context(batch, window)))
+    features.prepare(after, window)
     answers: list[dict[int, SliceDetections]] = [{} for _ in batch]
-    for number in asked:
+
+    def read(answer: tuple[list[int], DetectorOutput]) -> None:
+        numbers, raw = answer
+        for place, index in enumerate(batch):
+            for n, number in enumerate(numbers):
+                if questions[number].is_asked_on(index):
+                    item = postprocess_slice(raw, place * len(numbers) + n, index, model.card)
+                    answers[place][number] = item
+
+    behind = AnswersBehind(model.device, read)
+    wanted = [number for number in asked if any(questions[number].is_asked_on(index) for index in batch)]
+    together = max(1, pairs // len(batch)) if devices.computes_beside(model.device) else 1
+    for numbers in grouped(wanted, together, lambda number: bool(questions[number].exemplars.boxes)):
         check()
-        question = questions[number]
-        if not any(question.is_asked_on(index) for index in batch):
-            continue
-        boxes = box_prompts([question.exemplars.at(index) for index in batch])
-        raw = model.detect(shared, phrases[number : number + 1].repeat(len(batch)), boxes)
-        for pair, index in enumerate(batch):
-            if question.is_asked_on(index):
-                answers[pair][number] = postprocess_slice(raw, pair, index, model.card)
+        boxes = box_prompts([questions[numbers[0]].exemplars.at(index) for index in batch])
+        texts = TextFeatures.joined([phrases[number : number + 1] for number in numbers]).repeat(len(batch))
+        raw = model.detect(shared.repeat_each(len(numbers)), texts, boxes)
+        behind.add((numbers, raw))
+    behind.finish()
     return answers
 
 

@@ -9,11 +9,12 @@ were doubled in size by repetition, which is a transposed convolution with less 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch.nn.functional import conv2d, conv_transpose2d, interpolate, relu
+from torch.nn.functional import conv2d, conv_transpose2d, interpolate
 
 if TYPE_CHECKING:
     from transformers import Sam3Model
@@ -90,14 +91,16 @@ class SharedStages:
         """Every slice ``times`` times in a row, to meet as many phrases."""
         if times == 1:
             return self
+
+        def repeat(part: torch.Tensor) -> torch.Tensor:
+            return part.repeat_interleave(times, 0)
+
         return SharedStages(
             self.pyramid.repeat_each(times),
-            self.attended.repeat_interleave(times, 0),
-            self.positions if self.positions.shape[0] == 1 else self.positions.repeat_interleave(times, 0),
-            PromptTokens(
-                self.geometry.tokens.repeat_interleave(times, 0), self.geometry.mask.repeat_interleave(times, 0)
-            ),
-            tuple(part.repeat_interleave(times, 0) for part in self.lateral),
+            repeat(self.attended),
+            self.positions if self.positions.shape[0] == 1 else repeat(self.positions),
+            PromptTokens(repeat(self.geometry.tokens), repeat(self.geometry.mask)),
+            tuple(map(repeat, self.lateral)),
             self.doubling,
         )
 
@@ -109,10 +112,7 @@ def share_stages(network: Sam3Model, pyramid: FeaturePyramid, no_boxes: BoxPromp
         no_boxes: padding for each slice.
     """
     tokens, positions = (parts[-2].flatten(2).transpose(1, 2) for parts in (pyramid.levels, pyramid.positions))
-    layer = network.detr_encoder.layers[0]
-    normed = layer.layer_norm1(tokens)
-    placed = normed + positions
-    attention, _ = layer.self_attn(query=placed, key=placed, value=normed)
+    attended = _attend_to_slice(network.detr_encoder.layers[0], tokens, positions)
     decoder = network.mask_decoder.pixel_decoder
     # The last level that transformers' detector uses is replaced by what the encoder makes of it.
     finer = tuple(reversed(pyramid.levels[:-2]))
@@ -128,7 +128,7 @@ def share_stages(network: Sam3Model, pyramid: FeaturePyramid, no_boxes: BoxPromp
             for convolution, _ in zip(decoder.conv_layers, finer, strict=False)
         )
     geometry = encode_geometry(network, pyramid, no_boxes)
-    return SharedStages(pyramid, tokens + attention, positions, geometry, lateral, doubling)
+    return SharedStages(pyramid, attended, positions, geometry, lateral, doubling)
 
 
 def encode_geometry(network: Sam3Model, pyramid: FeaturePyramid, boxes: BoxPrompts) -> PromptTokens:
@@ -176,12 +176,9 @@ def detect_phrases(
         decoder_hidden_states=queries[None], text_features=prompt.tokens, text_mask=prompt.mask
     )[0].squeeze(-1)
     masks, semantic = _decode_masks(network, shared, prompt, encoded, queries)
+    presence = decoded.presence_logits[-1]
     return Sam3ImageSegmentationOutput(
-        pred_masks=masks,
-        pred_boxes=boxes_xyxy,
-        pred_logits=logits,
-        presence_logits=decoded.presence_logits[-1],
-        semantic_seg=semantic,
+        pred_masks=masks, pred_boxes=boxes_xyxy, pred_logits=logits, presence_logits=presence, semantic_seg=semantic
     )
 
 
@@ -223,22 +220,33 @@ def doubling_kernel(weight: torch.Tensor) -> torch.Tensor:
 
 def _encode(network: Sam3Model, shared: SharedStages, prompt: PromptTokens) -> torch.Tensor:
     """The DETR encoder from behind its first self-attention on, ``[pair, token, channel]``."""
-    mask = _attention_mask(network.detr_encoder.config, shared.attended, prompt)
-    first, *others = network.detr_encoder.layers
     hidden = shared.attended
-    attention, _ = first.cross_attn(
-        query=first.layer_norm2(hidden), key=prompt.tokens, value=prompt.tokens, attention_mask=mask
-    )
-    hidden = hidden + attention
-    hidden = cast(torch.Tensor, hidden + first.mlp(first.layer_norm3(hidden)))
-    for layer in others:
-        hidden = layer(
-            hidden,
-            prompt_feats=prompt.tokens,
-            vision_pos_encoding=shared.positions,
-            prompt_cross_attn_mask=mask,
+    mask = _attention_mask(network.detr_encoder.config, hidden, prompt)
+    for number, layer in enumerate(network.detr_encoder.layers):
+        if number:
+            hidden = _attend_to_slice(layer, hidden, shared.positions)
+        attention, _ = layer.cross_attn(
+            query=layer.layer_norm2(hidden), key=prompt.tokens, value=prompt.tokens, attention_mask=mask
         )
+        # What is computed here and used once is added to in place: these are the largest tensors of a phrase.
+        hidden = attention.add_(hidden)
+        hidden = _mlp(layer.mlp, layer.layer_norm3(hidden)).add_(hidden)
     return hidden
+
+
+def _attend_to_slice(layer: Any, hidden: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """What a layer of the DETR encoder makes of the slice's tokens before it looks at the prompt."""
+    normed = layer.layer_norm1(hidden)
+    placed = normed + positions
+    attention, _ = layer.self_attn(query=placed, key=placed, value=normed)
+    return cast(torch.Tensor, attention.add_(hidden))
+
+
+def _mlp(mlp: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """transformers' ``Sam3MLP`` without dropout, in place where it rectifies."""
+    widened = mlp.fc1(hidden)
+    widened = widened.relu_() if mlp.config.hidden_act == "relu" else mlp.activation_fn(widened)
+    return cast(torch.Tensor, mlp.fc2(widened))
 
 
 def _decode_masks(
@@ -261,12 +269,26 @@ def _decode_masks(
         else:
             doubled = interpolate(pixels, scale_factor=2, mode="nearest")
             added = conv2d(doubled, head.pixel_decoder.conv_layers[number].weight, padding=1)
-        pixels = relu(head.pixel_decoder.norms[number](added + lateral))
+        pixels = head.pixel_decoder.norms[number](added.add_(lateral)).relu_()
     # The projection of the pixels is taken over to the few queries.
     projection, embedded = head.instance_projection, head.mask_embedder(queries)
     constant = embedded @ projection.bias
     masks = torch.einsum("bqc,bchw->bqhw", embedded @ projection.weight[:, :, 0, 0], pixels)
-    return masks + constant[..., None, None], head.semantic_projection(pixels)
+    return masks.add_(constant[..., None, None]), head.semantic_projection(pixels)
+
+
+def box_bias(decoder: Any, reference_boxes: torch.Tensor, shape: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """``Sam3DetrDecoder._get_rpb_matrix`` ``[pair, head, query, token]``, summed where it lies in the end."""
+    from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy
+
+    edges = box_cxcywh_to_xyxy(reference_boxes)[:, :, None]
+    rows, columns = decoder._get_coords(*shape, dtype=edges.dtype, device=edges.device)
+    parts: list[torch.Tensor] = []
+    for embed, places, first in ((decoder.box_rpb_embed_y, rows, 1), (decoder.box_rpb_embed_x, columns, 0)):
+        away = 8 * (places[:, None] - edges[..., first::2])
+        logarithms = torch.sign(away) * torch.log2(away.abs() + 1.0) / math.log2(8)
+        parts.append(embed(logarithms).permute(0, 3, 1, 2).contiguous())
+    return (parts[0][..., :, None] + parts[1][..., None, :]).flatten(3)
 
 
 def _attention_mask(config: object, hidden: torch.Tensor, prompt: PromptTokens) -> torch.Tensor | None:

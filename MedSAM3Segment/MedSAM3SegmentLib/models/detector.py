@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,7 +18,15 @@ from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.errors import ModelError
 from MedSAM3SegmentLib.provenance import ModelIdentity
 
-from .detection_stages import PADDING_LABEL, BoxPrompts, SharedStages, detect_phrases, detect_whole, share_stages
+from .detection_stages import (
+    PADDING_LABEL,
+    BoxPrompts,
+    SharedStages,
+    box_bias,
+    detect_phrases,
+    detect_whole,
+    share_stages,
+)
 from .roi_align import install_roi_align
 
 if TYPE_CHECKING:
@@ -126,6 +135,7 @@ class Sam3Detector:
         trained_slice_adapter: one that is being trained, in place of that of ``adapters``.
         sees_neighbors: False for a copy that is to look at each slice by itself.
         own_image_size: edge in pixels of the square input that the model was made for.
+        features_device: where image features are kept between runs.
     """
 
     def __init__(
@@ -143,13 +153,14 @@ class Sam3Detector:
         self.network = network.to(device)
         # transformers cuts the presence logit at 10; Meta computes that cut but goes on with the logit itself.
         network.detr_decoder.clamp_presence_logit_max_val = math.inf
+        network.detr_decoder._get_rpb_matrix = partial(box_bias, network.detr_decoder)
         self.tokenizer = tokenizer
         self._base_card = card
         self._base_identity = identity or ModelIdentity(card.name, "", card.is_demo)
         self.tracker = tracker
         self.adapters = adapters
         self.source = ""
-        self.device = torch.device(device)
+        self.device = self.features_device = torch.device(device)
         self.own_image_size = own_image_size or self.image_size
         self.trained_slice_adapter: SliceAdapter | None = None
         self.sees_neighbors = True

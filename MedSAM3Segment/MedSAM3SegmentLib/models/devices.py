@@ -83,6 +83,11 @@ def choose_dtype(name: str, device: str, layer_size: float = 0.0) -> torch.dtype
     return dtype
 
 
+def computes_beside(device: torch.device) -> bool:
+    """Whether a device computes what was queued while Python goes on, so that work can be prepared meanwhile."""
+    return device.type == "cuda"
+
+
 def name_of(dtype: torch.dtype) -> str:
     """A number format as ``--dtype`` names it."""
     return str(dtype).removeprefix("torch.")

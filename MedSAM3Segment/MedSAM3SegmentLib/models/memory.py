@@ -17,6 +17,9 @@ from MedSAM3SegmentLib.units import format_bytes
 if TYPE_CHECKING:
     from .detector import Sam3Detector
 
+#: GPUs with less memory are those sold with 8 GB or less.
+SMALL_GPU_BYTES = 9 * 1000**3
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -76,6 +79,26 @@ def choose_batch_size(model: Sam3Detector, wanted: int) -> int:
             free=format_bytes(free),
         )
     return max(1, min(wanted, free // needed))
+
+
+def save_memory_on_small_gpu(model: Sam3Detector) -> bool:
+    """Leave a GPU of 8 GB or less to what each slice needs; answers stay the same.
+
+    The text encoder, four tenths of full-size SAM 3, goes to main memory, where phrases are encoded once a request, and
+    so do the features that are kept. Returns whether the model is on such a GPU.
+    """
+    if model.device.type != "cuda" or torch.cuda.get_device_properties(model.device).total_memory > SMALL_GPU_BYTES:
+        return False
+    model.move_text_encoder_away()
+    model.features_device = torch.device("cpu")
+    torch.cuda.empty_cache()
+    return True
+
+
+def features_budget(device: torch.device, most: int) -> int:
+    """Bytes of features to keep on a device: at most ``most``, and half of what is free, since runs need the rest."""
+    free = free_memory(device)
+    return most if free is None else min(most, free // 2)
 
 
 def free_memory(device: torch.device) -> int | None:
@@ -180,7 +203,7 @@ class BatchGuard:
 
 def memory_reducers(model: Sam3Detector) -> tuple[MemoryReducer, ...]:
     """What a model can move from its GPU to main memory."""
-    if model.device.type == "cpu":
+    if model.network.text_projection.weight.device.type == "cpu":
         return ()
     sentence = message("Memory ran out; the text encoder was moved to main memory, which slows down new phrases.")
     return (MemoryReducer(model.move_text_encoder_away, sentence),)

@@ -266,6 +266,33 @@ def test_a_model_whose_files_were_changed_is_loaded_again(tiny_model_folder: Pat
         shelf.get(str(folder), "cpu")
 
 
+def test_a_draft_is_a_model_of_its_own_beside_the_whole_one(tiny_model_folder: Path, tmp_path: Path) -> None:
+    folder, volume = str(tiny_model_folder), volume_of(shape=(3, 20, 24))
+    whole, draft = SegmentRequest(("liver",), threshold=0.1), SegmentRequest(("liver",), threshold=0.1, draft=True)
+    serving = EngineServer(Binding(), TOKEN, ModelCache(load_segmenter), VolumeStore(10**8, tmp_path), ParentWatch())
+    serving.start()
+    try:
+        client = EngineClient(serving.address, TOKEN)
+        first, quick, again = (
+            client.submit(volume, request, model=folder, device="cpu").wait(120) for request in (whole, draft, whole)
+        )
+        held = {(use.name, use.place): use.items for use in client.status().caches}
+    finally:
+        assert serving.stop()
+
+    assert held["models", "RAM"] == 2
+    assert_same(first.concepts, again.concepts)
+    segmenter = Segmenter.load(folder, "cpu", resolution="draft")
+    assert_same(quick.concepts, segmenter.segment(volume, draft).concepts)
+    assert_same(quick.concepts, segmenter.segment(volume, whole).concepts)
+    said = "in place of the model's own"
+    assert said in quick.provenance.skipped
+    assert any(said in str(one) for one in quick.messages)
+    assert not first.provenance.skipped
+    with pytest.raises(InputError, match="turn the draft off"):
+        Segmenter.load(folder, "cpu").segment(volume, draft)
+
+
 def test_a_real_model_gives_the_same_as_in_process_and_keeps_its_features(
     tiny_model_folder: Path, tmp_path: Path
 ) -> None:

@@ -157,6 +157,7 @@ def _requests(draw: st.DrawFn) -> SegmentRequest:
         adapt=adapt,
         adapt_name="" if adapt is None or isinstance(inside, str) else draw(_words),
         saving=draw(st.builds(SliceSaving, st.integers(1, 9), st.floats(0, 9))),
+        draft=draw(_flags),
         places=draw(st.dictionaries(_words, _places, max_size=2)),
     )
 

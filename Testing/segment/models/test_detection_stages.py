@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
-from MedSAM3SegmentLib.models.detection_stages import detect_whole, doubling_kernel
+from MedSAM3SegmentLib.models.detection_stages import box_bias, detect_whole, doubling_kernel
 from MedSAM3SegmentLib.models.detector import BoxPrompts, DetectorOutput, Sam3Detector, TextFeatures, VisionFeatures
 from MedSAM3SegmentLib.training.architecture import Architecture, new_network, train_tokenizer
 from support.tiny_model import TINY_ARCHITECTURE
@@ -65,6 +65,14 @@ def test_every_phrase_on_shared_stages_is_the_whole_network(model: Sam3Detector)
     for number in range(2):
         words = text[number : number + 1].repeat(2)
         _check_equal(model.detect(shared, words), _whole(model, vision, words, BoxPrompts.none(2)))
+
+
+@torch.inference_mode()
+def test_the_bias_of_boxes_is_that_of_transformers_bit_by_bit(model: Sam3Detector) -> None:
+    decoder = model.network.detr_decoder
+    boxes = torch.rand(2, 5, 4, generator=torch.Generator().manual_seed(11), dtype=torch.float64)
+    shape = torch.tensor(3), torch.tensor(4)
+    assert torch.equal(box_bias(decoder, boxes, shape), type(decoder)._get_rpb_matrix(decoder, boxes, shape))
 
 
 @torch.inference_mode()

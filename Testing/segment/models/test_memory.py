@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -118,3 +119,28 @@ def test_free_main_memory_is_known_here() -> None:
     free = free_memory(torch.device("cpu"))
     assert free is not None
     assert free > 10_000_000
+
+
+def test_a_small_gpu_is_left_to_what_each_slice_needs(model: Sam3Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what PyTorch says of the GPU; here nothing moves but where things are to go."""
+    sizes = {"6 GB": 6 * 1024**3, "8 GB": 8 * 1024**3, "12 GB": 12 * 1024**3, "24 GB": 24 * 1024**3}
+    moved: list[str] = []
+    monkeypatch.setattr(model, "move_text_encoder_away", lambda: moved.append("text encoder"))
+    assert not memory.save_memory_on_small_gpu(model), "a CPU has no other place"
+    monkeypatch.setattr(model, "device", torch.device("cuda"))
+    for name, size in sizes.items():
+        monkeypatch.setattr(
+            torch.cuda, "get_device_properties", lambda _, size=size: SimpleNamespace(total_memory=size)
+        )
+        monkeypatch.setattr(model, "features_device", torch.device("cuda"))
+        moved.clear()
+        is_small = name in ("6 GB", "8 GB")
+        assert memory.save_memory_on_small_gpu(model) == is_small
+        assert moved == (["text encoder"] if is_small else [])
+        assert model.features_device.type == ("cpu" if is_small else "cuda")
+
+
+def test_features_take_half_of_what_is_free_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    for free, budget in ((1000, 500), (10_000, 2000), (None, 2000)):
+        monkeypatch.setattr(memory, "free_memory", lambda _, free=free: free)
+        assert memory.features_budget(torch.device("cpu"), 2000) == budget

@@ -38,7 +38,7 @@ from .events import (
 )
 
 #: Changes when a client and a service of different versions would not understand each other.
-PROTOCOL = 8
+PROTOCOL = 9
 
 #: Longest frame that a client takes, packed.
 _LONGEST_FRAME = 16 * 1024**3

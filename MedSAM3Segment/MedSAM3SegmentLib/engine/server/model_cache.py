@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from MedSAM3SegmentLib.backend import SegmenterProtocol
 from MedSAM3SegmentLib.engine.protocol.status import CacheUse
 from MedSAM3SegmentLib.features.feature_cache import DEFAULT_BUDGET, FeatureCache
+from MedSAM3SegmentLib.models.devices import DRAFT, Resolution
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.volume import Volume
 
@@ -38,8 +39,9 @@ class LoadedModel:
         return "RAM" if self.device.startswith("cpu") else "GPU"
 
 
-#: Loads the model that was named onto a device, to keep its features in one of the two caches.
-Loader = Callable[[str, str, "FeatureCaches"], LoadedModel]
+#: Loads the model that was named onto a device, to keep its features in one of the two caches. A fourth argument is its
+#: resolution where that is not the model's own.
+Loader = Callable[..., LoadedModel]
 
 #: Refuses a request, of a volume, that the model that was named cannot do.
 AbilityCheck = Callable[[str, SegmentRequest, Volume], None]
@@ -110,47 +112,54 @@ class ModelCache:
         self.check = check or (lambda *_: None)
         self._load = load
         self._version = version or (lambda _: None)
-        self._models: OrderedDict[tuple[str, str], LoadedModel] = OrderedDict()
-        self._versions: dict[tuple[str, str], object] = {}
+        self._models: OrderedDict[tuple[str, str, bool], LoadedModel] = OrderedDict()
+        self._versions: dict[tuple[str, str, bool], object] = {}
 
-    def has(self, model: str, device: str) -> bool:
+    def has(self, model: str, device: str, draft: bool = False) -> bool:
         """Whether a model need not be loaded first, because it is kept and its files are as they were.
+
+        Args:
+            draft: whether it looks with half of its own pixels.
 
         Raises:
             ModelError: its files are gone.
         """
-        key = model, device
+        key = model, device, draft
         return key in self._models and self._versions[key] == self._version(model)
 
-    def get(self, model: str, device: str) -> LoadedModel:
+    def get(self, model: str, device: str, draft: bool = False) -> LoadedModel:
         """A model, loaded if need be; raises what loading raises.
 
         Where there is no room for it beside what is kept, that goes, and it is loaded again.
+
+        Args:
+            draft: whether it looks with half of its own pixels.
         """
-        key = model, device
-        if not self.has(model, device):
+        key = model, device, draft
+        if not self.has(*key):
             if self._models.pop(key, None) is not None:
                 free_unused_memory()
             # Before it is loaded: what is written meanwhile is another version.
             version = self._version(model)
-            self._models[key], self._versions[key] = self._loaded(model, device), version
+            self._models[key], self._versions[key] = self._loaded(*key), version
         self._models.move_to_end(key)
         while len(self._models) > 1 and sum(kept.size for kept in self._models.values()) > self.budget:
             self._models.popitem(last=False)
             free_unused_memory()
         return self._models[key]
 
-    def _loaded(self, model: str, device: str) -> LoadedModel:
+    def _loaded(self, model: str, device: str, draft: bool) -> LoadedModel:
         from MedSAM3SegmentLib.models.memory import is_out_of_memory  # needs PyTorch, as the models do
 
+        resolution = (DRAFT,) if draft else ()
         try:
-            return self._load(model, device, self.features)
+            return self._load(model, device, self.features, *resolution)
         except Exception as error:
             if not self._models or not is_out_of_memory(error):
                 raise
         # Outside the handler, whose traceback would keep what was loaded so far alive.
         self.clear()
-        return self._load(model, device, self.features)
+        return self._load(model, device, self.features, *resolution)
 
     def clear(self) -> None:
         """Let go of all models and features, and of the memory that they took."""
@@ -173,19 +182,21 @@ class ModelCache:
         return (*kept, *self.features.uses())
 
 
-def load_segmenter(model: str, device: str, features: FeatureCaches) -> LoadedModel:
-    """A real model, as ``models.loading.load_model`` takes it."""
+def load_segmenter(
+    model: str, device: str, features: FeatureCaches, resolution: Resolution | None = None
+) -> LoadedModel:
+    """A real model, as ``models.load_model.load_model`` takes it."""
     from MedSAM3SegmentLib.models.load_model import load_model
-    from MedSAM3SegmentLib.models.memory import free_memory
+    from MedSAM3SegmentLib.models.memory import free_memory, save_memory_on_small_gpu
     from MedSAM3SegmentLib.segmenter import Segmenter
 
-    loaded = load_model(model, device)
-    place = str(loaded.device)
-    cache = features.on(place, free_memory(loaded.device))
+    loaded = load_model(model, device, resolution=resolution)
+    save_memory_on_small_gpu(loaded)
+    cache = features.on(str(loaded.features_device), free_memory(loaded.features_device))
     tracker = (loaded.tracker.model, loaded.tracker.neck) if loaded.tracker is not None else ()
     weights = (value for network in (loaded.network, *tracker) for value in network.parameters())
     size = sum(value.numel() * value.element_size() for value in weights)
-    return LoadedModel(Segmenter(loaded, cache=cache), loaded.identity.name, place, size, bool(tracker))
+    return LoadedModel(Segmenter(loaded, cache=cache), loaded.identity.name, str(loaded.device), size, bool(tracker))
 
 
 def free_unused_memory() -> None:

@@ -155,7 +155,9 @@ class Worker:
 
     def _result_of(self, job: QueuedJob, work: SegmentWork) -> Event:
         order = work.order
-        job.can_be_left = work.model == PICK_ADAPTER or not self._shelf.has(work.model, order.device)
+        job.can_be_left = work.model == PICK_ADAPTER or not self._shelf.has(
+            work.model, order.device, work.request.draft
+        )
         if job.cancelled.is_set():
             raise Cancelled()
         if job.can_be_left:
@@ -163,7 +165,7 @@ class Worker:
             if self.language.leave_room(order.device):
                 _log.info("the language model was unloaded to make room")
         source, said = self._picked(work) if work.model == PICK_ADAPTER else (work.model, ())
-        model = self._shelf.get(source, order.device)
+        model = self._shelf.get(source, order.device, work.request.draft)
         job.can_be_left = False
         if job.cancelled.is_set():
             raise Cancelled()
