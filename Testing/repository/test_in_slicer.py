@@ -263,6 +263,10 @@ def test_a_slicer_that_does_not_end_is_ended_with_what_it_started(tmp_path):
     assert ended.code is None
     assert ended.said == "hangs\n"
     status = Path(f"/proc/{started.read_text()}/stat")
+    # What is killed is gone a moment later.
+    until = time.monotonic() + 20
+    while time.monotonic() < until and status.exists() and status.read_text().split()[2] != "Z":
+        time.sleep(0.05)
     assert not status.exists() or status.read_text().split()[2] == "Z"
 
 
