@@ -14,7 +14,6 @@ from MedSAM3SegmentLib.models.detector import Sam3Detector
 from MedSAM3SegmentLib.models.devices import training_dtype
 from MedSAM3SegmentLib.training.batches import BatchMaker, BatchPlan
 from MedSAM3SegmentLib.training.dataset import LabelledStack
-from MedSAM3SegmentLib.training.detector_trainer import predict
 from MedSAM3SegmentLib.training.loop import LoopHooks, Schedule, Terms, run_schedule
 from MedSAM3SegmentLib.training.losses import LossWeights, detection_loss
 
@@ -95,7 +94,9 @@ def _train(
         done += 1
         batch = batches.draw()
         with torch.autocast(adapted.device.type, torch.bfloat16, enabled=mixed):
-            raw = predict(adapted, batch, frozen)
+            # Where no box is drawn, all phrases on a slice share most of the work.
+            shared = adapted.share_stages(frozen.pyramid(batch))
+            raw = adapted.detect(shared.repeat_each(_PLAN.phrases), frozen.phrases(batch.phrases))
         return detection_loss(raw, batch.targets, LossWeights())
 
     average = run_schedule(
