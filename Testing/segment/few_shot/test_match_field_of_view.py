@@ -64,7 +64,7 @@ def test_it_has_the_same_millimeters_and_the_body_at_the_same_place(size: int, p
         height, width = cut.slice_shape
         middles.append(((rows.mean() + 0.5) / height, (columns.mean() + 0.5) / width))
     # The cubes that bodies are looked for in are 5 mm long.
-    assert np.abs(np.subtract(*middles)).max() * 360 <= 5.0
+    assert np.abs(np.array(middles[0]) - np.array(middles[1])).max() * 360 <= 5.0
     # Nothing was resampled, and every voxel is where it was in the patient.
     assert found.mask.sum() == example.mask.sum()
     for before, after in ((example.mask, found.mask), (example.volume.array > -500, found.volume.array > -500)):
@@ -72,7 +72,7 @@ def test_it_has_the_same_millimeters_and_the_body_at_the_same_place(size: int, p
             grid.to_ras(np.argwhere(mask)[:, ::-1].astype(float))
             for mask, grid in ((before, example.volume.grid), (after, found.volume.grid))
         ]
-        assert np.allclose(*places)
+        assert np.allclose(places[0], places[1])
 
 
 def test_it_stays_as_it_is_where_bodies_tell_nothing() -> None:
