@@ -267,7 +267,7 @@ def _decode_masks(
         else:
             doubled = interpolate(pixels, scale_factor=2, mode="nearest")
             added = conv2d(doubled, head.pixel_decoder.conv_layers[number].weight, padding=1)
-        joined = added.unflatten(0, (-1, shared.times)) + lateral[:, None]
+        joined = added.reshape(-1, shared.times, *added.shape[1:]) + lateral[:, None]
         pixels = relu(head.pixel_decoder.norms[number](joined.flatten(0, 1)))
     # The projection of the pixels is taken over to the few queries.
     projection, embedded = head.instance_projection, head.mask_embedder(queries)
