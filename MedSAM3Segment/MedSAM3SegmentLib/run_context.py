@@ -17,6 +17,7 @@ from MedSAM3SegmentLib.detection.nested_concepts import split_request
 from MedSAM3SegmentLib.features.feature_cache import FeatureCache
 from MedSAM3SegmentLib.features.slice_encoder import SliceFeatures
 from MedSAM3SegmentLib.few_shot.locate_examples import with_places_of_examples
+from MedSAM3SegmentLib.few_shot.match_field_of_view import match_fields_of_view
 from MedSAM3SegmentLib.few_shot.segment_from_examples import LIKENESS_THRESHOLD, limit_to_labelled_slices
 from MedSAM3SegmentLib.few_shot.support_set import choose_support_slices
 from MedSAM3SegmentLib.geometry.slice_stack import SliceStack
@@ -170,7 +171,9 @@ def prepare_run(
     if request.window is None:
         run.said.extend(check_intensities(volume))
     run.said.extend(said)
-    return replace(run, steps=steps, reporter=run.reporter.counting(Stage.SEGMENTING, most))
+    # Windows are chosen by the examples as they are.
+    request = replace(request, examples=match_fields_of_view(request.examples, volume, region.stack))
+    return replace(run, request=request, steps=steps, reporter=run.reporter.counting(Stage.SEGMENTING, most))
 
 
 #: Queries that are asked together, and the regions, one for each plane, in which they are.

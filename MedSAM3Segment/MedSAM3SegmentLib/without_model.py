@@ -18,7 +18,7 @@ from MedSAM3SegmentLib.interpolation.drawn_concepts import (
     with_examples_drawn,
 )
 from MedSAM3SegmentLib.interpolation.fill_track import drawn_track, fill_track
-from MedSAM3SegmentLib.messages.message import as_message
+from MedSAM3SegmentLib.messages.message import as_message, message
 from MedSAM3SegmentLib.preprocessing.windowing import choose_window, is_ct
 from MedSAM3SegmentLib.reporting.sentences import describe_prompts
 from MedSAM3SegmentLib.reporting.versions import package_versions
@@ -62,6 +62,8 @@ class ShapeSegmenter:
         reporter = RunReporter(callbacks).only_of(request.concepts)
         stage = reporter.begin(Stage.PROPAGATING, len(request.concepts))
         concepts, messages = [], [*volume.messages, *said]
+        if request.adapt is not None:
+            messages.append(message("Nothing was learnt from the drawn slices, since there is no model."))
         for name in request.concepts:
             stage.check()
             drawn = drawn_slices(request.prompts.get(name), stack)

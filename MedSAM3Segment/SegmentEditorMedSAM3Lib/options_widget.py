@@ -18,6 +18,7 @@ from MedSAM3WidgetsLib.scrolling import scroll_into_view
 
 from .action_help import action_help
 from .command_target import command_target
+from .learning_choice import LearningChoice
 from .prompt_list import PromptList
 
 #: Pixels below the actions in which progress or a sentence of some lines is shown.
@@ -32,6 +33,7 @@ class OptionsWidget:
 
     Attributes:
         progress: the progress bar, a MedSAM3WidgetsLib.progress_bar.ProgressBar.
+        learning: whether the model learns from the drawn slices first, and what that is kept as.
         command: the line for commands; None without the agent's module.
     """
 
@@ -100,11 +102,6 @@ class OptionsWidget:
         was_blocked = self.atOnceBox.blockSignals(True)
         self.atOnceBox.checked = at_once
         self.atOnceBox.blockSignals(was_blocked)
-
-    @property
-    def learns(self) -> bool:
-        """Whether the model learns from the drawn slices before they are propagated."""
-        return bool(self.learnBox.checked)
 
     @property
     def phrase(self) -> str:
@@ -253,16 +250,9 @@ class OptionsWidget:
         }
         for button, action in self._actions.items():
             self._on(button, "clicked()", lambda action=action: self._tell("act", action))
-        self.learnBox = qt.QCheckBox(_("Learn from these slices"))
-        self.learnBox.objectName = "MedSAM3LearnBox"
-        self.learnBox.setToolTip(
-            _(
-                "Before the segment is propagated, a copy of the model learns from the drawn slices, which takes a"
-                " minute or two. It is used where it does better on some of them that were held out. Four drawn slices"
-                " at least; nothing of it is kept."
-            )
-        )
-        rows = ((self.sliceButton, self.atOnceBox), (self.propagateButton, self.volumeButton), (self.learnBox,))
+        self.learning = LearningChoice(self._on)
+        learn_row = (self.learning.box, self.learning.nameEdit)
+        rows = ((self.sliceButton, self.atOnceBox), (self.propagateButton, self.volumeButton), learn_row)
         for row in rows:
             layout = qt.QHBoxLayout()
             for widget in row:

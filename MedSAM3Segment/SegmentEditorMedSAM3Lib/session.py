@@ -230,7 +230,8 @@ class EffectSession(VTKObservationMixin):
     def _words(self, action: EditAction) -> ActionOptions:
         name = self._marks.segment.GetName() if self._marks.segment is not None else ""
         reading = BoxReading(self._options.reading)
-        return ActionOptions(action, self._options.phrase, name, reading, self._options.learns)
+        learning = self._options.learning
+        return ActionOptions(action, self._options.phrase, name, reading, learning.learns, learning.name)
 
     def _answer_at_once(self, view: Any) -> None:
         """``This slice`` for marks that changed in a view, if that is wanted; after an action that is on its way."""

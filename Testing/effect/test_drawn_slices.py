@@ -3,9 +3,10 @@
 import pytest
 
 from MedSAM3SceneLib.runs.edit_actions import EditAction
+from MedSAM3SceneLib.segments.prompts import write_prompts
 from MedSAM3SegmentLib.geometry.slice_stack import Plane
 from MedSAM3SegmentLib.request import Adapt, Mode
-from support.effect_actions import TRUTH, Setting, box, rewrite
+from support.effect_actions import TRUTH, Setting, box, flat_box, rewrite
 
 pytestmark = pytest.mark.usefixtures("scene")
 
@@ -49,10 +50,21 @@ def test_corrected_slices_count_as_edited_and_an_emptied_one_stays_empty():
 
 def test_the_model_learns_from_drawn_slices_where_that_is_chosen():
     setting = Setting(liver=box((4, 3, 3), (5, 5, 5)))
-    setting.act(EditAction.PROPAGATE, learns=True)
+    setting.act(EditAction.PROPAGATE, learns=True, learnt_name="my-liver")
     assert setting.request.adapt is Adapt.SLICES
+    assert setting.request.adapt_name == "my-liver"
     setting.act(EditAction.PROPAGATE)
     assert setting.request.adapt is None
+    assert not setting.request.adapt_name
+
+
+def test_nothing_is_learnt_from_boxes_alone_and_that_is_said():
+    setting = Setting()
+    write_prompts(setting.segmentation.GetSegmentation().GetSegment("liver"), (flat_box(setting, 3),))
+    run = setting.act(EditAction.PROPAGATE, learns=True, learnt_name="my-liver")
+    assert setting.request.adapt is None
+    assert not setting.request.adapt_name
+    assert "Nothing was learnt, since no slice was drawn." in run.messages
 
 
 def test_without_a_phrase_what_was_drawn_is_all_there_is():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from MedSAM3SceneLib.engine.local_engine import LocalEngine
 from MedSAM3SegmentLib.errors import ModelError
+from MedSAM3SegmentLib.request import Adapt
 from support.effect import LIVER, finish, open_effect, options
 from support.effect_actions import held
 
@@ -44,6 +46,28 @@ def test_drawn_slices_are_filled_between_without_an_engine_and_that_is_said(draw
     said = options(drawn).messageLabel.text
     assert "No model was used" in said
     assert ABSENT in said
+
+
+def test_the_name_of_what_is_learnt_goes_with_the_box_and_no_model_learns_nothing(drawn):
+    choice = options(drawn).learning
+    assert choice.nameEdit.isHidden()
+    choice.box.click()
+    assert not choice.nameEdit.isHidden()
+    choice.nameEdit.text = " my-liver "
+    options(drawn).propagateButton.click()
+    finish(drawn)
+    assert "Nothing was learnt from the drawn slices, since there is no model." in options(drawn).messageLabel.text
+    # With an engine the name comes with what it is to learn from.
+    drawn.effect.engine = lambda: LocalEngine(drawn.segmenter)
+    options(drawn).propagateButton.click()
+    finish(drawn)
+    asked = drawn.segmenter.requests
+    assert (asked[-1].adapt, asked[-1].adapt_name) == (Adapt.SLICES, "my-liver")
+    choice.box.click()
+    assert choice.nameEdit.isHidden()
+    options(drawn).propagateButton.click()
+    finish(drawn)
+    assert (asked[-1].adapt, asked[-1].adapt_name) == (None, "")
 
 
 def test_what_needs_a_model_says_that_there_is_none(drawn):

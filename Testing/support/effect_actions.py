@@ -72,11 +72,12 @@ def begin(
     slice_node: Any = None,
     reading: BoxReading = BoxReading.ONLY_THIS_ONE,
     learns: bool = False,
+    learnt_name: str = "",
 ) -> EditRun:
     """An action that has not taken a step yet."""
     logic.editor.SetSelectedSegmentID(segment_id)
     name = logic.editor.GetSegmentationNode().GetSegmentation().GetSegment(segment_id).GetName()
-    words = ActionOptions(action, phrase, name, reading, learns)
+    words = ActionOptions(action, phrase, name, reading, learns, learnt_name)
     volume = logic.editor.GetSourceVolumeNode()
     task = EditTask(words, logic.editor, segment_id, volume, slice_node, logic.save_state)
     return EditRun(task, LocalEngine(segmenter), logic)

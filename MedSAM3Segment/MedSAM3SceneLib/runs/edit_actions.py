@@ -76,6 +76,7 @@ class ActionOptions:
         name: what to call the object where there is no phrase: the segment's name.
         reading: what positive boxes mean.
         learns: whether a copy of the model learns from the drawn slices first.
+        learnt_name: what to keep that copy as in the engine's model store; empty to throw it away.
     """
 
     action: EditAction
@@ -83,6 +84,7 @@ class ActionOptions:
     name: str
     reading: BoxReading = BoxReading.ONLY_THIS_ONE
     learns: bool = False
+    learnt_name: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,6 +205,8 @@ def _propagate(words: ActionOptions, around: EditContext) -> EditRequest:
         listed = ", ".join(str(index) for index in drawn[:8]) + (", ..." if len(drawn) > 8 else "")
         kept = message("Kept as they were drawn, on {plane} slices: {listed}.", plane=stack.plane.words, listed=listed)
         notes = (*notes, kept)
+    elif words.learns:
+        notes = (*notes, message("Nothing was learnt, since no slice was drawn."))
     request, said = _request(words, marks, masks, plane=stack.plane)
     return EditRequest(around.placed.volume, request, VolumeChange(stack, drawn), (*notes, *said))
 
@@ -238,13 +242,12 @@ def _request(
         prompts = {concept: TargetPrompts(points, boxes, masks, words.reading, is_phrase=bool(phrase))}
         # With the name of what was drawn, detections check where it ends.
         mode = Mode.PROPAGATE if masks and phrase else Mode.FROM_PROMPTS
-        adapt = Adapt.SLICES if words.learns and masks else None
-        return SegmentRequest((concept,), mode=mode, prompts=prompts, adapt=adapt, **options), ()
+        options |= {"adapt": Adapt.SLICES, "adapt_name": words.learnt_name} if words.learns and masks else {}
+        return SegmentRequest((concept,), mode=mode, prompts=prompts, **options), ()
     if reason := nothing_to_look_for(words, marks):
         raise InputError(reason)
     examples = TargetPrompts((), boxes, (), BoxReading.THINGS_LIKE_THIS, is_phrase=bool(phrase)) if boxes else None
-    alone = message("Negative points need a positive point, box or drawn slice and were left out.")
-    notes = (alone,) if points else ()
+    notes = (message("Negative points need a positive point, box or drawn slice and were left out."),) if points else ()
     return SegmentRequest((concept,), prompts={concept: examples} if examples else {}, **options), notes
 
 

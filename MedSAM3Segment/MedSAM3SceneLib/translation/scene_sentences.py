@@ -59,6 +59,7 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Nothing in '{name}' was drawn or corrected since the program wrote it, so that there is nothing to learn; correct slices, or mark the segments as completed where all of it is right."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Nothing of it may be edited; '{name}' was left as it was."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Nothing was drawn; choose the segmentation in which you drew a slice of the object."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Nothing was learnt, since no slice was drawn."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Nothing was segmented, and what was edited is as it was."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Nothing was written, and what is completed is as it was."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "PyTorch {versions} is not installed in this Slicer; install the PyTorch extension in the Extensions Manager, restart Slicer, and press Install in the Set-up section of MedSAM3 Segment."),

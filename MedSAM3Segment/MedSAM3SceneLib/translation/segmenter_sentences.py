@@ -84,6 +84,7 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Nothing was installed: on slices that were held out, {figure} was {before} before and is {after} afterwards, which is not {gain} better; give more labelled slices or more steps."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Nothing was installed: {figure} of {task}, which was learnt before, falls from {before} to {after}, more than {margin}; learn into a new adapter, or keep more of earlier tasks."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Nothing was kept of what the adapter '{name}' learnt before, so that nobody could tell what it forgets; learn into a new adapter."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Nothing was learnt from the drawn slices, since there is no model."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Nothing was saved, since what was learnt was used nowhere."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "On {held_out} that were held out, Dice was {before} before and is {after} after learning."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Only what is not meant was drawn, without words; draw a box around what is meant."),

@@ -10,7 +10,7 @@ import numpy as np
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.assembly.assemble import slice_mask
 from MedSAM3SegmentLib.geometry.soft_mask import soft_mask_to_binary
-from MedSAM3SegmentLib.interpolation.fill_between import ModelMasks, fill_between
+from MedSAM3SegmentLib.interpolation.fill_between import ModelMasks, fill_by_shape
 from MedSAM3SegmentLib.interpolation.fill_track import slices_of
 from MedSAM3SegmentLib.progress import RunReporter
 from MedSAM3SegmentLib.prompts.prompts import MaskPromptRAS, TargetPrompts
@@ -61,9 +61,12 @@ def score_between(run: RunContext, one: DrawnLesson, items: Sequence[SliceDetect
     seen = {item.slice_index: slice_mask(item, run.threshold, stack.slice_shape) for item in items}
     rest = {index: mask for index, mask in one.masks.items() if index not in one.between}
     image_of, check = slices_of(run.volume, stack), run.reporter.callbacks.check
+    filling = fill_by_shape(rest, image_of, stack.spacing, check)
+    if filling is None:
+        raise ValueError("What is held out lies between drawn slices.")
     scores = []
     for models in ([], [ModelMasks(seen, saw_drawn=False)]):
-        filled = fill_between(rest, image_of, stack.spacing, models, check)
+        filled = filling.joined_with(models)
         found = {index: soft_mask_to_binary(filled[index].soft, stack.slice_shape) for index in one.between}
         scores.append(_dice(found, {index: one.masks[index] for index in one.between}))
     return HeldOutScore(len(one.between), *scores)

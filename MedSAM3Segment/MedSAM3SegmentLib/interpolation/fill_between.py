@@ -52,6 +52,43 @@ class ModelMasks:
     saw_drawn: bool
 
 
+@dataclass(frozen=True, eq=False)
+class ShapeFilling:
+    """Slices between drawn ones as shapes and intensities have them, to be joined with what models see.
+
+    Attributes:
+        shapes, moved: signed distances of the edge by slice, by the drawn shapes and as intensities moved it.
+        apart: millimeters to the nearest drawn slice.
+        weight: how much intensities count, and how much shapes err.
+        drawn: bool ``[row, column]`` by slice, cut to ``window`` of slices of ``size``.
+        spacing: millimeters between slices, rows and columns.
+    """
+
+    shapes: Mapping[int, FloatMap]
+    moved: Mapping[int, FloatMap]
+    apart: Mapping[int, float]
+    weight: ImageWeight
+    drawn: Mapping[int, BoolMask]
+    window: tuple[slice, slice]
+    size: tuple[int, ...]
+    spacing: tuple[float, float, float]
+
+    def joined_with(self, models: Sequence[ModelMasks]) -> dict[int, FilledSlice]:
+        """The slices, moved by the models where those are surer."""
+        pixel = (self.spacing[1], self.spacing[2])
+        joined = _moved_by_models(self, models, pixel)
+        return {
+            index: _filled(
+                self.shapes[index],
+                joined[index],
+                _error(self.weight, self.apart[index], pixel),
+                self.window,
+                self.size,
+            )
+            for index in sorted(joined)
+        }
+
+
 def fill_between(
     drawn: Mapping[int, BoolMask],
     image_of: Callable[[int], FloatMap],
@@ -72,11 +109,22 @@ def fill_between(
         models: what a tracker and a detector see, or nothing.
         check: called between two steps; raises to cancel.
     """
+    filling = fill_by_shape(drawn, image_of, spacing, check)
+    return {} if filling is None else filling.joined_with(models)
+
+
+def fill_by_shape(
+    drawn: Mapping[int, BoolMask],
+    image_of: Callable[[int], FloatMap],
+    spacing: tuple[float, float, float],
+    check: Callable[[], None] = lambda: None,
+) -> ShapeFilling | None:
+    """As ``fill_between``, before any model is asked; None where nothing lies between."""
     indices = sorted(drawn)
     shown = [mask for mask in drawn.values() if mask.any()]
     gaps = [(before, after) for before, after in pairwise(indices) if after - before > 1]
     if not gaps or not shown:
-        return {}
+        return None
     pixel = (spacing[1], spacing[2])
     window = _window_around(np.logical_or.reduce(shown), pixel)
     cut = {index: mask[window] for index, mask in drawn.items()}
@@ -92,34 +140,22 @@ def fill_between(
             apart[index] = min(index - before, after - index) * spacing[0]
             said = intensities.log_likelihood_ratio(index, before, after)
             moved[index] = moved_by_image(shapes[index], said, weight, apart[index])
-    joined = _moved_by_models(moved, cut, apart, weight, models, window, pixel, spacing[0])
-    shape = next(iter(drawn.values())).shape
-    return {
-        index: _filled(shapes[index], joined[index], _error(weight, apart[index], pixel), window, shape)
-        for index in sorted(joined)
-    }
+    size = next(iter(drawn.values())).shape
+    return ShapeFilling(shapes, moved, apart, weight, cut, window, size, spacing)
 
 
-def _moved_by_models(
-    distances: Mapping[int, FloatMap],
-    drawn: Mapping[int, BoolMask],
-    apart: Mapping[int, float],
-    weight: ImageWeight,
-    models: Sequence[ModelMasks],
-    window: tuple[slice, slice],
-    pixel: PixelSpacing,
-    thickness: float,
-) -> dict[int, FloatMap]:
+def _moved_by_models(filling: ShapeFilling, models: Sequence[ModelMasks], pixel: PixelSpacing) -> dict[int, FloatMap]:
     """Distances joined with those of each model where that is surer, each by the inverse square of its error."""
+    distances, drawn, apart = filling.moved, filling.drawn, filling.apart
     joined = dict(distances)
     for model in models:
         seen = {
-            index: signed_distance(mask[window], pixel)
+            index: signed_distance(mask[filling.window], pixel)
             for index, mask in model.masks.items()
-            if (index in distances or index in drawn) and mask[window].any()
+            if (index in distances or index in drawn) and mask[filling.window].any()
         }
         if model.saw_drawn:
-            truths = {index: distances[index] for index in distances if apart[index] <= 1.5 * thickness}
+            truths = {index: distances[index] for index in distances if apart[index] <= 1.5 * filling.spacing[0]}
         else:
             truths = {index: signed_distance(mask, pixel) for index, mask in drawn.items() if mask.any()}
         errors = [
@@ -135,7 +171,7 @@ def _moved_by_models(
         usual = float(np.median(errors))
         for index in distances.keys() & seen.keys():
             own = max(usual * (apart[index] if model.saw_drawn else 1), _LEAST_ERROR_PIXELS * min(pixel))
-            others = _error(weight, apart[index], pixel)
+            others = _error(filling.weight, apart[index], pixel)
             if own < others:
                 share = own**-2 / (own**-2 + others**-2)
                 joined[index] = np.asarray((1 - share) * joined[index] + share * seen[index], np.float32)

@@ -1,16 +1,17 @@
 """The detector's stages in two parts: what depends on the slice alone, once, and what each phrase adds.
 
-transformers' ``Sam3Model.forward`` computes all of it anew for each phrase (``detect_whole``, which training uses and
-which the parts are measured against). What does not depend on the phrase: the first self-attention of the DETR encoder,
-which comes before the first look at the words; the geometry token where nothing is drawn; of the pixel decoder, whose
-convolutions are linear, the half that comes from the feature pyramid. The other half is a convolution of features that
-were doubled in size by repetition, which is a transposed convolution with less than half of the multiplications.
+transformers' ``Sam3Model.forward`` computes all of it anew for each phrase (``detect_whole``, which training with boxes
+uses and which the parts are measured against). What does not depend on the phrase: the first self-attention of the DETR
+encoder, which comes before the first look at the words; the geometry token where nothing is drawn; of the pixel
+decoder, whose convolutions are linear, the half that comes from the feature pyramid. The other half is a convolution of
+features that were doubled in size by repetition, which is a transposed convolution with less than half of the
+multiplications.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -71,13 +72,15 @@ class SharedStages:
     """What all phrases on the same slices share.
 
     Attributes:
-        pyramid: the neck's.
+        pyramid: the neck's, each slice once.
         attended: the coarsest level that counts after the encoder's first self-attention, ``[slice, token, channel]``.
         positions: of its tokens, ``[slice or 1, token, channel]``.
         geometry: the tokens of no box at all.
-        lateral: what each finer level adds inside the pixel decoder, coarse to fine, ``[slice, channel, row, column]``.
+        lateral: what each finer level adds inside the pixel decoder, coarse to fine, ``[slice, channel, row, column]``,
+            each slice once.
         doubling: the kernel of each transposed convolution, ``[channel in, channel out, 4, 4]``; none where features
             are doubled and convolved one after the other.
+        times: how often each slice comes in a row, to meet as many phrases.
     """
 
     pyramid: FeaturePyramid
@@ -86,6 +89,7 @@ class SharedStages:
     geometry: PromptTokens
     lateral: tuple[torch.Tensor, ...]
     doubling: tuple[torch.Tensor, ...]
+    times: int = 1
 
     def repeat_each(self, times: int) -> SharedStages:
         """Every slice ``times`` times in a row, to meet as many phrases."""
@@ -95,13 +99,13 @@ class SharedStages:
         def repeat(part: torch.Tensor) -> torch.Tensor:
             return part.repeat_interleave(times, 0)
 
-        return SharedStages(
-            self.pyramid.repeat_each(times),
-            repeat(self.attended),
-            self.positions if self.positions.shape[0] == 1 else repeat(self.positions),
-            PromptTokens(repeat(self.geometry.tokens), repeat(self.geometry.mask)),
-            tuple(map(repeat, self.lateral)),
-            self.doubling,
+        # The large ones are not copied but met as they are.
+        return replace(
+            self,
+            attended=repeat(self.attended),
+            positions=self.positions if self.positions.shape[0] == 1 else repeat(self.positions),
+            geometry=PromptTokens(repeat(self.geometry.tokens), repeat(self.geometry.mask)),
+            times=self.times * times,
         )
 
 
@@ -155,7 +159,9 @@ def detect_phrases(
     """
     from transformers.models.sam3.modeling_sam3 import Sam3ImageSegmentationOutput, box_cxcywh_to_xyxy, inverse_sigmoid
 
-    geometry = shared.geometry if boxes is None else encode_geometry(network, shared.pyramid, boxes)
+    geometry = shared.geometry
+    if boxes is not None:
+        geometry = encode_geometry(network, shared.pyramid.repeat_each(shared.times), boxes)
     prompt = PromptTokens(
         torch.cat([phrases.text_embeds, geometry.tokens], dim=1), torch.cat([phrases.attention_mask, geometry.mask], 1)
     )
@@ -269,7 +275,8 @@ def _decode_masks(
         else:
             doubled = interpolate(pixels, scale_factor=2, mode="nearest")
             added = conv2d(doubled, head.pixel_decoder.conv_layers[number].weight, padding=1)
-        pixels = head.pixel_decoder.norms[number](added.add_(lateral)).relu_()
+        joined = added.reshape(-1, shared.times, *added.shape[1:]).add_(lateral[:, None])
+        pixels = head.pixel_decoder.norms[number](joined.flatten(0, 1)).relu_()
     # The projection of the pixels is taken over to the few queries.
     projection, embedded = head.instance_projection, head.mask_embedder(queries)
     constant = embedded @ projection.bias

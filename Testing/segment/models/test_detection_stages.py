@@ -100,16 +100,31 @@ def test_phrases_in_one_batch_are_phrases_one_by_one(model: Sam3Detector) -> Non
         alone = model.detect(shared, text[number : number + 1].repeat(2))
         for slice_ in range(2):
             torch.testing.assert_close(together.pred_masks[2 * slice_ + number], alone.pred_masks[slice_])
+    boxes = BoxPrompts(torch.tensor([[[0.4, 0.5, 0.3, 0.2]]] * 4), torch.ones(4, 1, dtype=torch.int64))
+    repeated = VisionFeatures(vision.tokens.repeat_interleave(2, 0))
+    drawn = model.detect(shared.repeat_each(2), text.repeat(2), boxes)
+    _check_equal(drawn, _whole(model, repeated, text.repeat(2), boxes))
 
 
-def test_gradients_reach_the_weights(model: Sam3Detector) -> None:
-    """Training goes through the whole network."""
+def test_gradients_reach_the_weights_and_are_those_of_the_whole_network(model: Sam3Detector) -> None:
+    """Training goes through the whole network, or through the shared stages, several phrases on each slice."""
     vision, text = _inputs(slices=2)
-    model.detect(model.build_pyramid(vision), text).pred_masks.sum().backward()
-    gradient = model.network.mask_decoder.pixel_decoder.conv_layers[0].weight.grad
-    assert gradient is not None
-    assert gradient.abs().sum() > 0
-    model.network.zero_grad()
+
+    def gradients(output: DetectorOutput) -> dict[str, torch.Tensor]:
+        parts = (output.pred_masks, output.semantic_seg, output.pred_boxes, output.pred_logits, output.presence_logits)
+        sum(part.square().mean() for part in parts).backward()  # type: ignore[union-attr]
+        found = {name: p.grad.clone() for name, p in model.network.named_parameters() if p.grad is not None}
+        model.network.zero_grad()
+        return found
+
+    pyramid = model.build_pyramid(vision)
+    whole = gradients(model.detect(pyramid.repeat_each(2), text.repeat(2)))
+    assert whole["mask_decoder.pixel_decoder.conv_layers.0.weight"].abs().sum() > 0
+    shared = model.share_stages(model.build_pyramid(vision)).repeat_each(2)
+    parts = gradients(model.detect(shared, text.repeat(2)))
+    assert parts.keys() == whole.keys()
+    for name, gradient in whole.items():
+        torch.testing.assert_close(parts[name], gradient, atol=1e-5, rtol=1e-4, msg=lambda m, n=name: n + m)
 
 
 def test_a_transposed_convolution_doubles_and_convolves() -> None:

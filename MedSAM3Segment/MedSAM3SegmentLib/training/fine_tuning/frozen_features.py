@@ -20,10 +20,14 @@ class FrozenFeatures:
 
     Args:
         model: whose encoders are not trained.
+        pyramid_bytes: how much the feature pyramids of pictures that are asked for again and again may take, which are
+            seven times as large; 0 to build them anew for each batch.
     """
 
-    def __init__(self, model: Sam3Detector) -> None:
+    def __init__(self, model: Sam3Detector, pyramid_bytes: int = 0) -> None:
         self._model = model
+        self._pyramid_bytes = pyramid_bytes
+        self._pyramids: dict[ViewKey, FeaturePyramid] = {}
         self._tokens: dict[ViewKey, torch.Tensor] = {}
         self._phrases: dict[str, torch.Tensor] = {}
 
@@ -33,8 +37,20 @@ class FrozenFeatures:
         if adapter is not None and batch.runs:
             return self._model.build_pyramid(VisionFeatures(self._in_context(adapter, batch.runs)))
         with torch.no_grad():
-            tokens = [self._of(key, picture) for key, picture in zip(batch.views, batch.pictures, strict=True)]
-            return self._model.build_pyramid(VisionFeatures(torch.stack(tokens)))
+            pictures = zip(batch.views, batch.pictures, strict=True)
+            if self._pyramid_bytes:
+                return _joined([self._pyramid_of(key, picture) for key, picture in pictures])
+            return self._model.build_pyramid(VisionFeatures(torch.stack([self._of(*one) for one in pictures])))
+
+    def _pyramid_of(self, key: ViewKey, picture: Callable[[], torch.Tensor]) -> FeaturePyramid:
+        """Of one picture, kept while there is room for it."""
+        if key in self._pyramids:
+            return self._pyramids[key]
+        pyramid = self._model.build_pyramid(VisionFeatures(self._of(key, picture)[None]))
+        size = sum(level.nbytes for level in pyramid.levels)
+        if (len(self._pyramids) + 1) * size <= self._pyramid_bytes:
+            self._pyramids[key] = pyramid
+        return pyramid
 
     def _in_context(self, adapter: SliceAdapter, runs: Sequence[Run]) -> torch.Tensor:
         """Features of the slices in the middle of runs, ``[slice, token, channel]``."""
@@ -69,3 +85,10 @@ class FrozenFeatures:
         embeds = torch.nn.utils.rnn.pad_sequence(known, batch_first=True)
         lengths = torch.tensor([len(one) for one in known], device=embeds.device)
         return TextFeatures(embeds, torch.arange(embeds.shape[1], device=embeds.device)[None] < lengths[:, None])
+
+
+def _joined(pyramids: Sequence[FeaturePyramid]) -> FeaturePyramid:
+    """Of single pictures, one after the other; where a feature lies is the same in all."""
+    levels = zip(*(one.levels for one in pyramids), strict=True)
+    positions = tuple(place.expand(len(pyramids), -1, -1, -1) for place in pyramids[0].positions)
+    return FeaturePyramid(tuple(torch.cat(level) for level in levels), positions)

@@ -127,10 +127,11 @@ def test_frozen_encoders_see_each_picture_once(
 def test_kept_features_say_what_the_encoders_say(tiny: Sam3Detector, stacks: list[LabelledStack]) -> None:
     plan = recipe(Tune.DETECTOR).effective_plan
     batch = BatchMaker(stacks, plan, tiny.image_size, 16, 3).draw()
-    frozen = FrozenFeatures(tiny)
+    frozen, with_pyramids = FrozenFeatures(tiny), FrozenFeatures(tiny, pyramid_bytes=1 << 20)
     with torch.no_grad():
-        first, second, plain = predict(tiny, batch, frozen), predict(tiny, batch, frozen), predict(tiny, batch)
-    for one in (first, second):
+        plain = predict(tiny, batch)
+        known = [predict(tiny, batch, kept) for kept in (frozen, with_pyramids) for _ in range(2)]
+    for one in known:
         torch.testing.assert_close(one.pred_masks, plain.pred_masks, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(one.presence_logits, plain.presence_logits, rtol=1e-4, atol=1e-4)
 
