@@ -32,9 +32,18 @@ _MOST_DIRECTIONS = 16
 #: Parts that tell how far pictures are that were not summarized (cross-validation).
 _PARTS = 4
 
-#: Up to here a volume is like the training pictures, whose own distances average 1. Chosen with the demo model on 67
-#: volumes and pictures; docs/learn.md has figures of others.
+#: Up to here a volume is like the training pictures, whose own distances average 1, where these are of too few volumes
+#: to tell how these differ. Chosen with the demo model on 67 volumes and pictures; docs/learn.md has figures of others.
 LARGEST_DISTANCE = 1.2
+
+#: Training volumes from which on their own differences say how far a new one may be.
+_FEWEST_VOLUMES = 5
+
+#: Of new volumes of the same kind this share is to be taken for such.
+_SHARE_TAKEN = 0.975
+
+#: No limit is above this, however much training volumes differ: beyond it lies what is nothing like them.
+_MOST_DISTANCE = 1.8
 
 Features = NDArray[np.float32]
 
@@ -52,6 +61,7 @@ class ImageSummary:
         deviations: along each direction.
         residual: root mean square per channel of what lies in no direction.
         scales: root mean squares of the two distances, of pictures that were left out in turn.
+        limit: up to this distance a volume counts as one of the same kind.
     """
 
     features: str
@@ -62,13 +72,21 @@ class ImageSummary:
     deviations: Features
     residual: float
     scales: tuple[float, float]
+    limit: float = LARGEST_DISTANCE
 
     @classmethod
-    def of(cls, pooled: Features, features: str, groups: Sequence[int] | None = None) -> ImageSummary | None:
+    def of(
+        cls,
+        pooled: Features,
+        features: str,
+        groups: Sequence[int] | None = None,
+        volumes: Sequence[int] | None = None,
+    ) -> ImageSummary | None:
         """Summarize pooled features ``[picture, channel]``; None where there are too few.
 
         Args:
             groups: a number for each picture; those of one number, such as views of one slice, are left out together.
+            volumes: a number for each picture, of the volume that it is from; None where that is not known.
         """
         count = len(pooled)
         if count < _FEWEST:
@@ -82,6 +100,7 @@ class ImageSummary:
         own = np.concatenate([_distances(exact[part], *_fit(exact[~part], most)) for part in parts])
         within, across = np.sqrt((own**2).mean(axis=0)).clip(1e-6)
         mean, directions, deviations, residual = whole
+        scales = (float(within), float(across))
         return cls(
             features,
             count,
@@ -90,7 +109,8 @@ class ImageSummary:
             directions.astype(np.float32),
             deviations.astype(np.float32),
             float(residual),
-            (float(within), float(across)),
+            scales,
+            LARGEST_DISTANCE if volumes is None else _limit(exact, np.asarray(volumes), scales),
         )
 
     def distance(self, pooled: Features) -> float:
@@ -108,6 +128,7 @@ class ImageSummary:
                 "pictures": self.pictures,
                 "residual": self.residual,
                 "scales": list(self.scales),
+                "limit": self.limit,
                 **numbers,
             }
         )
@@ -129,9 +150,14 @@ class ImageSummary:
             }
             mean, directions, deviations = arrays["mean"], arrays["directions"], arrays["deviations"]
             within, across = (float(value) for value in values["scales"])
+            # Older summaries have none.
+            limit = float(values.get("limit", LARGEST_DISTANCE))
             if mean.ndim != 1 or directions.shape != (len(deviations), len(mean)) or deviations.ndim != 1:
                 raise ValueError("its numbers do not belong together")
-            if not all(np.isfinite(array).all() for array in arrays.values()) or min(within, across) <= 0:
+            if (
+                not all(np.isfinite(array).all() for array in arrays.values())
+                or not 0 < min(within, across, limit) < np.inf
+            ):
                 raise ValueError("its numbers are none")
             return cls(
                 str(values["features"]),
@@ -139,6 +165,7 @@ class ImageSummary:
                 **arrays,
                 residual=float(values["residual"]),
                 scales=(within, across),
+                limit=min(limit, _MOST_DISTANCE),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(
@@ -173,6 +200,28 @@ def _distances(
     rest = ((moved**2).sum(axis=1) - (along**2).sum(axis=1)).clip(0)
     within = np.sqrt(((along / deviations) ** 2).mean(axis=1))
     return np.stack([within, np.sqrt(rest / moved.shape[1]) / residual], axis=1)
+
+
+def _limit(pooled: NDArray[np.float64], volumes: NDArray[Any], scales: tuple[float, float]) -> float:
+    """How far a new volume of the same kind may be, from how far each training volume is from all others.
+
+    Slices of one volume are more alike than those of two, so pictures that are left out one by one say too little. The
+    limit is the upper end of the prediction interval for one more volume (Student's t), which is wider the fewer there
+    are.
+    """
+    from scipy.stats import t
+
+    own = []
+    for number in np.unique(volumes):
+        here = volumes == number
+        rest = pooled[~here]
+        if len(rest) >= _FEWEST:
+            found = _distances(pooled[here], *_fit(rest, min(_MOST_DIRECTIONS, len(rest) // _PARTS)))
+            own.append(float(np.median((found / scales).max(axis=1))))
+    if len(own) < _FEWEST_VOLUMES:
+        return LARGEST_DISTANCE
+    wide = float(t.ppf(_SHARE_TAKEN, len(own) - 1)) * np.std(own, ddof=1) * np.sqrt(1 + 1 / len(own))
+    return float(np.clip(np.mean(own) + wide, LARGEST_DISTANCE, _MOST_DISTANCE))
 
 
 def _rounded(array: Features) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +40,33 @@ def test_pictures_of_the_same_kind_are_near_and_others_are_far(kinds: list[tuple
         assert summary.distance(some) < 1.5 * LARGEST_DISTANCE
 
 
+def test_how_training_volumes_differ_says_how_far_a_new_one_may_be(
+    kinds: list[tuple[np.ndarray, np.ndarray]],  # type: ignore[type-arg]
+) -> None:
+    centre, axes = kinds[0]
+
+    def volume(spread: float) -> np.ndarray:  # type: ignore[type-arg]
+        return pictures(6, centre + _RNG.normal(0, spread, len(centre)), axes)
+
+    numbers = [number for number in range(16) for _ in range(6)]
+    limits = {}
+    for spread in (0.0, 0.02):
+        summary = ImageSummary.of(np.concatenate([volume(spread) for _ in range(16)]), "f", volumes=numbers)
+        assert summary is not None
+        limits[spread] = summary.limit
+        near = [summary.distance(volume(spread)) <= summary.limit for _ in range(40)]
+        assert np.mean(near) >= 0.9
+        assert summary.distance(pictures(6, *kinds[1])) > summary.limit
+    assert limits[0.0] + 0.1 < limits[0.02] <= 1.8
+    # Two volumes do not say how volumes differ.
+    few = ImageSummary.of(np.concatenate([volume(0.02), volume(0.02)]), "f", volumes=[0] * 6 + [1] * 6)
+    assert few is not None
+    assert few.limit == LARGEST_DISTANCE
+
+
 def test_a_summary_is_read_as_it_was_written(kinds: list[tuple[np.ndarray, np.ndarray]], tmp_path: Path) -> None:  # type: ignore[type-arg]
-    summary = ImageSummary.of(pictures(64, *kinds[0]), "weights|224")
+    volumes = [number // 8 for number in range(64)]
+    summary = ImageSummary.of(pictures(64, *kinds[0]), "weights|224", volumes=volumes)
     assert summary is not None
     (tmp_path / SUMMARY_FILE).write_text(summary.to_text())
     again = ImageSummary.load(tmp_path)
@@ -48,7 +74,15 @@ def test_a_summary_is_read_as_it_was_written(kinds: list[tuple[np.ndarray, np.nd
     assert (again.features, again.pictures) == ("weights|224", 64)
     some = pictures(6, *kinds[0])
     assert again.distance(some) == pytest.approx(summary.distance(some), rel=1e-3)
+    assert again.limit == pytest.approx(summary.limit)
     assert ImageSummary.load(tmp_path / "nowhere") is None
+    # Those of older versions have no limit of their own.
+    older = json.loads(summary.to_text())
+    del older["limit"]
+    (tmp_path / SUMMARY_FILE).write_text(json.dumps(older))
+    first = ImageSummary.load(tmp_path)
+    assert first is not None
+    assert first.limit == LARGEST_DISTANCE
 
 
 def test_too_few_pictures_have_no_summary_and_equal_ones_do() -> None:
