@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from MedSAM3SegmentLib.adapters.image_summary import ImageSummary
+from MedSAM3SegmentLib.adapters.image_summary import LARGEST_DISTANCE, ImageSummary
 from MedSAM3SegmentLib.errors import ModelError
 from MedSAM3SegmentLib.messages.message import Message, joined, message
 from MedSAM3SegmentLib.model_store.store import InstalledModel, installed_adapters
@@ -161,8 +161,8 @@ def _compare(
             continue
         pooled = pool_volume(model, volume) if pooled is None else pooled
         distance = summary.distance(pooled)
-        fits = distance <= summary.limit
-        far, most = f"{distance:.2f}", f"{summary.limit:.2f}"
+        fits = distance <= LARGEST_DISTANCE
+        far, most = f"{distance:.2f}", f"{LARGEST_DISTANCE:g}"
         if fits:
             reason = message(
                 "was trained on pictures like these (distance {distance}, at most {most})", distance=far, most=most

@@ -21,7 +21,7 @@ from .window_gaps import Meter
 #: What is learnt: organs of the sample, by names that the demo model does not know.
 _NAMES = {"large gland": "liver", "small gland": "spleen"}
 
-_ADAPTER, _STEPS = "learnt in a check", 80
+_ADAPTER, _STEPS = "learnt-in-a-check", 80
 
 #: Milliseconds that cancelling may take.
 _CANCELLED = 3000
@@ -87,12 +87,20 @@ def _choose(session: Session) -> Steps:
     session.checks.check("Learn can be pressed", ui.learnButton.enabled, ui.learnButton.toolTip)
 
 
+def _begin(session: Session) -> Steps:
+    """Press Learn, until there is a job or a sentence that says why there is none."""
+    learning = session.panel.learning
+    session.press(session.ui.learnButton)
+    yield Until(lambda: learning.job is not None or not learning.is_busy, "an end of reading the segments", 120)
+    if learning.job is None:
+        raise RuntimeError(f"nothing is learnt: {session.ui.learnLabel.text}")
+
+
 def _cancel(session: Session, meter: Meter, store: Path) -> Steps:
     """Begin, and cancel in the middle of the training."""
     learning = session.panel.learning
     with meter.measured("Learn, up to the first steps"):
-        session.press(session.ui.learnButton)
-        yield Until(lambda: learning.job is not None, "a job", 60)
+        yield from _begin(session)
         yield Until(lambda: len(learning.job.curve) > 0, "the first steps", 600)
     watch = Stopwatch()
     with meter.measured("Cancel"):
@@ -108,12 +116,11 @@ def _cancel(session: Session, meter: Meter, store: Path) -> Steps:
 
 def _learn(session: Session, meter: Meter, abdomen: Abdomen) -> Steps:
     """To the end; meanwhile the scene is used."""
-    learning, ui = session.panel.learning, session.ui
+    ui = session.ui
     ui.learnNameEdit.text = _ADAPTER
     watch = Stopwatch()
     with meter.measured(f"{_STEPS} steps"):
-        session.press(ui.learnButton)
-        yield Until(lambda: learning.job is not None, "a job", 60)
+        yield from _begin(session)
         yield Until(lambda: ui.learnCurveLabel.visible, "a learning curve", 600)
         session.checks.check("the stage is shown", ui.learnStageLabel.visible, ui.learnStageLabel.text)
         window = slicer.util.mainWindow()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ def pictures(count: int, centre: np.ndarray, axes: np.ndarray, noise: float = 0.
 def kinds() -> list[tuple[np.ndarray, np.ndarray]]:  # type: ignore[type-arg]
     """Two kinds of pictures with one mean for each channel, which differ in what varies."""
     centre = _RNG.normal(size=40)
-    return [(centre, _RNG.normal(size=(4, 40))) for _ in range(2)]
+    return [(centre, _RNG.normal(size=(12, 40)) * np.geomspace(1, 0.1, 12)[:, None]) for _ in range(2)]
 
 
 def test_pictures_of_the_same_kind_are_near_and_others_are_far(kinds: list[tuple[np.ndarray, np.ndarray]]) -> None:  # type: ignore[type-arg]
@@ -40,33 +39,8 @@ def test_pictures_of_the_same_kind_are_near_and_others_are_far(kinds: list[tuple
         assert summary.distance(some) < 1.5 * LARGEST_DISTANCE
 
 
-def test_how_training_volumes_differ_says_how_far_a_new_one_may_be(
-    kinds: list[tuple[np.ndarray, np.ndarray]],  # type: ignore[type-arg]
-) -> None:
-    centre, axes = kinds[0]
-
-    def volume(spread: float) -> np.ndarray:  # type: ignore[type-arg]
-        return pictures(6, centre + _RNG.normal(0, spread, len(centre)), axes)
-
-    numbers = [number for number in range(16) for _ in range(6)]
-    limits = {}
-    for spread in (0.0, 0.02):
-        summary = ImageSummary.of(np.concatenate([volume(spread) for _ in range(16)]), "f", volumes=numbers)
-        assert summary is not None
-        limits[spread] = summary.limit
-        near = [summary.distance(volume(spread)) <= summary.limit for _ in range(40)]
-        assert np.mean(near) >= 0.9
-        assert summary.distance(pictures(6, *kinds[1])) > summary.limit
-    assert limits[0.0] + 0.1 < limits[0.02] <= 1.8
-    # Two volumes do not say how volumes differ.
-    few = ImageSummary.of(np.concatenate([volume(0.02), volume(0.02)]), "f", volumes=[0] * 6 + [1] * 6)
-    assert few is not None
-    assert few.limit == LARGEST_DISTANCE
-
-
 def test_a_summary_is_read_as_it_was_written(kinds: list[tuple[np.ndarray, np.ndarray]], tmp_path: Path) -> None:  # type: ignore[type-arg]
-    volumes = [number // 8 for number in range(64)]
-    summary = ImageSummary.of(pictures(64, *kinds[0]), "weights|224", volumes=volumes)
+    summary = ImageSummary.of(pictures(64, *kinds[0]), "weights|224")
     assert summary is not None
     (tmp_path / SUMMARY_FILE).write_text(summary.to_text())
     again = ImageSummary.load(tmp_path)
@@ -74,15 +48,33 @@ def test_a_summary_is_read_as_it_was_written(kinds: list[tuple[np.ndarray, np.nd
     assert (again.features, again.pictures) == ("weights|224", 64)
     some = pictures(6, *kinds[0])
     assert again.distance(some) == pytest.approx(summary.distance(some), rel=1e-3)
-    assert again.limit == pytest.approx(summary.limit)
     assert ImageSummary.load(tmp_path / "nowhere") is None
-    # Those of older versions have no limit of their own.
-    older = json.loads(summary.to_text())
-    del older["limit"]
-    (tmp_path / SUMMARY_FILE).write_text(json.dumps(older))
-    first = ImageSummary.load(tmp_path)
-    assert first is not None
-    assert first.limit == LARGEST_DISTANCE
+
+
+def test_a_summary_of_another_version_is_none(kinds: list[tuple[np.ndarray, np.ndarray]], tmp_path: Path) -> None:  # type: ignore[type-arg]
+    summary = ImageSummary.of(pictures(64, *kinds[0]), "weights|224")
+    assert summary is not None
+    text = summary.to_text()
+    assert '"version": 2' in text
+    (tmp_path / SUMMARY_FILE).write_text(text.replace('"version": 2', '"version": 1'))
+    assert ImageSummary.load(tmp_path) is None
+
+
+def test_distances_are_those_of_the_shrunk_covariance() -> None:
+    """Against the matrices themselves."""
+    some, new = _RNG.normal(size=(30, 12)) * np.linspace(0.1, 2, 12), _RNG.normal(size=(5, 12))
+    summary = ImageSummary.of(some.astype(np.float32), "f")
+    assert summary is not None
+    moved = some - some.mean(axis=0)
+    plain = moved.T @ moved / 30
+    ball = np.trace(plain) / 12 * np.eye(12)
+    chance = np.mean([np.sum((np.outer(one, one) - plain) ** 2) for one in moved]) / 30
+    share = chance / np.sum((plain - ball) ** 2)
+    inverse = np.linalg.inv((1 - share) * plain + share * ball)
+    away = new - some.mean(axis=0)
+    expected = np.sqrt(np.einsum("pi,ij,pj->p", away, inverse, away) / 12)
+    found = [summary.distance(one[None].astype(np.float32)) for one in new]
+    np.testing.assert_allclose(np.array(found) * summary.scale, expected, rtol=1e-3)
 
 
 def test_too_few_pictures_have_no_summary_and_equal_ones_do() -> None:
@@ -94,7 +86,7 @@ def test_too_few_pictures_have_no_summary_and_equal_ones_do() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"mean": [1]}', "null", '{"mean": "x", "spread": [], "directions": [], "deviations": []}']
+    "text", ["", "[]", '{"mean": [1]}', "null", '{"version": 2, "mean": "x", "directions": []}', '{"version": 2}']
 )
 def test_a_damaged_summary_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / SUMMARY_FILE).write_text(text)

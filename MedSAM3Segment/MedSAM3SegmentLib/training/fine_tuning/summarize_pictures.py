@@ -75,5 +75,4 @@ def summarize_pictures(
         place: number for number, place in enumerate(dict.fromkeys((key.stack, key.slice_index) for key in pooled))
     }
     groups = [slices[key.stack, key.slice_index] for key in pooled]
-    volumes = [key.stack for key in pooled]
-    return ImageSummary.of(np.stack(list(pooled.values())), features_name(model), groups, volumes)
+    return ImageSummary.of(np.stack(list(pooled.values())), features_name(model), groups)
