@@ -123,8 +123,7 @@ def _learn(session: Session, meter: Meter, abdomen: Abdomen) -> Steps:
         yield from _begin(session)
         yield Until(lambda: ui.learnCurveLabel.visible, "a learning curve", 600)
         session.checks.check("the stage is shown", ui.learnStageLabel.visible, ui.learnStageLabel.text)
-        window = slicer.util.mainWindow()
-        window.grab().save(f"{slicer.app.temporaryPath}/medsam3-learning.png")
+        _save_window("learning")
         yield Until(lambda: ui.learnCloseButton.visible, "an end of learning", 900)
         yield pause(0.5)
     session.checks.note(f"from Learn to the end of {_STEPS} steps", f"{watch.milliseconds / 1000:.0f} s")
@@ -140,7 +139,12 @@ def _check_result(session: Session) -> None:
     checks.check("Dice on held-out slices rises", after and float(after) > float(before), f"{before} to {after}")
     width = _picture_width(ui.learnPicture1Label)
     checks.check("held-out slices are shown before and after", width > 0, f"{width} pixels")
-    slicer.util.mainWindow().grab().save(f"{slicer.app.temporaryPath}/medsam3-learnt.png")
+    _save_window("learnt")
+
+
+def _save_window(name: str) -> None:
+    """A picture of the window, for people."""
+    slicer.util.mainWindow().grab().save(f"{slicer.app.temporaryPath}/medsam3-{name}.png")
 
 
 def _picture_width(label: Any) -> int:
