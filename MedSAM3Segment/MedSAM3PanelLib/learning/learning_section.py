@@ -9,7 +9,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from MedSAM3PanelLib.setup.model_section import ModelSection
-from MedSAM3SceneLib.coroutines import in_budget
+from MedSAM3SceneLib.coroutines import WORKING, StepGenerator, in_budget
 from MedSAM3SceneLib.engine import connection
 from MedSAM3SceneLib.engine.requirements import require_packages
 from MedSAM3SceneLib.failure_log import log_failure
@@ -225,12 +225,27 @@ class LearningSection:
             self._progress.show(job.status)
             return
         self._timer.stop()
-        self._result = result
         self._progress.hide()
-        self._outcome.show(result, job.folder)
-        self._say("\n".join(self._words(job.order, result)))
+
+        def failed(error: Exception) -> None:
+            log_failure("what came of learning could not be shown.", error)
+            self._shown(result)
+
+        self._task.start_steps(in_budget(self._show_end(job, result), STEP_BUDGET), self._shown, failed)
+
+    def _show_end(self, job: LearningJob, result: LearningResult) -> StepGenerator[LearningResult]:
+        """Show what came of a job, a part at a time: pictures and models take a while."""
+        for _part in self._outcome.show_steps(result, job.folder):
+            yield WORKING
         if result.is_installed:
             self._models.refresh()
+            yield WORKING
+        return result
+
+    def _shown(self, result: LearningResult) -> None:
+        self._result = result
+        if self.job is not None:
+            self._say("\n".join(self._words(self.job.order, result)))
         self.update()
 
     def _words(self, order: LearningOrder, result: LearningResult) -> list[str]:
