@@ -38,6 +38,7 @@ SCRIPTS = {
     "agent_life": 10,
     "agent_gaps": 30,
     "commands": 20,
+    "learn": 30,
     "exits": 5,
 }
 

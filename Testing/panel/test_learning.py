@@ -7,9 +7,11 @@ import shutil
 import numpy as np
 import pytest
 
+from MedSAM3SceneLib.engine import connection
 from MedSAM3SegmentLib.engine.learning.job_folder import JobFolder
 from MedSAM3SegmentLib.engine.learning.learning_process import find_jobs
 from MedSAM3SegmentLib.engine.learning.records import JobStage, LearningOrder, LearningResult, LearningStatus
+from MedSAM3SegmentLib.errors import EngineError
 from MedSAM3SegmentLib.messages.message import message
 from support.learning_jobs import large_structure, make_hesitant_model
 from support.nodes import add_segmentation, add_volume
@@ -44,13 +46,19 @@ def tick(widget, name="mine"):
     widget.ui.learnNameEdit.text = name
 
 
-def test_ticked_segments_become_an_adapter_that_is_chosen_by_a_click(bench, store, hesitant_model, monkeypatch):
+def test_ticked_segments_become_an_adapter_that_is_chosen_by_a_click(
+    bench, store, hesitant_model, monkeypatch, tmp_path
+):
     shutil.copytree(hesitant_model, store / "tiny")
     widget = open_section(bench)
     # What this model must learn is in the detector, which learns where PEFT is missing.
     monkeypatch.setattr("MedSAM3PanelLib.learning.target_choice.find_spec", lambda _name: None)
     ui, section = widget.ui, widget.panel.learning
     widget.panel.setup.models.choose("tiny")
+    unloaded = []
+    monkeypatch.setattr(
+        connection, "unload_local", lambda: unloaded.append(list((tmp_path / "run").glob("*/process.json"))) or True
+    )
     assert ui.learnTable.item(0, 0).text() == "liver"
     assert ui.learnIntoSelector.currentText == "A new adapter on tiny"
     assert "stays a demo" in ui.learnLabel.text
@@ -64,6 +72,9 @@ def test_ticked_segments_become_an_adapter_that_is_chosen_by_a_click(bench, stor
     assert ui.cancelLearningButton.enabled
     bench.wait(lambda: section.job is not None)
     assert section.job.order.parent is not None
+    # The engine makes room before the process is there.
+    assert unloaded == [[]]
+    assert "lets go of its models" in ui.learnLabel.text
     # Slicer is closed and opened again while it learns.
     bench.close_panel(widget)
     bench.slicer.mrmlScene.Clear(0)
@@ -95,7 +106,11 @@ def test_ticked_segments_become_an_adapter_that_is_chosen_by_a_click(bench, stor
     assert ui.learnIntoSelector.findData("mine") == 1
 
 
-def test_cancelling_while_segments_are_read_or_learnt_leaves_nothing(bench, store, tmp_path):
+def test_cancelling_while_segments_are_read_or_learnt_leaves_nothing(bench, store, tmp_path, monkeypatch):
+    def fail():
+        raise EngineError("The engine does not answer.")
+
+    monkeypatch.setattr(connection, "unload_local", fail)
     widget = open_section(bench)
     tick(widget)
     ui, section = widget.ui, widget.panel.learning
@@ -105,6 +120,7 @@ def test_cancelling_while_segments_are_read_or_learnt_leaves_nothing(bench, stor
     assert list((tmp_path / "run").glob("learning-*")) == []
     ui.learnButton.click()
     bench.wait(lambda: section.job is not None)
+    assert "lets go" not in ui.learnLabel.text
     ui.cancelLearningButton.click()
     assert ui.learnStageLabel.text == "Cancelling..."
     bench.wait(lambda: section.job is None)

@@ -38,6 +38,7 @@ def test_every_script_compiles_and_runs_something():
             "agent_gaps",
             "agent_life",
             "commands",
+            "learn",
             "drawing",
             "visibility",
             "prompts",

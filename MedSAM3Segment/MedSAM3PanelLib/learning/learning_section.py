@@ -9,16 +9,14 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from MedSAM3PanelLib.setup.model_section import ModelSection
-from MedSAM3SceneLib.coroutines import StepGenerator, in_budget, run_in_thread
+from MedSAM3SceneLib.coroutines import WORKING, StepGenerator, in_budget
 from MedSAM3SceneLib.engine import connection
 from MedSAM3SceneLib.engine.requirements import require_packages
 from MedSAM3SceneLib.failure_log import log_failure
-from MedSAM3SceneLib.learning.learnable_segments import LearnableSegment
-from MedSAM3SceneLib.learning.read_cases import write_cases
 from MedSAM3SceneLib.runs.run import STEP_BUDGET
 from MedSAM3SceneLib.translation.translate import translated
 from MedSAM3SegmentLib.engine.learning.job_folder import JobFolder
-from MedSAM3SegmentLib.engine.learning.learning_process import LearningJob, find_jobs, start_learning
+from MedSAM3SegmentLib.engine.learning.learning_process import LearningJob, find_jobs
 from MedSAM3SegmentLib.engine.learning.records import LearningOrder, LearningResult
 from MedSAM3SegmentLib.engine.process_id import ProcessId
 from MedSAM3SegmentLib.errors import MedSAM3Error
@@ -30,6 +28,7 @@ from .job_progress import JobProgress
 from .learning_curve import LearningCurve
 from .outcome_display import OutcomeDisplay
 from .segment_list import SegmentList
+from .start_job import start_job
 from .target_choice import TargetChoice
 
 #: Milliseconds between two looks at a job.
@@ -98,7 +97,7 @@ class LearningSection:
         device = ui.deviceSelector.currentData or "auto"
         order = replace(order, steps=ui.learnStepsSpinBox.value, device=device, parent=parent)
         self._say("")
-        steps = _start(chosen, self._folder, order)
+        steps = start_job(chosen, self._folder, order)
         self._task.start_steps(in_budget(steps, STEP_BUDGET), self._started, self._failed)
         self._progress.show_busy(_("Reading the segments..."))
         self.update()
@@ -194,9 +193,17 @@ class LearningSection:
             self._follow(job)
             self._ui.learnSection.collapsed = False
 
-    def _started(self, job: LearningJob) -> None:
+    def _started(self, begun: tuple[LearningJob, bool]) -> None:
+        job, is_unloaded = begun
         self._folder = None
         self._follow(job)
+        if is_unloaded:
+            self._say(
+                _(
+                    "The engine lets go of its models, so that learning has their memory; a run meanwhile loads one "
+                    "again and needs as much more."
+                )
+            )
 
     def _follow(self, job: LearningJob) -> None:
         self.job, self._result = job, None
@@ -218,12 +225,27 @@ class LearningSection:
             self._progress.show(job.status)
             return
         self._timer.stop()
-        self._result = result
         self._progress.hide()
-        self._outcome.show(result, job.folder)
-        self._say("\n".join(self._words(job.order, result)))
+
+        def failed(error: Exception) -> None:
+            log_failure("what came of learning could not be shown.", error)
+            self._shown(result)
+
+        self._task.start_steps(in_budget(self._show_end(job, result), STEP_BUDGET), self._shown, failed)
+
+    def _show_end(self, job: LearningJob, result: LearningResult) -> StepGenerator[LearningResult]:
+        """Show what came of a job, a part at a time: pictures and models take a while."""
+        for _part in self._outcome.show_steps(result, job.folder):
+            yield WORKING
         if result.is_installed:
             self._models.refresh()
+            yield WORKING
+        return result
+
+    def _shown(self, result: LearningResult) -> None:
+        self._result = result
+        if self.job is not None:
+            self._say("\n".join(self._words(self.job.order, result)))
         self.update()
 
     def _words(self, order: LearningOrder, result: LearningResult) -> list[str]:
@@ -275,10 +297,3 @@ class LearningSection:
         """Show ``words`` in place of advice; nothing shows advice again."""
         self._said = words
         self._show_choices()
-
-
-def _start(chosen: list[LearnableSegment], folder: JobFolder, order: LearningOrder) -> StepGenerator[LearningJob]:
-    """Read segments and start the job; its folder may be gone by then, where it was cancelled."""
-    modalities = yield from write_cases(chosen, folder)
-    order = replace(order, modality=" and ".join(modalities))
-    return (yield from run_in_thread(lambda: start_learning(folder, order)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import qt
@@ -39,8 +40,8 @@ class OutcomeDisplay:
         self._table.verticalHeader().hide()
         self.clear()
 
-    def show(self, result: LearningResult, folder: JobFolder) -> None:
-        """Show what came of a job."""
+    def show_steps(self, result: LearningResult, folder: JobFolder) -> Iterator[None]:
+        """Show what came of a job, in short steps."""
         self._table.visible = bool(result.tasks)
         self._table.setRowCount(len(result.tasks))
         for row, task in enumerate(result.tasks):
@@ -49,6 +50,7 @@ class OutcomeDisplay:
                 item.setToolTip(", ".join(task.concepts))
                 self._table.setItem(row, column, item)
         fit_height(self._table, _MOST_ROWS)
+        yield
         self._caption.visible = bool(result.pictures)
         self._caption.text = _(
             "Held-out slices, before on the left and after on the right. White is what was drawn, orange and blue are "
@@ -59,6 +61,7 @@ class OutcomeDisplay:
                 before=picture.dice[0], after=picture.dice[1]
             )
             shown.show(qt.QPixmap(str(folder.path / picture.file)), words)
+            yield
 
     def clear(self) -> None:
         """Show nothing."""

@@ -57,9 +57,16 @@ def engine_on_this_computer() -> EngineProcess:
     return _local()
 
 
-def unload_local() -> None:
-    """Let the engine on this computer free its models and features, whichever is used; call it on a thread."""
-    _local().unload()
+def unload_local() -> bool:
+    """Let the engine on this computer free its models and features, whichever is used; call it on a thread.
+
+    Returns:
+        Whether one runs. What it is at it ends first.
+
+    Raises:
+        EngineError: it does not answer.
+    """
+    return _local().unload()
 
 
 def stop() -> None:

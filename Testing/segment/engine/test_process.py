@@ -480,9 +480,10 @@ def test_the_real_service_segments_and_info_shows_what_it_holds(
         shown = " ".join(capsys.readouterr().out.split())
         assert f"process {pid_of(process)}: tiny test model without a tracker on cpu" in shown
         assert "features in RAM" in shown
-        process.unload()
+        assert process.unload()
         wait_until(lambda: "no model loaded" in (process.status().in_words() if process.status() else ""))
     finally:
         process.stop()
+    assert not process.unload()
     assert main(["info"]) == 0
     assert "none runs" in capsys.readouterr().out

@@ -128,12 +128,14 @@ class EngineProcess(RemoteSegmenter):
         except EngineError:
             return None
 
-    def unload(self) -> None:
-        """Let go of models and features, if a service runs."""
+    def unload(self) -> bool:
+        """Let go of models and features, if a service runs; whether one does."""
         with self._lock:
             engine = self._answering()
-        if engine is not None:
-            EngineClient(engine.address, engine.token).unload()
+        if engine is None:
+            return False
+        EngineClient(engine.address, engine.token).unload()
+        return True
 
     def stop(self) -> None:
         """Leave the service, which ends unless others use it or a person started it; GPU memory is free afterwards.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from MedSAM3SegmentLib.adapters.adapter_folder import write_adapter
-from MedSAM3SegmentLib.adapters.image_summary import SUMMARY_FILE
+from MedSAM3SegmentLib.adapters.image_summary import ImageSummary
 from MedSAM3SegmentLib.adapters.slice_adapter import SLICE_ADAPTER
 from MedSAM3SegmentLib.errors import InputError, ModelError
 from MedSAM3SegmentLib.models.detector import Sam3Detector
@@ -32,7 +32,7 @@ from .lora_layers import lora_weights
 from .memory_estimate import TrainingMemory, estimate_training_memory
 from .processes import Processes
 from .recipe import FineTuning
-from .summarize_pictures import summarize_pictures
+from .summarize_pictures import summarize_pictures, summary_file
 from .tensorboard_log import TensorBoardLog, tensorboard_folder
 from .trainable_weights import trainable_weights
 from .training_files import CURVE_FILE, SavedState, TrainingFiles
@@ -106,17 +106,22 @@ def fine_tune(
         raise ModelError("The model {model} has no tokenizer; train on one that has.", model=model.card.name)
     if not any(len(stack.slices) for stack in stacks):
         raise InputError("There is no slice to train on; check the manifest.")
-    kept = checkpointed_activations(model.network) if run.checkpoint_activations else nullcontext()
+    less = checkpointed_activations(model.network) if run.checkpoint_activations else nullcontext()
     frozen = FrozenFeatures(model) if recipe.tune.freezes_encoders else None
-    with threads_for(model), kept:
-        files = {}
+    with threads_for(model), less:
+        kept = TrainingFiles(run.output)
+        saved = kept.begin_on_all(run.processes, {**recipe.describe(), **run.settings}, run.resume)
+        files: dict[str, str] = {}
         if recipe.tune is not Tune.ALL and run.processes.is_first:
-            sizes = network_sizes(model)
-            summary = summarize_pictures(model, stacks, recipe.effective_plan, sizes, recipe.seed, frozen, run.cancel)
-            files = {} if summary is None else {SUMMARY_FILE: summary.to_text()}
+
+            def summarize() -> ImageSummary | None:
+                sizes = network_sizes(model)
+                return summarize_pictures(model, stacks, recipe.effective_plan, sizes, recipe.seed, frozen, run.cancel)
+
+            files = summary_file(kept, run.resume, summarize)
         with trainable_weights(model, recipe):
             run.start(model.network)
-            _Training(model, stacks, recipe, card, run, frozen, files).go()
+            _Training(model, stacks, recipe, card, run, frozen, kept, files).go(saved)
 
 
 def network_sizes(model: Sam3Detector) -> tuple[int, int]:
@@ -141,6 +146,7 @@ class _Training:
         card: ModelCard,
         run: TrainingRun,
         frozen: FrozenFeatures | None,
+        kept: TrainingFiles,
         files: Mapping[str, str],
     ) -> None:
         self._model, self._recipe, self._card, self._run = model, recipe, card, run
@@ -151,14 +157,13 @@ class _Training:
         self._module: torch.nn.Module = (
             model.network if adapter is None else torch.nn.ModuleDict({"detector": model.network, _ADDED: adapter})
         )
-        self._files = TrainingFiles(run.output)
+        self._files = kept
         self._best: float | None = None
         self._last_step = 0
         self._board: TensorBoardLog | None = None
 
-    def go(self) -> None:
+    def go(self, saved: SavedState | None) -> None:
         run, network = self._run, self._model.network
-        saved = self._begin()
         start: LoopState | None = None
         if saved is not None:
             start, self._best = saved.loop, saved.best
@@ -194,17 +199,6 @@ class _Training:
             # What is kept may be an earlier state, with the curve up to there.
             (run.output / CURVE_FILE).write_text(self._files.curve.read_text(encoding="utf-8"), encoding="utf-8")
             self._files.remove()
-
-    def _begin(self) -> SavedState | None:
-        run = self._run
-        settings = {**self._recipe.describe(), **run.settings}
-        if run.processes.is_first:
-            saved = self._files.begin(settings, run.resume)
-        if run.processes.count > 1:
-            torch.distributed.barrier()
-            if not run.processes.is_first:
-                saved = self._files.begin(settings, True)
-        return saved
 
     def _estimate_memory(self) -> TrainingMemory:
         """Looks at one slice of a batch that is drawn for this alone."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
-from MedSAM3SegmentLib.adapters.image_summary import Features, ImageSummary
+from MedSAM3SegmentLib.adapters.image_summary import SUMMARY_FILE, Features, ImageSummary
 from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.features.pooled_features import features_name, pool_pictures
 from MedSAM3SegmentLib.models.detector import Sam3Detector
@@ -17,11 +17,29 @@ from MedSAM3SegmentLib.training.batches import BatchMaker, BatchPlan, ViewKey
 from MedSAM3SegmentLib.training.dataset import LabelledStack
 
 from .frozen_features import FrozenFeatures
+from .training_files import TrainingFiles
 
 #: Pictures that are summarized, moved and windowed as in training, each slice in at most so many ways.
 _PICTURES = 96
 _BATCH = 8
 _VIEWS = 8
+
+
+def summary_file(kept: TrainingFiles, is_resumed: bool, summarize: Callable[[], ImageSummary | None]) -> dict[str, str]:
+    """What an adapter's folder gets of its pictures: text by the file's name; nothing where they are too few.
+
+    Looking at pictures takes half an hour for a full-size model on a CPU, so a training that goes on after a break has
+    what it found before.
+
+    Args:
+        kept: what the training keeps while it runs; it has begun.
+    """
+    text = kept.read_note(SUMMARY_FILE) if is_resumed else None
+    if text is None:
+        summary = summarize()
+        text = "" if summary is None else summary.to_text()
+        kept.write_note(SUMMARY_FILE, text)
+    return {SUMMARY_FILE: text} if text else {}
 
 
 @torch.no_grad()

@@ -16,6 +16,8 @@ from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.io.atomic_write import atomic_draft
 from MedSAM3SegmentLib.training.loop import LoopState
 
+from .processes import Processes
+
 #: Of the learning curve.
 CURVE_FILE = "learning-curve.csv"
 
@@ -116,6 +118,15 @@ class TrainingFiles:
         self._read_curve(0 if state is None else state.loop.step)
         return state
 
+    def begin_on_all(self, processes: Processes, settings: Mapping[str, Any], resume: bool) -> SavedState | None:
+        """As ``begin``, where several processes train together: the first makes the folder for all."""
+        saved = self.begin(settings, resume) if processes.is_first else None
+        if processes.count > 1:
+            torch.distributed.barrier()
+            if not processes.is_first:
+                saved = self.begin(settings, True)
+        return saved
+
     def keep(self, state: SavedState) -> None:
         """Replace what was kept, whole or not at all."""
         loop = state.loop
@@ -129,6 +140,16 @@ class TrainingFiles:
         }
         with atomic_draft(self.folder / "state.pt") as draft:
             torch.save(content, draft)
+
+    def read_note(self, name: str) -> str | None:
+        """A text that was kept with the training; None where there is none."""
+        path = self.folder / name
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+
+    def write_note(self, name: str, text: str) -> None:
+        """Keep a text with the training, whole or not at all."""
+        with atomic_draft(self.folder / name) as draft:
+            draft.write_text(text, encoding="utf-8")
 
     def add_row(self, step: int, rate: float, losses: Mapping[str, float]) -> None:
         """A step of the learning curve."""

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from MedSAM3SegmentLib.adapters.image_summary import SUMMARY_FILE
 from MedSAM3SegmentLib.checkpoints.lora import load_adapter
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
 from MedSAM3SegmentLib.models.detector import Sam3Detector
@@ -22,6 +23,7 @@ from MedSAM3SegmentLib.training.dataset import LabelledStack
 from MedSAM3SegmentLib.training.detector_trainer import predict
 from MedSAM3SegmentLib.training.fine_tuning.frozen_features import FrozenFeatures
 from MedSAM3SegmentLib.training.fine_tuning.recipe import PromptKind
+from MedSAM3SegmentLib.training.fine_tuning.summarize_pictures import summarize_pictures
 from MedSAM3SegmentLib.training.fine_tuning.tuning import LoraOptions, Tune
 from MedSAM3SegmentLib.training.losses import Counts, LossWeights, detection_loss
 from support.fine_tuning import StopAtStep, recipe, tune
@@ -138,8 +140,18 @@ def test_kept_features_say_what_the_encoders_say(tiny: Sam3Detector, stacks: lis
 
 @pytest.mark.parametrize("kind", list(Tune))
 def test_a_training_goes_on_as_if_it_had_not_been_broken_off(
-    tiny_model_folder: Path, stacks: list[LabelledStack], tmp_path: Path, kind: Tune
+    tiny_model_folder: Path,
+    stacks: list[LabelledStack],
+    tmp_path: Path,
+    kind: Tune,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    looks = []
+    monkeypatch.setattr(
+        "MedSAM3SegmentLib.training.fine_tuning.fine_tune.summarize_pictures",
+        lambda *given: looks.append(1) or summarize_pictures(*given),
+    )
+
     def train(name: str, stop_after: int | None, resume: bool = False) -> None:
         stop = StopAtStep(100 if stop_after is None else stop_after)
         model = load_model(str(tiny_model_folder), "cpu", dtype="float32")
@@ -159,6 +171,11 @@ def test_a_training_goes_on_as_if_it_had_not_been_broken_off(
     for name, value in load_model(str(broken), "cpu").network.state_dict().items():
         assert torch.equal(value, first[name])
     assert not (tmp_path / "broken.training").exists()
+    # Pictures were summarized once for each of the two, not again after the break.
+    assert len(looks) == (0 if kind is Tune.ALL else 2)
+    summaries = [folder / SUMMARY_FILE for folder in (whole, broken)]
+    assert [path.exists() for path in summaries] == [kind is not Tune.ALL] * 2
+    assert kind is Tune.ALL or summaries[0].read_text() == summaries[1].read_text()
 
 
 def test_going_on_otherwise_than_begun_is_refused(
@@ -259,7 +276,8 @@ def test_two_processes_train_as_one(tiny_model_folder: Path, tmp_path: Path) -> 
         from MedSAM3SegmentLib.synthetic.phantom import make_phantom, tilted_grid
         from MedSAM3SegmentLib.training.dataset import stack_with_labels
         from MedSAM3SegmentLib.training.fine_tuning.processes import training_processes
-        from MedSAM3SegmentLib.training.fine_tuning.tuning import Tune
+        from MedSAM3SegmentLib.training.fine_tuning.summarize_pictures import summarize_pictures
+from MedSAM3SegmentLib.training.fine_tuning.tuning import Tune
         from support.fine_tuning import recipe, tune
 
         phantom = make_phantom(0, tilted_grid((8, 40, 40), (9.0, 9.0, 24.0)))
