@@ -57,10 +57,11 @@ def begin(bench: Any, segmenter: FakeSegmenter, segmentation: Any = None) -> Any
 
 
 def run(bench: Any, widget: Any, concepts: str = "liver; left kidney") -> None:
-    """Type the concepts, click, and wait for the end."""
+    """Type the concepts, click, and wait for the end, and for what showed it on the way to be gone."""
     widget.ui.conceptsEdit.plainText = concepts
     widget.ui.applyButton.click()
     bench.wait(lambda: not widget.panel.is_busy)
+    bench.wait(lambda: not segmentations(bench.slicer.mrmlScene, previews=True))
 
 
 def segmentations(scene: Any, previews: bool = False) -> list[Any]:

@@ -71,7 +71,7 @@ def check_effect(session: Session) -> Steps:
     meter = Meter(session, _VOLUME)
     try:
         for words, learns in (("drawn slices", False), ("drawn slices, learnt from", True)):
-            options.learnBox.checked = learns
+            options.learning.box.checked = learns
             with meter.measured(f"effect: {words}"):
                 yield from session.act(effect, options.propagateButton)
                 yield pause(0.7)
@@ -88,7 +88,7 @@ def check_effect(session: Session) -> Steps:
         )
     finally:
         meter.close()
-    options.learnBox.checked = False
+    options.learning.box.checked = False
     editor.setActiveEffect(None)
     session.open_panel()
 
