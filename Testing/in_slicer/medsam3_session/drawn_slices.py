@@ -31,6 +31,9 @@ def check_panel(session: Session) -> Steps:
     """*From prompts* in the panel."""
     abdomen, node, drawn = yield from _drawn(session)
     ui, checks = session.ui, session.checks
+    # What is imported at first use is not measured.
+    yield from session.run(ui.applyButton)
+    ui.undoButton.click()
     meter = Meter(session, _VOLUME)
     try:
         for words, learns in (("drawn slices", False), ("drawn slices, learnt from", True)):
@@ -109,6 +112,7 @@ def check_template(session: Session) -> Steps:
     ui.templateVolumeSelector.setCurrentNode(template.node)
     ui.templateSegmentationSelector.setCurrentNode(segmentation)
     yield pause(0.5)
+    yield from session.run(ui.applyButton)
     meter = Meter(session, _VOLUME)
     try:
         with meter.measured("panel: Apply where a template says"):
