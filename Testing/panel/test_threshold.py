@@ -36,7 +36,7 @@ def test_a_dragged_threshold_shows_and_a_released_one_writes_once(bench):
     assert widget.ui.resultsTable.currentRow() == 1
     assert "Not found" in widget.ui.conceptMessageLabel.text
     assert all(len(segment_in_world(node, segment)) == 0 for segment in segments(node).values())
-    assert segmentations(scene, previews=True) == []
+    bench.wait(lambda: segmentations(scene, previews=True) == [])
     assert len(segmenter.requests) == 1
     widget.ui.undoButton.click()
     assert snapshot(node) == at_first
