@@ -147,6 +147,31 @@ def held(segmentation: Any, segment_id: str, volume: Any) -> NDArray[np.bool_]:
     return np.asarray(array) > 0
 
 
+def add_segmentation(abdomen: Abdomen, name: str) -> Any:
+    """An empty segmentation node of its own over the volume."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(abdomen.node)
+    return node
+
+
+def add_segment(abdomen: Abdomen, segmentation: Any, name: str, mask: NDArray[np.bool_]) -> str:
+    """The ID of a new segment that holds ``mask`` ``[k, j, i]`` of the volume."""
+    segment_id = str(segmentation.GetSegmentation().AddEmptySegment("", name))
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), segmentation, segment_id, abdomen.node)
+    return segment_id
+
+
+def contents(segmentation: Any, abdomen: Abdomen) -> dict[str, NDArray[np.bool_]]:
+    """What each segment holds, by its name."""
+    return {name: held(segmentation, one, abdomen.node) for name, one in segment_ids(segmentation).items()}
+
+
+def are_equal(one: Mapping[str, NDArray[np.bool_]], other: Mapping[str, NDArray[np.bool_]]) -> bool:
+    """Whether two ``contents`` are the same."""
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
 def segment_ids(segmentation: Any) -> dict[str, str]:
     """The IDs of the segments by their names."""
     of = segmentation.GetSegmentation()

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import slicer
 
-from .abdomen import Abdomen, add_abdomen, add_large_abdomen, held, segment_ids
+from .abdomen import Abdomen, add_abdomen, add_large_abdomen, are_equal, contents, segment_ids
 from .session import Session
 from .steps import Steps, Until, pause
 from .views import colored
@@ -78,7 +77,7 @@ def _in_panel(session: Session, add: Callable[[], Abdomen], volume: str) -> Step
     session.checks.check("the panel has a line for commands", line is not None and line.widget.visible, line)
     # What is imported at first use is not measured.
     yield from _typed(line, "how big is the liver")
-    before = _voxels(node, abdomen)
+    before = contents(node, abdomen)
     meter = Meter(session, volume)
     try:
         for text in _TYPED:
@@ -87,14 +86,14 @@ def _in_panel(session: Session, add: Callable[[], Abdomen], volume: str) -> Step
                 yield pause(0.7)
         for _ in range(len(_TYPED)):
             # What changed nothing is no undo.
-            if _equal(before, _voxels(node, abdomen)):
+            if are_equal(before, contents(node, abdomen)):
                 break
             with meter.measured("Undo"):
                 session.panel.undo()
                 yield pause(0.5)
     finally:
         meter.close()
-    session.checks.check("all is as before after as many undos", _equal(before, _voxels(node, abdomen)), volume)
+    session.checks.check("all is as before after as many undos", are_equal(before, contents(node, abdomen)), volume)
 
 
 def _in_effect(session: Session) -> Steps:
@@ -103,14 +102,16 @@ def _in_effect(session: Session) -> Steps:
     editor, effect = session.open_effect(node, abdomen.node, ids["liver"])
     yield pause(0.5)
     line = effect.options.command
-    before = _voxels(node, abdomen)
+    before = contents(node, abdomen)
     yield from _typed(line, "shrink 3 mm")
-    shrunk = _voxels(node, abdomen)
-    session.checks.check("the effect's line changes the selected segment", not _equal(before, shrunk), line.label.text)
+    shrunk = contents(node, abdomen)
+    session.checks.check(
+        "the effect's line changes the selected segment", not are_equal(before, shrunk), line.label.text
+    )
     editor.undo()
-    session.checks.check("Segment Editor's Undo takes it back", _equal(before, _voxels(node, abdomen)), "")
+    session.checks.check("Segment Editor's Undo takes it back", are_equal(before, contents(node, abdomen)), "")
     line.redoButton.click()
-    session.checks.check("the line's Redo does it again", _equal(shrunk, _voxels(node, abdomen)), line.label.text)
+    session.checks.check("the line's Redo does it again", are_equal(shrunk, contents(node, abdomen)), line.label.text)
     slicer.util.mainWindow().grab().save(f"{slicer.app.temporaryPath}/medsam3-effect.png")
     editor.setActiveEffect(None)
     session.open_panel()
@@ -132,11 +133,3 @@ def _typed(line: Any, text: str) -> Steps:
     line.edit.text = text
     line.run()
     yield Until(lambda: not line.is_busy, f"an end of '{text}'", 300)
-
-
-def _voxels(node: Any, abdomen: Abdomen) -> dict[str, Any]:
-    return {name: held(node, one, abdomen.node) for name, one in segment_ids(node).items()}
-
-
-def _equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import slicer
 
-from .abdomen import Abdomen, add_abdomen, held, overlap
+from .abdomen import Abdomen, add_abdomen, add_segment, add_segmentation, held, overlap
 from .session import Session
 from .steps import Steps, pause
 
@@ -24,9 +23,7 @@ def check_drawn_concepts(session: Session) -> Steps:
     session.close_scene()
     session.open_panel()
     abdomen = add_abdomen()
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn")
-    node.CreateDefaultDisplayNodes()
-    node.SetReferenceImageGeometryParameterFromVolumeNode(abdomen.node)
+    node = add_segmentation(abdomen, "drawn")
     _draw(abdomen, node, _FIRST)
     yield from _follow(session, abdomen, node, _FIRST)
     _check(session, abdomen, node, _FIRST, "")
@@ -49,10 +46,9 @@ def _draw(abdomen: Abdomen, node: Any, organs: Sequence[str]) -> None:
     for organ in organs:
         mask = abdomen.mask(organ)
         most = int(mask.sum((1, 2)).argmax())
-        drawn = np.zeros(mask.shape, np.uint8)
+        drawn = np.zeros_like(mask)
         drawn[most] = mask[most]
-        segment_id = node.GetSegmentation().AddEmptySegment("", organ)
-        slicer.util.updateSegmentBinaryLabelmapFromArray(drawn, node, segment_id, abdomen.node)
+        add_segment(abdomen, node, organ, drawn)
 
 
 def _follow(session: Session, abdomen: Abdomen, node: Any, organs: Sequence[str]) -> Steps:

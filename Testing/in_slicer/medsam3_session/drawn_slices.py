@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import slicer
 
-from .abdomen import Abdomen, add_abdomen, held, overlap, segment_ids
+from .abdomen import Abdomen, add_abdomen, add_segment, add_segmentation, are_equal, contents, overlap, segment_ids
 from .session import Session, Stopwatch
 from .steps import Steps, Until, pause
 from .views import shown_views
@@ -47,7 +46,7 @@ def check_panel(session: Session) -> Steps:
             yield pause(0.5)
             checks.check(
                 f"panel: one Undo takes back all of {words}",
-                _equal(drawn, _content(node, abdomen)),
+                are_equal(drawn, contents(node, abdomen)),
                 ui.resultLabel.text,
             )
         for words, learns in (("drawn slices", False), ("learning from drawn slices", True)):
@@ -56,7 +55,7 @@ def check_panel(session: Session) -> Steps:
             yield from _cancelled(session, f"panel: {words}", ui.cancelButton, lambda: session.panel.is_busy)
             checks.check(
                 f"panel: cancelled, {words} changes nothing",
-                _equal(drawn, _content(node, abdomen)),
+                are_equal(drawn, contents(node, abdomen)),
                 ui.resultLabel.text,
             )
     finally:
@@ -83,7 +82,7 @@ def check_effect(session: Session) -> Steps:
             editor.undo()
             yield pause(0.5)
             session.checks.check(
-                f"effect: one Undo takes back all of {words}", _equal(drawn, _content(node, abdomen)), ""
+                f"effect: one Undo takes back all of {words}", are_equal(drawn, contents(node, abdomen)), ""
             )
         session.press(options.propagateButton)
         yield from _cancelled(
@@ -101,9 +100,7 @@ def check_template(session: Session) -> Steps:
     session.close_scene()
     session.open_panel()
     template = add_abdomen()
-    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "template")
-    segmentation.CreateDefaultDisplayNodes()
-    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(template.node)
+    segmentation = add_segmentation(template, "template")
     _add_segments(template, segmentation, every=1)
     abdomen = add_abdomen()
     session.choose(abdomen, "; ".join(_ORGANS))
@@ -133,31 +130,28 @@ def _drawn(session: Session) -> Steps:
     session.close_scene()
     session.open_panel()
     abdomen = add_abdomen()
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn")
-    node.CreateDefaultDisplayNodes()
-    node.SetReferenceImageGeometryParameterFromVolumeNode(abdomen.node)
+    node = add_segmentation(abdomen, "drawn")
     _add_segments(abdomen, node, _EVERY)
     session.choose(abdomen, "; ".join(_ORGANS))
     session.choose_mode("FROM_PROMPTS")
     session.ui.segmentationSelector.setCurrentNode(node)
     yield pause(0.7)
-    return abdomen, node, _content(node, abdomen)
+    return abdomen, node, contents(node, abdomen)
 
 
 def _add_segments(abdomen: Abdomen, node: Any, every: int) -> None:
     for organ in _ORGANS:
         mask = abdomen.mask(organ)
-        drawn = np.zeros(mask.shape, np.uint8)
+        drawn = np.zeros_like(mask)
         slices = np.flatnonzero(mask.any((1, 2)))[::every]
         drawn[slices] = mask[slices]
-        segment_id = node.GetSegmentation().AddEmptySegment("", organ)
-        slicer.util.updateSegmentBinaryLabelmapFromArray(drawn, node, segment_id, abdomen.node)
+        add_segment(abdomen, node, organ, drawn)
 
 
 def _check_between(
     session: Session, abdomen: Abdomen, node: Any, words: str, organs: tuple[str, ...] = _ORGANS
 ) -> None:
-    content = _content(node, abdomen)
+    content = contents(node, abdomen)
     for organ in organs:
         alike = overlap(content.get(organ, np.zeros(abdomen.labels.shape, bool)), abdomen.mask(organ))
         session.checks.check(f"{words}: {organ} is whole", alike >= _ALIKE, f"Dice {alike:.3f}")
@@ -186,11 +180,3 @@ def _cancelled(session: Session, words: str, button: Any, is_on_its_way: Callabl
     yield Until(lambda: not is_on_its_way(), f"an end of what was cancelled, {words}", 60)
     session.checks.at_most(f"{words} is cancelled", watch.milliseconds, _PROMPTLY, "ms")
     yield pause(0.5)
-
-
-def _content(node: Any, abdomen: Abdomen) -> dict[str, Any]:
-    return {name: held(node, one, abdomen.node) for name, one in segment_ids(node).items()}
-
-
-def _equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)

@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import qt
 import slicer
 
-from .abdomen import Abdomen, add_abdomen
+from .abdomen import Abdomen, add_abdomen, add_segment, add_segmentation
 from .session import Session, Stopwatch
 from .steps import Steps, Until, pause
 from .window_gaps import Meter
@@ -63,14 +62,9 @@ def _segmented(session: Session) -> Abdomen:
     session.close_scene()
     session.open_panel()
     abdomen = add_abdomen()
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn")
-    node.CreateDefaultDisplayNodes()
-    node.SetReferenceImageGeometryParameterFromVolumeNode(abdomen.node)
+    node = add_segmentation(abdomen, "drawn")
     for name, organ in _NAMES.items():
-        segment_id = node.GetSegmentation().AddEmptySegment(name, name)
-        slicer.util.updateSegmentBinaryLabelmapFromArray(
-            abdomen.mask(organ).astype(np.uint8), node, segment_id, abdomen.node
-        )
+        add_segment(abdomen, node, name, abdomen.mask(organ))
     return abdomen
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from .abdomen import ORGANS, Abdomen, add_abdomen, sample_as_shown, segment_ids, segmentations
+from .abdomen import ORGANS, Abdomen, add_abdomen, add_segmentation, sample_as_shown, segment_ids, segmentations
 from .session import Session
 from .steps import Steps, pause
 from .views import colored, show_place, shown_views
@@ -57,9 +57,7 @@ def check_others(session: Session) -> Steps:
     session.close_scene()
     session.open_panel()
     abdomen = add_abdomen()
-    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "of a person")
-    other.CreateDefaultDisplayNodes()
-    other.SetReferenceImageGeometryParameterFromVolumeNode(abdomen.node)
+    other = add_segmentation(abdomen, "of a person")
     for name in ("first", "second", "third"):
         segment_id = other.GetSegmentation().AddEmptySegment(name, name)
         slicer.util.updateSegmentBinaryLabelmapFromArray(
