@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 import torch
 
 from markdown_table import MarkdownTable
-from MedSAM3SegmentLib.models.detection_stages import SharedStages, detect_whole
 from MedSAM3SegmentLib.models.detector import BoxPrompts, DetectorOutput, Sam3Detector, VisionFeatures
+from MedSAM3SegmentLib.models.network.detection_stages import SharedStages, detect_whole
 from MedSAM3SegmentLib.models.threads import count_usable_cores
 from phrase_stages import full_size
 

@@ -17,8 +17,8 @@ from transformers import Sam3Config, Sam3Model
 from markdown_table import MarkdownTable
 from MedSAM3SegmentLib.checkpoints.build import empty_network, fill_network
 from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
-from MedSAM3SegmentLib.models.detection_stages import detect_whole
 from MedSAM3SegmentLib.models.detector import BoxPrompts, Sam3Detector, TextFeatures, VisionFeatures
+from MedSAM3SegmentLib.models.network.detection_stages import detect_whole
 
 TOKENS, CHANNELS, WIDTH, WORDS = 72 * 72, 1024, 256, 5
 ROUNDS = 2

@@ -18,7 +18,7 @@ from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.errors import ModelError
 from MedSAM3SegmentLib.provenance import ModelIdentity
 
-from .detection_stages import (
+from .network.detection_stages import (
     PADDING_LABEL,
     BoxPrompts,
     SharedStages,
@@ -27,7 +27,8 @@ from .detection_stages import (
     detect_whole,
     share_stages,
 )
-from .roi_align import install_roi_align
+from .network.roi_align import install_roi_align
+from .network.vision_backbone import encode_pixels, fits_windows
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer, Sam3Model
@@ -231,7 +232,10 @@ class Sam3Detector:
             pixels: ``[slice, 3, size, size]`` from ``model_input.to_model_input``.
         """
         pixels = pixels.to(self.device, self.network.dtype)
-        return VisionFeatures(self.network.vision_encoder.backbone(pixels).last_hidden_state)
+        backbone = self.network.vision_encoder.backbone
+        if self.device.type == "cpu" and not torch.is_grad_enabled() and fits_windows(backbone, pixels.shape[-1]):
+            return VisionFeatures(encode_pixels(backbone, pixels))
+        return VisionFeatures(backbone(pixels).last_hidden_state)
 
     def build_pyramid(self, features: VisionFeatures) -> FeaturePyramid:
         """Run the neck over the backbone's output; cheap, and shared by all phrases."""

@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from transformers import Sam3Model
     from transformers.models.sam3.modeling_sam3 import Sam3ImageSegmentationOutput
 
-    from .detector import FeaturePyramid, TextFeatures
+    from MedSAM3SegmentLib.models.detector import FeaturePyramid, TextFeatures
 
 #: Label of a box that is only padding (transformers' convention).
 PADDING_LABEL = -10
+
+#: Tokens that go through a feed-forward network together on a CPU, so that what they are widened to stays in its cache.
+_WIDENED_AT_ONCE = 2 * 24 * 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,7 +239,7 @@ def _encode(network: Sam3Model, shared: SharedStages, prompt: PromptTokens) -> t
         )
         # What is computed here and used once is added to in place: these are the largest tensors of a phrase.
         hidden = attention.add_(hidden)
-        hidden = _mlp(layer.mlp, layer.layer_norm3(hidden)).add_(hidden)
+        hidden = _feed_forward(layer, hidden)
     return hidden
 
 
@@ -246,6 +249,15 @@ def _attend_to_slice(layer: Any, hidden: torch.Tensor, positions: torch.Tensor) 
     placed = normed + positions
     attention, _ = layer.self_attn(query=placed, key=placed, value=normed)
     return cast(torch.Tensor, attention.add_(hidden))
+
+
+def _feed_forward(layer: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """The last part of a layer of the DETR encoder, without gradients in place."""
+    if torch.is_grad_enabled() or hidden.device.type != "cpu":
+        return _mlp(layer.mlp, layer.layer_norm3(hidden)).add_(hidden)
+    for tokens in torch.split(hidden.flatten(0, 1), _WIDENED_AT_ONCE):
+        tokens.add_(_mlp(layer.mlp, layer.layer_norm3(tokens)))
+    return hidden
 
 
 def _mlp(mlp: Any, hidden: torch.Tensor) -> torch.Tensor:
@@ -275,13 +287,18 @@ def _decode_masks(
         else:
             doubled = interpolate(pixels, scale_factor=2, mode="nearest")
             added = conv2d(doubled, head.pixel_decoder.conv_layers[number].weight, padding=1)
-        joined = added.reshape(-1, shared.times, *added.shape[1:]).add_(lateral[:, None])
-        pixels = head.pixel_decoder.norms[number](joined.flatten(0, 1)).relu_()
-    # The projection of the pixels is taken over to the few queries.
-    projection, embedded = head.instance_projection, head.mask_embedder(queries)
-    constant = embedded @ projection.bias
-    masks = torch.einsum("bqc,bchw->bqhw", embedded @ projection.weight[:, :, 0, 0], pixels)
-    return masks.add_(constant[..., None, None]), head.semantic_projection(pixels)
+        added.view(-1, shared.times, *added.shape[1:]).add_(lateral[:, None])
+        pixels = head.pixel_decoder.norms[number](added).relu_()
+    # The projections of the pixels are taken over to the few queries, and the semantic map is one query more: in one
+    # product, in the order in which the pixels lie.
+    projection, semantic = head.instance_projection, head.semantic_projection
+    embedded = head.mask_embedder(queries)
+    over = semantic.weight.flatten(1).expand(len(embedded), -1, -1)
+    weights = torch.cat([embedded @ projection.weight.flatten(1), over], 1)
+    constants = torch.cat([embedded @ projection.bias, semantic.bias.expand(len(embedded), 1)], 1)
+    logits = torch.baddbmm(constants[:, None], pixels.permute(0, 2, 3, 1).flatten(1, 2), weights.transpose(1, 2))
+    masks = logits.view(len(logits), *pixels.shape[-2:], -1).permute(0, 3, 1, 2)
+    return masks[:, :-1], masks[:, -1:]
 
 
 def box_bias(decoder: Any, reference_boxes: torch.Tensor, shape: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
