@@ -84,8 +84,9 @@ class EncoderCount:
 
     def __init__(self, segmenter: Segmenter) -> None:
         self.slices = 0
-        backbone = segmenter.model.network.vision_encoder.backbone
-        backbone.register_forward_hook(self._count)
+        # The first part that each slice goes through, once.
+        embeddings = segmenter.model.network.vision_encoder.backbone.embeddings
+        embeddings.register_forward_hook(self._count)
 
     def _count(self, module: object, inputs: tuple[np.ndarray, ...], output: object) -> None:
         del module, output

@@ -32,11 +32,15 @@ if TYPE_CHECKING:
     from .fine_tuning.frozen_features import FrozenFeatures
 
 
-def predict(model: Sam3Detector, batch: Batch, frozen: FrozenFeatures | None = None) -> DetectorOutput:
+def predict(
+    model: Sam3Detector, batch: Batch, frozen: FrozenFeatures | None = None, *, by_layers: bool = False
+) -> DetectorOutput:
     """The raw detections of a batch; each picture goes through the vision encoder once.
 
     Args:
         frozen: the features of encoders that are not trained.
+        by_layers: go through all of transformers' layers for each phrase, which is slower, in place of computing once
+            what phrases share; for those that do something at each layer.
     """
     if frozen is None:
         pyramid = model.build_pyramid(model.encode_images(batch.pixels))
@@ -44,7 +48,10 @@ def predict(model: Sam3Detector, batch: Batch, frozen: FrozenFeatures | None = N
     else:
         pyramid, phrases = frozen.pyramid(batch), frozen.phrases(batch.phrases)
     per_slice = len(batch.phrases) // len(batch.pictures)
-    return model.detect(pyramid.repeat_each(per_slice), phrases, BoxPrompts(batch.boxes, batch.box_labels))
+    boxes = BoxPrompts(batch.boxes, batch.box_labels)
+    if by_layers:
+        return model.detect(pyramid.repeat_each(per_slice), phrases, boxes)
+    return model.detect(model.share_stages(pyramid).repeat_each(per_slice), phrases, boxes)
 
 
 class BatchSource(Protocol):

@@ -225,7 +225,9 @@ def test_cancelling_training_says_where_it_stopped(
 
 def test_each_picture_is_encoded_once_whatever_is_asked(model: Sam3Detector, stacks: list[LabelledStack]) -> None:
     seen: list[int] = []
-    model.network.vision_encoder.backbone.register_forward_hook(lambda *call: seen.append(call[1][0].shape[0]))
+    model.network.vision_encoder.backbone.embeddings.register_forward_hook(
+        lambda *call: seen.append(call[1][0].shape[0])
+    )
     predict(model, maker(stacks).draw())
     assert seen == [8]
 

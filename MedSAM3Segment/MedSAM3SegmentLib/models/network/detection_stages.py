@@ -1,11 +1,11 @@
 """The detector's stages in two parts: what depends on the slice alone, once, and what each phrase adds.
 
-transformers' ``Sam3Model.forward`` computes all of it anew for each phrase (``detect_whole``, which training with boxes
-uses and which the parts are measured against). What does not depend on the phrase: the first self-attention of the DETR
-encoder, which comes before the first look at the words; the geometry token where nothing is drawn; of the pixel
-decoder, whose convolutions are linear, the half that comes from the feature pyramid. The other half is a convolution of
-features that were doubled in size by repetition, which is a transposed convolution with less than half of the
-multiplications.
+transformers' ``Sam3Model.forward`` computes all of it anew for each phrase (``detect_whole``, which training that keeps
+no activations uses and which the parts are measured against). What does not depend on the phrase: the first
+self-attention of the DETR encoder, which comes before the first look at the words; the geometry token where nothing is
+drawn; of the pixel decoder, whose convolutions are linear, the half that comes from the feature pyramid. The other half
+is a convolution of features that were doubled in size by repetition, which is a transposed convolution with less than
+half of the multiplications.
 """
 
 from __future__ import annotations

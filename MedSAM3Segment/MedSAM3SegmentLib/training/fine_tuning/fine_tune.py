@@ -230,13 +230,13 @@ class _Training:
         device = self._model.device.type
         dtype = training_dtype(device)
         mixed = torch.autocast(device, dtype) if dtype is torch.bfloat16 else nullcontext()
-        losses = self._recipe.losses or LossWeights()
+        losses, by_layers = self._recipe.losses or LossWeights(), self._run.checkpoint_activations
         with mixed:
             if isinstance(losses, MetaLossWeights):
                 with recorded_decoder(self._model.network) as call:
-                    raw = predict(self._model, part, self._frozen)
+                    raw = predict(self._model, part, self._frozen, by_layers=by_layers)
                 return meta_loss(self._model.network, raw, call, part.targets, losses, counts)
-            raw = predict(self._model, part, self._frozen)
+            raw = predict(self._model, part, self._frozen, by_layers=by_layers)
         return detection_loss(raw, part.targets, losses, counts)
 
     def _count(self, step: int, rate: float, losses: Mapping[str, float]) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from MedSAM3SegmentLib.adapters.slice_adapter import SliceAdapter
 from MedSAM3SegmentLib.models.detector import FeaturePyramid, Sam3Detector, TextFeatures, VisionFeatures
+from MedSAM3SegmentLib.models.devices import training_dtype
 from MedSAM3SegmentLib.training.batches import Batch, Run, ViewKey
 
 
@@ -65,8 +66,17 @@ class FrozenFeatures:
     def _of(self, key: ViewKey, picture: Callable[[], torch.Tensor]) -> torch.Tensor:
         """Of one picture, ``[token, channel]``."""
         if key not in self._tokens:
-            self._tokens[key] = self._model.encode_images(picture()).tokens[0].cpu()
+            with self._mixed():
+                self._tokens[key] = self._model.encode_images(picture()).tokens[0].cpu()
         return self._tokens[key]
+
+    def _mixed(self) -> torch.autocast:
+        """What encoders compute in: the same in a training step and before the first, when some pictures are looked at.
+
+        What is kept must not depend on which of the two asked first, or a training that goes on would be another one.
+        """
+        device = self._model.device.type
+        return torch.autocast(device, torch.bfloat16, enabled=training_dtype(device) is torch.bfloat16)
 
     @torch.no_grad()
     def pooled(self, batch: Batch) -> torch.Tensor:
@@ -79,7 +89,8 @@ class FrozenFeatures:
         """One entry for each phrase."""
         for phrase in dict.fromkeys(phrases):
             if phrase not in self._phrases:
-                encoded = self._model.encode_phrases([phrase])
+                with self._mixed():
+                    encoded = self._model.encode_phrases([phrase])
                 self._phrases[phrase] = encoded.text_embeds[0][encoded.attention_mask[0]]
         known = [self._phrases[phrase] for phrase in phrases]
         embeds = torch.nn.utils.rnn.pad_sequence(known, batch_first=True)

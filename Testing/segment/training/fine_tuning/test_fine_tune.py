@@ -21,6 +21,7 @@ from MedSAM3SegmentLib.models.load_model import load_model
 from MedSAM3SegmentLib.training.batches import BatchMaker
 from MedSAM3SegmentLib.training.dataset import LabelledStack
 from MedSAM3SegmentLib.training.detector_trainer import predict
+from MedSAM3SegmentLib.training.fine_tuning import frozen_features
 from MedSAM3SegmentLib.training.fine_tuning.frozen_features import FrozenFeatures
 from MedSAM3SegmentLib.training.fine_tuning.recipe import PromptKind
 from MedSAM3SegmentLib.training.fine_tuning.summarize_pictures import summarize_pictures
@@ -121,12 +122,17 @@ def test_frozen_encoders_see_each_picture_once(
     tiny: Sam3Detector, stacks: list[LabelledStack], tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     seen: list[int] = []
-    tiny.network.vision_encoder.backbone.register_forward_hook(lambda *call: seen.append(call[1][0].shape[0]))
+    tiny.network.vision_encoder.backbone.embeddings.register_forward_hook(
+        lambda *call: seen.append(call[1][0].shape[0])
+    )
     tune(tiny, stacks, recipe(Tune.DETECTOR, steps=20), tmp_path / "a", tiny_model_folder)
     assert 0 < sum(seen) <= sum(len(stack.slices) for stack in stacks)
 
 
-def test_kept_features_say_what_the_encoders_say(tiny: Sam3Detector, stacks: list[LabelledStack]) -> None:
+def test_kept_features_say_what_the_encoders_say(
+    tiny: Sam3Detector, stacks: list[LabelledStack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frozen_features, "training_dtype", lambda _device: torch.float32)
     plan = recipe(Tune.DETECTOR).effective_plan
     batch = BatchMaker(stacks, plan, tiny.image_size, 16, 3).draw()
     frozen, with_pyramids = FrozenFeatures(tiny), FrozenFeatures(tiny, pyramid_bytes=1 << 20)
@@ -136,6 +142,19 @@ def test_kept_features_say_what_the_encoders_say(tiny: Sam3Detector, stacks: lis
     for one in known:
         torch.testing.assert_close(one.pred_masks, plain.pred_masks, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(one.presence_logits, plain.presence_logits, rtol=1e-4, atol=1e-4)
+
+
+def test_features_do_not_depend_on_where_they_are_asked_for_first(
+    tiny: Sam3Detector, stacks: list[LabelledStack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first step, where pictures are looked at, or within one; on processors that multiply in bfloat16."""
+    monkeypatch.setattr(frozen_features, "training_dtype", lambda _device: torch.bfloat16)
+    batch = BatchMaker(stacks, recipe(Tune.DETECTOR).effective_plan, tiny.image_size, 16, 3).draw()
+    before, within = FrozenFeatures(tiny), FrozenFeatures(tiny)
+    pooled, words = before.pooled(batch), before.phrases(batch.phrases)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(within.pooled(batch), pooled)
+        assert torch.equal(within.phrases(batch.phrases).text_embeds, words.text_embeds)
 
 
 @pytest.mark.parametrize("kind", list(Tune))

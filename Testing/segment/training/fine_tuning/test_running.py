@@ -35,7 +35,8 @@ def test_checkpointed_activations_give_the_same_gradients(tiny: Sam3Detector, st
 
     def gradients() -> dict[str, torch.Tensor]:
         network.zero_grad(set_to_none=True)
-        torch.stack(list(detection_loss(predict(tiny, batch), batch.targets, LossWeights()).values())).sum().backward()
+        raw = predict(tiny, batch, by_layers=True)
+        torch.stack(list(detection_loss(raw, batch.targets, LossWeights()).values())).sum().backward()
         return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
 
     plain = gradients()
@@ -62,7 +63,8 @@ def test_a_training_with_them_is_the_same_and_takes_less(
             say_memory=lambda one, name=name: memory.update({name: one}),
         )
     curves = [losses_in(tmp_path / name / "learning-curve.csv") for name in ("plain", "saved")]
-    assert curves[0] == curves[1]
+    # Without them phrases on a slice share what they can, which is rounded otherwise.
+    assert [float(loss) for loss in curves[0]] == pytest.approx([float(loss) for loss in curves[1]], rel=1e-3)
     assert memory["saved"].pictures < 0.7 * memory["plain"].pictures
 
 
