@@ -16,7 +16,8 @@ import torch
 
 from markdown_table import MarkdownTable
 from MedSAM3SegmentLib.models.detector import BoxPrompts, DetectorOutput, Sam3Detector, VisionFeatures
-from MedSAM3SegmentLib.models.network.detection_stages import SharedStages, detect_whole
+from MedSAM3SegmentLib.models.network.detection_stages import detect_whole
+from MedSAM3SegmentLib.models.network.stage_types import SharedStages
 from MedSAM3SegmentLib.models.threads import count_usable_cores
 from phrase_stages import full_size
 

@@ -18,7 +18,7 @@ from MedSAM3SegmentLib.features import slice_encoder
 from MedSAM3SegmentLib.geometry.soft_mask import SoftMask
 from MedSAM3SegmentLib.models import devices
 from MedSAM3SegmentLib.models.detector import DetectorOutput, TextFeatures
-from MedSAM3SegmentLib.models.network.detection_stages import BoxPrompts, SharedStages
+from MedSAM3SegmentLib.models.network.stage_types import BoxPrompts, SharedStages
 from MedSAM3SegmentLib.models.threads import VARIABLES
 from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.request import SegmentRequest
