@@ -22,8 +22,9 @@ from MedSAM3SegmentLib.evaluation.cases.nnunet_cases import nnunet_cases
 from MedSAM3SegmentLib.evaluation.empty_rule import EmptyRule
 from MedSAM3SegmentLib.evaluation.evaluate_cases import Evaluation, evaluate
 from MedSAM3SegmentLib.evaluation.model_prediction import ModelPredictions, PromptKind
+from MedSAM3SegmentLib.evaluation.pages import facts_of
 from MedSAM3SegmentLib.evaluation.prediction import FilePredictions, Predictor
-from MedSAM3SegmentLib.evaluation.tables import Table, facts_of, tables_of
+from MedSAM3SegmentLib.evaluation.tables import Table, tables_of
 from MedSAM3SegmentLib.progress import RunCallbacks
 from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
 

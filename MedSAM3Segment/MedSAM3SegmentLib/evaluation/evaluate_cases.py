@@ -20,11 +20,11 @@ from .case_row import COLUMNS, CaseRow, score_case
 from .cases.case import CaseSet, EvaluationCase, Reference, check_names
 from .empty_rule import EmptyRule
 from .kept_masks import KeptMasks
+from .pages import html_of, markdown_of
 from .prediction import Prediction, Predictor
 from .run_folder import CaseResult, RunFolder, locked, read_run
 from .scores.mask_scores import SURFACE_LIBRARY, check_surface_library
 from .summarize import compare_methods, compare_runs, compare_words_with_boxes, summarize, summarize_together
-from .tables import html_of, markdown_of
 
 FORMAT = 1
 
