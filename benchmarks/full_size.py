@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from markdown_table import MarkdownTable
+from markdown_table import MarkdownTable, place_of
 from MedSAM3SegmentLib.models.detector import BoxPrompts, DetectorOutput, Sam3Detector, VisionFeatures
 from MedSAM3SegmentLib.models.network.detection_stages import detect_whole
 from MedSAM3SegmentLib.models.network.stage_types import SharedStages
@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     differences = [largest_difference(one, other) for one, other in zip(ours, theirs, strict=False)]
 
     about = f"Full-size SAM 3, one slice, {PHRASES} phrases, {options.dtype}, {options.threads} threads"
-    table = MarkdownTable("full_size", ("", "by the clock", "by CPU seconds"), about)
+    table = MarkdownTable(place_of("full_size", dtype), ("", "by the clock", "by CPU seconds"), about)
     table.add_row("one whole pass for each phrase, the published loop", *_seconds(whole))
     table.add_row("all of it here", *_seconds(ours_at_once))
     for name in ("phrases read", "image encoder", "neck, and what phrases share"):

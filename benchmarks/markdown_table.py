@@ -46,6 +46,11 @@ class MarkdownTable:
         print(f"\n{self}", flush=True)
 
 
+def place_of(name: str, dtype: torch.dtype) -> str:
+    """Where a benchmark's table in a number format stands: that in float32 at the benchmark's own name."""
+    return name if dtype is torch.float32 else f"{name}_{str(dtype).removeprefix('torch.')}"
+
+
 def _processor() -> str:
     """The processor's kind, and what PyTorch uses of it."""
     return f"{platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"

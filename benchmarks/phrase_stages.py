@@ -1,4 +1,4 @@
-"""What a phrase costs on an encoded slice of full-size SAM 3, as transformers computes it and with what is shared.
+"""What a slice and a phrase cost full-size SAM 3 on a CPU, as transformers computes them and as they are computed here.
 
 Random weights; the stages in alternation, as CPU seconds. Takes minutes. Run with ``make bench``; figures stand in
 docs/performance.md, and nothing is asserted. ``full_size.py`` measures whole passes, the image encoder included.
@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from transformers import Sam3Config, Sam3Model
 
-from markdown_table import MarkdownTable
+from markdown_table import MarkdownTable, place_of
 from MedSAM3SegmentLib.checkpoints.build import empty_network, fill_network
 from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.models.detector import BoxPrompts, Sam3Detector, TextFeatures, VisionFeatures
@@ -55,9 +55,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     pyramid = model.build_pyramid(vision)
     shared = model.share_stages(pyramid)
     boxes = BoxPrompts(BoxPrompts.none(1).boxes.to(dtype), BoxPrompts.none(1).labels)
+    pixels = torch.randn(1, 3, model.image_size, model.image_size, generator=generator).to(dtype)
+    whole_slice, whole_phrase = "image encoder as transformers computes it", "a phrase as transformers computes it"
     stages: dict[str, Callable[[], object]] = {
+        whole_slice: lambda: model.network.vision_encoder.backbone(pixels),
+        "image encoder": lambda: model.encode_images(pixels),
         "neck": lambda: model.build_pyramid(vision),
-        "a phrase as transformers computes it": lambda: detect_whole(model.network, pyramid, phrase, boxes),
+        whole_phrase: lambda: detect_whole(model.network, pyramid, phrase, boxes),
         "what is shared, once for a slice": lambda: model.share_stages(pyramid),
         "a phrase on what is shared": lambda: model.detect(shared, phrase),
     }
@@ -67,12 +71,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             started = time.process_time()
             work()
             seconds[name].append(time.process_time() - started)
-    headings = ("", "seconds", "share of a whole phrase")
+    headings = ("", "seconds", "share of what transformers takes for a slice", "for a phrase")
     about = f"CPU seconds, {options.dtype}, {torch.get_num_threads()} threads"
-    table = MarkdownTable("phrase_stages", headings, about)
-    whole = min(seconds["a phrase as transformers computes it"])
+    table = MarkdownTable(place_of("phrase_stages", dtype), headings, about)
+    of_slice, of_phrase = min(seconds[whole_slice]), min(seconds[whole_phrase])
     for name, times in seconds.items():
-        table.add_row(name, ", ".join(f"{each:.2f}" for each in times), f"{min(times) / whole:.2f}")
+        shares = (f"{min(times) / whole:.2f}" for whole in (of_slice, of_phrase))
+        table.add_row(name, ", ".join(f"{each:.2f}" for each in times), *shares)
     table.print()
 
 

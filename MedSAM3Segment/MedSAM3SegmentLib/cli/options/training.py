@@ -168,8 +168,8 @@ def add_fine_tuning_options(parser: argparse.ArgumentParser) -> None:
         "--checkpoint-activations",
         action="store_true",
         default=None,
-        help="need less memory for pictures: compute layers again on the way back, with the same gradients, in about a "
-        "third more time",
+        help="need less memory for pictures: compute layers again on the way back, with the same gradients, in about "
+        "half more time",
     )
     group.add_argument(
         "--tensorboard",
