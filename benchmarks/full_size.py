@@ -15,13 +15,15 @@ from collections.abc import Callable, Sequence
 import torch
 
 from markdown_table import MarkdownTable, place_of
-from MedSAM3SegmentLib.models.detector import BoxPrompts, DetectorOutput, Sam3Detector, VisionFeatures
+from MedSAM3SegmentLib.models.detector import BoxPrompts, DetectorOutput, Sam3Detector, TextFeatures, VisionFeatures
 from MedSAM3SegmentLib.models.network.detection_stages import detect_whole
-from MedSAM3SegmentLib.models.network.stage_types import SharedStages
+from MedSAM3SegmentLib.models.network.stage_types import DenseMasks, SharedStages
 from MedSAM3SegmentLib.models.threads import count_usable_cores
 from phrase_stages import full_size
 
 PHRASES = 5
+#: Queries of a slice whose masks are looked at; few score high enough.
+MASKS = 10
 #: Tokens that transformers' processor pads each phrase to, and what this project pads five short ones to.
 PUBLISHED_WORDS, WORDS = 32, 6
 #: Token numbers of CLIP's vocabulary: where a phrase begins and ends.
@@ -52,6 +54,13 @@ def largest_difference(ours: DetectorOutput, other: DetectorOutput) -> float:
     return max(float((getattr(ours, name) - getattr(other, name)).abs().max()) for name in names)
 
 
+def detect_phrase(model: Sam3Detector, shared: SharedStages, phrase: TextFeatures) -> DetectorOutput:
+    """What a run asks of a slice and a phrase: all scores, and the masks of the queries that score high enough."""
+    output = model.detect(shared, phrase)
+    output.masks.of(0, range(MASKS))
+    return output
+
+
 def published_loop(model: Sam3Detector, pixels: torch.Tensor, passes: int) -> list[DetectorOutput]:
     """One whole forward pass per phrase, as the model's own example does it, for the first phrases."""
     ids, mask = phrases_as_numbers(PUBLISHED_WORDS)
@@ -62,15 +71,7 @@ def published_loop(model: Sam3Detector, pixels: torch.Tensor, passes: int) -> li
         pyramid = model.build_pyramid(model.encode_images(pixels))
         boxes = BoxPrompts.none(1)
         output = detect_whole(model.network, pyramid, text, BoxPrompts(boxes.boxes.to(pixels.dtype), boxes.labels))
-        answers.append(
-            DetectorOutput(
-                output.pred_logits.float(),
-                output.presence_logits[:, 0].float(),
-                output.pred_boxes.float(),
-                output.pred_masks.float(),
-                output.semantic_seg[:, 0].float(),
-            )
-        )
+        answers.append(DetectorOutput.of(output))
     return answers
 
 
@@ -104,7 +105,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "neck, and what phrases share": lambda: shared.append(model.share_stages(model.build_pyramid(vision[0]))),
     }
     for number in range(PHRASES):
-        steps[f"phrase {number + 1}"] = lambda n=number: ours.append(model.detect(shared[0], texts[0][n : n + 1]))
+        steps[f"phrase {number + 1}"] = lambda n=number: ours.append(
+            detect_phrase(model, shared[0], texts[0][n : n + 1])
+        )
     seconds = {name: wall_and_cpu(name, work) for name, work in steps.items()}
     theirs: list[DetectorOutput] = []
     loop = wall_and_cpu("whole passes", lambda: theirs.extend(published_loop(model, pixels, options.passes)))
@@ -135,7 +138,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.agreement:
         two = model.share_stages(model.build_pyramid(model.encode_images(torch.cat([pixels, pixels.flip(-1)]))))
         batch = model.detect(two, texts[0][:1].repeat(2))
-        first_of_two = DetectorOutput(*(getattr(batch, name)[:1] for name in DetectorOutput.__dataclass_fields__))
+        first_of_two = DetectorOutput(
+            batch.pred_logits[:1],
+            batch.presence_logits[:1],
+            batch.pred_boxes[:1],
+            DenseMasks(batch.pred_masks[:1]),
+            batch.semantic_seg[:1],
+        )
         table.add_row("of a batch of two from one by itself", f"{largest_difference(ours[0], first_of_two):.0e}", "")
         torch.set_num_threads(1 if options.threads > 1 else 2)
         pyramid = model.build_pyramid(model.encode_images(pixels))

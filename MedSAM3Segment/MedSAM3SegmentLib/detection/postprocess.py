@@ -39,7 +39,7 @@ def postprocess_slice(raw: DetectorOutput, pair: int, slice_index: int, card: Mo
     if best < MIN_SCORE:
         return SliceDetections(slice_index, best, presence)
     kept = [int(query) for query in np.argsort(-scores) if scores[query] >= MIN_SCORE]
-    masks = raw.pred_masks[pair, kept].sigmoid().numpy(force=True)
+    masks = raw.masks.of(pair, kept).sigmoid().numpy(force=True)
     boxes = raw.pred_boxes[pair, kept].clamp(0, 1).numpy(force=True)
     detections = tuple(
         Detection(

@@ -20,7 +20,7 @@ from MedSAM3SegmentLib.provenance import ModelIdentity
 
 from .network.detection_stages import box_bias, detect_phrases, detect_whole, share_stages
 from .network.roi_align import install_roi_align
-from .network.stage_types import PADDING_LABEL, BoxPrompts, SharedStages
+from .network.stage_types import PADDING_LABEL, BoxPrompts, DetectorOutput, SharedStages
 from .network.vision_backbone import encode_pixels, fits_windows
 
 if TYPE_CHECKING:
@@ -93,25 +93,6 @@ class TextFeatures:
     def repeat(self, times: int) -> TextFeatures:
         """The whole list of phrases ``times`` times over."""
         return TextFeatures(self.text_embeds.repeat(times, 1, 1), self.attention_mask.repeat(times, 1))
-
-
-@dataclass(frozen=True, eq=False)
-class DetectorOutput:
-    """The network's answer for pairs of image and phrase, before any threshold.
-
-    Attributes:
-        pred_logits: ``[pair, query]``, without presence.
-        presence_logits: ``[pair]``.
-        pred_boxes: ``[pair, query, 4]`` as ``(x0, y0, x1, y1)`` fractions of the slice.
-        pred_masks: logits ``[pair, query, row, column]``.
-        semantic_seg: logits ``[pair, row, column]``.
-    """
-
-    pred_logits: torch.Tensor
-    presence_logits: torch.Tensor
-    pred_boxes: torch.Tensor
-    pred_masks: torch.Tensor
-    semantic_seg: torch.Tensor
 
 
 class Sam3Detector:
@@ -271,18 +252,10 @@ class Sam3Detector:
         """
         if isinstance(slices, FeaturePyramid) and torch.is_grad_enabled():
             boxes = boxes or BoxPrompts.none(slices.count)
-            output = detect_whole(self.network, slices, phrases, self._placed(boxes))
-        else:
-            shared = slices if isinstance(slices, SharedStages) else self.share_stages(slices)
-            drawn = None if boxes is None or boxes.are_padding else self._placed(boxes)
-            output = detect_phrases(self.network, shared, phrases, drawn)
-        return DetectorOutput(
-            output.pred_logits.float(),
-            output.presence_logits[:, 0].float(),
-            output.pred_boxes.float(),
-            output.pred_masks.float(),
-            output.semantic_seg[:, 0].float(),
-        )
+            return DetectorOutput.of(detect_whole(self.network, slices, phrases, self._placed(boxes)))
+        shared = slices if isinstance(slices, SharedStages) else self.share_stages(slices)
+        drawn = None if boxes is None or boxes.are_padding else self._placed(boxes)
+        return detect_phrases(self.network, shared, phrases, drawn)
 
     def _placed(self, boxes: BoxPrompts) -> BoxPrompts:
         """Boxes on the model's device, in its number format."""

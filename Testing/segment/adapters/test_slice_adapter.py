@@ -25,6 +25,7 @@ from MedSAM3SegmentLib.synthetic.phantom import make_phantom, tilted_grid
 from MedSAM3SegmentLib.training.batches import BatchMaker
 from MedSAM3SegmentLib.training.dataset import LabelledStack, stack_with_labels
 from MedSAM3SegmentLib.training.detector_trainer import predict
+from MedSAM3SegmentLib.training.fine_tuning import frozen_features
 from MedSAM3SegmentLib.training.fine_tuning.frozen_features import FrozenFeatures
 from MedSAM3SegmentLib.training.fine_tuning.tuning import ENCODERS, Tune
 from MedSAM3SegmentLib.volume import Volume
@@ -123,8 +124,9 @@ def test_slices_are_the_same_in_any_grouping_and_from_either_end(trained: SliceA
 
 
 def test_training_sees_a_slice_as_a_run_does(
-    trained: SliceAdapter, tiny_model_folder: Path, stack: LabelledStack
+    trained: SliceAdapter, tiny_model_folder: Path, stack: LabelledStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(frozen_features, "training_dtype", lambda _device: torch.float32)
     model = load_model(str(tiny_model_folder), "cpu", dtype="float32")
     model.trained_slice_adapter = trained
     plan = replace(recipe(Tune.SLICE_ADAPTER).effective_plan, slices=6)

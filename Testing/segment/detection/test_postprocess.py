@@ -13,6 +13,7 @@ from MedSAM3SegmentLib.checkpoints.model_card import MaskRule, ModelCard, ScoreR
 from MedSAM3SegmentLib.detection.postprocess import MIN_SCORE, postprocess_slice
 from MedSAM3SegmentLib.geometry.soft_mask import SoftMask
 from MedSAM3SegmentLib.models.detector import DetectorOutput
+from MedSAM3SegmentLib.models.network.stage_types import DenseMasks
 
 
 def raw_detections(query_scores: list[float], presence: float, corners: list[tuple[int, int]]) -> DetectorOutput:
@@ -23,7 +24,7 @@ def raw_detections(query_scores: list[float], presence: float, corners: list[tup
         pred_logits=torch.logit(torch.tensor([query_scores])),
         presence_logits=torch.logit(torch.tensor([presence])),
         pred_boxes=torch.tensor([[[c / 16, r / 16, (c + 4) / 16, (r + 4) / 16] for r, c in corners]]),
-        pred_masks=masks,
+        masks=DenseMasks(masks),
         semantic_seg=masks.amax(1),
     )
 

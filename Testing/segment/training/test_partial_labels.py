@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.models.detector import PADDING_LABEL, DetectorOutput
+from MedSAM3SegmentLib.models.network.stage_types import DenseMasks
 from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.training.batches import BatchMaker, BatchPlan
 from MedSAM3SegmentLib.training.dataset import LabelledStack, known_runs
@@ -82,7 +83,7 @@ def answer(mask: torch.Tensor, box: torch.Tensor, sure: float = 9.0) -> Detector
     """One query that says ``mask``, and one that says nothing."""
     masks = torch.stack([torch.where(mask > 0.5, 9.0, -9.0), torch.full_like(mask, -9.0)])[None]
     boxes = torch.stack([box, torch.tensor([0.0, 0.0, 0.1, 0.1])])[None]
-    return DetectorOutput(torch.tensor([[sure, -9.0]]), torch.tensor([sure]), boxes, masks, masks.amax(1))
+    return DetectorOutput(torch.tensor([[sure, -9.0]]), torch.tensor([sure]), boxes, DenseMasks(masks), masks.amax(1))
 
 
 def total(raw: DetectorOutput, target: GroundTruth) -> float:
@@ -115,7 +116,7 @@ def test_gradients_under_ignored_pixels_are_zero() -> None:
     masks = torch.randn(1, 2, 16, 16, generator=generator, requires_grad=True)
     semantic = torch.randn(1, 16, 16, generator=generator, requires_grad=True)
     boxes = torch.tensor([[[0.1, 0.1, 0.4, 0.4], [0.5, 0.5, 0.9, 0.9]]])
-    raw = DetectorOutput(torch.zeros(1, 2), torch.zeros(1), boxes, masks, semantic)
+    raw = DetectorOutput(torch.zeros(1, 2), torch.zeros(1), boxes, DenseMasks(masks), semantic)
     sum(detection_loss(raw, [target_of(mask, ignored)], LossWeights()).values()).backward()  # type: ignore[union-attr]
     assert masks.grad is not None
     assert semantic.grad is not None
@@ -135,7 +136,9 @@ def test_a_query_under_ignored_pixels_is_neither_right_nor_wrong() -> None:
         hidden = torch.where(ignored, 9.0, -9.0)
         masks = torch.stack([torch.where(mask > 0.5, 9.0, -9.0), hidden])[None]
         boxes = torch.stack([target.boxes[0], torch.tensor([0.1, 0.5, 0.8, 0.8])])[None]
-        raw = DetectorOutput(torch.tensor([[9.0, second]]), torch.tensor([9.0]), boxes, masks, masks.amax(1))
+        raw = DetectorOutput(
+            torch.tensor([[9.0, second]]), torch.tensor([9.0]), boxes, DenseMasks(masks), masks.amax(1)
+        )
         return float(detection_loss(raw, [target], LossWeights())["classification"])
 
     assert loss(9.0) == pytest.approx(loss(-9.0))

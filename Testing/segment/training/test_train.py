@@ -15,6 +15,7 @@ from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.errors import Cancelled
 from MedSAM3SegmentLib.models.detector import PADDING_LABEL, DetectorOutput, Sam3Detector
 from MedSAM3SegmentLib.models.devices import training_dtype
+from MedSAM3SegmentLib.models.network.stage_types import DenseMasks
 from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.synthetic.phantom import CONCEPTS, make_phantom, tilted_grid
 from MedSAM3SegmentLib.training import detector_trainer
@@ -155,7 +156,7 @@ def perfect_answer(target: GroundTruth, queries: list[int], absent: bool = False
         masks[0, query] = torch.where(mask > 0.5, 9.0, -9.0)
         boxes[0, query] = box
         logits[0, query] = 9.0
-    return DetectorOutput(logits, torch.tensor([-9.0 if absent else 9.0]), boxes, masks, masks.amax(1))
+    return DetectorOutput(logits, torch.tensor([-9.0 if absent else 9.0]), boxes, DenseMasks(masks), masks.amax(1))
 
 
 def test_matching_finds_the_right_queries_and_a_right_answer_costs_nothing() -> None:
@@ -168,9 +169,7 @@ def test_matching_finds_the_right_queries_and_a_right_answer_costs_nothing() -> 
     assert dict(zip(queries.tolist(), objects.tolist(), strict=True)) == {3: 0, 1: 1}
     total = sum(detection_loss(raw, [target], LossWeights()).values())
     assert float(total) < 0.05
-    swapped = DetectorOutput(
-        raw.pred_logits.flip(1), raw.presence_logits, raw.pred_boxes, raw.pred_masks, raw.semantic_seg
-    )
+    swapped = DetectorOutput(raw.pred_logits.flip(1), raw.presence_logits, raw.pred_boxes, raw.masks, raw.semantic_seg)
     assert float(sum(detection_loss(swapped, [target], LossWeights()).values())) > 1
 
 

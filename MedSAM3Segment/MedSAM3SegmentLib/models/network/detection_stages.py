@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch.nn.functional import conv2d, conv_transpose2d, interpolate
 
-from .stage_types import PADDING_LABEL, BoxPrompts, PromptTokens, SharedStages
+from .stage_types import PADDING_LABEL, BoxPrompts, DenseMasks, DetectorOutput, PromptTokens, QueryMasks, SharedStages
 
 if TYPE_CHECKING:
     from transformers import Sam3Model
@@ -68,7 +68,7 @@ def encode_geometry(network: Sam3Model, pyramid: FeaturePyramid, boxes: BoxPromp
 
 def detect_phrases(
     network: Sam3Model, shared: SharedStages, phrases: TextFeatures, boxes: BoxPrompts | None
-) -> Sam3ImageSegmentationOutput:
+) -> DetectorOutput:
     """What each phrase adds: ``Sam3Model.forward`` from the encoder's first look at the words on.
 
     Args:
@@ -76,7 +76,7 @@ def detect_phrases(
         phrases: one entry per pair.
         boxes: exemplar boxes per pair, or None where nothing is drawn.
     """
-    from transformers.models.sam3.modeling_sam3 import Sam3ImageSegmentationOutput, box_cxcywh_to_xyxy, inverse_sigmoid
+    from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy, inverse_sigmoid
 
     geometry = shared.geometry
     if boxes is not None:
@@ -101,10 +101,10 @@ def detect_phrases(
         decoder_hidden_states=queries[None], text_features=prompt.tokens, text_mask=prompt.mask
     )[0].squeeze(-1)
     masks, semantic = _decode_masks(network, shared, prompt, encoded, queries)
-    presence = decoded.presence_logits[-1]
-    return Sam3ImageSegmentationOutput(
-        pred_masks=masks, pred_boxes=boxes_xyxy, pred_logits=logits, presence_logits=presence, semantic_seg=semantic
-    )
+    presence = decoded.presence_logits[-1][:, 0]
+    # Losses look at all of them, and more than once.
+    kept = DenseMasks(masks.all()) if torch.is_grad_enabled() else masks
+    return DetectorOutput(logits.float(), presence.float(), boxes_xyxy.float(), kept, semantic.float())
 
 
 def detect_whole(
@@ -185,8 +185,8 @@ def _mlp(mlp: Any, hidden: torch.Tensor) -> torch.Tensor:
 
 def _decode_masks(
     network: Sam3Model, shared: SharedStages, prompt: PromptTokens, encoded: torch.Tensor, queries: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits of each query ``[pair, query, row, column]`` and of the semantic map ``[pair, 1, row, column]``."""
+) -> tuple[QueryMasks, torch.Tensor]:
+    """The queries' masks, and the logits of the semantic map ``[pair, row, column]``."""
     head = network.mask_decoder
     normed = head.prompt_cross_attn_norm(encoded)
     attention, _ = head.prompt_cross_attn(
@@ -205,16 +205,10 @@ def _decode_masks(
             added = conv2d(doubled, head.pixel_decoder.conv_layers[number].weight, padding=1)
         added.view(-1, shared.times, *added.shape[1:]).add_(lateral[:, None])
         pixels = head.pixel_decoder.norms[number](added).relu_()
-    # The projections of the pixels are taken over to the few queries, and the semantic map is one query more: in one
-    # product, in the order in which the pixels lie.
-    projection, semantic = head.instance_projection, head.semantic_projection
-    embedded = head.mask_embedder(queries)
-    over = semantic.weight.flatten(1).expand(len(embedded), -1, -1)
-    weights = torch.cat([embedded @ projection.weight.flatten(1), over], 1)
-    constants = torch.cat([embedded @ projection.bias, semantic.bias.expand(len(embedded), 1)], 1)
-    logits = torch.baddbmm(constants[:, None], pixels.permute(0, 2, 3, 1).flatten(1, 2), weights.transpose(1, 2))
-    masks = logits.view(len(logits), *pixels.shape[-2:], -1).permute(0, 3, 1, 2)
-    return masks[:, :-1], masks[:, -1:]
+    # The projection of the pixels is taken over to the few queries.
+    projection, embedded = head.instance_projection, head.mask_embedder(queries)
+    masks = QueryMasks(embedded @ projection.weight.flatten(1), embedded @ projection.bias, pixels)
+    return masks, head.semantic_projection(pixels)[:, 0]
 
 
 def box_bias(decoder: Any, reference_boxes: torch.Tensor, shape: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:

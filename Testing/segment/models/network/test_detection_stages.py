@@ -37,14 +37,7 @@ def _inputs(slices: int) -> tuple[VisionFeatures, TextFeatures]:
 
 
 def _whole(model: Sam3Detector, vision: VisionFeatures, text: TextFeatures, boxes: BoxPrompts) -> DetectorOutput:
-    output = detect_whole(model.network, model.build_pyramid(vision), text, model._placed(boxes))
-    return DetectorOutput(
-        output.pred_logits,
-        output.presence_logits[:, 0],
-        output.pred_boxes,
-        output.pred_masks,
-        output.semantic_seg[:, 0],
-    )
+    return DetectorOutput.of(detect_whole(model.network, model.build_pyramid(vision), text, model._placed(boxes)))
 
 
 def _check_equal(one: DetectorOutput, other: DetectorOutput) -> None:
@@ -135,3 +128,12 @@ def test_a_transposed_convolution_doubles_and_convolves() -> None:
     expected = torch.nn.functional.conv2d(doubled, weight, padding=1)
     found = torch.nn.functional.conv_transpose2d(features, doubling_kernel(weight), stride=2, padding=1)
     torch.testing.assert_close(found, expected)
+
+
+@torch.inference_mode()
+def test_masks_that_are_asked_for_are_those_of_all(model: Sam3Detector) -> None:
+    vision, text = _inputs(slices=2)
+    output = model.detect(model.build_pyramid(vision), text)
+    assert output.pred_masks.shape == (2, 5, 16, 16)
+    for pair, queries in ((0, [3]), (1, [4, 0, 2]), (1, [])):
+        torch.testing.assert_close(output.masks.of(pair, queries), output.pred_masks[pair, queries])
