@@ -18,7 +18,8 @@ from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.errors import ModelError
 from MedSAM3SegmentLib.provenance import ModelIdentity
 
-from .network.detection_stages import box_bias, detect_phrases, detect_whole, share_stages
+from .network.detection_stages import detect_phrases, detect_whole, share_stages
+from .network.query_decoder import box_bias
 from .network.roi_align import install_roi_align
 from .network.stage_types import PADDING_LABEL, BoxPrompts, DetectorOutput, SharedStages
 from .network.vision_backbone import encode_pixels, fits_windows

@@ -10,12 +10,12 @@ half of the multiplications.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.nn.functional import conv2d, conv_transpose2d, interpolate
 
+from .query_decoder import attention_mask, decode_queries, decode_queries_by_layers
 from .stage_types import PADDING_LABEL, BoxPrompts, DenseMasks, DetectorOutput, PromptTokens, QueryMasks, SharedStages
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def detect_phrases(
         phrases: one entry per pair.
         boxes: exemplar boxes per pair, or None where nothing is drawn.
     """
-    from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy, inverse_sigmoid
+    from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy
 
     geometry = shared.geometry
     if boxes is not None:
@@ -85,26 +85,17 @@ def detect_phrases(
         torch.cat([phrases.text_embeds, geometry.tokens], dim=1), torch.cat([phrases.attention_mask, geometry.mask], 1)
     )
     encoded = _encode(network, shared, prompt)
-    rows, columns = shared.pyramid.levels[-2].shape[-2:]
-    decoded = network.detr_decoder(
-        vision_features=encoded,
-        text_features=prompt.tokens,
-        vision_pos_encoding=shared.positions,
-        text_mask=prompt.mask,
-        spatial_shapes=torch.tensor([[rows, columns]], device=encoded.device),
-    )
-    # Only the last layer's answer counts.
-    queries, references = decoded.intermediate_hidden_states[-1], decoded.reference_boxes[-1]
-    offsets = network.detr_decoder.box_head(queries)
-    boxes_xyxy = box_cxcywh_to_xyxy((inverse_sigmoid(references) + offsets).sigmoid())
+    decode = decode_queries_by_layers if torch.is_grad_enabled() else decode_queries
+    decoded = decode(network.detr_decoder, encoded, shared, prompt)
+    queries = decoded.queries
     logits = network.dot_product_scoring(
         decoder_hidden_states=queries[None], text_features=prompt.tokens, text_mask=prompt.mask
     )[0].squeeze(-1)
     masks, semantic = _decode_masks(network, shared, prompt, encoded, queries)
-    presence = decoded.presence_logits[-1][:, 0]
     # Losses look at all of them, and more than once.
     kept = DenseMasks(masks.all()) if torch.is_grad_enabled() else masks
-    return DetectorOutput(logits.float(), presence.float(), boxes_xyxy.float(), kept, semantic.float())
+    boxes_xyxy = box_cxcywh_to_xyxy(decoded.boxes)
+    return DetectorOutput(logits.float(), decoded.presence.float(), boxes_xyxy.float(), kept, semantic.float())
 
 
 def detect_whole(
@@ -146,7 +137,7 @@ def doubling_kernel(weight: torch.Tensor) -> torch.Tensor:
 def _encode(network: Sam3Model, shared: SharedStages, prompt: PromptTokens) -> torch.Tensor:
     """The DETR encoder from behind its first self-attention on, ``[pair, token, channel]``."""
     hidden = shared.attended
-    mask = _attention_mask(network.detr_encoder.config, hidden, prompt)
+    mask = attention_mask(network.detr_encoder.config, hidden, prompt)
     for number, layer in enumerate(network.detr_encoder.layers):
         if number:
             hidden = _attend_to_slice(layer, hidden, shared.positions)
@@ -193,7 +184,7 @@ def _decode_masks(
         query=normed,
         key=prompt.tokens,
         value=prompt.tokens,
-        attention_mask=_attention_mask(head.config, normed, prompt),
+        attention_mask=attention_mask(head.config, normed, prompt),
     )
     rows, columns = shared.pyramid.levels[-2].shape[-2:]
     pixels = (encoded + attention).unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
@@ -209,27 +200,3 @@ def _decode_masks(
     projection, embedded = head.instance_projection, head.mask_embedder(queries)
     masks = QueryMasks(embedded @ projection.weight.flatten(1), embedded @ projection.bias, pixels)
     return masks, head.semantic_projection(pixels)[:, 0]
-
-
-def box_bias(decoder: Any, reference_boxes: torch.Tensor, shape: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """``Sam3DetrDecoder._get_rpb_matrix`` ``[pair, head, query, token]``, summed where it lies in the end."""
-    from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy
-
-    edges = box_cxcywh_to_xyxy(reference_boxes)[:, :, None]
-    rows, columns = decoder._get_coords(*shape, dtype=edges.dtype, device=edges.device)
-    parts: list[torch.Tensor] = []
-    for embed, places, first in ((decoder.box_rpb_embed_y, rows, 1), (decoder.box_rpb_embed_x, columns, 0)):
-        away = 8 * (places[:, None] - edges[..., first::2])
-        logarithms = torch.sign(away) * torch.log2(away.abs() + 1.0) / math.log2(8)
-        parts.append(embed(logarithms).permute(0, 3, 1, 2).contiguous())
-    return (parts[0][..., :, None] + parts[1][..., None, :]).flatten(3)
-
-
-def _attention_mask(config: object, hidden: torch.Tensor, prompt: PromptTokens) -> torch.Tensor | None:
-    """The prompt's mask as the attention of ``hidden`` takes it."""
-    from transformers.masking_utils import create_bidirectional_mask
-
-    mask: torch.Tensor | None = create_bidirectional_mask(
-        config=config, inputs_embeds=hidden, attention_mask=prompt.mask, encoder_hidden_states=prompt.tokens
-    )
-    return mask

@@ -7,7 +7,8 @@ import torch
 
 from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.models.detector import BoxPrompts, DetectorOutput, Sam3Detector, TextFeatures, VisionFeatures
-from MedSAM3SegmentLib.models.network.detection_stages import box_bias, detect_whole, doubling_kernel
+from MedSAM3SegmentLib.models.network.detection_stages import detect_whole, doubling_kernel
+from MedSAM3SegmentLib.models.network.query_decoder import box_bias
 from MedSAM3SegmentLib.training.architecture import Architecture, new_network, train_tokenizer
 from support.tiny_model import TINY_ARCHITECTURE
 
