@@ -82,7 +82,8 @@ class BatchPlan:
         neighbors: slices on each side that are drawn too, moved in the same way; 0 for none.
         empty_probability: how often a picture is replaced by one that shows nothing.
         near_probability: how often an absent concept that is asked for has a word in common with one in view, where
-            there is such a one: the left kidney beside the right one, the tumor in an organ without.
+            there is such a one (the left kidney beside the right one, the tumor in an organ without), or is one of
+            ``focus``, which is seen so often that nothing else would teach to say no to it.
         replay_stacks: how many stacks at the end are of earlier tasks.
         replay_probability: how often a slice is one of theirs.
         synonyms: other wordings of a concept.

@@ -177,11 +177,12 @@ class BatchMaker:
         return asked
 
     def _confusable(self, absent: list[str], present: list[str]) -> list[str]:
-        """Of absent concepts, now and then only those that have a word in common with one in view, if there are any."""
+        """Of absent concepts, now and then only those in focus, or with a word in common with one in view, if any."""
         if self.plan.near_probability == 0 or self.rng.random() >= self.plan.near_probability:
             return absent
         words = {word for name in present for word in name.split()}
-        return [name for name in absent if not words.isdisjoint(name.split())] or absent
+        near = [name for name in absent if name in self.plan.focus or not words.isdisjoint(name.split())]
+        return near or absent
 
     def _picture(
         self, stack: LabelledStack, index: int, window: Window, theta: torch.Tensor, given: torch.Tensor | None

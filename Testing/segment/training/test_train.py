@@ -112,6 +112,25 @@ def test_rare_concepts_in_focus_are_shown_as_often_as_common_ones() -> None:
     assert 0.35 < rare < 0.65
 
 
+def test_what_is_near_is_asked_for_more_often_where_it_is_absent() -> None:
+    """What shares a word with something in view, and what is in focus, which is often seen, by the same measure."""
+    elsewhere = ("right kidney", "tumor", "aorta", "stomach", "spine", "bladder")
+    stack = plain_stack({"left kidney": range(40), **{name: range(0) for name in elsewhere}})
+
+    def shares(near_probability: float) -> dict[str, float]:
+        plan = BatchPlan(focus=("tumor",), near_probability=near_probability, empty_probability=0)
+        batches = BatchMaker([stack], plan, 56, 16, 0)
+        asked = " ".join(phrase for _ in range(40) for phrase in batches.draw().phrases)
+        counts = {name: asked.count(name) for name in elsewhere}
+        return {name: count / sum(counts.values()) for name, count in counts.items()}
+
+    usual, near = shares(0.0), shares(0.5)
+    assert all(share == pytest.approx(1 / 6, abs=0.05) for share in usual.values())
+    # Half of the questions are about two of the six.
+    assert near["right kidney"] == pytest.approx(1 / 12 + 1 / 4, abs=0.07)
+    assert near["tumor"] == pytest.approx(1 / 12 + 1 / 4, abs=0.07)
+
+
 def test_phrases_absent_from_the_volume_are_drawn_more_often_than_others() -> None:
     elsewhere = {name: range(39, 40) for name in ("liver", "aorta", "stomach", "spine", "kidney")}
     stack = plain_stack({"spleen": range(0), **elsewhere})
