@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     known = {(one.case, one.seed) for one in done}
     segmenter = Segmenter.load("demo", "cpu")
     encoded = [0]
-    segmenter.model.network.vision_encoder.backbone.register_forward_hook(
+    segmenter.model.network.vision_encoder.backbone.embeddings.register_forward_hook(
         lambda _module, inputs, _output: encoded.__setitem__(0, encoded[0] + inputs[0].shape[0])
     )
     end = time.monotonic() + 60 * options.minutes

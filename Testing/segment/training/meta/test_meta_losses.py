@@ -52,7 +52,8 @@ def truth(*boxes: tuple[float, float, float, float]) -> GroundTruth:
 
 
 def test_the_last_layer_is_what_the_network_answers(model: Sam3Detector, batch: Batch) -> None:
-    with torch.no_grad(), recorded_decoder(model.network) as call:
+    # With gradients, as in training.
+    with recorded_decoder(model.network) as call:
         raw = predict(model, batch)
         layers = decoder_layers(model.network, call.inputs, call.output)
     assert len(layers) == 2
@@ -65,8 +66,9 @@ def test_the_last_layer_is_what_the_network_answers(model: Sam3Detector, batch: 
 
 def test_in_the_second_pass_queries_do_not_look_at_one_another(model: Sam3Detector, batch: Batch) -> None:
     decoder = model.network.detr_decoder
-    with torch.no_grad(), recorded_decoder(model.network) as call:
+    with recorded_decoder(model.network) as call:
         predict(model, batch)
+    with torch.no_grad():
         together, apart = call.output, without_self_attention(decoder)(**call.inputs)
         decoder.query_embed.weight[0] += 1.0
         moved = [decoder(**call.inputs), without_self_attention(decoder)(**call.inputs)]
