@@ -6,6 +6,7 @@ import platform
 
 import torch
 
+from MedSAM3SegmentLib.models.devices import name_of
 from MedSAM3SegmentLib.models.threads import count_usable_cores
 
 #: What stands before and after a table, in a benchmark's output and in the document.
@@ -48,7 +49,7 @@ class MarkdownTable:
 
 def place_of(name: str, dtype: torch.dtype) -> str:
     """Where a benchmark's table in a number format stands: that in float32 at the benchmark's own name."""
-    return name if dtype is torch.float32 else f"{name}_{str(dtype).removeprefix('torch.')}"
+    return name if dtype is torch.float32 else f"{name}_{name_of(dtype)}"
 
 
 def _processor() -> str:

@@ -17,15 +17,13 @@ from torch.nn.functional import conv2d, conv_transpose2d, interpolate
 
 from .query_decoder import attention_mask, decode_queries, decode_queries_by_layers
 from .stage_types import PADDING_LABEL, BoxPrompts, DenseMasks, DetectorOutput, PromptTokens, QueryMasks, SharedStages
+from .vision_backbone import WIDENED_AT_ONCE
 
 if TYPE_CHECKING:
     from transformers import Sam3Model
     from transformers.models.sam3.modeling_sam3 import Sam3ImageSegmentationOutput
 
     from MedSAM3SegmentLib.models.detector import FeaturePyramid, TextFeatures
-
-#: Tokens that go through a feed-forward network together on a CPU, so that what they are widened to stays in its cache.
-_WIDENED_AT_ONCE = 2 * 24 * 24
 
 
 def share_stages(network: Sam3Model, pyramid: FeaturePyramid, no_boxes: BoxPrompts) -> SharedStages:
@@ -162,7 +160,7 @@ def _feed_forward(layer: Any, hidden: torch.Tensor) -> torch.Tensor:
     """The last part of a layer of the DETR encoder, without gradients in place."""
     if torch.is_grad_enabled() or hidden.device.type != "cpu":
         return _mlp(layer.mlp, layer.layer_norm3(hidden)).add_(hidden)
-    for tokens in torch.split(hidden.flatten(0, 1), _WIDENED_AT_ONCE):
+    for tokens in torch.split(hidden.flatten(0, 1), WIDENED_AT_ONCE):
         tokens.add_(_mlp(layer.mlp, layer.layer_norm3(tokens)))
     return hidden
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Tokens that attend together, and that go through a feed-forward network together: three and two windows of full-size
 #: SAM 3. Timed on two cores with 1, 3 and 9 of them, and with 1, 2 and 3.
-_ATTENDED_AT_ONCE, _WIDENED_AT_ONCE = 3 * 24 * 24, 2 * 24 * 24
+_ATTENDED_AT_ONCE, WIDENED_AT_ONCE = 3 * 24 * 24, 2 * 24 * 24
 
 
 def fits_windows(backbone: Sam3ViTModel, edge: int) -> bool:
@@ -60,7 +60,7 @@ def _run_layer(layer: Any, hidden: torch.Tensor, rotation: torch.Tensor) -> None
         query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), scale=attention.scaling
     )
     hidden.add_(attention.o_proj(attended.transpose(1, 2).flatten(2)))
-    for tokens in torch.split(hidden.flatten(0, 1), _WIDENED_AT_ONCE):
+    for tokens in torch.split(hidden.flatten(0, 1), WIDENED_AT_ONCE):
         tokens.add_(layer.mlp(layer.layer_norm2(tokens)))
 
 

@@ -57,7 +57,7 @@ def test_parts_of_any_size_give_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
     expected = backbone(pixels).last_hidden_state
     for attended, widened in ((1, 5), (27, 7), (10_000, 1)):
         monkeypatch.setattr(vision_backbone, "_ATTENDED_AT_ONCE", attended)
-        monkeypatch.setattr(vision_backbone, "_WIDENED_AT_ONCE", widened)
+        monkeypatch.setattr(vision_backbone, "WIDENED_AT_ONCE", widened)
         torch.testing.assert_close(encode_pixels(backbone, pixels), expected, atol=2e-6, rtol=1e-5)
 
 
