@@ -41,11 +41,19 @@ def train(options: argparse.Namespace, terminal: Terminal, report: Report, stop:
     if options.tracker:
         _train_tracker(options, terminal, report, stop)
     elif options.phantoms is None and options.manifest is None:
-        train_demo(options.output, _demo_recipe(options), resume=bool(options.resume), report=report, cancel=stop)
+        _train_demo(options, report, stop)
     elif options.base is not None:
         _train_on(options, terminal, report, stop)
     else:
         _train_new(options, terminal, report, stop)
+
+
+def _train_demo(options: argparse.Namespace, report: Report, stop: CancelCheck) -> None:
+    from MedSAM3SegmentLib.training.processes import training_processes
+
+    recipe, resume = _demo_recipe(options), bool(options.resume)
+    with training_processes("cpu") as (processes, _):
+        train_demo(options.output, recipe, resume=resume, report=report, cancel=stop, processes=processes)
 
 
 def _demo_recipe(options: argparse.Namespace) -> DemoRecipe:
@@ -88,9 +96,9 @@ def _train_on(options: argparse.Namespace, terminal: Terminal, report: Report, s
     from MedSAM3SegmentLib.model_store.resolve import with_whole_paths
     from MedSAM3SegmentLib.models.load_model import load_model
     from MedSAM3SegmentLib.training.fine_tuning.fine_tune import TrainingRun, fine_tune
-    from MedSAM3SegmentLib.training.fine_tuning.processes import training_processes
     from MedSAM3SegmentLib.training.fine_tuning.recipe import concepts_of, describe_data
     from MedSAM3SegmentLib.training.fine_tuning.tuning import Tune
+    from MedSAM3SegmentLib.training.processes import training_processes
 
     section = FineTuningSection.of(options)
     tune = Tune(section.tune)

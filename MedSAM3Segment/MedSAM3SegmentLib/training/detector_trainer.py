@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -22,11 +22,13 @@ from .loop import (
     LoopHooks,
     Schedule,
     StateKeeper,
+    Terms,
     TrainingState,
     Weights,
     run_schedule,
 )
-from .losses import LossWeights, detection_loss
+from .losses import Counts, LossWeights, detection_loss
+from .processes import ALONE, Processes
 
 if TYPE_CHECKING:
     from .fine_tuning.frozen_features import FrozenFeatures
@@ -74,31 +76,40 @@ def train(
     report: Callable[[TrainingState], None] | None = None,
     cancel: CancelCheck | None = None,
     state: StateKeeper | None = None,
+    processes: Processes = ALONE,
 ) -> None:
     """Train ``model`` in place and leave the averaged weights in ``output``.
 
     Args:
         state: keeps where it is, for a training that may be broken off.
+        processes: that train together, each on its part of every batch; the first alone reports and writes.
 
     Raises:
         Cancelled: ``cancel`` said so; the last snapshot stays.
     """
     network, dtype = model.network, training_dtype(model.device.type)
+    queries = int(network.config.detr_decoder_config.num_queries)
     network.train()
 
-    def draw_losses() -> Mapping[str, torch.Tensor]:
+    def draw_losses() -> Iterator[Terms]:
         batch = batches.draw()
-        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-            raw = predict(model, batch)
-        return detection_loss(raw, batch.targets, weights or LossWeights())
+        counts = Counts.of(batch.targets, queries)
+        part = processes.part_of(batch)
+        if part.pictures:
+            with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+                raw = predict(model, part)
+            yield detection_loss(raw, part.targets, weights or LossWeights(), counts)
 
     def save(average: Weights) -> None:
-        save_snapshot(model, average, output)
+        if processes.is_first:
+            save_snapshot(model, average, output)
 
-    start, hooks = None, LoopHooks(report, cancel)
+    start = None
+    hooks = LoopHooks(report if processes.is_first else None, cancel, combine=processes.combine)
     if state is not None:
         start = state.start(batches.rng)
-        hooks = replace(hooks, keep=lambda kept: state.keep(kept, batches.rng))
+        if processes.is_first:
+            hooks = replace(hooks, keep=lambda kept: state.keep(kept, batches.rng))
     with threads_for(model):
         average = run_schedule(network, schedule, draw_losses, save, output, hooks=hooks, start=start)
     # What goes on from here is what was saved.

@@ -15,6 +15,7 @@ from MedSAM3SegmentLib.progress import CancelCheck
 from MedSAM3SegmentLib.synthetic.phantom import CONCEPTS
 
 from .demo_recipe import SYNONYMS, DemoRecipe, TrackerStage, phantom_lessons
+from .processes import ALONE, Processes
 
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.models.detector import Sam3Detector
@@ -36,11 +37,13 @@ def train_demo(
     resume: bool = False,
     report: Callable[[TrainingState], None] | None = None,
     cancel: CancelCheck | None = None,
+    processes: Processes = ALONE,
 ) -> None:
     """Train the demo model from nothing into the folder ``output``.
 
     Args:
         resume: whether a training that was broken off goes on; the model is the same as without the break.
+        processes: that train the detector together; the first alone goes on with the tracker.
 
     Raises:
         InputError: there is nothing to go on with, or something that would be lost.
@@ -54,7 +57,7 @@ def train_demo(
     from .loop import Schedule
 
     files = TrainingFiles(output)
-    kept = _Kept(files, {"demo": asdict(recipe)}, resume)
+    kept = _Kept(files, {"demo": asdict(recipe)}, resume, processes)
     architecture, lessons = Architecture(), phantom_lessons(0)
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = train_tokenizer(lessons.texts, recipe.merges, Path(folder))
@@ -63,7 +66,9 @@ def train_demo(
     plan = replace(lessons.plan, focus_probability=recipe.focus_probability, near_probability=recipe.near_probability)
     batches = PhantomBatches(recipe, plan, architecture, done=kept.step, cancel=cancel)
     schedule = Schedule(recipe.steps, recipe.learning_rate, save_every=100)
-    train(model, batches, schedule, output, report=report, cancel=cancel, state=kept)
+    train(model, batches, schedule, output, report=report, cancel=cancel, state=kept, processes=processes)
+    if not processes.is_first:
+        return
     if recipe.tracker is not None:
         tracker_files = TrainingFiles(output, files.folder / "tracker")
         state = _Kept(tracker_files, {"tracker": asdict(recipe.tracker)}, tracker_files.has_begun)
@@ -178,9 +183,11 @@ class PhantomBatches:
 class _Kept:
     """Where a training is, in its files."""
 
-    def __init__(self, files: TrainingFiles, settings: dict[str, object], resume: bool) -> None:
+    def __init__(
+        self, files: TrainingFiles, settings: dict[str, object], resume: bool, processes: Processes = ALONE
+    ) -> None:
         self._files = files
-        self._saved = files.begin(settings, resume)
+        self._saved = files.begin_on_all(processes, settings, resume)
 
     @property
     def step(self) -> int:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +21,7 @@ from MedSAM3SegmentLib.training.architecture import Architecture
 from MedSAM3SegmentLib.training.dataset import LabelledStack, phantom_stacks
 from MedSAM3SegmentLib.training.demo_recipe import DemoRecipe, TrackerStage, phantom_lessons
 from MedSAM3SegmentLib.training.train_demo import PhantomBatches, train_demo
+from support.paths import ROOT
 
 RECIPE = DemoRecipe(
     phantoms=1, steps=1, merges=20, tracker=TrackerStage(phantoms=1, steps=1, thickness_mm=(20.0, 21.0))
@@ -93,3 +98,36 @@ def test_every_other_phantom_has_more_tumors_of_kidneys_and_lacks_more_organs() 
     more = {"absence": recipe.absence, "kidney_tumor": recipe.kidney_tumor}
     assert share("spleen", **more) < share("spleen") - 0.15
     assert share("kidney tumor", kidney_tumor=recipe.kidney_tumor) > share("kidney tumor") + 0.2
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_detector_as_one(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import json, sys
+        sys.path.insert(0, {str(ROOT / "MedSAM3Segment")!r})
+        from pathlib import Path
+        import torch
+        torch.set_num_threads(1)
+        from MedSAM3SegmentLib.training import detector_trainer
+        from MedSAM3SegmentLib.training.demo_recipe import DemoRecipe
+        from MedSAM3SegmentLib.training.processes import training_processes
+        from MedSAM3SegmentLib.training.train_demo import train_demo
+
+        detector_trainer.training_dtype = lambda _device: torch.float32
+        recipe, losses = DemoRecipe(phantoms=1, steps=3, merges=20, tracker=None), []
+        with training_processes("cpu") as (processes, _):
+            report = lambda state: losses.append(state.losses)
+            train_demo(Path(sys.argv[1]), recipe, report=report, processes=processes)
+        if processes.is_first:
+            Path(sys.argv[1] + ".json").write_text(json.dumps(losses[-1]))
+        """)
+    )
+    subprocess.run([sys.executable, str(script), str(tmp_path / "one")], check=True, timeout=600)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([*launcher, str(script), str(tmp_path / "two")], check=True, timeout=600, capture_output=True)
+    one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
+    assert one.keys() == two.keys() >= {"presence", "semantic", "mask dice"}
+    assert two == pytest.approx(one, rel=1e-3)
+    assert (tmp_path / "two" / "model.safetensors").is_file()

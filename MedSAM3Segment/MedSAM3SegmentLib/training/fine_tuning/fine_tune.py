@@ -25,12 +25,12 @@ from MedSAM3SegmentLib.training.loop import LoopHooks, LoopState, Terms, Trainin
 from MedSAM3SegmentLib.training.losses import Counts, LossWeights, detection_loss
 from MedSAM3SegmentLib.training.meta.decoder_layers import recorded_decoder
 from MedSAM3SegmentLib.training.meta.losses import MetaLossWeights, meta_loss
+from MedSAM3SegmentLib.training.processes import Processes
 
 from .activation_checkpoints import checkpointed_activations
 from .frozen_features import FrozenFeatures
 from .lora_layers import lora_weights
 from .memory_estimate import TrainingMemory, estimate_training_memory
-from .processes import Processes
 from .recipe import FineTuning
 from .summarize_pictures import summarize_pictures, summary_file
 from .tensorboard_log import TensorBoardLog, tensorboard_folder

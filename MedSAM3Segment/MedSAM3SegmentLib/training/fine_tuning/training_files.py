@@ -15,8 +15,7 @@ import torch
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.io.atomic_write import atomic_draft
 from MedSAM3SegmentLib.training.loop import LoopState
-
-from .processes import Processes
+from MedSAM3SegmentLib.training.processes import Processes
 
 #: Of the learning curve.
 CURVE_FILE = "learning-curve.csv"

@@ -294,9 +294,8 @@ def test_two_processes_train_as_one(tiny_model_folder: Path, tmp_path: Path) -> 
         from MedSAM3SegmentLib.models.load_model import load_model
         from MedSAM3SegmentLib.synthetic.phantom import make_phantom, tilted_grid
         from MedSAM3SegmentLib.training.dataset import stack_with_labels
-        from MedSAM3SegmentLib.training.fine_tuning.processes import training_processes
-        from MedSAM3SegmentLib.training.fine_tuning.summarize_pictures import summarize_pictures
-from MedSAM3SegmentLib.training.fine_tuning.tuning import Tune
+        from MedSAM3SegmentLib.training.fine_tuning.tuning import Tune
+        from MedSAM3SegmentLib.training.processes import training_processes
         from support.fine_tuning import recipe, tune
 
         phantom = make_phantom(0, tilted_grid((8, 40, 40), (9.0, 9.0, 24.0)))

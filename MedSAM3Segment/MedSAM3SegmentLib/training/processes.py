@@ -12,9 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as distributed
+
+if TYPE_CHECKING:
+    from .batch_plan import Batch
 
 #: The others wait while the first validates and writes.
 _LONGEST_WAIT = timedelta(hours=12)
@@ -34,6 +38,11 @@ class Processes:
     @property
     def is_first(self) -> bool:
         return self.rank == 0
+
+    def part_of(self, batch: Batch) -> Batch:
+        """The slices of a batch that this one looks at."""
+        edges = [len(batch.pictures) * rank // self.count for rank in (self.rank, self.rank + 1)]
+        return batch.part(*edges)
 
     def combine(self, parameters: Sequence[torch.nn.Parameter], losses: Mapping[str, float]) -> Mapping[str, float]:
         """Add up gradients and losses of all processes."""
@@ -56,6 +65,10 @@ class Processes:
             for name, value in (own or {}).items():
                 total[name] = total.get(name, 0.0) + value
         return total
+
+
+#: One process by itself.
+ALONE = Processes()
 
 
 def _parts(flat: torch.Tensor, like: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
