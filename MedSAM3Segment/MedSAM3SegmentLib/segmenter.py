@@ -63,7 +63,12 @@ class Segmenter:
 
     @classmethod
     def load(
-        cls, model: str = "demo", device: str = "auto", dtype: str = "auto", resolution: Resolution | None = None
+        cls,
+        model: str = "demo",
+        device: str = "auto",
+        dtype: str = "auto",
+        resolution: Resolution | None = None,
+        cuda_graphs: bool = False,
     ) -> Segmenter:
         """A segmenter with the model that ``model`` names, as ``load_model.load_model`` takes it.
 
@@ -73,7 +78,7 @@ class Segmenter:
         """
         from MedSAM3SegmentLib.models.load_model import load_model
 
-        loaded = load_model(model, device, dtype=dtype, resolution=resolution)
+        loaded = load_model(model, device, dtype=dtype, resolution=resolution, cuda_graphs=cuda_graphs)
         save_memory_on_small_gpu(loaded)
         return cls(loaded)
 

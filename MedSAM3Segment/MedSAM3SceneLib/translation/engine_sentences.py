@@ -34,6 +34,8 @@ SENTENCES = frozenset(
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "An array of a message is cut short; send it again."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "An array of a message is not described as it should be; send it again."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "An array of {size} bytes is more than a message may hold; send a smaller volume."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "CUDA graphs are not used: {why}. Answers are the same without them."),
+        QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "CUDA graphs need a CUDA GPU, and the model runs on {device}."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "HF_HUB_OFFLINE is set, so {hub_id} cannot be fetched; unset it, or add the model from a folder."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Learning broke off by a defect of the program ({kind}), and nothing was installed; {log} says where."),
         QT_TRANSLATE_NOOP("MedSAM3SceneLib.translation", "Learning could not be started with {python} ({why})."),

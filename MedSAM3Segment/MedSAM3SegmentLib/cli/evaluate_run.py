@@ -239,9 +239,7 @@ def predictor_of(
         raise InputError(f"There is no image of {listed(without)} that a model could segment; add them.")
     section = ModelSection.of(options)
     section.check()
-    from MedSAM3SegmentLib.segmenter import Segmenter
-
-    segmenter = Segmenter.load(section.source, section.device, section.dtype, section.resolution)
+    segmenter = section.load_segmenter()
     identity = segmenter.model.identity.as_dict()
     masks = options.output / "masks"
     return ModelPredictions(segmenter, identity, phrases, kinds, options.threshold, masks, callbacks)

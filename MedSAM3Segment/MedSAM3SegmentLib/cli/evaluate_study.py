@@ -75,9 +75,7 @@ def study_predictions(
         identity = {"name": section.source, "sha256": "", "demo": False, "adapters": []}
     else:
         section.check()
-        from MedSAM3SegmentLib.segmenter import Segmenter
-
-        loaded = Segmenter.load(section.source, section.device, section.dtype, section.resolution)
+        loaded = section.load_segmenter()
         segmenter, identity = loaded, loaded.model.identity.as_dict()
     masks = options.output / "masks"
     return StudyPredictions(study, segmenter, identity, case_set.concepts, methods, conditions, masks, callbacks)

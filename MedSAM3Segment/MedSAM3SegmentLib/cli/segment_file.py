@@ -190,9 +190,8 @@ def _load_segmenter(model: ModelSection, terminal: Terminal, said: Mapping[str, 
     import_networks()
     from MedSAM3SegmentLib.models.devices import name_of
     from MedSAM3SegmentLib.run_context import phrase_messages
-    from MedSAM3SegmentLib.segmenter import Segmenter
 
-    segmenter = Segmenter.load(model.source, model.device, model.dtype, model.resolution)
+    segmenter = model.load_segmenter()
     identity = segmenter.model.identity
     demo, place = " (DEMO)" if identity.is_demo else "", segmenter.model.device
     terminal.note(f"Model: {identity.name}{demo} on {place}, {name_of(segmenter.model.network.dtype)}.")

@@ -103,6 +103,8 @@ def detect_slices(
         for items in guard.run(slices, look_at):
             for number, item in items.items():
                 evidence[number].append(item)
+    if model.graphs is not None and model.graphs.given_up is not None:
+        reporter.add_message(model.graphs.given_up)
     return evidence
 
 

@@ -18,7 +18,9 @@ from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.errors import ModelError
 from MedSAM3SegmentLib.provenance import ModelIdentity
 
-from .network.detection_stages import detect_phrases, detect_whole, share_stages
+from .network.detection_stages import detect_phrases, detect_phrases_recorded, detect_whole, share_stages
+from .network.graph_replay import GraphReplay
+from .network.memory_format import use_channels_last
 from .network.query_decoder import box_bias
 from .network.roi_align import install_roi_align
 from .network.stage_types import PADDING_LABEL, BoxPrompts, DetectorOutput, SharedStages
@@ -112,6 +114,7 @@ class Sam3Detector:
         sees_neighbors: False for a copy that is to look at each slice by itself.
         own_image_size: edge in pixels of the square input that the model was made for.
         features_device: where image features are kept between runs.
+        graphs: records parts of the network, or None where Python queues each kernel.
     """
 
     def __init__(
@@ -127,6 +130,8 @@ class Sam3Detector:
     ) -> None:
         install_roi_align(network)
         self.network = network.to(device)
+        if device.startswith("cuda") and network.dtype.itemsize == 2:
+            use_channels_last(network)
         # transformers cuts the presence logit at 10; Meta computes that cut but goes on with the logit itself.
         network.detr_decoder.clamp_presence_logit_max_val = math.inf
         network.detr_decoder._get_rpb_matrix = partial(box_bias, network.detr_decoder)
@@ -140,6 +145,7 @@ class Sam3Detector:
         self.own_image_size = own_image_size or self.image_size
         self.trained_slice_adapter: SliceAdapter | None = None
         self.sees_neighbors = True
+        self.graphs: GraphReplay | None = None
 
     @property
     def slice_adapter(self) -> SliceAdapter | None:
@@ -210,7 +216,9 @@ class Sam3Detector:
         backbone = self.network.vision_encoder.backbone
         if self.device.type == "cpu" and not torch.is_grad_enabled() and fits_windows(backbone, pixels.shape[-1]):
             return VisionFeatures(encode_pixels(backbone, pixels))
-        return VisionFeatures(backbone(pixels).last_hidden_state)
+        if self.graphs is None:
+            return VisionFeatures(backbone(pixels).last_hidden_state)
+        return VisionFeatures(*self.graphs.run("image", lambda given: (backbone(*given).last_hidden_state,), (pixels,)))
 
     def build_pyramid(self, features: VisionFeatures) -> FeaturePyramid:
         """Run the neck over the backbone's output; cheap, and shared by all phrases."""
@@ -256,7 +264,9 @@ class Sam3Detector:
             return DetectorOutput.of(detect_whole(self.network, slices, phrases, self._placed(boxes)))
         shared = slices if isinstance(slices, SharedStages) else self.share_stages(slices)
         drawn = None if boxes is None or boxes.are_padding else self._placed(boxes)
-        return detect_phrases(self.network, shared, phrases, drawn)
+        if self.graphs is None or drawn is not None or torch.is_grad_enabled():
+            return detect_phrases(self.network, shared, phrases, drawn)
+        return detect_phrases_recorded(self.graphs, self.network, shared, phrases)
 
     def _placed(self, boxes: BoxPrompts) -> BoxPrompts:
         """Boxes on the model's device, in its number format."""

@@ -83,6 +83,16 @@ def choose_dtype(name: str, device: str, layer_size: float = 0.0) -> torch.dtype
     return dtype
 
 
+def check_cuda_graphs(wanted: bool, device: str) -> None:
+    """Refuse CUDA graphs where there is no CUDA GPU.
+
+    Raises:
+        InputError: they are wanted on another device.
+    """
+    if wanted and not device.startswith("cuda"):
+        raise InputError("CUDA graphs need a CUDA GPU, and the model runs on {device}.", device=device)
+
+
 def computes_beside(device: torch.device) -> bool:
     """Whether a device computes what was queued while Python goes on, so that work can be prepared meanwhile."""
     return device.type == "cuda"

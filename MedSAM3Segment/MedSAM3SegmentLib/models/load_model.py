@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .devices import DRAFT, Resolution, choose_device, choose_dtype
+from .devices import DRAFT, Resolution, check_cuda_graphs, choose_device, choose_dtype
 from .threads import layer_size
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def load_model(
     dtype: str = "auto",
     resolution: Resolution | None = None,
     adapters: Sequence[str] = (),
+    cuda_graphs: bool = False,
 ) -> Sam3Detector:
     """Load a model, whole or not at all.
 
@@ -32,6 +33,7 @@ def load_model(
         resolution: edge of the square input in pixels, ``draft`` for half of the model's own, or None for its own.
         adapters: more adapters to read; the first of all is merged, the others can be switched to
             (``model.adapters.use``).
+        cuda_graphs: record parts of the network on a CUDA GPU (see ``network.graph_replay``).
 
     Raises:
         InputError: the device or format is not there, or the resolution does not fit.
@@ -54,9 +56,11 @@ def load_model(
 
     from .detector import Sam3Detector
     from .lora_manager import LoraManager, check_base
+    from .network.graph_replay import GraphReplay
 
     device = choose_device(device)
     choose_dtype(dtype, device)  # refused before anything is read
+    check_cuda_graphs(cuda_graphs, device)
     base, adapter_paths = resolve(source, adapters)
     checkpoint = Checkpoint.open(base.weights)
     hashes = {path: file_sha256(path) for path in checkpoint.file.files}
@@ -79,6 +83,8 @@ def load_model(
     check_base(switch.adapters.values(), identity)
     model = Sam3Detector(networks.detector, tokenizer, card, device, identity, networks.tracker, switch, own_size)
     model.source = name_of_folder(base.folder)
+    if cuda_graphs:
+        model.graphs = GraphReplay(networks.detector.parameters())
     if adapter_paths:
         switch.merge(next(iter(switch.adapters)))
     return model

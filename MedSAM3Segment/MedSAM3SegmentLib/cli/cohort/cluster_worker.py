@@ -95,10 +95,7 @@ class CohortWorker:
         # Ray's own number is that of all cores of the worker, whatever suits the model.
         for name in VARIABLES:
             os.environ.pop(name, None)
-        from MedSAM3SegmentLib.segmenter import Segmenter
-
-        model = self._job.model
-        segmenter = Segmenter.load(model.source, model.device, model.dtype, model.resolution)
+        segmenter = self._job.model.load_segmenter()
         import torch
 
         with threads_for(segmenter.model):

@@ -91,10 +91,7 @@ class _ThisProcess:
 
     def _load(self) -> Segmenter:
         with self._terminal.busy("loading the model"):
-            from MedSAM3SegmentLib.segmenter import Segmenter
-
-            model = self._job.model
-            segmenter = Segmenter.load(model.source, model.device, model.dtype, model.resolution)
+            segmenter = self._job.model.load_segmenter()
         self._terminal.note(f"Model: {model_name(segmenter.model.identity)} on {segmenter.model.device}.")
         return segmenter
 

@@ -12,6 +12,7 @@ from MedSAM3SegmentLib.models.devices import DRAFT, Resolution
 from MedSAM3SegmentLib.request import NO_MODEL, PICK_ADAPTER
 
 if TYPE_CHECKING:
+    from MedSAM3SegmentLib.segmenter import Segmenter
     from MedSAM3SegmentLib.volume import Volume
 
 
@@ -24,6 +25,7 @@ class ModelSection:
     dtype: str = "auto"
     resolution: Resolution | None = None
     use_engine: bool = False
+    cuda_graphs: bool = False
 
     @property
     def is_none(self) -> bool:
@@ -45,11 +47,23 @@ class ModelSection:
         if self.use_engine:  # It finds out itself, and what would here takes long to import.
             return
         from MedSAM3SegmentLib.model_store.resolve import resolve
-        from MedSAM3SegmentLib.models.devices import choose_device, choose_dtype
+        from MedSAM3SegmentLib.models.devices import check_cuda_graphs, choose_device, choose_dtype
 
-        choose_dtype(self.dtype, choose_device(self.device))
+        device = choose_device(self.device)
+        choose_dtype(self.dtype, device)
+        check_cuda_graphs(self.cuda_graphs, device)
         if not self.is_picked:
             resolve(self.source)
+
+    def load_segmenter(self) -> Segmenter:
+        """Load the model in this process.
+
+        Raises:
+            InputError, ModelError: it cannot be loaded as wanted.
+        """
+        from MedSAM3SegmentLib.segmenter import Segmenter
+
+        return Segmenter.load(self.source, self.device, self.dtype, self.resolution, self.cuda_graphs)
 
     def for_volume(self, volume: Volume, concepts: Sequence[str], say: Callable[[str], None]) -> ModelSection:
         """The same with the adapter that fits a volume, where that is to be picked.
@@ -82,12 +96,12 @@ class ModelSection:
             "--resolution": options.resolution,
             "--draft": options.draft,
             "--threads": options.threads,
+            "--cuda-graphs": options.cuda_graphs,
         }
         for option in (option for option, given in fixed.items() if use_engine and given):
             raise InputError(f"{option} is chosen where the engine is started; leave it or --engine out.")
-        return cls(
-            options.model, options.device, options.dtype, DRAFT if options.draft else options.resolution, use_engine
-        )
+        resolution = DRAFT if options.draft else options.resolution
+        return cls(options.model, options.device, options.dtype, resolution, use_engine, options.cuda_graphs)
 
 
 def add_engine_option(parser: argparse.ArgumentParser) -> None:
@@ -120,7 +134,7 @@ def positive_number(text: str) -> int:
 def add_model_options(
     parser: argparse.ArgumentParser, *, may_be_none: bool = False, may_be_picked: bool = False
 ) -> None:
-    """Add ``--model``, ``--device``, ``--dtype``, ``--resolution`` and ``--threads``.
+    """Add ``--model``, ``--device``, ``--dtype``, ``--resolution``, ``--draft``, ``--cuda-graphs`` and ``--threads``.
 
     Args:
         may_be_none: whether there is something to do without a model, which help then says.
@@ -158,5 +172,10 @@ def add_model_options(
         action="store_true",
         help="look at half of the model's own resolution (504 in place of 1008 pixels), to see quickly what comes out; "
         "small structures and edges may be lost",
+    )
+    parser.add_argument(
+        "--cuda-graphs",
+        action="store_true",
+        help="queue the network on a CUDA GPU as recorded graphs, which spares the processor; not measured yet",
     )
     add_threads_option(parser)

@@ -10,6 +10,7 @@ half of the multiplications.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from transformers.models.sam3.modeling_sam3 import Sam3ImageSegmentationOutput
 
     from MedSAM3SegmentLib.models.detector import FeaturePyramid, TextFeatures
+
+    from .graph_replay import GraphReplay, Tensors
 
 
 def share_stages(network: Sam3Model, pyramid: FeaturePyramid, no_boxes: BoxPrompts) -> SharedStages:
@@ -49,7 +52,8 @@ def share_stages(network: Sam3Model, pyramid: FeaturePyramid, no_boxes: BoxPromp
             for convolution, _ in zip(decoder.conv_layers, finer, strict=False)
         )
     geometry = encode_geometry(network, pyramid, no_boxes)
-    return SharedStages(pyramid, attended, positions, geometry, lateral, doubling)
+    rows, columns = pyramid.levels[-2].shape[-2:]
+    return SharedStages(pyramid, attended, positions, geometry, lateral, doubling, (rows, columns))
 
 
 def encode_geometry(network: Sam3Model, pyramid: FeaturePyramid, boxes: BoxPrompts) -> PromptTokens:
@@ -94,6 +98,48 @@ def detect_phrases(
     kept = DenseMasks(masks.all()) if torch.is_grad_enabled() else masks
     boxes_xyxy = box_cxcywh_to_xyxy(decoded.boxes)
     return DetectorOutput(logits.float(), decoded.presence.float(), boxes_xyxy.float(), kept, semantic.float())
+
+
+def detect_phrases_recorded(
+    graphs: GraphReplay, network: Sam3Model, shared: SharedStages, phrases: TextFeatures
+) -> DetectorOutput:
+    """``detect_phrases`` where nothing is drawn, without gradients, by a CUDA graph."""
+
+    def compute(given: Tensors) -> Tensors:
+        attended, positions, tokens, mask, embeds, text_mask, *lateral = given
+        stages = replace(
+            shared,
+            attended=attended,
+            positions=positions,
+            geometry=PromptTokens(tokens, mask),
+            lateral=tuple(lateral),
+        )
+        answer = detect_phrases(network, stages, replace(phrases, text_embeds=embeds, attention_mask=text_mask), None)
+        masks = cast(QueryMasks, answer.masks)
+        return (
+            answer.pred_logits,
+            answer.presence_logits,
+            answer.pred_boxes,
+            answer.semantic_seg,
+            masks.kernels,
+            masks.constants,
+            masks.pixels,
+        )
+
+    logits, presence, boxes, semantic, *masks = graphs.run(
+        ("phrases", shared.times, shared.grid),
+        compute,
+        (
+            shared.attended,
+            shared.positions,
+            shared.geometry.tokens,
+            shared.geometry.mask,
+            phrases.text_embeds,
+            phrases.attention_mask,
+            *shared.lateral,
+        ),
+    )
+    return DetectorOutput(logits, presence, boxes, QueryMasks(*masks), semantic)
 
 
 def detect_whole(
@@ -184,8 +230,7 @@ def _decode_masks(
         value=prompt.tokens,
         attention_mask=attention_mask(head.config, normed, prompt),
     )
-    rows, columns = shared.pyramid.levels[-2].shape[-2:]
-    pixels = (encoded + attention).unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
+    pixels = (encoded + attention).unflatten(1, shared.grid).permute(0, 3, 1, 2)
     for number, lateral in enumerate(shared.lateral):
         if shared.doubling:
             added = conv_transpose2d(pixels, shared.doubling[number], stride=2, padding=1)

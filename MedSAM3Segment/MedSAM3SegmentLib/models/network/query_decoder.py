@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from MedSAM3SegmentLib.models import devices
+
 if TYPE_CHECKING:
     from .stage_types import PromptTokens, SharedStages
 
@@ -49,7 +51,7 @@ def decode_queries(decoder: Any, encoded: torch.Tensor, shared: SharedStages, pr
     mask = attention_mask(decoder.config, hidden, prompt)
     # The presence token, which comes first, looks everywhere alike.
     bias = encoded.new_zeros(pairs, decoder.config.num_attention_heads, hidden.shape[1], tokens)
-    rows, columns = shared.pyramid.levels[-2].shape[-2:]
+    rows, columns = shared.grid
     for layer in decoder.layers:
         by_row, by_column = _box_biases(decoder, boxes, (rows, columns))
         near = bias[:, :, 1:].view(*by_row.shape, columns)
@@ -75,7 +77,7 @@ def decode_queries_by_layers(
     """The same by transformers' own forward pass, which training hears of by its layers."""
     from transformers.models.sam3.modeling_sam3 import inverse_sigmoid
 
-    rows, columns = shared.pyramid.levels[-2].shape[-2:]
+    rows, columns = shared.grid
     decoded = decoder(
         vision_features=encoded,
         text_features=prompt.tokens,
@@ -112,6 +114,10 @@ def _box_biases(decoder: Any, boxes: torch.Tensor, shape: tuple[Any, Any]) -> tu
 def attention_mask(config: object, hidden: torch.Tensor, prompt: PromptTokens) -> torch.Tensor | None:
     """The prompt's mask as the attention of ``hidden`` takes it."""
     from transformers.masking_utils import create_bidirectional_mask
+
+    if devices.computes_beside(hidden.device) and getattr(config, "_attn_implementation", "") == "sdpa":
+        # transformers asks first whether anything is masked at all, and so waits for all that the GPU has queued.
+        return prompt.mask[:, None, None].expand(-1, -1, hidden.shape[1], -1)
 
     mask: torch.Tensor | None = create_bidirectional_mask(
         config=config, inputs_embeds=hidden, attention_mask=prompt.mask, encoder_hidden_states=prompt.tokens

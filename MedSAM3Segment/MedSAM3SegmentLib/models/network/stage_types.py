@@ -70,6 +70,7 @@ class SharedStages:
             each slice once.
         doubling: the kernel of each transposed convolution, ``[channel in, channel out, 4, 4]``; none where features
             are doubled and convolved one after the other.
+        grid: rows and columns of the tokens.
         times: how often each slice comes in a row, to meet as many phrases.
     """
 
@@ -79,6 +80,7 @@ class SharedStages:
     geometry: PromptTokens
     lateral: tuple[torch.Tensor, ...]
     doubling: tuple[torch.Tensor, ...]
+    grid: tuple[int, int]
     times: int = 1
 
     def repeat_each(self, times: int) -> SharedStages:

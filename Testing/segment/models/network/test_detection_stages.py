@@ -5,25 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.models.detector import BoxPrompts, DetectorOutput, Sam3Detector, TextFeatures, VisionFeatures
 from MedSAM3SegmentLib.models.network.detection_stages import detect_whole, doubling_kernel
 from MedSAM3SegmentLib.models.network.query_decoder import box_bias
-from MedSAM3SegmentLib.training.architecture import Architecture, new_network, train_tokenizer
-from support.tiny_model import TINY_ARCHITECTURE
+from support.random_detector import make_random_detector
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Sam3Detector:
-    """With weights that no part of the network is blind to."""
-    sizes = {name: tuple(value) if isinstance(value, list) else value for name, value in TINY_ARCHITECTURE.items()}
-    tokenizer = train_tokenizer(["liver", "spleen"], 20, tmp_path_factory.mktemp("tokenizer"))
-    network = new_network(Architecture(**{**sizes, "encoder_layers": 2, "queries": 5}), tokenizer, seed=3).double()
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for value in network.parameters():
-            value.add_(torch.randn(value.shape, generator=generator, dtype=value.dtype) * 0.1)
-    return Sam3Detector(network.eval(), tokenizer, ModelCard("random"))
+    return make_random_detector(tmp_path_factory.mktemp("tokenizer"), torch.float64)
 
 
 def _inputs(slices: int) -> tuple[VisionFeatures, TextFeatures]:
