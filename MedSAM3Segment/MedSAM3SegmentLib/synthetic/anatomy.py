@@ -46,7 +46,8 @@ class Wobble:
 
     def field(self, positions: Field) -> Field:
         angles = positions @ self.waves.T.astype(np.float32) + self.phases.astype(np.float32)
-        return np.asarray(np.sin(angles).sum(-1) * np.float32(self.amplitude))
+        # Added up wave by wave: numpy takes several times as long to sum over a short last axis.
+        return np.asarray(sum(np.moveaxis(np.sin(angles), -1, 0)) * np.float32(self.amplitude))
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,7 +37,7 @@ def rasterise(anatomy: Anatomy, grid: VoxelGrid) -> NDArray[np.uint8]:
     """Tissue codes ``[k, j, i]``."""
     k, j, i = np.indices(grid.shape, dtype=np.float32)
     positions = grid.to_ras(np.stack([i, j, k], axis=-1)).astype(np.float32)
-    x, y, z = positions[..., 0], positions[..., 1], positions[..., 2]
+    x, y, z = (np.ascontiguousarray(positions[..., axis]) for axis in range(3))
     tissues = np.zeros(grid.shape, np.uint8)
 
     skin = np.sqrt((x / anatomy.trunk[0]) ** 2 + (np.abs(y) / anatomy.trunk[1]) ** 2.4)
@@ -47,7 +47,11 @@ def rasterise(anatomy: Anatomy, grid: VoxelGrid) -> NDArray[np.uint8]:
 
     def fill(body: Body, code: int, where: Callable[[NDArray[np.uint8]], BoolMask]) -> None:
         for part in body.parts:
-            near = np.square(positions - part.centre.astype(np.float32)).sum(-1) < part.reach**2
+            away = (
+                np.square(place - center)
+                for place, center in zip((x, y, z), part.centre.astype(np.float32), strict=True)
+            )
+            near = sum(away) < part.reach**2
             if not near.any():
                 continue
             inside = np.zeros(grid.shape, bool)

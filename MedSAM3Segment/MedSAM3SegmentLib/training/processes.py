@@ -12,13 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as distributed
 
 if TYPE_CHECKING:
     from .batch_plan import Batch
+
+Item = TypeVar("Item")
 
 #: The others wait while the first validates and writes.
 _LONGEST_WAIT = timedelta(hours=12)
@@ -58,13 +60,19 @@ class Processes:
         _add_up(flat, parameters)
         for gradient, part in zip(gradients, _parts(flat, gradients), strict=True):
             gradient.copy_(part.view_as(gradient))
-        gathered: list[dict[str, float] | None] = [None] * self.count
-        distributed.all_gather_object(gathered, dict(losses))
         total: dict[str, float] = {}
-        for own in gathered:
-            for name, value in (own or {}).items():
+        for own in self.gather(dict(losses)):
+            for name, value in own.items():
                 total[name] = total.get(name, 0.0) + value
         return total
+
+    def gather(self, own: Item) -> list[Item]:
+        """What each of them has, in their order; all must ask for it."""
+        if self.count == 1:
+            return [own]
+        gathered: list[Any] = [None] * self.count
+        distributed.all_gather_object(gathered, own)
+        return gathered
 
 
 #: One process by itself.

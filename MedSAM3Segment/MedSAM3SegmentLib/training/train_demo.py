@@ -64,7 +64,7 @@ def train_demo(
     card = _demo_card(recipe, architecture, lessons.plan)
     model = Sam3Detector(new_network(architecture, tokenizer, recipe.seed), tokenizer, card, "cpu")
     plan = replace(lessons.plan, focus_probability=recipe.focus_probability, near_probability=recipe.near_probability)
-    batches = PhantomBatches(recipe, plan, architecture, done=kept.step, cancel=cancel)
+    batches = PhantomBatches(recipe, plan, architecture, done=kept.step, cancel=cancel, processes=processes)
     schedule = Schedule(recipe.steps, recipe.learning_rate, save_every=100)
     train(model, batches, schedule, output, report=report, cancel=cancel, state=kept, processes=processes)
     if not processes.is_first:
@@ -119,7 +119,8 @@ class PhantomBatches:
         plan: what is asked.
         architecture: of the network that they are for.
         done: steps that were made already.
-        cancel: asked while volumes are made, which takes a second for each.
+        cancel: asked while volumes are made, which takes half a second for each.
+        processes: that train together; each makes a part of the volumes.
     """
 
     def __init__(
@@ -129,9 +130,10 @@ class PhantomBatches:
         architecture: Architecture,
         done: int = 0,
         cancel: CancelCheck | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         self.rng = np.random.default_rng(recipe.seed)
-        self._recipe, self._plan, self._cancel = recipe, plan, cancel
+        self._recipe, self._plan, self._cancel, self._processes = recipe, plan, cancel, processes
         self._image_size = architecture.image_size
         self._mask_size = 4 * architecture.image_size // architecture.patch_size
         self._step = done
@@ -163,9 +165,12 @@ class PhantomBatches:
         from .batches import BatchMaker
         from .train import until_cancelled
 
-        known = self._stacks
-        made = (known[seed] if seed in known else self._stack(seed) for seed in seeds)
-        self._stacks = dict(zip(seeds, until_cancelled(made, self._cancel), strict=True))
+        known, processes = self._stacks, self._processes
+        own = [seed for seed in seeds if seed not in known][processes.rank :: processes.count]
+        made = dict(zip(own, until_cancelled(map(self._stack, own), self._cancel), strict=True))
+        for of_one in processes.gather(made):
+            known = known | of_one
+        self._stacks = {seed: known[seed] for seed in seeds}
         stacks = list(self._stacks.values())
         return BatchMaker(stacks, self._plan, self._image_size, self._mask_size, self._recipe.seed)
 
