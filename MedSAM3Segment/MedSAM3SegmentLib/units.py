@@ -1,4 +1,4 @@
-"""Amounts in words: bytes, milliliters, and pixels where they have no size."""
+"""Amounts in words: counts, bytes, milliliters, and pixels where they have no size."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ def format_volume(volume: Volume, voxels: int) -> str:
     if is_plain_picture(volume):
         return f"{voxels} px"
     return format_milliliters(voxels * volume.grid.voxel_volume_mm3)
+
+
+def format_count(number: int, name: str) -> str:
+    """``1 case``, ``2 cases``, ``3 boxes``."""
+    if number == 1:
+        return f"1 {name}"
+    return f"{number} {name}{'es' if name.endswith('x') else 's'}"
 
 
 def format_milliliters(volume_mm3: float) -> str:

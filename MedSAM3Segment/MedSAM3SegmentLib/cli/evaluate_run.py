@@ -26,6 +26,7 @@ from MedSAM3SegmentLib.evaluation.pages import facts_of
 from MedSAM3SegmentLib.evaluation.prediction import FilePredictions, Predictor
 from MedSAM3SegmentLib.evaluation.tables import Table, tables_of
 from MedSAM3SegmentLib.progress import RunCallbacks
+from MedSAM3SegmentLib.units import format_count
 from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
 
 from .commands.evaluate import METHOD_STUDIES, STUDIES
@@ -55,7 +56,7 @@ def evaluate_as_asked(options: argparse.Namespace, terminal: Terminal, interrupt
         case_set = cases_of(options)
     kinds, phrases = prompts_of(options, case_set)
     with interruption.gently() as stop:
-        with terminal.busy("loading the model" if options.predictions is None else "looking at the predictions"):
+        with terminal.busy(_what_comes_first(options)):
             predictor = predictor_of(options, case_set, kinds, phrases, RunCallbacks(cancel=stop))
         with terminal.progress() as show:
             summary = evaluate(
@@ -177,7 +178,7 @@ def cases_of(options: argparse.Namespace) -> CaseSet:
     if options.study in METHOD_STUDIES:
         case_set = in_study(case_set, study_of(options))
     if options.limit is not None and options.limit < len(case_set.cases):
-        split = f"the first {options.limit} of {len(case_set.cases)} cases of {case_set.split}"
+        split = f"the first {options.limit} of {format_count(len(case_set.cases), 'case')} of {case_set.split}"
         case_set = replace(case_set, cases=case_set.cases[: options.limit], split=split)
     concepts = options.concept or (_fine_concepts(options) if options.study == "fine-concepts" else [])
     return case_set.restricted_to(concepts) if concepts else case_set
@@ -212,6 +213,12 @@ def prompts_of(options: argparse.Namespace, case_set: CaseSet) -> tuple[list[Pro
     elif options.study == "fine-concepts":
         kinds = [PromptKind.WORDS]
     return list(dict.fromkeys(kinds)) or [PromptKind.WORDS], phrases
+
+
+def _what_comes_first(options: argparse.Namespace) -> str:
+    if options.predictions is not None:
+        return "looking at the predictions"
+    return "making ready" if ModelSection.of(options).is_none else "loading the model"
 
 
 def predictor_of(

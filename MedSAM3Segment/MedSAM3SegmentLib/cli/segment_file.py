@@ -29,6 +29,7 @@ from MedSAM3SegmentLib.io.segmentation_paths import (
 from MedSAM3SegmentLib.progress import Progress, RunCallbacks, Stage
 from MedSAM3SegmentLib.reporting.place_sentences import describe_place
 from MedSAM3SegmentLib.request import SegmentRequest
+from MedSAM3SegmentLib.units import format_count
 from MedSAM3SegmentLib.vocabulary.advice import advice_for
 from MedSAM3SegmentLib.without_model import ShapeSegmenter
 
@@ -250,7 +251,7 @@ def _describe(volume: Volume, stack: SliceStack) -> str:
         return f"{volume.name}: a picture of {volume.grid.shape[2]} x {volume.grid.shape[1]} pixels."
     spacing = " x ".join(f"{spacing:.3g}" for spacing in volume.grid.spacing)
     kind = f"{volume.modality}, " if volume.modality else ""
-    cut = f"{stack.count} {stack.plane} slice{'s' if stack.count > 1 else ''}"
+    cut = format_count(stack.count, f"{stack.plane} slice")
     return f"{volume.name}: {kind}{voxels} voxels of {spacing} mm, {cut}."
 
 

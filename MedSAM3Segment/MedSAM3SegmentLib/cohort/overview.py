@@ -12,7 +12,7 @@ from pathlib import Path
 
 from MedSAM3SegmentLib.io.atomic_write import atomic_write
 from MedSAM3SegmentLib.resources import resource_path
-from MedSAM3SegmentLib.units import format_milliliters
+from MedSAM3SegmentLib.units import format_count, format_milliliters
 
 from .doubt import Doubt
 from .records import THUMBNAILS, CaseRecord, ConceptRow
@@ -101,7 +101,9 @@ def _card(record: CaseRecord, doubts: Mapping[tuple[str, str], Doubt], colors: M
     rows = "".join(_row(row, doubts.get((record.case, row.concept), Doubt()), colors) for row in record.concepts)
     sentences = [*record.messages, *(f"{row.concept}: {said}" for row in record.concepts for said in row.messages)]
     notes = "".join(f"<li>{escape(sentence)}</li>" for sentence in dict.fromkeys(sentences))
-    more = f"<details><summary>{_count(len(dict.fromkeys(sentences)), 'remark')}</summary><ul>{notes}</ul></details>"
+    more = (
+        f"<details><summary>{format_count(len(dict.fromkeys(sentences)), 'remark')}</summary><ul>{notes}</ul></details>"
+    )
     segmentation = next(iter(record.files), "")
     case = escape(record.case)
     return (
@@ -135,8 +137,4 @@ def _failures(failed: Sequence[CaseRecord]) -> str:
     if not failed:
         return ""
     rows = "".join(f"<tr><td>{escape(one.case)}</td><td>{escape(one.failure)}</td></tr>" for one in failed)
-    return f'<section class="failed"><h2>{_count(len(failed), "case")} failed</h2><table>{rows}</table></section>'
-
-
-def _count(number: int, name: str) -> str:
-    return f"{number} {name}{'s' if number != 1 else ''}"
+    return f'<section class="failed"><h2>{format_count(len(failed), "case")} failed</h2><table>{rows}</table></section>'

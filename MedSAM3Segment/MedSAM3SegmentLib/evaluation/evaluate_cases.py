@@ -13,6 +13,7 @@ from typing import Any
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
 from MedSAM3SegmentLib.io.atomic_write import atomic_write
 from MedSAM3SegmentLib.ordered_processes import processes_in_order
+from MedSAM3SegmentLib.units import format_count
 from MedSAM3SegmentLib.volume import Volume
 
 from .case_pictures import draw_cases
@@ -137,7 +138,9 @@ def _do_cases(
             except (Cancelled, InputError, ModelError) as error:
                 _keep(run, scored.rest())
                 if isinstance(error, Cancelled):  # also by the model, in the middle of a case
-                    raise Cancelled(f"Stopped after {len(run.done)} cases; the same command goes on there.") from None
+                    raise Cancelled(
+                        f"Stopped after {format_count(len(run.done), 'case')}; the same command goes on there."
+                    ) from None
                 raise
             work = (_predict_and_score, case) if predicted is None else (_score, case, *predicted)
             _keep(run, scored.add(case.name, *work, evaluation.tolerance))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
+from MedSAM3SegmentLib.units import format_count
+
 from .tables import Summary, tables_of
 
 
@@ -55,7 +57,7 @@ def facts_of(summary: Summary) -> list[str]:
     """What was measured and how, one sentence or line each."""
     rules, split = summary["rules"], summary["split"]
     facts = [
-        f"{split['cases']} cases: {split['description']}; SHA-256 of the split {split['sha256'][:16]}.",
+        f"{format_count(split['cases'], 'case')}: {split['description']}; SHA-256 of the split {split['sha256'][:16]}.",
         f"Predicted by {_predictor(summary['predictor'])}.",
         rules["empty"],
         "Intervals are 95 % bootstrap intervals over cases, or over patients or sequences where they are known.",

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.messages.message import Message, message
 from MedSAM3SegmentLib.preprocessing.resampling import perpendicular_grid, straighten
+from MedSAM3SegmentLib.units import format_count
 from MedSAM3SegmentLib.volume import Volume
 
 from .dicom.find_files import is_dicom, is_dicom_archive
@@ -66,10 +67,10 @@ def read_volume(
     # Bytes of a name that are not UTF-8 would stop whoever writes it.
     name = path.name.encode("utf-8", "replace").decode("utf-8")
     if stored.is_sequence:
-        name = f"{modality or 'image'} sequence of {stored.grid.shape[0]} frames"
+        name = f"{modality or 'image'} sequence of {format_count(stored.grid.shape[0], 'frame')}"
     elif _is_dicom_input(path):
         # Folders are often named after the patient.
-        name = f"DICOM {modality} of {stored.grid.shape[0]} slice{'s' if stored.grid.shape[0] > 1 else ''}"
+        name = f"DICOM {modality} of {format_count(stored.grid.shape[0], 'slice')}"
     array = _scalar_or_color(stored.array, path)
     array, messages = _finite(array, path)
     grid = stored.grid

@@ -20,6 +20,7 @@ from MedSAM3SegmentLib.prompts.prompts import TargetPrompts
 from MedSAM3SegmentLib.results.cut_off import CutOff, Limit, Side
 from MedSAM3SegmentLib.results.result import ConceptResult, Instance
 from MedSAM3SegmentLib.results.tracks import Stop, StopReason, Track
+from MedSAM3SegmentLib.units import format_count
 
 from .place_sentences import describe_not_searched
 
@@ -227,7 +228,7 @@ def describe_prompts(prompts: TargetPrompts) -> str:
         "negative box": sum(not box.positive for box in prompts.boxes),
         "mask": len(prompts.masks),
     }
-    parts = [f"{n} {name}{_plural(name, n)}" for name, n in counts.items() if n]
+    parts = [format_count(n, name) for name, n in counts.items() if n]
     reading = f" ({prompts.reading})" if prompts.boxes else ""
     return ", ".join(parts) + reading + ("" if prompts.is_phrase else ", without words")
 
@@ -267,12 +268,5 @@ def describe_stop(stop: Stop) -> str:
     return f"ended before slice {stop.slice_index} {way}, because {stop.reason} ({stop.detail})"
 
 
-def _plural(name: str, count: int) -> str:
-    if count == 1:
-        return ""
-    return "es" if name.endswith("box") else "s"
-
-
 def _voxels(mask: BoolMask) -> str:
-    count = int(np.count_nonzero(mask))
-    return "1 voxel" if count == 1 else f"{count} voxels"
+    return format_count(int(np.count_nonzero(mask)), "voxel")

@@ -66,7 +66,7 @@ def test_good_studies_are_done_and_bad_ones_have_their_sentence(
     folders = write_studies(Path("in"), good=4, bad=len(BAD))
     assert cohort() == 0
     out = capsys.readouterr().out
-    assert "4 of 9 cases are done, 5 failed" in out
+    assert "4 of 9 cases done, 5 failed" in out
     rows = table()
     failed = [row for row in rows if row["status"] == "failed"]
     assert len(failed) == 5
@@ -157,7 +157,7 @@ def test_where_all_is_done_no_model_is_loaded(
     assert cohort("--resume") == 0
     assert loaded == []
     assert table() == before
-    assert "2 of 2 cases are done, 0 failed" in capsys.readouterr().out
+    assert "2 of 2 cases done, 0 failed" in capsys.readouterr().out
 
 
 def test_what_is_half_done_is_done_again(cohort: Cohort, stand_in: StandIn) -> None:
@@ -281,8 +281,8 @@ def test_a_run_that_is_killed_at_any_moment_goes_on_to_the_same_files(here: Path
     process = run_apart(here, "--resume", seconds=0.0)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    assert "8 of 8 cases are done" in out
-    assert "are done already" in err
+    assert "8 of 8 cases done" in out
+    assert "done already" in err
     rows = table(here / "out")
     expected = sorted(f"{row['case']}.seg.nrrd" for row in rows)
     assert names(here / "out" / "segmentations") == expected

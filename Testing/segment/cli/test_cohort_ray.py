@@ -102,7 +102,7 @@ def test_a_worker_that_is_killed_costs_no_case_and_all_is_as_from_one_process(
     os.kill(workers[0].pid, signal.SIGKILL)
     out, err = process.communicate(timeout=_LIMIT_S)
     assert process.returncode == 0, err
-    assert "6 of 7 cases are done, 1 failed" in out
+    assert "6 of 7 cases done, 1 failed" in out
     assert "A worker was lost" in err
     assert "study" not in out + err
     assert sum(line.startswith("[") and "case-" in line for line in err.splitlines()) == 7

@@ -131,7 +131,7 @@ def test_a_cohort_comes_from_a_pacs_and_goes_back(
     server = fill(pacs, tmp_path / "studies")
     options = ["--concept", "liver; spleen", "--format", "dicom-seg", "--output", "out", "--store", pacs.address]
     assert main(["cohort", pacs.address, "--only-modality", "CT", *options]) == 0
-    assert "2 of 2 cases are done" in capsys.readouterr().out
+    assert "2 of 2 cases done" in capsys.readouterr().out
     assert {one.study for one in of_kind(server, "SEG")} == {one.study for one in of_kind(server, "CT")}
     from_pacs = {row["case"]: row["volume_ml"] for row in table()}
     assert not [name for name in files_in(here) if "Doe" in name]

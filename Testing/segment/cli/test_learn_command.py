@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_refused(
 
 def test_data_are_checked_without_learning(here: Path, pair: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["learn", pair, "--check-data"]) == 0
-    assert "can be trained on: 1 cases" in capsys.readouterr().out
+    assert "can be trained on: 1 case," in capsys.readouterr().out
     assert main(["learn", pair, "ct.nrrd=ct.nrrd", "--check-data"]) == 2
     assert "Fault 1" in capsys.readouterr().err
     assert not (here / "store").exists()

@@ -122,7 +122,7 @@ def test_a_model_that_is_stopped_in_a_case_keeps_the_cases_before(pictures: tupl
     segmenter = KnownSegmenter(answers)
     model = predictor(segmenter, tmp_path / "out")
     model.callbacks = RunCallbacks(cancel=lambda: len(segmenter.requests) == 3)  # the second of two of a case
-    with pytest.raises(Cancelled, match="Stopped after 1 cases; the same command goes on there"):
+    with pytest.raises(Cancelled, match="Stopped after 1 case; the same command goes on there"):
         evaluate(case_set, model, Evaluation(tmp_path / "out"))
     assert not (tmp_path / "out" / "summary.json").exists()
     model.callbacks = RunCallbacks()

@@ -22,6 +22,7 @@ from MedSAM3SegmentLib.cohort.schedule_cases import CaseScheduler
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.progress import CancelCheck, Progress, RunCallbacks
 from MedSAM3SegmentLib.provenance import ModelIdentity
+from MedSAM3SegmentLib.units import format_count
 
 from .case_work import DRAFTS, CaseWork, CohortJob, discard_drafts
 
@@ -207,8 +208,8 @@ def cluster_for(
                 f"{asked.address}.",
                 "yellow",
             )
-        where = "a GPU" if plan.gpus else f"{plan.cores} CPU core{'s' if plan.cores > 1 else ''}"
-        terminal.note(f"{plan.count} worker{'s' if plan.count > 1 else ''} with {where} each.")
+        where = "a GPU" if plan.gpus else format_count(plan.cores, "CPU core")
+        terminal.note(f"{format_count(plan.count, 'worker')} with {where} each.")
         device = "cuda" if plan.gpus else "cpu"
         job = replace(job, model=replace(job.model, device=device))
         mark = job.output / DRAFTS / f".seen-{uuid.uuid4().hex}"

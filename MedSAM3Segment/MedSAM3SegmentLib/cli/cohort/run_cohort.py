@@ -17,6 +17,7 @@ from MedSAM3SegmentLib.cohort.records import CaseRecord, is_done, read_record
 from MedSAM3SegmentLib.cohort.table import TABLE
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.progress import CancelCheck, Progress, RunCallbacks
+from MedSAM3SegmentLib.units import format_count
 
 from .case_work import CaseImage, CaseWork, CohortJob
 from .cluster_worker import CaseProgress, CohortCluster, RayOptions, cluster_for
@@ -117,10 +118,11 @@ def _run_with(
         elif not record.failure:
             others += 1
     if records:
-        terminal.note(f"{len(records)} of {len(cases)} cases are done already.")
+        terminal.note(f"{len(records)} of {format_count(len(cases), 'case')} done already.")
     if others:
         terminal.note(
-            f"{others} cases were done with another request, model or input, or lack files; they are done again."
+            f"Done again, with another request, model or input than before, or for lack of files: "
+            f"{format_count(others, 'case')}."
         )
     todo = [case for case in cases if case.id not in records]
     started = time.monotonic()
@@ -129,10 +131,8 @@ def _run_with(
             with interruption.gently() as stop, terminal.progress() as show:
                 _do_cases(worker, job, cases, todo, records, terminal, show, stop)
     except Cancelled:
-        done = len([case for case in cases if case.id in records])
-        raise Cancelled(
-            f"Stopped after {done} of {len(cases)} cases, which are whole; repeat with --resume to go on."
-        ) from None
+        done, asked = len([case for case in cases if case.id in records]), format_count(len(cases), "case")
+        raise Cancelled(f"Stopped after {done} of {asked}; these are whole, and --resume goes on.") from None
     finally:
         ordered = write_summaries(job, identity, cases, records)
     _say_end(job, cases, ordered, time.monotonic() - started, terminal)
@@ -200,7 +200,7 @@ def _say_end(
     asked = {case.id for case in cases}
     failed = [record for record in records if record.failure and record.case in asked]
     done = len(asked) - len(failed)
-    terminal.result(f"{done} of {len(asked)} cases are done, {len(failed)} failed, in {duration(seconds)}.")
+    terminal.result(f"{done} of {format_count(len(asked), 'case')} done, {len(failed)} failed, in {duration(seconds)}.")
     for record in failed:
         terminal.result(f"{record.case}: {record.failure}")
     terminal.result(f"Look at {job.output / OVERVIEW}; the table is {job.output / TABLE}.")

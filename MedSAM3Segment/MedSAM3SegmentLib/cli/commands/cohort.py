@@ -45,6 +45,7 @@ from MedSAM3SegmentLib.io.segmentation_paths import DICOM_SUFFIXES, SEG_SUFFIX
 from MedSAM3SegmentLib.messages.message import Message
 from MedSAM3SegmentLib.preprocessing.windowing import CT_WINDOWS, Window
 from MedSAM3SegmentLib.request import Mode, SegmentRequest
+from MedSAM3SegmentLib.units import format_count
 from MedSAM3SegmentLib.vocabulary.advice import advice_for
 from MedSAM3SegmentLib.vocabulary.phrases import split_phrases
 
@@ -284,7 +285,7 @@ def _show_cases(cases: Sequence[Case], terminal: Terminal) -> None:
     for case in cases:
         table.add_row(case.id, case.kind, case.description, case.plane, str(case.images or ""), case.place)
     terminal.result(table)
-    terminal.result(f"{len(cases)} case{'s' if len(cases) != 1 else ''}; nothing was written.")
+    terminal.result(f"{format_count(len(cases), 'case')}; nothing was written.")
 
 
 def _write_mapping(path: Path, cases: Sequence[Case]) -> None:

@@ -13,6 +13,7 @@ from MedSAM3SegmentLib.datasets.label_files import values_by_concept
 from MedSAM3SegmentLib.datasets.labelled_case import LabelledDataset
 from MedSAM3SegmentLib.datasets.read_dataset import DatasetOptions, read_dataset
 from MedSAM3SegmentLib.errors import InputError
+from MedSAM3SegmentLib.units import format_count
 
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.training.dataset import LabelledStack
@@ -150,7 +151,7 @@ def check_data(
     slices, stacks, concepts = 0, 0, dict[str, None]()
     try:
         dataset = read(findings)
-        terminal.note(f"{name} is {dataset.format} of {len(dataset.cases)} cases.")
+        terminal.note(f"{name} is {dataset.format} of {format_count(len(dataset.cases), 'case')}.")
         for stack in read_stacks(dataset, findings, split) if dataset.cases else ():
             stacks += 1
             slices += sum(stack.is_known(index) for index in range(len(stack.slices)))
@@ -162,9 +163,10 @@ def check_data(
     for number, sentence in enumerate(faults, start=1):
         terminal.note(f"Fault {number}: {sentence}", "red")
     if faults:
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise InputError(f"{name} has {count}, listed above; correct the data before training.")
+        raise InputError(
+            f"{name} has {format_count(len(faults), 'fault')}, listed above; correct the data before training."
+        )
     terminal.result(
-        f"{name} can be trained on: {stacks} cases, {slices} labelled slices, "
-        f"{len(concepts)} concepts ({', '.join(concepts)})."
+        f"{name} can be trained on: {format_count(stacks, 'case')}, {format_count(slices, 'labelled slice')}, "
+        f"{format_count(len(concepts), 'concept')} ({', '.join(concepts)})."
     )
