@@ -21,6 +21,7 @@ from MedSAM3SegmentLib.models.detector import Sam3Detector, TextFeatures
 from MedSAM3SegmentLib.models.load_model import load_model
 from MedSAM3SegmentLib.models.network.graph_replay import GraphReplay
 from MedSAM3SegmentLib.models.threads import threads_for
+from MedSAM3SegmentLib.preprocessing.windowing import Window
 from MedSAM3SegmentLib.request import SegmentRequest
 from MedSAM3SegmentLib.segmenter import Segmenter
 from MedSAM3SegmentLib.volume import Volume
@@ -92,7 +93,7 @@ def measure(model: Sam3Detector, rounds: int, slices: int) -> dict[str, str]:
     texts = model.encode_phrases(PHRASES)
     shared = model.share_stages(model.build_pyramid(model.encode_images(pixels)))
     on_one = model.share_stages(model.build_pyramid(model.encode_images(pixels[:1]))).repeat_each(len(PHRASES))
-    volume, request = noise_volume(slices), SegmentRequest(PHRASES, threshold=0.99)
+    volume, request = noise_volume(slices), SegmentRequest(PHRASES, threshold=0.99, window=Window.preset("soft-tissue"))
 
     encoder = seconds_of(lambda: model.encode_images(pixels), device, rounds)
     phrase = seconds_of(lambda: model.detect(shared, texts[:1].repeat(BATCH)), device, rounds)
