@@ -18,6 +18,7 @@ from MedSAM3SegmentLib.training.loop import LoopHooks, Schedule, Terms, run_sche
 from MedSAM3SegmentLib.training.losses import LossWeights, detection_loss
 
 from .frozen_features import FrozenFeatures
+from .plain_attention import plain_attention
 from .tuning import ENCODERS, Tune, default_rate
 
 #: Small batches and few steps: with the demo model 80 CPU seconds.
@@ -42,6 +43,7 @@ def copy_detector(model: Sam3Detector) -> Sam3Detector:
     shared = [getattr(network, name.removesuffix(".")) for name in ENCODERS]
     copied = copy.copy(model)
     copied.sees_neighbors = False  # Drawn slices are no neighbors.
+    copied.graphs = None  # They read the weights of the model.
     copied.network = copy.deepcopy(network, {id(module): module for module in shared})
     return copied
 
@@ -102,14 +104,9 @@ def _train(
             raw = adapted.detect(shared.repeat_each(_PLAN.phrases), frozen.phrases(batch.phrases))
         return detection_loss(raw, batch.targets, LossWeights())
 
-    average = run_schedule(
-        trained,
-        replace(schedule, save_every=schedule.steps),
-        draw_losses,
-        lambda _weights: None,
-        Path(),
-        hooks=LoopHooks(),
-    )
+    once = replace(schedule, save_every=schedule.steps)
+    with plain_attention(adapted, torch.bfloat16 if mixed else dtype):
+        average = run_schedule(trained, once, draw_losses, lambda _weights: None, Path(), hooks=LoopHooks())
     trained.load_state_dict(average)
     trained.to(dtype)
     for parameter in trained.parameters():

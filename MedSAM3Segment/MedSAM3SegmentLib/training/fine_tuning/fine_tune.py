@@ -31,6 +31,7 @@ from .activation_checkpoints import checkpointed_activations
 from .frozen_features import FrozenFeatures
 from .lora_layers import lora_weights
 from .memory_estimate import TrainingMemory, estimate_training_memory
+from .plain_attention import plain_attention
 from .recipe import FineTuning
 from .summarize_pictures import summarize_pictures, summary_file
 from .tensorboard_log import TensorBoardLog, tensorboard_folder
@@ -108,7 +109,7 @@ def fine_tune(
         raise InputError("There is no slice to train on; check the manifest.")
     less = checkpointed_activations(model.network) if run.checkpoint_activations else nullcontext()
     frozen = FrozenFeatures(model) if recipe.tune.freezes_encoders else None
-    with threads_for(model), less:
+    with threads_for(model), less, plain_attention(model, training_dtype(model.device.type)):
         kept = TrainingFiles(run.output)
         saved = kept.begin_on_all(run.processes, {**recipe.describe(), **run.settings}, run.resume)
         files: dict[str, str] = {}

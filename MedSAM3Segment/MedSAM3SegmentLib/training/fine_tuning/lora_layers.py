@@ -40,6 +40,10 @@ def lora_layers(network: Sam3Model, options: LoraOptions, seed: int) -> Iterator
     try:
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(".lora_" in name)
+        for module in network.modules():
+            if _is_lora(module):
+                # Autocast takes what goes in to its own format; PEFT would first take it to that of the weights.
+                module.cast_input_dtype_enabled = False
         for layer in network.vision_encoder.backbone.layers:
             attention = layer.attention
             if _is_lora(attention.q_proj):
