@@ -132,7 +132,7 @@ def _run_with(
                 _do_cases(worker, job, cases, todo, records, terminal, show, stop)
     except Cancelled:
         done, asked = len([case for case in cases if case.id in records]), format_count(len(cases), "case")
-        raise Cancelled(f"Stopped after {done} of {asked}; these are whole, and --resume goes on.") from None
+        raise Cancelled(f"Stopped after {done} of {asked}; these are whole; repeat with --resume to go on.") from None
     finally:
         ordered = write_summaries(job, identity, cases, records)
     _say_end(job, cases, ordered, time.monotonic() - started, terminal)
