@@ -113,7 +113,7 @@ def new_network(architecture: Architecture, tokenizer: CLIPTokenizer, seed: int)
     from transformers import Sam3Model
 
     torch.manual_seed(seed)
-    network: Sam3Model = Sam3Model._from_config(architecture.configuration(tokenizer), attn_implementation="eager")
+    network: Sam3Model = Sam3Model._from_config(architecture.configuration(tokenizer))
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, torch.nn.Linear):

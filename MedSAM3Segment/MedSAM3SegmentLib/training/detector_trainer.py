@@ -13,6 +13,7 @@ import torch
 from MedSAM3SegmentLib.errors import ModelError
 from MedSAM3SegmentLib.models.detector import BoxPrompts, DetectorOutput, Sam3Detector
 from MedSAM3SegmentLib.models.devices import training_dtype
+from MedSAM3SegmentLib.models.plain_attention import plain_attention
 from MedSAM3SegmentLib.models.save_model import save_model
 from MedSAM3SegmentLib.models.threads import threads_for
 from MedSAM3SegmentLib.progress import CancelCheck
@@ -110,7 +111,7 @@ def train(
         start = state.start(batches.rng)
         if processes.is_first:
             hooks = replace(hooks, keep=lambda kept: state.keep(kept, batches.rng))
-    with threads_for(model):
+    with threads_for(model), plain_attention(model, dtype):
         average = run_schedule(network, schedule, draw_losses, save, output, hooks=hooks, start=start)
     # What goes on from here is what was saved.
     network.load_state_dict({name: half_precision(value).to(value.dtype) for name, value in average.items()})

@@ -12,13 +12,13 @@ import torch
 
 from MedSAM3SegmentLib.models.detector import Sam3Detector
 from MedSAM3SegmentLib.models.devices import training_dtype
+from MedSAM3SegmentLib.models.plain_attention import plain_attention
 from MedSAM3SegmentLib.training.batches import BatchMaker, BatchPlan
 from MedSAM3SegmentLib.training.dataset import LabelledStack
 from MedSAM3SegmentLib.training.loop import LoopHooks, Schedule, Terms, run_schedule
 from MedSAM3SegmentLib.training.losses import LossWeights, detection_loss
 
 from .frozen_features import FrozenFeatures
-from .plain_attention import plain_attention
 from .tuning import ENCODERS, Tune, default_rate
 
 #: Small batches and few steps: with the demo model 80 CPU seconds.

@@ -16,6 +16,7 @@ from MedSAM3SegmentLib.adapters.slice_adapter import SLICE_ADAPTER
 from MedSAM3SegmentLib.errors import InputError, ModelError
 from MedSAM3SegmentLib.models.detector import Sam3Detector
 from MedSAM3SegmentLib.models.devices import training_dtype
+from MedSAM3SegmentLib.models.plain_attention import plain_attention
 from MedSAM3SegmentLib.models.threads import threads_for
 from MedSAM3SegmentLib.progress import CancelCheck
 from MedSAM3SegmentLib.training.batches import Batch, BatchMaker
@@ -31,7 +32,6 @@ from .activation_checkpoints import checkpointed_activations
 from .frozen_features import FrozenFeatures
 from .lora_layers import lora_weights
 from .memory_estimate import TrainingMemory, estimate_training_memory
-from .plain_attention import plain_attention
 from .recipe import FineTuning
 from .summarize_pictures import summarize_pictures, summary_file
 from .tensorboard_log import TensorBoardLog, tensorboard_folder

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import torch
 
-from MedSAM3SegmentLib.models.detector import Sam3Detector
-from MedSAM3SegmentLib.models.devices import LARGE_LAYER
-from MedSAM3SegmentLib.models.threads import layer_size
+from .detector import Sam3Detector
+from .devices import LARGE_LAYER
+from .threads import layer_size
 
 
 @contextmanager

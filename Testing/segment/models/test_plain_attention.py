@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from MedSAM3SegmentLib.models import plain_attention as module
 from MedSAM3SegmentLib.models import threads
 from MedSAM3SegmentLib.models.detector import Sam3Detector, TextFeatures, VisionFeatures
-from MedSAM3SegmentLib.training.fine_tuning import plain_attention as module
-from MedSAM3SegmentLib.training.fine_tuning.plain_attention import plain_attention
+from MedSAM3SegmentLib.models.plain_attention import plain_attention
 from support.random_detector import make_random_detector
 
 
