@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-import torch.distributed as distributed
-
 if TYPE_CHECKING:
+    import torch
+
     from .batch_plan import Batch
 
 Item = TypeVar("Item")
@@ -50,6 +49,8 @@ class Processes:
         """Add up gradients and losses of all processes."""
         if self.count == 1:
             return losses
+        import torch
+
         has_gradient = torch.tensor([float(p.grad is not None) for p in parameters])
         _add_up(has_gradient, parameters)
         for parameter, anywhere in zip(parameters, has_gradient.tolist(), strict=True):
@@ -70,6 +71,8 @@ class Processes:
         """What each of them has, in their order; all must ask for it."""
         if self.count == 1:
             return [own]
+        from torch import distributed
+
         gathered: list[Any] = [None] * self.count
         distributed.all_gather_object(gathered, own)
         return gathered
@@ -81,11 +84,15 @@ ALONE = Processes()
 
 def _parts(flat: torch.Tensor, like: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
     """One vector taken apart into as many numbers as each of some tensors has."""
+    import torch
+
     return torch.split(flat, [one.numel() for one in like])  # type: ignore[no-untyped-call, no-any-return]
 
 
 def _add_up(values: torch.Tensor, parameters: Sequence[torch.nn.Parameter]) -> None:
     """In place, over all processes, where the parameters are."""
+    from torch import distributed
+
     there = values.to(parameters[0].device)
     distributed.all_reduce(there)
     values.copy_(there)
@@ -98,6 +105,9 @@ def training_processes(device: str) -> Iterator[tuple[Processes, str]]:
     if count == 1 or "RANK" not in os.environ:
         yield Processes(), device
         return
+    import torch
+    from torch import distributed
+
     if device.startswith("cuda"):
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         torch.cuda.set_device(device)
