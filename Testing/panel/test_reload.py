@@ -24,6 +24,9 @@ PACKAGES = (
     "MedSAM3SceneLib",
     "MedSAM3SegmentLib",
     "SegmentEditorMedSAM3Lib",
+    "MedSAM3AgentLib",
+    "MedSAM3AgentSceneLib",
+    "MedSAM3AgentWidgetsLib",
 )
 
 
