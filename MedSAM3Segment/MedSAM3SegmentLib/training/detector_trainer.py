@@ -95,8 +95,7 @@ def train(
     def draw_losses() -> Iterator[Terms]:
         batch = batches.draw()
         counts = Counts.of(batch.targets, queries)
-        part = processes.part_of(batch)
-        if part.pictures:
+        for part in processes.parts_of(batch):
             with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
                 raw = predict(model, part)
             yield detection_loss(raw, part.targets, weights or LossWeights(), counts)

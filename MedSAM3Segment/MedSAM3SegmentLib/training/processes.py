@@ -40,10 +40,17 @@ class Processes:
     def is_first(self) -> bool:
         return self.rank == 0
 
-    def part_of(self, batch: Batch) -> Batch:
-        """The slices of a batch that this one looks at."""
-        edges = [len(batch.pictures) * rank // self.count for rank in (self.rank, self.rank + 1)]
-        return batch.part(*edges)
+    def parts_of(self, batch: Batch, accumulate: int = 1) -> Iterator[Batch]:
+        """The slices of a batch that this one looks at, some at a time.
+
+        Args:
+            accumulate: parts that the batch is gone through in at least, as far as it has slices.
+        """
+        slices = len(batch.pictures)
+        parts = min(max(accumulate, self.count), slices)
+        edges = [slices * number // parts for number in range(parts + 1)]
+        for number in range(self.rank, parts, self.count):
+            yield batch.part(edges[number], edges[number + 1])
 
     def combine(self, parameters: Sequence[torch.nn.Parameter], losses: Mapping[str, float]) -> Mapping[str, float]:
         """Add up gradients and losses of all processes."""

@@ -121,7 +121,7 @@ def _run_with(
         terminal.note(f"{len(records)} of {format_count(len(cases), 'case')} done already.")
     if others:
         terminal.note(
-            f"Done again, with another request, model or input than before, or for lack of files: "
+            "Done again, with another request, model or input than before, or for lack of files: "
             f"{format_count(others, 'case')}."
         )
     todo = [case for case in cases if case.id not in records]
@@ -132,7 +132,9 @@ def _run_with(
                 _do_cases(worker, job, cases, todo, records, terminal, show, stop)
     except Cancelled:
         done, asked = len([case for case in cases if case.id in records]), format_count(len(cases), "case")
-        raise Cancelled(f"Stopped after {done} of {asked}; these are whole; repeat with --resume to go on.") from None
+        raise Cancelled(
+            f"Stopped after {done} of {asked}, each of them whole; repeat with --resume to go on."
+        ) from None
     finally:
         ordered = write_summaries(job, identity, cases, records)
     _say_end(job, cases, ordered, time.monotonic() - started, terminal)

@@ -52,8 +52,7 @@ def share_stages(network: Sam3Model, pyramid: FeaturePyramid, no_boxes: BoxPromp
             for convolution, _ in zip(decoder.conv_layers, finer, strict=False)
         )
     geometry = encode_geometry(network, pyramid, no_boxes)
-    rows, columns = pyramid.levels[-2].shape[-2:]
-    return SharedStages(pyramid, attended, positions, geometry, lateral, doubling, (rows, columns))
+    return SharedStages(pyramid, attended, positions, geometry, lateral, doubling)
 
 
 def encode_geometry(network: Sam3Model, pyramid: FeaturePyramid, boxes: BoxPrompts) -> PromptTokens:

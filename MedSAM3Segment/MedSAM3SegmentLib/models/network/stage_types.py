@@ -70,7 +70,6 @@ class SharedStages:
             each slice once.
         doubling: the kernel of each transposed convolution, ``[channel in, channel out, 4, 4]``; none where features
             are doubled and convolved one after the other.
-        grid: rows and columns of the tokens.
         times: how often each slice comes in a row, to meet as many phrases.
     """
 
@@ -80,8 +79,13 @@ class SharedStages:
     geometry: PromptTokens
     lateral: tuple[torch.Tensor, ...]
     doubling: tuple[torch.Tensor, ...]
-    grid: tuple[int, int]
     times: int = 1
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the tokens."""
+        rows, columns = self.pyramid.levels[-2].shape[-2:]
+        return rows, columns
 
     def repeat_each(self, times: int) -> SharedStages:
         """Every slice ``times`` times in a row, to meet as many phrases."""

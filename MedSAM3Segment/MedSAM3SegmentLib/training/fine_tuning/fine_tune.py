@@ -219,13 +219,10 @@ class _Training:
         return int(self._model.network.config.detr_decoder_config.num_queries)
 
     def _draw_losses(self) -> Iterator[Terms]:
-        batch, processes = self._batches.draw(), self._run.processes
+        batch = self._batches.draw()
         counts = Counts.of(batch.targets, self._queries)
-        slices = len(batch.pictures)
-        parts = min(max(self._recipe.accumulate, processes.count), slices)
-        edges = [slices * number // parts for number in range(parts + 1)]
-        for number in range(processes.rank, parts, processes.count):
-            yield self._losses(batch.part(edges[number], edges[number + 1]), counts)
+        for part in self._run.processes.parts_of(batch, self._recipe.accumulate):
+            yield self._losses(part, counts)
 
     def _losses(self, part: Batch, counts: Counts) -> Terms:
         device = self._model.device.type
