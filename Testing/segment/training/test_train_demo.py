@@ -110,12 +110,13 @@ def test_two_processes_train_the_detector_as_one(tmp_path: Path) -> None:
         from pathlib import Path
         import torch
         torch.set_num_threads(1)
-        from MedSAM3SegmentLib.training import detector_trainer
+        from MedSAM3SegmentLib.training import detector_trainer, loop
         from MedSAM3SegmentLib.training.demo_recipe import DemoRecipe
         from MedSAM3SegmentLib.training.processes import training_processes
         from MedSAM3SegmentLib.training.train_demo import train_demo
 
         detector_trainer.training_dtype = lambda _device: torch.float32
+        loop._REPORT_AFTER_S = float("inf")  # One report of all steps, however long they take.
         recipe, losses = DemoRecipe(phantoms=1, steps=3, merges=20, tracker=None), []
         with training_processes("cpu") as (processes, _):
             report = lambda state: losses.append(state.losses)
