@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from MedSAM3SegmentLib.errors import InputError
@@ -57,8 +58,8 @@ def _train_demo(options: argparse.Namespace, report: Report, stop: CancelCheck) 
 
 
 def _demo_recipe(options: argparse.Namespace) -> DemoRecipe:
-    given = {"steps": options.steps, "seed": options.seed}
-    return replace(DemoRecipe(), **{name: value for name, value in given.items() if value is not None})
+    recipe = replace(DemoRecipe(), seed=_seed(options))
+    return recipe if options.steps is None else replace(recipe, steps=options.steps, refinement=None)
 
 
 def _train_new(options: argparse.Namespace, terminal: Terminal, report: Report, stop: CancelCheck) -> None:
@@ -99,6 +100,7 @@ def _train_on(options: argparse.Namespace, terminal: Terminal, report: Report, s
     from MedSAM3SegmentLib.training.fine_tuning.recipe import concepts_of, describe_data
     from MedSAM3SegmentLib.training.fine_tuning.tuning import Tune
     from MedSAM3SegmentLib.training.processes import training_processes
+    from MedSAM3SegmentLib.training.train import check_can_be_trained_on
 
     section = FineTuningSection.of(options)
     tune = Tune(section.tune)
@@ -128,7 +130,7 @@ def _train_on(options: argparse.Namespace, terminal: Terminal, report: Report, s
                 "base": {"name": base.name, "sha256": base.sha256},
             },
         )
-        _check_can_be_trained_on(model)
+        check_can_be_trained_on(model)
         if tune is not Tune.ALL and base.adapters:
             raise InputError(
                 f"The base {options.base} is itself a base with an adapter, and only one adapter is used at a time; "
@@ -156,20 +158,6 @@ def _train_on(options: argparse.Namespace, terminal: Terminal, report: Report, s
             tensorboard=section.tensorboard,
         )
         fine_tune(model, stacks, recipe, card, run)
-
-
-def _check_can_be_trained_on(model: Sam3Detector) -> None:
-    """Refuse what would be lost on the way.
-
-    Raises:
-        InputError: the base has an adapter that a whole model has no place for.
-    """
-    if model.slice_adapter is not None:
-        raise InputError(
-            "The base {name} has an adapter that works between slices, which would be lost; train on its base by "
-            "itself.",
-            name=model.card.name,
-        )
 
 
 def _recipe(
@@ -243,11 +231,10 @@ def _data_words(options: argparse.Namespace) -> str:
 
 def _train_tracker(options: argparse.Namespace, terminal: Terminal, report: Report, stop: CancelCheck) -> None:
     from MedSAM3SegmentLib.models.load_model import load_model
+    from MedSAM3SegmentLib.training.processes import training_processes
     from MedSAM3SegmentLib.training.tracker.train import TrackerRecipe, add_tracker, tracker_schedule
+    from MedSAM3SegmentLib.training.train import check_can_be_trained_on
 
-    model = load_model(options.base, options.device or "auto", dtype="float32")
-    _check_can_be_trained_on(model)
-    terminal.note(f"Model: {model.card.name} on {model.device}.")
     given = {
         "phantoms": options.phantoms,
         "steps": options.steps,
@@ -255,19 +242,26 @@ def _train_tracker(options: argparse.Namespace, terminal: Terminal, report: Repo
         "seed": options.seed,
     }
     stage = replace(TrackerStage(), **{name: value for name, value in given.items() if value is not None})
-    if options.manifest is None:
-        train_phantom_tracker(model, options.output, stage, report=report, cancel=stop)
-        return
-    add_tracker(
-        model,
-        training_stacks(options, lambda sentence: terminal.note(sentence, "yellow")),
-        TrackerRecipe(tracker_schedule(stage.steps, stage.learning_rate), seed=stage.seed),
-        options.output,
-        data={"manifest": options.manifest.name},
-        on_synthetic=False,
-        report=report,
-        cancel=stop,
-    )
+    with training_processes(choose_device(options.device or "auto")) as (processes, device):
+        model = load_model(options.base, device, dtype="float32")
+        check_can_be_trained_on(model)
+        if processes.is_first:
+            terminal.note(f"Model: {model.card.name} on {model.device}.")
+        if options.manifest is None:
+            train_phantom_tracker(model, options.output, stage, report=report, cancel=stop, processes=processes)
+            return
+        stacks = training_stacks(options, lambda sentence: terminal.note(sentence, "yellow"))
+        add_tracker(
+            model,
+            islice(stacks, processes.rank, None, processes.count),
+            TrackerRecipe(tracker_schedule(stage.steps, stage.learning_rate), seed=stage.seed),
+            options.output,
+            data={"manifest": options.manifest.name},
+            on_synthetic=False,
+            report=report,
+            cancel=stop,
+            processes=processes,
+        )
 
 
 def _lessons(options: argparse.Namespace, terminal: Terminal) -> Lessons:

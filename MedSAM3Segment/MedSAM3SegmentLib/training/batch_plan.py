@@ -75,6 +75,7 @@ class BatchPlan:
         phrases: prompts per picture.
         focus: concepts that are rare or small and asked for more often.
         focus_probability: how often a slice is chosen because it shows one of them, each as often as the others.
+        focus_weight: how many times as often as another concept in view one of them is asked for.
         box_probability: how often a present concept comes with a box.
         box_alone_probability: how often a box has no phrase.
         views: ways that a slice is moved and windowed, so that its picture is one of as many; 0 for a new one each
@@ -94,6 +95,7 @@ class BatchPlan:
     phrases: int = 4
     focus: tuple[str, ...] = ()
     focus_probability: float = 0.25
+    focus_weight: float = 2.0
     box_probability: float = 0.2
     box_alone_probability: float = 0.5
     views: int = 0

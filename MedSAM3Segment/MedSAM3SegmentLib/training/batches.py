@@ -158,7 +158,7 @@ class BatchMaker:
             draw = rng.random()
             positive = slot < plan.phrases // 2 or draw < 0.25
             if positive and present:
-                weights = np.array([2.0 if name in plan.focus else 1.0 for name in present])
+                weights = np.array([plan.focus_weight if name in plan.focus else 1.0 for name in present])
                 concept = str(rng.choice(present, p=weights / weights.sum()))
                 mask = stack.mask(index, concept)
                 phrase = positive_prompt_text(concept, plan.synonyms, rng)

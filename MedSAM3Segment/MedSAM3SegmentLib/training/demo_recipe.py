@@ -74,6 +74,24 @@ class TrackerStage:
 
 
 @dataclass(frozen=True)
+class Refinement:
+    """The second part of the demo model's training, on new phantoms.
+
+    Attributes:
+        phantoms: how many more of them.
+        steps: how many more batches.
+        learning_rate: where it starts again from, to fall along another cosine.
+        focus_weight: as ``batches.BatchPlan`` has it. With the tumors that are absent asked for often, those that are
+            there must be, too, or the model learns to say no to all of them.
+    """
+
+    phantoms: int = 1080
+    steps: int = 3200
+    learning_rate: float = 5e-4
+    focus_weight: float = 6.0
+
+
+@dataclass(frozen=True)
 class DemoRecipe:
     """The numbers of the demo model's training; the same numbers make the same model.
 
@@ -89,7 +107,8 @@ class DemoRecipe:
         learning_rate: its highest value.
         seed: of the first weights and of all choices.
         merges: of the tokenizer.
-        tracker: what comes after it; None for a model without a tracker.
+        refinement: what comes after these; None for nothing.
+        tracker: what comes at the end; None for a model without a tracker.
     """
 
     phantoms: int = 1800
@@ -103,6 +122,7 @@ class DemoRecipe:
     learning_rate: float = 8e-4
     seed: int = 1
     merges: int = 300
+    refinement: Refinement | None = Refinement()
     tracker: TrackerStage | None = TrackerStage()
 
 

@@ -29,6 +29,8 @@ class Schedule:
         learning_rate: its highest value, reached after ``warmup`` steps and brought to zero along a cosine.
         average: decay per step of the running average of the weights, which is what is kept.
         save_every: steps between snapshots of the model folder.
+        restarts: steps at which the rate rises again, each with its highest value from there on (warm restarts,
+            https://arxiv.org/abs/1608.03983).
     """
 
     steps: int
@@ -38,13 +40,20 @@ class Schedule:
     clip: float = 1.0
     average: float = 0.998
     save_every: int = 300
+    restarts: tuple[tuple[int, float], ...] = ()
 
     def rate(self, step: int) -> float:
         """Learning rate of ``step``."""
-        if step < self.warmup:
-            return self.learning_rate * (step + 1) / self.warmup
-        done = (step - self.warmup) / max(self.steps - self.warmup, 1)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+        first, highest, end = 0, self.learning_rate, self.steps
+        for begin, value in self.restarts:
+            if step < begin:
+                end = begin
+                break
+            first, highest = begin, value
+        if step - first < self.warmup:
+            return highest * (step - first + 1) / self.warmup
+        done = (step - first - self.warmup) / max(end - first - self.warmup, 1)
+        return highest * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
 @dataclass(frozen=True)

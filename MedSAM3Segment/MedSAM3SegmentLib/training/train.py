@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from MedSAM3SegmentLib.errors import Cancelled
+from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.progress import CancelCheck
 from MedSAM3SegmentLib.vocabulary.vocabulary import Vocabulary
 
@@ -125,6 +125,20 @@ def train_model(
     mask_size = 4 * model.image_size // patch_size
     batches = BatchMaker(stacks, lessons.plan, model.image_size, mask_size, seed)
     train(model, batches, schedule, output, report=report, cancel=cancel)
+
+
+def check_can_be_trained_on(model: Sam3Detector) -> None:
+    """Refuse what would be lost on the way.
+
+    Raises:
+        InputError: the base has an adapter that a whole model has no place for.
+    """
+    if model.slice_adapter is not None:
+        raise InputError(
+            "The base {name} has an adapter that works between slices, which would be lost; train on its base by "
+            "itself.",
+            name=model.card.name,
+        )
 
 
 def until_cancelled(stacks: Iterable[LabelledStack], cancel: CancelCheck | None) -> Iterator[LabelledStack]:

@@ -43,21 +43,41 @@ def train_demo(
 
     Args:
         resume: whether a training that was broken off goes on; the model is the same as without the break.
-        processes: that train the detector together; the first alone goes on with the tracker.
+        processes: that train together; the first alone reports and writes.
 
     Raises:
         InputError: there is nothing to go on with, or something that would be lost.
         Cancelled: ``cancel`` said so; the last snapshot stays.
     """
+    from .fine_tuning.training_files import TrainingFiles
+
+    files = TrainingFiles(output)
+    kept = _Kept(files, {"demo": asdict(recipe)}, resume, processes)
+    model = _train_detector(output, recipe, kept, report, cancel, processes)
+    if recipe.tracker is not None:
+        tracker_files = TrainingFiles(output, files.folder / "tracker")
+        state = _Kept(tracker_files, {"tracker": asdict(recipe.tracker)}, tracker_files.has_begun, processes)
+        train_phantom_tracker(
+            model, output, recipe.tracker, report=report, cancel=cancel, state=state, processes=processes
+        )
+    if processes.is_first:
+        files.remove()
+
+
+def _train_detector(
+    output: Path,
+    recipe: DemoRecipe,
+    kept: _Kept,
+    report: Callable[[TrainingState], None] | None,
+    cancel: CancelCheck | None,
+    processes: Processes,
+) -> Sam3Detector:
     from MedSAM3SegmentLib.models.detector import Sam3Detector
 
     from .architecture import Architecture, new_network, train_tokenizer
     from .detector_trainer import train
-    from .fine_tuning.training_files import TrainingFiles
     from .loop import Schedule
 
-    files = TrainingFiles(output)
-    kept = _Kept(files, {"demo": asdict(recipe)}, resume, processes)
     architecture, lessons = Architecture(), phantom_lessons(0)
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = train_tokenizer(lessons.texts, recipe.merges, Path(folder))
@@ -65,15 +85,11 @@ def train_demo(
     model = Sam3Detector(new_network(architecture, tokenizer, recipe.seed), tokenizer, card, "cpu")
     plan = replace(lessons.plan, focus_probability=recipe.focus_probability, near_probability=recipe.near_probability)
     batches = PhantomBatches(recipe, plan, architecture, done=kept.step, cancel=cancel, processes=processes)
-    schedule = Schedule(recipe.steps, recipe.learning_rate, save_every=100)
+    schedule = Schedule(batches.steps, recipe.learning_rate, save_every=100)
+    if recipe.refinement is not None:
+        schedule = replace(schedule, restarts=((recipe.steps, recipe.refinement.learning_rate),))
     train(model, batches, schedule, output, report=report, cancel=cancel, state=kept, processes=processes)
-    if not processes.is_first:
-        return
-    if recipe.tracker is not None:
-        tracker_files = TrainingFiles(output, files.folder / "tracker")
-        state = _Kept(tracker_files, {"tracker": asdict(recipe.tracker)}, tracker_files.has_begun)
-        train_phantom_tracker(model, output, recipe.tracker, report=report, cancel=cancel, state=state)
-    files.remove()
+    return model
 
 
 def train_phantom_tracker(
@@ -84,11 +100,13 @@ def train_phantom_tracker(
     report: Callable[[TrainingState], None] | None = None,
     cancel: CancelCheck | None = None,
     state: StateKeeper | None = None,
+    processes: Processes = ALONE,
 ) -> None:
     """Train a tracker for ``model`` on synthetic abdomens and write both into the folder ``output``.
 
     Args:
         state: keeps where it is, for a training that may be broken off.
+        processes: that train together; the first alone reports and writes.
 
     Raises:
         Cancelled: ``cancel`` said so; the last snapshot stays, or what ``output`` held before.
@@ -100,7 +118,7 @@ def train_phantom_tracker(
     seeds = range(stage.first_seed, stage.first_seed + stage.phantoms)
     add_tracker(
         model,
-        phantom_stacks(seeds, stage.thickness_mm),
+        phantom_stacks(seeds[processes.rank :: processes.count], stage.thickness_mm),
         TrackerRecipe(tracker_schedule(stage.steps, stage.learning_rate), seed=stage.seed),
         output,
         data={"phantoms": asdict(stage)},
@@ -108,6 +126,7 @@ def train_phantom_tracker(
         report=report,
         cancel=cancel,
         state=state,
+        processes=processes,
     )
 
 
@@ -116,7 +135,7 @@ class PhantomBatches:
 
     Args:
         recipe: which volumes, and for how many steps.
-        plan: what is asked.
+        plan: what is asked, until the recipe's refinement changes it.
         architecture: of the network that they are for.
         done: steps that were made already.
         cancel: asked while volumes are made, which takes half a second for each.
@@ -140,11 +159,19 @@ class PhantomBatches:
         self._stacks: dict[int, LabelledStack] = {}
         self._maker: BatchMaker | None = None
 
+    @property
+    def steps(self) -> int:
+        """How many batches the recipe has in all."""
+        refinement = self._recipe.refinement
+        return self._recipe.steps + (0 if refinement is None else refinement.steps)
+
     def seeds(self, step: int) -> range:
         """The phantoms that the batch of ``step`` is drawn from."""
-        recipe = self._recipe
+        recipe, refinement = self._recipe, self._recipe.refinement
         at_once = min(recipe.at_once, recipe.phantoms)
-        given_way = (recipe.phantoms - at_once) * step // recipe.steps
+        given_way = (recipe.phantoms - at_once) * min(step, recipe.steps) // recipe.steps
+        if refinement is not None and step > recipe.steps:
+            given_way += refinement.phantoms * (step - recipe.steps) // refinement.steps
         given_way -= given_way % _CHANGED_AT_ONCE
         return range(recipe.first_seed + given_way, recipe.first_seed + given_way + at_once)
 
@@ -154,10 +181,13 @@ class PhantomBatches:
         Raises:
             Cancelled: while volumes were made.
         """
-        seeds = self.seeds(self._step)
+        seeds, refinement = self.seeds(self._step), self._recipe.refinement
+        if refinement is not None and self._step >= self._recipe.steps:
+            self._plan = replace(self._plan, focus_weight=refinement.focus_weight)
         self._step += 1
         if self._maker is None or list(seeds) != list(self._stacks):
             self._maker = self._new_maker(seeds)
+        self._maker.plan = self._plan
         self._maker.rng = self.rng
         return self._maker.draw()
 

@@ -112,6 +112,13 @@ def test_rare_concepts_in_focus_are_shown_as_often_as_common_ones() -> None:
     assert 0.35 < rare < 0.65
 
 
+def test_the_learning_rate_rises_again_where_it_is_to_and_falls_along_another_cosine() -> None:
+    once, again = Schedule(100, 8e-4, warmup=10), Schedule(160, 8e-4, warmup=10, restarts=((100, 5e-4),))
+    assert [again.rate(step) for step in range(100)] == [once.rate(step) for step in range(100)]
+    alone = Schedule(60, 5e-4, warmup=10)
+    assert [again.rate(100 + step) for step in range(60)] == [alone.rate(step) for step in range(60)]
+
+
 def test_what_is_near_is_asked_for_more_often_where_it_is_absent() -> None:
     """What shares a word with something in view, and what is in focus, which is often seen, by the same measure."""
     elsewhere = ("right kidney", "tumor", "aorta", "stomach", "spine", "bladder")

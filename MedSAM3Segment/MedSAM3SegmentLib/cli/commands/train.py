@@ -26,7 +26,7 @@ from MedSAM3SegmentLib.cli.terminal import Terminal, duration
 from MedSAM3SegmentLib.cli.train_run import STEPS, train
 from MedSAM3SegmentLib.errors import Cancelled, InputError
 from MedSAM3SegmentLib.io.atomic_write import check_folder
-from MedSAM3SegmentLib.training.demo_recipe import DemoRecipe, TrackerStage
+from MedSAM3SegmentLib.training.demo_recipe import DemoRecipe, Refinement, TrackerStage
 
 if TYPE_CHECKING:
     from MedSAM3SegmentLib.training.loop import TrainingState
@@ -85,8 +85,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         "--steps",
         metavar="N",
         type=int,
-        help=f"batches of 8 slices (default: {STEPS}, or {DemoRecipe.steps} of the demo's recipe); with --tracker, "
-        f"short runs of them ({TrackerStage.steps})",
+        help=f"batches of 8 slices (default: {STEPS}, or the demo's recipe: {DemoRecipe.steps} and {Refinement.steps} "
+        f"of its refinement, which N leaves out); with --tracker, short runs of slices ({TrackerStage.steps})",
     )
     parser.add_argument("--seed", metavar="N", type=int, help="of first weights and choices (default: 1)")
     parser.add_argument(
@@ -175,6 +175,8 @@ def _data(options: argparse.Namespace) -> str:
     if options.manifest is not None:
         return f"the volumes of {options.manifest}"
     usual = TrackerStage.phantoms if options.tracker else DemoRecipe.phantoms
+    if not options.tracker and options.steps is None:
+        usual += Refinement.phantoms
     return f"{options.phantoms or usual} synthetic abdomens"
 
 

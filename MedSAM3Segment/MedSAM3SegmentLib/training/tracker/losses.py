@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
 
 import torch
 import torch.nn.functional as functional
@@ -48,20 +48,58 @@ class SliceAnswer:
     at_end: bool
 
 
-def tracker_loss(answers: Sequence[SliceAnswer], weights: TrackerLossWeights) -> dict[str, torch.Tensor]:
+@dataclass(frozen=True)
+class TrackerCounts:
+    """What losses are divided by: of a clip, or of what one process goes through of it.
+
+    Attributes:
+        importance: of all object scores.
+        masks: that are judged.
+        readings: of these masks.
+        spares: masks of which there are several readings.
+    """
+
+    importance: float
+    masks: int
+    readings: int
+    spares: int
+
+    @classmethod
+    def of(cls, answers: Sequence[SliceAnswer], weights: TrackerLossWeights) -> TrackerCounts:
+        judged = [len(answer.readings) for answer in answers if _is_judged(answer)]
+        importance = sum(_importance(answer, weights) for answer in answers)
+        return cls(importance, len(judged), sum(judged), sum(readings > 1 for readings in judged))
+
+    @classmethod
+    def total(cls, several: Iterable[TrackerCounts]) -> TrackerCounts:
+        """Of all processes together."""
+        rows = zip(*map(astuple, several), strict=True)
+        importance, masks, readings, spares = (sum(row) for row in rows)
+        return cls(importance, masks, readings, spares)
+
+
+def tracker_loss(
+    answers: Sequence[SliceAnswer], weights: TrackerLossWeights, counts: TrackerCounts | None = None
+) -> dict[str, torch.Tensor]:
     """Weighted terms by name, each a scalar; their sum is what is minimised.
 
     A mask is judged where the object is and the tracker saw it: one that it takes for missing has no logits to
     correct, only its object score. As in SAM, of several readings the best mask is taught, and the others a little.
+
+    Args:
+        counts: of the whole clip, where ``answers`` are a part of it.
     """
+    if not answers:
+        return {}
+    counts = counts or TrackerCounts.of(answers, weights)
     scores = torch.stack([answer.readings[0].object_score_logits for answer in answers])
     present = torch.tensor([float(answer.present) for answer in answers], device=scores.device)
-    importance = torch.tensor([1 + weights.end * answer.at_end for answer in answers], device=scores.device)
+    importance = torch.tensor([_importance(answer, weights) for answer in answers], device=scores.device)
     missed = functional.binary_cross_entropy_with_logits(scores, present, importance, reduction="sum")
-    terms = {"score": weights.score * missed / importance.sum()}
+    terms = {"score": weights.score * missed / counts.importance}
     logits, wanted, expected, overlaps, spares = [], [], [], [], []
     for answer in answers:
-        if not answer.present or answer.readings[0].object_score_logits <= 0:
+        if not _is_judged(answer):
             continue
         of_answer = torch.stack([reading.pred_masks for reading in answer.readings])
         target = answer.wanted.to(of_answer.device).expand_as(of_answer)
@@ -75,17 +113,30 @@ def tracker_loss(answers: Sequence[SliceAnswer], weights: TrackerLossWeights) ->
         overlaps.append(_overlap(of_answer, target))
     if logits:
         masks, targets = torch.stack(logits), torch.stack(wanted)
-        terms["mask"] = weights.mask * functional.binary_cross_entropy_with_logits(masks, targets)
-        terms["mask dice"] = weights.mask_dice * soft_dice_loss(masks, targets).mean()
+        terms["mask"] = weights.mask * _entropy(masks, targets).sum() / counts.masks
+        terms["mask dice"] = weights.mask_dice * soft_dice_loss(masks, targets).sum() / counts.masks
         if spares:
-            terms["readings"] = weights.spare * torch.stack(spares).mean()
-        terms["quality"] = weights.quality * functional.l1_loss(torch.cat(expected), torch.cat(overlaps))
+            terms["readings"] = weights.spare * torch.stack(spares).sum() / counts.spares
+        quality = functional.l1_loss(torch.cat(expected), torch.cat(overlaps), reduction="sum")
+        terms["quality"] = weights.quality * quality / counts.readings
     return terms
 
 
+def _is_judged(answer: SliceAnswer) -> bool:
+    return answer.present and bool(answer.readings[0].object_score_logits > 0)
+
+
+def _importance(answer: SliceAnswer, weights: TrackerLossWeights) -> float:
+    return 1 + weights.end * answer.at_end
+
+
+def _entropy(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Of each mask."""
+    return functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none").flatten(1).mean(1)
+
+
 def _mask_cost(logits: torch.Tensor, wanted: torch.Tensor, weights: TrackerLossWeights) -> torch.Tensor:
-    entropy = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none").flatten(1).mean(1)
-    return weights.mask * entropy + weights.mask_dice * soft_dice_loss(logits, wanted)
+    return weights.mask * _entropy(logits, wanted) + weights.mask_dice * soft_dice_loss(logits, wanted)
 
 
 def _overlap(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,16 +77,16 @@ class EncodedStack:
     spoiled: frozenset[int] = frozenset()
 
 
-def encode_stacks(
-    model: Sam3Detector, stacks: Iterable[LabelledStack], rng: np.random.Generator, *, spoiled_share: float = 0.0
+def encode_stack(
+    model: Sam3Detector, whole: LabelledStack, rng: np.random.Generator, *, spoiled_share: float = 0.0
 ) -> Iterator[EncodedStack]:
-    """Each stack through the vision backbone, once, in a window that varies a little; stacks of no object are left
-    out.
+    """A stack's runs of known slices, each through the vision backbone, once, in a window that varies a little; runs of
+    no object are left out.
 
     Args:
-        spoiled_share: of the stacks of grey slices; a third of the slices of each of these is spoiled.
+        spoiled_share: how often a third of the slices is spoiled, where they are grey.
     """
-    for stack in (run for whole in stacks for run in known_runs(whole)):
+    for stack in known_runs(whole):
         objects = find_objects(stack)
         if not objects:
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,13 +30,15 @@ from MedSAM3SegmentLib.training.loop import (
     LoopHooks,
     Schedule,
     StateKeeper,
+    Terms,
     TrainingState,
     Weights,
     run_schedule,
 )
+from MedSAM3SegmentLib.training.processes import ALONE, Processes
 
-from .clips import Clip, ClipMaker
-from .losses import SliceAnswer, TrackerLossWeights, tracker_loss
+from .clips import Clip, ClipMaker, ClipPlan
+from .losses import SliceAnswer, TrackerCounts, TrackerLossWeights, tracker_loss
 from .simulated_prompts import correcting_click, seed_prompt
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ def train_tracker(
     report: Callable[[TrainingState], None] | None = None,
     cancel: CancelCheck | None = None,
     state: StateKeeper | None = None,
+    processes: Processes = ALONE,
 ) -> Sam3Detector:
     """Train a tracker and leave ``model``, whose own weights stay as they are, with it in ``output``.
 
@@ -64,9 +67,10 @@ def train_tracker(
         networks: the tracker; its weights are changed.
         card: of the model with its tracker.
         state: keeps where it is, for a training that may be broken off.
+        processes: that train together, each on its part of a clip's objects; the first alone reports and writes.
 
     Returns:
-        The model as it was saved.
+        The model as it was saved; ``model`` itself where this process does not write.
 
     Raises:
         Cancelled: ``cancel`` said so; the last snapshot stays.
@@ -76,18 +80,22 @@ def train_tracker(
     weights = weights or TrackerLossWeights()
     trained = model
 
-    def draw_losses() -> Mapping[str, torch.Tensor]:
-        return tracker_loss(list(unroll(tracker, clips.draw(), clips)), weights)
+    def draw_losses() -> list[Terms]:
+        answers = list(unroll(tracker, clips.draw(), clips, processes))
+        counts = TrackerCounts.total(processes.gather(TrackerCounts.of(answers, weights)))
+        return [tracker_loss(answers, weights, counts)] if answers else []
 
     def save(average: Weights) -> None:
         nonlocal trained
+        if not processes.is_first:
+            return
         halves = copy.deepcopy(modules)
         halves.load_state_dict(average)
         trained = _save(model, halves.half(), card, output)
 
     start = state.start(clips.rng) if state is not None else None
-    hooks = LoopHooks(report, cancel)
-    if state is not None:
+    hooks = LoopHooks(report if processes.is_first else None, cancel, combine=processes.combine)
+    if state is not None and processes.is_first:
         hooks = replace(hooks, keep=lambda kept: state.keep(kept, clips.rng))
     with threads_for(model):
         average = run_schedule(modules, schedule, draw_losses, save, output, hooks=hooks, start=start)
@@ -96,16 +104,23 @@ def train_tracker(
     return trained
 
 
-def unroll(tracker: Tracker, clip: Clip, clips: ClipMaker) -> Iterator[SliceAnswer]:
+def unroll(tracker: Tracker, clip: Clip, clips: ClipMaker, processes: Processes = ALONE) -> Iterator[SliceAnswer]:
     """Go through a clip by the very steps of ``TrackingSession`` and yield each answer with what was right.
 
     Args:
         clips: whose plan and random numbers decide prompts and corrections.
+        processes: of which this one goes through its part of the objects.
     """
     tokens = clip.tokens.to(tracker.network.device, tracker.network.dtype)
+    # Each object has its own random numbers, so that it does not matter which process it falls to.
+    seeds = [int(seed) for seed in clips.rng.integers(2**63, size=len(clip.masks))]
+    own = range(processes.rank, len(clip.masks), processes.count)
+    if not own:
+        return
     slices = [tracker.build_features(VisionFeatures(tokens[n : n + 1])) for n in range(len(tokens))]
-    for masks in clip.masks:
-        yield from _unroll_object(tracker, clip, slices, masks, clips)
+    for number in own:
+        rng = np.random.default_rng(seeds[number])
+        yield from _unroll_object(tracker, clip, slices, clip.masks[number], clips.plan, rng)
 
 
 def _unroll_object(
@@ -113,9 +128,10 @@ def _unroll_object(
     clip: Clip,
     slices: list[TrackerFeatures],
     masks: BoolMask,
-    clips: ClipMaker,
+    plan: ClipPlan,
+    rng: np.random.Generator,
 ) -> Iterator[SliceAnswer]:
-    rng, plan, memory, dtype = clips.rng, clips.plan, MemoryBank(), tracker.network.dtype
+    memory, dtype = MemoryBank(), tracker.network.dtype
     present = [bool(mask.any()) for mask in masks]
     mask_size = 4 * slices[0].vision_features.shape[-1]
     given = range(1, 1 + clip.given)

@@ -33,14 +33,15 @@ from MedSAM3SegmentLib.training.dataset import (
     stack_with_labels,
 )
 from MedSAM3SegmentLib.training.loop import Schedule, TrainingState
+from MedSAM3SegmentLib.training.processes import Processes
 from MedSAM3SegmentLib.training.tracker import trainer
 from MedSAM3SegmentLib.training.tracker.architecture import TrackerArchitecture, new_tracker
 from MedSAM3SegmentLib.training.tracker.clips import ClipMaker, ClipPlan
-from MedSAM3SegmentLib.training.tracker.losses import SliceAnswer, TrackerLossWeights, tracker_loss
+from MedSAM3SegmentLib.training.tracker.losses import SliceAnswer, TrackerCounts, TrackerLossWeights, tracker_loss
 from MedSAM3SegmentLib.training.tracker.objects import (
     EncodedStack,
     StackObject,
-    encode_stacks,
+    encode_stack,
     find_objects,
 )
 from MedSAM3SegmentLib.training.tracker.simulated_prompts import correcting_click, seed_prompt
@@ -73,13 +74,15 @@ def test_a_detector_too_narrow_for_a_tracker_is_refused(tiny_model_folder: Path)
 
 @pytest.fixture(scope="module")
 def encoded(model: Sam3Detector, stacks: list[LabelledStack]) -> list[EncodedStack]:
-    return list(encode_stacks(model, stacks, np.random.default_rng(0)))
+    rng = np.random.default_rng(0)
+    return [one for stack in stacks for one in encode_stack(model, stack, rng)]
 
 
 def test_spoiled_slices_keep_their_labels_and_show_nothing_to_follow(
     model: Sam3Detector, stacks: list[LabelledStack], encoded: list[EncodedStack]
 ) -> None:
-    spoiled = list(encode_stacks(model, stacks, np.random.default_rng(0), spoiled_share=1.0))
+    rng = np.random.default_rng(0)
+    spoiled = [one for stack in stacks for one in encode_stack(model, stack, rng, spoiled_share=1.0)]
     for whole, stack in zip(encoded, spoiled, strict=True):
         assert not whole.spoiled
         assert len(stack.spoiled) == round(len(stack.tokens) / 3)
@@ -270,8 +273,9 @@ def test_training_goes_the_very_way_of_a_session(model: Sam3Detector, encoded: l
         state = clips.rng.bit_generator.state
         answers = list(trainer.unroll(tracker, clip, clips))
         clips.rng.bit_generator.state = state
-        clips.rng.random()  # whether to correct
-        prompt = seed_prompt(clip.masks[0][0], plan.seeds, clips.rng)
+        rng = np.random.default_rng(int(clips.rng.integers(2**63, size=1)[0]))  # the object's own
+        rng.random()  # whether to correct
+        prompt = seed_prompt(clip.masks[0][0], plan.seeds, rng)
         session = TrackingSession(tracker, clip.depth)
         with torch.inference_mode():
             slices = [tracker.build_features(VisionFeatures(token[None].float())) for token in clip.tokens]
@@ -282,6 +286,25 @@ def test_training_goes_the_very_way_of_a_session(model: Sam3Detector, encoded: l
         for answer, right in zip(answers, expected, strict=True):
             assert torch.equal(answer.readings[0].pred_masks.detach(), right.pred_masks)
             assert torch.equal(answer.readings[0].object_score_logits.detach(), right.object_score_logits)
+
+
+def test_processes_that_share_a_clip_have_the_losses_of_one(model: Sam3Detector, encoded: list[EncodedStack]) -> None:
+    """Each goes through its part of the objects; what they lose, divided by the counts of all, adds up."""
+    networks, weights = new_tracker(SMALL, model.network, encoded[0].tokens, 0), TrackerLossWeights()
+    tracker = Tracker(networks)
+
+    def answers(processes: Processes) -> list[list[SliceAnswer]]:
+        clips = ClipMaker(encoded, ClipPlan(correction_probability=1.0, seeds=(0.4, 0.2, 0.4)), 2)
+        return [list(trainer.unroll(tracker, clips.draw(), clips, processes)) for _ in range(4)]
+
+    for alone, *parts in zip(*map(answers, (Processes(), *(Processes(rank, 2) for rank in (0, 1)))), strict=True):
+        counts = TrackerCounts.total(TrackerCounts.of(part, weights) for part in parts)
+        assert counts == TrackerCounts.of(alone, weights)
+        whole = tracker_loss(alone, weights)
+        shared = [tracker_loss(part, weights, counts) for part in parts]
+        for name, term in whole.items():
+            total = sum(terms[name].item() for terms in shared if name in terms)
+            assert total == pytest.approx(term.item(), rel=1e-5)
 
 
 def test_all_weights_that_inference_uses_are_taught(model: Sam3Detector, encoded: list[EncodedStack]) -> None:
