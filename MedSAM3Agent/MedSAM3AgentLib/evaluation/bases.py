@@ -96,11 +96,10 @@ class SpoiledBase:
         answered = {concept: self._answered_as(concept) for concept in request.concepts}
         asked = tuple(dict.fromkeys(answered.values()))
         prompts = {answered[concept]: drawn for concept, drawn in request.prompts.items()}
-        threshold = request.threshold
-        if self.shift:
-            threshold = float(np.clip((threshold if threshold is not None else 0.5) + self.shift, 0.05, 0.95))
-        inner = replace(request, concepts=asked, prompts=prompts, threshold=threshold)
+        inner = replace(request, concepts=asked, prompts=prompts)
         result = self.segmenter.segment(volume, inner, callbacks)
+        if self.shift:
+            result = with_threshold(result, float(np.clip(result.provenance.threshold + self.shift, 0.05, 0.95)))
         by_name = {concept.concept: concept for concept in result.concepts}
         concepts = [self._spoiled(name, by_name[answered[name]], volume, request) for name in request.concepts]
         return replace(result, concepts=tuple(concepts))
