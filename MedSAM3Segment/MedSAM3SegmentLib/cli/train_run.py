@@ -238,6 +238,7 @@ def _train_tracker(options: argparse.Namespace, terminal: Terminal, report: Repo
     given = {
         "phantoms": options.phantoms,
         "steps": options.steps,
+        "refinement_steps": None if options.steps is None else 0,
         "learning_rate": options.learning_rate,
         "seed": options.seed,
     }
@@ -254,7 +255,7 @@ def _train_tracker(options: argparse.Namespace, terminal: Terminal, report: Repo
         add_tracker(
             model,
             islice(stacks, processes.rank, None, processes.count),
-            TrackerRecipe(tracker_schedule(stage.steps, stage.learning_rate), seed=stage.seed),
+            TrackerRecipe(tracker_schedule(stage), seed=stage.seed),
             options.output,
             data={"manifest": options.manifest.name},
             on_synthetic=False,

@@ -62,6 +62,8 @@ class TrackerStage:
         thickness_mm: range of the distance between their slices.
         steps: clips of a few slices with a few objects each.
         learning_rate: its highest value.
+        refinement_steps: how many more.
+        refinement_rate: where the learning rate starts again from for these, to fall along another cosine.
         seed: of the first weights and of all choices.
     """
 
@@ -70,6 +72,8 @@ class TrackerStage:
     thickness_mm: tuple[float, float] = (1.8, 6.5)
     steps: int = 2600
     learning_rate: float = 7e-4
+    refinement_steps: int = 2600
+    refinement_rate: float = 5e-4
     seed: int = 1
 
 
@@ -81,8 +85,8 @@ class Refinement:
         phantoms: how many more of them.
         steps: how many more batches.
         learning_rate: where it starts again from, to fall along another cosine.
-        focus_weight: as ``batches.BatchPlan`` has it. With the tumors that are absent asked for often, those that are
-            there must be, too, or the model learns to say no to all of them.
+        focus_weight: as ``batches.BatchPlan`` has it. Where absent tumors are asked for much more often than those that
+            are there, the model learns to say no to all of them.
     """
 
     phantoms: int = 1080

@@ -47,7 +47,7 @@ class Schedule:
         first, highest, end = 0, self.learning_rate, self.steps
         for begin, value in self.restarts:
             if step < begin:
-                end = begin
+                end = min(begin, self.steps)
                 break
             first, highest = begin, value
         if step - first < self.warmup:

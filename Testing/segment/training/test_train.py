@@ -117,6 +117,8 @@ def test_the_learning_rate_rises_again_where_it_is_to_and_falls_along_another_co
     assert [again.rate(step) for step in range(100)] == [once.rate(step) for step in range(100)]
     alone = Schedule(60, 5e-4, warmup=10)
     assert [again.rate(100 + step) for step in range(60)] == [alone.rate(step) for step in range(60)]
+    never = Schedule(80, 8e-4, warmup=10, restarts=((100, 5e-4),))
+    assert [never.rate(step) for step in range(80)] == [Schedule(80, 8e-4, warmup=10).rate(step) for step in range(80)]
 
 
 def test_what_is_near_is_asked_for_more_often_where_it_is_absent() -> None:

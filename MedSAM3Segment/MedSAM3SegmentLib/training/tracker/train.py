@@ -12,6 +12,7 @@ from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.models.threads import threads_for
 from MedSAM3SegmentLib.progress import CancelCheck
 from MedSAM3SegmentLib.training.dataset import LabelledStack
+from MedSAM3SegmentLib.training.demo_recipe import TrackerStage
 from MedSAM3SegmentLib.training.loop import Schedule, StateKeeper
 from MedSAM3SegmentLib.training.processes import ALONE, Processes
 from MedSAM3SegmentLib.training.train import until_cancelled
@@ -41,9 +42,16 @@ class TrackerRecipe:
     seed: int = 1
 
 
-def tracker_schedule(steps: int, learning_rate: float) -> Schedule:
+def tracker_schedule(stage: TrackerStage) -> Schedule:
     """Of a tracker's short, small batches: a slower average than a detector's."""
-    return Schedule(steps, learning_rate, warmup=40, average=0.997, save_every=200)
+    return Schedule(
+        stage.steps + stage.refinement_steps,
+        stage.learning_rate,
+        warmup=40,
+        average=0.997,
+        save_every=200,
+        restarts=((stage.steps, stage.refinement_rate),) if stage.refinement_steps else (),
+    )
 
 
 def add_tracker(
