@@ -63,7 +63,8 @@ class TrackerStage:
         steps: clips of a few slices with a few objects each.
         learning_rate: its highest value.
         refinement_steps: how many more.
-        refinement_rate: where the learning rate starts again from for these, to fall along another cosine.
+        refinement_rate: where the learning rate starts again from for these, to fall along another cosine; not above
+            ``learning_rate``.
         seed: of the first weights and of all choices.
     """
 

@@ -50,7 +50,7 @@ def tracker_schedule(stage: TrackerStage) -> Schedule:
         warmup=40,
         average=0.997,
         save_every=200,
-        restarts=((stage.steps, stage.refinement_rate),) if stage.refinement_steps else (),
+        restarts=((stage.steps, min(stage.refinement_rate, stage.learning_rate)),) if stage.refinement_steps else (),
     )
 
 

@@ -32,6 +32,7 @@ from MedSAM3SegmentLib.training.dataset import (
     phantom_stacks,
     stack_with_labels,
 )
+from MedSAM3SegmentLib.training.demo_recipe import TrackerStage
 from MedSAM3SegmentLib.training.loop import Schedule, TrainingState
 from MedSAM3SegmentLib.training.processes import Processes
 from MedSAM3SegmentLib.training.tracker import trainer
@@ -45,7 +46,7 @@ from MedSAM3SegmentLib.training.tracker.objects import (
     find_objects,
 )
 from MedSAM3SegmentLib.training.tracker.simulated_prompts import correcting_click, seed_prompt
-from MedSAM3SegmentLib.training.tracker.train import TrackerRecipe, add_tracker
+from MedSAM3SegmentLib.training.tracker.train import TrackerRecipe, add_tracker, tracker_schedule
 from support.tiny_model import TINY_ARCHITECTURE
 
 SMALL = TrackerArchitecture(heads=2, mlp=32, decoder_layers=1, memory_layers=1, memory_mlp=32, fuser_mlp=32)
@@ -305,6 +306,12 @@ def test_processes_that_share_a_clip_have_the_losses_of_one(model: Sam3Detector,
         for name, term in whole.items():
             total = sum(terms[name].item() for terms in shared if name in terms)
             assert total == pytest.approx(term.item(), rel=1e-5)
+
+
+def test_the_refinement_never_exceeds_the_learning_rate_that_was_asked_for() -> None:
+    usual, slow = (tracker_schedule(stage) for stage in (TrackerStage(), TrackerStage(learning_rate=1e-4)))
+    assert max(map(usual.rate, range(2600, 5200))) == pytest.approx(5e-4)
+    assert max(map(slow.rate, range(5200))) == pytest.approx(1e-4)
 
 
 def test_all_weights_that_inference_uses_are_taught(model: Sam3Detector, encoded: list[EncodedStack]) -> None:
