@@ -167,8 +167,8 @@ def _without_decoration(phrase: str) -> str:
 
 
 def _is_decoration(character: str) -> bool:
-    """Punctuation, a symbol or a space; marks that belong to letters are none."""
-    return unicodedata.category(character)[0] in "PSZC"
+    """Punctuation, a symbol or a space; marks that belong to letters are none, nor what may have been a letter."""
+    return unicodedata.category(character)[0] in "PSZC" and character != UNREADABLE
 
 
 def key_of(text: str) -> str:

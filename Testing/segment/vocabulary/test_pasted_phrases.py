@@ -189,9 +189,11 @@ def test_punctuation_alone_is_no_phrase(typed):
         SegmentRequest(split_phrases(typed))
 
 
-def test_bytes_that_are_no_utf_8_are_told_so():
+@pytest.mark.parametrize("typed", ["M\udcfcller", "Fu\udcdf", "\udcd6sophagus"])
+def test_bytes_that_are_no_utf_8_are_told_so(typed):
+    """Wherever they stand: at an end they are no punctuation that could be left out."""
     with pytest.raises(InputError, match="it is not UTF-8; type it again"):
-        SegmentRequest(split_phrases("M\udcfcller"))
+        SegmentRequest(split_phrases(typed))
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason=f"needs the real images in {DATA}, which are not here")
