@@ -238,7 +238,7 @@ def _train_tracker(options: argparse.Namespace, terminal: Terminal, report: Repo
     given = {
         "phantoms": options.phantoms,
         "steps": options.steps,
-        "refinements": None if options.steps is None else (),
+        "refinement_steps": None if options.steps is None else 0,
         "learning_rate": options.learning_rate,
         "seed": options.seed,
     }

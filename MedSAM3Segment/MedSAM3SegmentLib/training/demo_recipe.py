@@ -62,8 +62,9 @@ class TrackerStage:
         thickness_mm: range of the distance between their slices.
         steps: clips of a few slices with a few objects each.
         learning_rate: its highest value.
-        refinements: how many more, and where the learning rate starts again from for these, to fall along another
-            cosine; not above ``learning_rate``.
+        refinement_steps: how many more.
+        refinement_rate: where the learning rate starts again from for these, to fall along another cosine; not above
+            ``learning_rate``.
         seed: of the first weights and of all choices.
     """
 
@@ -72,13 +73,9 @@ class TrackerStage:
     thickness_mm: tuple[float, float] = (1.8, 6.5)
     steps: int = 2600
     learning_rate: float = 7e-4
-    refinements: tuple[tuple[int, float], ...] = ((2600, 5e-4), (1800, 4e-4))
+    refinement_steps: int = 2600
+    refinement_rate: float = 5e-4
     seed: int = 1
-
-    @property
-    def all_steps(self) -> int:
-        """With those of the refinements."""
-        return self.steps + sum(steps for steps, _ in self.refinements)
 
 
 @dataclass(frozen=True)

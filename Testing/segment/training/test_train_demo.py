@@ -28,7 +28,7 @@ RECIPE = DemoRecipe(
     steps=1,
     merges=20,
     refinement=Refinement(phantoms=20, steps=1),
-    tracker=TrackerStage(phantoms=1, steps=1, refinements=((1, 5e-4),), thickness_mm=(20.0, 21.0)),
+    tracker=TrackerStage(phantoms=1, steps=1, refinement_steps=1, thickness_mm=(20.0, 21.0)),
 )
 
 
@@ -150,7 +150,7 @@ def test_two_processes_train_detector_and_tracker_as_one(tmp_path: Path) -> None
 
         detector_trainer.training_dtype = lambda _device: torch.float32
         loop._REPORT_AFTER_S = float("inf")  # One report of all steps, however long they take.
-        tracker = TrackerStage(phantoms=3, steps=2, refinements=(), thickness_mm=(20.0, 21.0))
+        tracker = TrackerStage(phantoms=3, steps=2, refinement_steps=0, thickness_mm=(20.0, 21.0))
         recipe, losses = DemoRecipe(phantoms=1, steps=3, merges=20, refinement=None, tracker=tracker), []
         with training_processes("cpu") as (processes, _):
             report = lambda state: losses.append(state.losses)

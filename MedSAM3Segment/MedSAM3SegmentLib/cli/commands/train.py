@@ -86,8 +86,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         metavar="N",
         type=int,
         help=f"batches of 8 slices (default: {STEPS}, or the demo's recipe: {DemoRecipe.steps} and {Refinement.steps} "
-        "of its refinement, which N leaves out); with --tracker, short runs of slices "
-        f"({' and '.join(map(str, (TrackerStage.steps, *(steps for steps, _ in TrackerStage.refinements))))})",
+        f"of its refinement, which N leaves out); with --tracker, short runs of slices ({TrackerStage.steps} and "
+        f"{TrackerStage.refinement_steps})",
     )
     parser.add_argument("--seed", metavar="N", type=int, help="of first weights and choices (default: 1)")
     parser.add_argument(

@@ -44,17 +44,13 @@ class TrackerRecipe:
 
 def tracker_schedule(stage: TrackerStage) -> Schedule:
     """Of a tracker's short, small batches: a slower average than a detector's."""
-    restarts, begin = [], stage.steps
-    for steps, rate in stage.refinements:
-        restarts.append((begin, min(rate, stage.learning_rate)))
-        begin += steps
     return Schedule(
-        stage.all_steps,
+        stage.steps + stage.refinement_steps,
         stage.learning_rate,
         warmup=40,
         average=0.997,
         save_every=200,
-        restarts=tuple(restarts),
+        restarts=((stage.steps, min(stage.refinement_rate, stage.learning_rate)),) if stage.refinement_steps else (),
     )
 
 

@@ -308,12 +308,10 @@ def test_processes_that_share_a_clip_have_the_losses_of_one(model: Sam3Detector,
             assert total == pytest.approx(term.item(), rel=1e-5)
 
 
-def test_refinements_never_exceed_the_learning_rate_that_was_asked_for() -> None:
+def test_the_refinement_never_exceeds_the_learning_rate_that_was_asked_for() -> None:
     usual, slow = (tracker_schedule(stage) for stage in (TrackerStage(), TrackerStage(learning_rate=1e-4)))
-    assert usual.steps == slow.steps == 7000
     assert max(map(usual.rate, range(2600, 5200))) == pytest.approx(5e-4)
-    assert max(map(usual.rate, range(5200, 7000))) == pytest.approx(4e-4)
-    assert max(map(slow.rate, range(7000))) == pytest.approx(1e-4)
+    assert max(map(slow.rate, range(5200))) == pytest.approx(1e-4)
 
 
 def test_all_weights_that_inference_uses_are_taught(model: Sam3Detector, encoded: list[EncodedStack]) -> None:
