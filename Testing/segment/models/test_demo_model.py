@@ -38,7 +38,7 @@ def scores(segmenter: Segmenter) -> dict[str, dict[str, Any]]:
     taught |= {word for group in training["synonyms"].values() for word in group}
     assert not taught & set(unknown_words())
     study = demo_study()
-    # Far from the seeds 1000 to 1599 that the demo model was trained on, and never used to choose anything.
+    # Far from the seeds 1000 to 3879 that the demo model was trained on, and never used to choose anything.
     cases = phantom_cases(range(*study.seeds), study.concepts, with_absent=True)
     rows = score_study(study, segmenter, cases)
     return {entry["concept"]: entry for entry in summarize_together(rows, study.groups, EmptyRule.LEFT_OUT)}
@@ -49,15 +49,11 @@ def test_organs_are_found_where_they_are(scores: dict[str, dict[str, Any]]) -> N
 
 
 def test_tumours_are_found(scores: dict[str, dict[str, Any]]) -> None:
-    assert scores["tumor"]["dice"]["mean"] >= 0.60
+    assert scores["tumor"]["dice"]["mean"] >= 0.65
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="The goal is 5 %; the shipped model reports 3 of 41 absent concepts found (7.3 %).",
-)
 def test_absent_concepts_are_not_found(scores: dict[str, dict[str, Any]]) -> None:
-    assert scores["all that training knows"]["false_found_rate"] <= 0.05
+    assert scores["all that training knows"]["false_found_rate"] <= 0.03
 
 
 def test_words_never_trained_are_not_found(scores: dict[str, dict[str, Any]]) -> None:

@@ -25,8 +25,10 @@ from MedSAM3SegmentLib.evaluation.studies.propagation import (
 from MedSAM3SegmentLib.evaluation.studies.study import score_study
 from MedSAM3SegmentLib.segmenter import Segmenter
 
-#: Far from the seeds 1000 to 1599 that the demo model was trained on, and never used to choose anything.
+#: Far from the seeds 1000 to 3879 that the demo model was trained on, and never used to choose anything.
 UNSEEN_SEEDS = (200_000, 200_001, 200_002)
+#: With those that docs/demo-model.md measures ends on besides; one of 27 ends more or less is four in a hundred.
+ALL_UNSEEN_SEEDS = (*UNSEEN_SEEDS, 200_003, 200_004, 200_005)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def share_of_ends_met(rows: list[CaseRow]) -> float:
 @pytest.fixture(scope="module")
 def carried(segmenter: Segmenter) -> list[CaseRow]:
     """From a mask alone, without a word, on slices of 5 mm."""
-    return rows_of(segmenter, UNSEEN_SEEDS, (MASK,), CLEAN)
+    return rows_of(segmenter, ALL_UNSEEN_SEEDS, (MASK,), CLEAN)
 
 
 @pytest.fixture(scope="module")
