@@ -43,7 +43,8 @@ class ModelCard:
     Attributes:
         name: as it stands in reports.
         is_demo: whether it only shows how the program works and says nothing about real patients.
-        threshold: default lowest score of a kept detection.
+        threshold: default lowest score of a kept detection. What is trained on a model has none above the usual: new
+            concepts have lower scores than those that a higher one was chosen for.
         score_rule: whether presence is part of the score.
         mask_rule: which head draws the mask.
         license: SPDX identifier or the license's name.

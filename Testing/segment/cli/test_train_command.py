@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,19 @@ def test_a_model_is_trained_on_from_a_base(here: Path, manifest: Path, tiny_mode
     assert card.name == "my-model"
     assert card.training["base"]["name"] == "tiny test model"
     assert main(["segment", str(image), "--concept", "liver", "--model", "my-model", "--output", "o.seg.nrrd"]) == 0
+
+
+def test_a_high_threshold_of_a_base_is_not_that_of_what_is_trained_on_it(
+    here: Path, manifest: Path, tiny_model_folder: Path
+) -> None:
+    """Scores of what it was not made for are lower, and would not be reported."""
+    base = Path(shutil.copytree(tiny_model_folder, here / "base"))
+    for tune, own, expected in (("all", 0.8, 0.5), ("detector", 0.8, 0.5), ("lora", 0.8, 0.5), ("lora", 0.3, 0.3)):
+        replace(ModelCard.load(base), threshold=own).save(base)
+        shutil.rmtree(here / tune, ignore_errors=True)
+        words = ["--manifest", str(manifest), "--base", str(base), "--tune", tune, "--steps", "1"]
+        assert main(["train", "--output", tune, *words]) == 0
+        assert ModelCard.load(here / tune).threshold == expected
 
 
 def test_a_killed_training_goes_on_with_the_losses_of_one_that_was_not_killed(

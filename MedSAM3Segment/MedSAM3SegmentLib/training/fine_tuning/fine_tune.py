@@ -254,7 +254,7 @@ class _Training:
             self._write(weights, {})
             return
         with _loaded(self._module, weights):
-            score = validate(self._model, self._run.validation)
+            score = validate(self._model, self._run.validation, self._card)
         self._files.add_validation({"dice": score.dice, "presence": score.presence})
         if self._board is not None:
             self._board.add_validation(self._last_step, {"dice": score.dice, "presence": score.presence})

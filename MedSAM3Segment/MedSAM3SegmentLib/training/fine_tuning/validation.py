@@ -11,6 +11,7 @@ import torch
 
 from MedSAM3SegmentLib.array_types import BoolMask
 from MedSAM3SegmentLib.assembly.assemble import slice_mask
+from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
 from MedSAM3SegmentLib.detection.postprocess import postprocess_slice
 from MedSAM3SegmentLib.errors import InputError
 from MedSAM3SegmentLib.models.detector import Sam3Detector, VisionFeatures
@@ -76,12 +77,14 @@ def split_stacks(
 def validate(
     model: Sam3Detector,
     stacks: Sequence[LabelledStack],
+    card: ModelCard,
     check: Callable[[], None] = lambda: None,
     hear: FoundOnSlice | None = None,
 ) -> ValidationScore:
     """Ask a model for every concept of every stack.
 
     Args:
+        card: with the rules and the threshold that it will be used with: those of what is trained, not of its base.
         check: called before each few slices; raises to end it.
         hear: told what was found on each slice that is looked at.
     """
@@ -92,7 +95,7 @@ def validate(
         known = known_slices(stack)
         chosen = sorted({known[round(n)] for n in np.linspace(0, len(known) - 1, min(len(known), _MOST_SLICES))})
         told = None if hear is None else partial(hear, place)
-        dices += _validate_stack(model, stack, chosen, right, check, told)
+        dices += _validate_stack(model, stack, card, chosen, right, check, told)
     model.network.train(was_training)
     shares = [np.mean(answers) for answers in right.values() if answers]
     return ValidationScore(float(np.mean(dices)) if dices else float("nan"), float(np.mean(shares)))
@@ -112,6 +115,7 @@ def _features(model: Sam3Detector, stack: LabelledStack, batch: list[int]) -> Vi
 def _validate_stack(
     model: Sam3Detector,
     stack: LabelledStack,
+    card: ModelCard,
     chosen: Sequence[int],
     right: dict[bool, list[bool]],
     check: Callable[[], None],
@@ -121,7 +125,7 @@ def _validate_stack(
     phrases = model.encode_phrases(list(stack.concepts))
     hits, totals = np.zeros(len(stack.concepts)), np.zeros(len(stack.concepts))
     wanted = np.zeros(len(stack.concepts), bool)
-    threshold, shape = model.card.threshold, stack.codes.shape[1:]
+    threshold, shape = card.threshold, stack.codes.shape[1:]
     for first in range(0, len(chosen), _BATCH):
         check()
         batch = list(chosen[first : first + _BATCH])
@@ -129,7 +133,7 @@ def _validate_stack(
         for number, concept in enumerate(stack.concepts):
             raw = model.detect(pyramid, phrases[number : number + 1].repeat(len(batch)))
             for pair, index in enumerate(batch):
-                item = postprocess_slice(raw, pair, index, model.card)
+                item = postprocess_slice(raw, pair, index, card)
                 truth = stack.mask(index, concept)
                 ignored = stack.ignored_on(index)
                 counted = np.ones(shape, bool) if ignored is None else ~ignored

@@ -121,6 +121,7 @@ class TaskTraining:
     def _validate(self, model: Sam3Detector, adapter: Adapter | None, stage: LearnStage) -> list[ValidationScore]:
         """Figures of each task with an adapter, or with the base alone."""
         assert model.adapters is not None
+        card = model.card if adapter is None else adapter.card
         if adapter is not None:
             model.adapters.adapters.pop(adapter.identity.name, None)
             model.adapters.add(adapter)
@@ -129,7 +130,7 @@ class TaskTraining:
         for number, (_, _, held_out) in enumerate(self._held_out):
             self._report(LearnProgress(stage, number, len(self._held_out)))
             hear = self._listener(stage) if number == 0 else None
-            scores.append(validate(model, held_out, lambda: check_cancelled(self._cancel), hear))
+            scores.append(validate(model, held_out, card, lambda: check_cancelled(self._cancel), hear))
         model.adapters.merge(None)
         return scores
 
@@ -164,6 +165,7 @@ class TaskTraining:
             old,
             name=options.adapter,
             is_demo=model.card.is_demo or old.is_demo,
+            threshold=min(old.threshold, ModelCard.threshold) if adapter is None else old.threshold,
             description="Learnt from segmentations by 'medsam3 learn'",
             source="",
             base=base,

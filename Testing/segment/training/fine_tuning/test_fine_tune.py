@@ -15,6 +15,7 @@ import torch
 
 from MedSAM3SegmentLib.adapters.image_summary import SUMMARY_FILE
 from MedSAM3SegmentLib.checkpoints.lora import load_adapter
+from MedSAM3SegmentLib.checkpoints.model_card import MaskRule
 from MedSAM3SegmentLib.errors import Cancelled, InputError, ModelError
 from MedSAM3SegmentLib.models.detector import Sam3Detector
 from MedSAM3SegmentLib.models.load_model import load_model
@@ -26,6 +27,7 @@ from MedSAM3SegmentLib.training.fine_tuning.frozen_features import FrozenFeature
 from MedSAM3SegmentLib.training.fine_tuning.recipe import PromptKind
 from MedSAM3SegmentLib.training.fine_tuning.summarize_pictures import summarize_pictures
 from MedSAM3SegmentLib.training.fine_tuning.tuning import LoraOptions, Tune
+from MedSAM3SegmentLib.training.fine_tuning.validation import validate
 from MedSAM3SegmentLib.training.losses import Counts, LossWeights, detection_loss
 from support.fine_tuning import StopAtStep, recipe, tune
 from support.paths import ROOT
@@ -230,6 +232,14 @@ def test_the_best_state_by_validation_is_kept(
     best = max(scores)
     assert card.validation["step"] == -best[1]
     assert np.mean([card.validation["dice"], card.validation["presence"]]) == pytest.approx(best[0], abs=1e-3)
+
+
+def test_validation_goes_by_the_threshold_of_what_is_trained(tiny: Sam3Detector, stacks: list[LabelledStack]) -> None:
+    """A threshold of 0 finds all, one above 1 nothing, whatever the base's own."""
+    card = replace(tiny.card, mask_rule=MaskRule.INSTANCES)
+    everything, nothing = (validate(tiny, stacks, replace(card, threshold=value)) for value in (0.0, 1.01))
+    assert everything.dice > 0.0
+    assert nothing.dice == 0.0
 
 
 def test_a_batch_in_parts_is_the_whole_batch(tiny: Sam3Detector, stacks: list[LabelledStack]) -> None:

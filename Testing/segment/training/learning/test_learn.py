@@ -55,6 +55,8 @@ def test_a_task_is_learnt_into_a_new_adapter_and_another_into_the_same(
     assert set(card.concepts) == {"liver", "spleen", "gallbladder"}
     assert card.training["learnt"][0]["tasks"][0]["after"] == outcome.tasks[0].after.figures
     first = load_adapter(store / "mine")
+    assert card.threshold <= 0.5
+    replace(card, threshold=0.6).save(store / "mine")
 
     replayed = read_replay("mine")
     assert [task.name for task in replayed] == ["task 1"]
@@ -65,6 +67,7 @@ def test_a_task_is_learnt_into_a_new_adapter_and_another_into_the_same(
     assert [task.name for task in again.tasks] == ["this task", "task 1"]
     assert [task.name for task in read_replay("mine")] == ["task 1", "task 2"]
     second = load_adapter(store / "mine")
+    assert second.card.threshold == 0.6, "what goes on keeps its own"
     assert first.names == second.names
     # It goes on from where it was: one step of training moves no weight far.
     for name, change in first.changes.items():
