@@ -43,8 +43,7 @@ class ModelCard:
     Attributes:
         name: as it stands in reports.
         is_demo: whether it only shows how the program works and says nothing about real patients.
-        threshold: default lowest score of a kept detection. What is trained on a model has none above the usual: new
-            concepts have lower scores than those that a higher one was chosen for.
+        threshold: default lowest score of a kept detection.
         score_rule: whether presence is part of the score.
         mask_rule: which head draws the mask.
         license: SPDX identifier or the license's name.
@@ -76,6 +75,14 @@ class ModelCard:
     validation: dict[str, float] = field(default_factory=dict)
     source: str = ""
     training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def threshold_of_trained(self) -> float:
+        """The threshold of what is trained on this model.
+
+        None above the usual: new concepts have lower scores than those that a higher one was chosen for.
+        """
+        return min(self.threshold, type(self).threshold)
 
     def save(self, folder: Path) -> None:
         """Write the card into a model folder."""

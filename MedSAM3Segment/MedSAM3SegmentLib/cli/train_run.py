@@ -94,7 +94,6 @@ def _train_new(options: argparse.Namespace, terminal: Terminal, report: Report, 
 
 
 def _train_on(options: argparse.Namespace, terminal: Terminal, report: Report, stop: CancelCheck) -> None:
-    from MedSAM3SegmentLib.checkpoints.model_card import ModelCard
     from MedSAM3SegmentLib.model_store.resolve import with_whole_paths
     from MedSAM3SegmentLib.models.load_model import load_model
     from MedSAM3SegmentLib.training.fine_tuning.fine_tune import TrainingRun, fine_tune
@@ -117,7 +116,7 @@ def _train_on(options: argparse.Namespace, terminal: Terminal, report: Report, s
             model.card,
             name=options.output.name,
             is_demo=model.card.is_demo or options.phantoms is not None,
-            threshold=min(model.card.threshold, ModelCard.threshold),
+            threshold=model.card.threshold_of_trained,
             description=_description(options),
             source="",
             base="" if tune is Tune.ALL else with_whole_paths(options.base),

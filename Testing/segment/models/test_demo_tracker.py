@@ -25,9 +25,9 @@ from MedSAM3SegmentLib.evaluation.studies.propagation import (
 from MedSAM3SegmentLib.evaluation.studies.study import score_study
 from MedSAM3SegmentLib.segmenter import Segmenter
 
-#: Far from the seeds 1000 to 3879 that the demo model was trained on, and never used to choose anything.
+#: Far from the seeds 1000 to 3879 that the demo model was trained on; nothing was chosen for being better on them.
 UNSEEN_SEEDS = (200_000, 200_001, 200_002)
-#: With those that docs/demo-model.md measures ends on besides; one of 27 ends more or less is four in a hundred.
+#: All that docs/demo-model.md measures ends on.
 ALL_UNSEEN_SEEDS = (*UNSEEN_SEEDS, 200_003, 200_004, 200_005)
 
 
@@ -71,6 +71,12 @@ def test_organs_are_carried_from_one_mask(carried: list[CaseRow], carried_throug
 
 def test_organs_are_followed_to_their_ends_and_no_further(carried: list[CaseRow]) -> None:
     assert share_of_ends_met(carried) >= 0.90
+
+
+@pytest.mark.xfail(strict=True, reason="Of the 27 ends on the first three phantoms alone 24 are met, 89 %.")
+def test_ends_are_met_on_the_first_three_alone(carried: list[CaseRow]) -> None:
+    first = {f"phantom-{seed}-5mm" for seed in UNSEEN_SEEDS}
+    assert share_of_ends_met([row for row in carried if row.case in first]) >= 0.90
 
 
 def test_ends_are_met_on_thin_slices_too(carried_through_thin_slices: list[CaseRow]) -> None:

@@ -41,15 +41,19 @@ def y_shape() -> BoolMask:
 TRUTH = y_shape()
 
 
-@pytest.fixture(scope="module", params=[0, 1, 2], ids="noise{}".format)
-def volume(request: pytest.FixtureRequest) -> Volume:
-    """The Y, as bright as an organ, in a body of fat."""
+def draw_y(noise: int) -> Volume:
+    """The Y, as bright as an organ, in a body of fat; ``noise`` is the seed of its noise."""
     rows, columns = np.mgrid[:SIZE, :SIZE]
     body = ((rows - 48) / 40) ** 2 + ((columns - 48) / 44) ** 2 <= 1
     image = np.where(body, -90.0, -1000.0) * np.ones((COUNT, 1, 1))
     image[TRUTH] = 120
-    image += np.random.default_rng(request.param).normal(0, 12, image.shape)
+    image += np.random.default_rng(noise).normal(0, 12, image.shape)
     return Volume(STACK.insert(image.astype(np.int16)), GRID, "CT")
+
+
+@pytest.fixture(scope="module")
+def volume() -> Volume:
+    return draw_y(0)
 
 
 @pytest.fixture(scope="module")
@@ -73,24 +77,46 @@ def parts(mask: BoolMask) -> int:
     return int(ndimage.label(mask)[1])
 
 
-def test_both_branches_are_followed_from_the_last_slice_before_they_part(demo: Segmenter, volume: Volume) -> None:
-    concept, found = followed(demo, volume, (5, 8, 11))
-    near = range(12, 18)
+@pytest.mark.parametrize("noise", [0, 1, 2])
+def test_both_branches_are_followed_from_the_last_slice_before_they_part(demo: Segmenter, noise: int) -> None:
+    concept, found = followed(demo, draw_y(noise), (5, 8, 11))
+    near = list(range(12, 18))
     assert all(dice(found[index], TRUTH[index]) >= 0.9 for index in near)
-    # On 13 they are 1.2 pixels apart, of which a pixel of the model's masks has 1.5.
     assert [parts(found[index]) for index in (12, 14, 15, 16)] == [1, 2, 2, 2]
-    assert not found[BRANCHES.stop + 1 :].any(), "their ends are met within one slice, as ends are counted"
+    assert not found[BRANCHES.stop + 1 :].any(), "within one slice, as ends are counted"
     assert {concept.sources[index] for index in near} <= {SliceSource.TRACKED, SliceSource.TRACKED_MOVED}
 
 
-def test_where_branches_join_the_trunk_is_followed_or_it_is_said_why_not(demo: Segmenter, volume: Volume) -> None:
-    concept, found = followed(demo, volume, (12, 15, 18))
+def test_nothing_is_found_beyond_their_ends(demo: Segmenter, volume: Volume) -> None:
+    _, found = followed(demo, volume, (5, 8, 11))
+    assert not found[BRANCHES.stop :].any()
+
+
+@pytest.mark.xfail(
+    strict=False,  # one pixel decides, which rounds differently on other processors
+    reason="On 13 they are 1.2 pixels apart, a pixel of the demo model's masks is 1.5: it sees one piece.",
+)
+def test_branches_are_two_pieces_as_soon_as_they_part(demo: Segmenter, volume: Volume) -> None:
+    _, found = followed(demo, volume, (5, 8, 11))
+    near = list(range(12, 17))
+    assert [parts(found[index]) for index in near] == [parts(TRUTH[index]) for index in near]
+
+
+@pytest.mark.parametrize("noise", [0, 1, 2])
+def test_where_branches_join_the_trunk_is_followed_or_it_is_said_why_not(demo: Segmenter, noise: int) -> None:
+    concept, found = followed(demo, draw_y(noise), (12, 15, 18))
     assert all(dice(found[index], TRUTH[index]) >= 0.9 for index in range(12, 20))
     (downwards,) = (stop for track in concept.tracks for stop in track.stops if not stop.forward)
     reached = [index for index in TRUNK if index > downwards.slice_index]
     assert all(dice(found[index], TRUTH[index]) >= 0.9 for index in reached)
     assert not found[: downwards.slice_index + 1].any()
     assert downwards.detail
+
+
+@pytest.mark.xfail(strict=True, reason="The demo model's tracker has a Dice of 0.81 on the second slice.")
+def test_branches_are_followed_two_slices_beyond_the_drawn_ones(demo: Segmenter, volume: Volume) -> None:
+    _, found = followed(demo, volume, (12, 15, 18))
+    assert all(dice(found[index], TRUTH[index]) >= 0.9 for index in (19, 20))
 
 
 @pytest.mark.parametrize("drawn", [(5, 8, 11), (12, 15, 18), (8, 11, 12, 15), (8, 11, 14, 17)])

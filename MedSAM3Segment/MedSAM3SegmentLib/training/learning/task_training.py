@@ -165,7 +165,7 @@ class TaskTraining:
             old,
             name=options.adapter,
             is_demo=model.card.is_demo or old.is_demo,
-            threshold=min(old.threshold, ModelCard.threshold) if adapter is None else old.threshold,
+            threshold=old.threshold_of_trained if adapter is None else old.threshold,
             description="Learnt from segmentations by 'medsam3 learn'",
             source="",
             base=base,
