@@ -104,11 +104,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"  {task.name}: {task.before.figures} -> {task.after.figures} on {task.held_out} slices")
     for name in models:
         model = load_model(name, "cpu", dtype="float32")
-        figures = {of: validate(model, stacks).figures for of, stacks in tested.items()}
+        figures = {of: validate(model, stacks, model.card).figures for of, stacks in tested.items()}
         print(f"  with {name}: {figures}")
         if model.adapters is not None and model.adapters.active is not None and options.what == "apart":
             model.adapters.merge(None)
-            print(f"  {name} off: {validate(model, tested['phantoms']).figures}")
+            print(f"  {name} off: {validate(model, tested['phantoms'], model.card).figures}")
 
 
 if __name__ == "__main__":
